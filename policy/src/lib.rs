@@ -1,0 +1,1 @@
+//! Who may do what, where: paths, rules, decisions and their reasons.

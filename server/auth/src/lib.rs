@@ -1,0 +1,1 @@
+//! Every auth method there is.

@@ -1,0 +1,1 @@
+//! Every secrets engine there is.

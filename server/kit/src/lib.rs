@@ -1,0 +1,1 @@
+//! What an engine may see, and all it may see.

@@ -1,0 +1,1 @@
+//! Memory for keys: locked, left out of core dumps, wiped.

@@ -1,0 +1,1 @@
+//! Durable, ordered, transactional, encrypted bytes.

@@ -1,0 +1,1 @@
+//! The whole of Sealkeep, from outside.
