@@ -1,1 +1,49 @@
 //! Certificates, requests, revocation lists and their keys.
+//!
+//! The crate is pure: the time and a serial's randomness are parameters, nothing is stored, nothing is dialled.
+//! It writes DER by itself (`tlv`), so that names and keys appear byte for byte as their owners wrote them, and
+//! reads with `x509-cert`, which refuses what is not DER. The signatures are aws-lc's.
+//!
+//! * [`PrivateKey`], [`PublicKey`], [`Scheme`]: keys, how they sign, how they are written down
+//! * [`Subject`], [`AltNames`], [`KeyUsage`], [`ExtKeyUsage`]: what a certificate says about its holder
+//! * [`Template`] and [`Extensions`]: a certificate before it is signed; [`Certificate`]: one that was
+//! * [`Request`]: a PKCS#10 request; [`RevocationList`] and [`CrlTemplate`]: revocation
+//! * [`chain_of`]: from a certificate to its root
+
+mod alt_names;
+mod certificate;
+mod chain;
+mod crl;
+mod dns;
+mod error;
+mod extensions;
+mod key;
+pub mod pem;
+mod public_key;
+mod request;
+mod scheme;
+mod serial;
+mod subject;
+mod template;
+mod tlv;
+mod usage;
+
+pub use alt_names::{AltNames, NAMES_MAX, OtherName};
+pub use certificate::Certificate;
+pub use chain::chain_of;
+pub use crl::{CrlTemplate, Reason, RevocationList, RevokedEntry};
+pub use der::asn1::ObjectIdentifier;
+pub use dns::{is_hostname, is_hostname_or_wildcard, to_ascii};
+pub use error::{Error, Result};
+pub use extensions::{Extension, Extensions, Policy};
+pub use key::{KeyEncoding, PrivateKey};
+pub use public_key::{Family, KeyShape, PublicKey};
+pub use request::{Request, RequestTemplate};
+pub use scheme::{Digest, Padding, Scheme};
+pub use serial::Serial;
+pub use subject::{COMMON_NAME_MAX, Subject};
+pub use template::{Template, Validity};
+pub use usage::{ExtKeyUsage, KeyUsage};
+
+/// The last second a certificate can name (RFC 5280 §4.1.2.5): 9999-12-31T23:59:59Z.
+pub const NO_EXPIRY: u64 = 253_402_300_799;

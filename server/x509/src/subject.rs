@@ -1,0 +1,222 @@
+//! Distinguished names, in the order and with the string types that Go and so Vault use, so that a CA that moves
+//! here keeps its name byte for byte.
+
+use crate::error::While;
+use crate::{Error, Result, tlv};
+use der::{
+    Decode, Reader, SliceReader, Tag,
+    asn1::{AnyRef, BmpString, ObjectIdentifier},
+};
+
+/// Bytes of a name we are willing to read or write.
+const NAME_SIZE_MAX: usize = 16 * 1024;
+/// RFC 5280's ub-common-name, in characters.
+pub const COMMON_NAME_MAX: usize = 64;
+
+/// The subject of a certificate.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Subject {
+    /// C
+    pub country: Vec<String>,
+    /// O
+    pub organization: Vec<String>,
+    /// OU
+    pub organizational_unit: Vec<String>,
+    /// L
+    pub locality: Vec<String>,
+    /// ST
+    pub province: Vec<String>,
+    /// street
+    pub street_address: Vec<String>,
+    /// postalCode
+    pub postal_code: Vec<String>,
+    /// CN; empty for none
+    pub common_name: String,
+    /// serialNumber; empty for none
+    pub serial_number: String,
+    /// UID
+    pub user_ids: Vec<String>,
+}
+
+const COUNTRY: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.6");
+const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
+const ORGANIZATIONAL_UNIT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.11");
+const LOCALITY: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.7");
+const PROVINCE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.8");
+const STREET_ADDRESS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.9");
+const POSTAL_CODE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.17");
+const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
+const SERIAL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.5");
+const USER_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("0.9.2342.19200300.100.1.1");
+
+impl Subject {
+    /// A subject of nothing but a common name.
+    pub fn common_name(name: impl Into<String>) -> Self {
+        Subject { common_name: name.into(), ..Subject::default() }
+    }
+
+    /// The Name. An empty subject is an empty sequence.
+    pub fn to_der(&self) -> Result<Vec<u8>> {
+        let one = |value: &String| if value.is_empty() { vec![] } else { vec![value.clone()] };
+        let fields: [(&ObjectIdentifier, &[String]); 10] = [
+            (&COUNTRY, &self.country),
+            (&ORGANIZATION, &self.organization),
+            (&ORGANIZATIONAL_UNIT, &self.organizational_unit),
+            (&LOCALITY, &self.locality),
+            (&PROVINCE, &self.province),
+            (&STREET_ADDRESS, &self.street_address),
+            (&POSTAL_CODE, &self.postal_code),
+            (&COMMON_NAME, &one(&self.common_name)),
+            (&SERIAL_NUMBER, &one(&self.serial_number)),
+            (&USER_ID, &self.user_ids),
+        ];
+        let mut names = Vec::new();
+        for (oid, values) in fields {
+            if let Some(name) = relative_name(oid, values) {
+                names.push(name);
+            }
+        }
+        let der = tlv::sequence(&names);
+        match der.len() {
+            0..=NAME_SIZE_MAX => Ok(der),
+            long => {
+                Err(Error::refused(format!("the subject is {long} bytes long; {NAME_SIZE_MAX} are allowed")))
+            }
+        }
+    }
+
+    /// Reads a Name. Attributes that have no field here are left out; use the bytes where all must be kept.
+    pub fn from_der(der: &[u8]) -> Result<Self> {
+        const WHAT: &str = "distinguished name";
+        if der.len() > NAME_SIZE_MAX {
+            return Err(Error::malformed(WHAT, format!("it is longer than {NAME_SIZE_MAX} bytes")));
+        }
+        let mut subject = Subject::default();
+        let mut reader = SliceReader::new(der).reading(WHAT)?;
+        reader.sequence(|names| each_attribute(names, |oid, value| subject.add(oid, value))).reading(WHAT)?;
+        reader.finish().reading(WHAT)?;
+        Ok(subject)
+    }
+
+    fn add(&mut self, oid: ObjectIdentifier, value: String) {
+        match oid {
+            COUNTRY => self.country.push(value),
+            ORGANIZATION => self.organization.push(value),
+            ORGANIZATIONAL_UNIT => self.organizational_unit.push(value),
+            LOCALITY => self.locality.push(value),
+            PROVINCE => self.province.push(value),
+            STREET_ADDRESS => self.street_address.push(value),
+            POSTAL_CODE => self.postal_code.push(value),
+            USER_ID => self.user_ids.push(value),
+            // The last one counts, as in Go: what an application sees must be what was judged.
+            COMMON_NAME => self.common_name = value,
+            SERIAL_NUMBER => self.serial_number = value,
+            _ => {}
+        }
+    }
+}
+
+/// How many attributes of a kind the name holds, for those of which one alone can be judged.
+pub(crate) fn common_names(der: &[u8]) -> Result<Vec<String>> {
+    const WHAT: &str = "distinguished name";
+    let mut found = Vec::new();
+    let mut reader = SliceReader::new(der).reading(WHAT)?;
+    let collect = |oid, value| {
+        if oid == COMMON_NAME {
+            found.push(value);
+        }
+    };
+    reader.sequence(|names| each_attribute(names, collect)).reading(WHAT)?;
+    Ok(found)
+}
+
+fn relative_name(oid: &ObjectIdentifier, values: &[String]) -> Option<Vec<u8>> {
+    let mut attributes: Vec<Vec<u8>> = values
+        .iter()
+        .filter(|value| !value.is_empty())
+        .map(|value| tlv::sequence(&[tlv::oid(oid), directory_string(value)]))
+        .collect();
+    attributes.sort();
+    attributes.dedup();
+    (!attributes.is_empty()).then(|| tlv::set_of(attributes))
+}
+
+/// PrintableString where the text allows it, UTF8String otherwise.
+fn directory_string(text: &str) -> Vec<u8> {
+    let printable = |b: u8| b.is_ascii_alphanumeric() || b" '()+,-./:=?".contains(&b);
+    if text.bytes().all(printable) { tlv::printable(text) } else { tlv::utf8(text) }
+}
+
+fn each_attribute(
+    names: &mut SliceReader<'_>,
+    mut each: impl FnMut(ObjectIdentifier, String),
+) -> der::Result<()> {
+    while !names.is_finished() {
+        let set = AnyRef::decode(names)?;
+        der::Tagged::tag(&set).assert_eq(Tag::Set)?;
+        let mut set = SliceReader::new(set.value())?;
+        while !set.is_finished() {
+            let (oid, value) = set.sequence(|attribute| {
+                Ok::<_, der::Error>((ObjectIdentifier::decode(attribute)?, AnyRef::decode(attribute)?))
+            })?;
+            if let Some(text) = text_of(value) {
+                each(oid, text);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn text_of(value: AnyRef<'_>) -> Option<String> {
+    match der::Tagged::tag(&value) {
+        Tag::PrintableString | Tag::Utf8String | Tag::Ia5String | Tag::NumericString | Tag::TeletexString => {
+            String::from_utf8(value.value().to_vec()).ok()
+        }
+        Tag::BmpString => Some(value.decode_as::<BmpString>().ok()?.to_string()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> Subject {
+        Subject {
+            country: vec!["DE".into()],
+            organization: vec!["Müller & Söhne".into(), "Other".into()],
+            organizational_unit: vec!["a".into(), "b".into()],
+            locality: vec!["Köln".into()],
+            province: vec!["NRW".into()],
+            street_address: vec!["Domkloster 4".into()],
+            postal_code: vec!["50667".into()],
+            common_name: "*.example.com".into(),
+            serial_number: "42".into(),
+            user_ids: vec!["u".into()],
+        }
+    }
+
+    #[test]
+    fn every_field_survives() {
+        let read = Subject::from_der(&full().to_der().unwrap()).unwrap();
+        let mut expected = full();
+        // DER sorts the values of one relative name by their encodings, so the shorter comes first.
+        expected.organization.reverse();
+        assert_eq!(read, expected);
+        assert_eq!(Subject::default().to_der().unwrap(), [0x30, 0]);
+    }
+
+    #[test]
+    fn values_named_twice_appear_once_and_empty_ones_not_at_all() {
+        let subject =
+            Subject { country: vec!["DE".into(), "DE".into(), String::new()], ..Subject::default() };
+        assert_eq!(Subject::from_der(&subject.to_der().unwrap()).unwrap().country, ["DE"]);
+    }
+
+    #[test]
+    fn broken_names_are_refused() {
+        assert!(Subject::from_der(&[0x30, 5, 1]).is_err());
+        assert!(Subject::from_der(&[0x30, 3, 0x31, 1, 9]).is_err());
+        assert!(Subject { locality: vec!["x".repeat(20_000)], ..Subject::default() }.to_der().is_err());
+    }
+}
