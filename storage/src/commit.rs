@@ -1,0 +1,483 @@
+//! The one writer: it checks transactions against what is published and against each other, makes a group of them
+//! durable with one commit of the backend, publishes the next snapshot, and only then answers.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use crate::Index;
+use crate::backend::{Backend, Cipher, SealedKey, SealedWrite, View};
+use crate::cache::Entry;
+use crate::error::{Error, Result};
+use crate::key::Logical;
+use crate::keyring::{Keyring, SEALS_PER_TERM_MAX};
+use crate::names;
+use crate::random::Random;
+use crate::snapshot::{Moment, Shared, Snapshot};
+use crate::stripes::Stripe;
+use crate::txn::{Conflict, Prepared, PreparedWrite};
+
+/// At most so many transactions go into one commit of the backend.
+const GROUP_MAX: usize = 1024;
+/// At most so many wait; more is an overload, and is refused.
+const QUEUE_MAX: usize = 65_536;
+/// The disk keeps so much free beyond what is written, so that the store can still be opened and emptied.
+const HEADROOM: u64 = 16 * 1024 * 1024;
+/// The stored count of seals runs ahead of the true one by at most this, so that a crash never makes it too small.
+const SEALS_RESERVED: u64 = 65_536;
+/// Without writes for so long, the backend is brought into the form that opens fast.
+const IDLE: Duration = Duration::from_secs(1);
+/// A disk that failed is tried again after this.
+const RETRY: Duration = Duration::from_millis(500);
+
+pub(crate) const INDEX: &str = "index";
+pub(crate) const COUNT: &str = "seals";
+pub(crate) const KEYRING: &str = "keyring";
+
+/// Is told what became of a transaction. Runs in the thread of the committer, so it must be short.
+pub type Done = Box<dyn FnOnce(Result<Result<Index, Conflict>>) + Send>;
+/// Tells the time in nanoseconds since 1970. It only stamps new key terms.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+type Answer = Result<Result<Index, Conflict>>;
+
+pub(crate) struct Core {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) current: ArcSwap<Moment>,
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) clock: Clock,
+    pub(crate) threaded: bool,
+    writer: Mutex<Writer>,
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    trouble: Mutex<Option<Arc<str>>>,
+    /// Writes are refused at the door while the disk is being tried again.
+    doubtful: AtomicBool,
+}
+
+/// What only the one who writes may touch.
+pub(crate) struct Writer {
+    marked: Marked,
+    /// The stored count of seals of the active term.
+    reserved: u64,
+    unsettled: bool,
+    /// A commit of which it is not known whether it is stored.
+    doubt: Option<Change>,
+}
+
+struct Queue {
+    jobs: VecDeque<(Prepared, Done)>,
+    closed: bool,
+}
+
+/// What becomes visible when a commit is durable.
+struct Change {
+    index: Index,
+    cause: Arc<str>,
+    bumps: Vec<Stripe>,
+    entries: Vec<(u64, Logical, Arc<Entry>)>,
+    keyring: Option<Arc<Keyring>>,
+}
+
+/// The stripes that the transactions of one group write.
+struct Marked(Box<[u64]>);
+
+impl Core {
+    pub(crate) fn new(
+        moment: Moment,
+        backend: Arc<dyn Backend>,
+        random: Arc<dyn Random>,
+        clock: Clock,
+        threaded: bool,
+    ) -> Self {
+        Self {
+            shared: Arc::clone(&moment.shared),
+            current: ArcSwap::from_pointee(moment),
+            backend,
+            random,
+            clock,
+            threaded,
+            writer: Mutex::new(Writer { marked: Marked::none(), reserved: 0, unsettled: true, doubt: None }),
+            queue: Mutex::new(Queue { jobs: VecDeque::new(), closed: false }),
+            wake: Condvar::new(),
+            trouble: Mutex::new(None),
+            doubtful: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot(self.current.load_full())
+    }
+
+    pub(crate) fn trouble(&self) -> Option<Arc<str>> {
+        lock(&self.trouble).clone()
+    }
+
+    /// Hands a transaction to the committer, or commits it at once where there is no thread for that.
+    pub(crate) fn submit(&self, prepared: Prepared, done: Done) {
+        if !self.threaded {
+            return self.run(vec![(prepared, done)]);
+        }
+        let refusal = self.refusal();
+        let mut queue = lock(&self.queue);
+        let refusal = match refusal {
+            None if queue.closed => Some(Error::Closed),
+            None if queue.jobs.len() >= QUEUE_MAX => {
+                Some(Error::Trouble("too many writes are waiting".into()))
+            }
+            refusal => refusal,
+        };
+        match refusal {
+            None => {
+                queue.jobs.push_back((prepared, done));
+                drop(queue);
+                self.wake.notify_all();
+            }
+            Some(error) => {
+                drop(queue);
+                done(Err(error));
+            }
+        }
+    }
+
+    /// The life of the committer's thread.
+    pub(crate) fn serve(&self) {
+        while let Some(group) = self.next_group() {
+            if !group.is_empty() {
+                self.run(group);
+            }
+        }
+    }
+
+    /// Commits a group and answers once the writer's lock is released.
+    fn run(&self, group: Vec<(Prepared, Done)>) {
+        let answers = {
+            let mut writer = lock(&self.writer);
+            let (prepared, dones): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+            self.group(&mut writer, prepared).into_iter().zip(dones)
+        };
+        answers.for_each(|(answer, done)| done(answer));
+    }
+
+    /// Runs `work` while nobody else can commit.
+    pub(crate) fn exclusively<T>(&self, work: impl FnOnce(&mut Writer) -> T) -> T {
+        work(&mut lock(&self.writer))
+    }
+
+    /// Commits transactions, each against the published state and the earlier ones. One answer for each.
+    pub(crate) fn group(&self, writer: &mut Writer, group: Vec<Prepared>) -> Vec<Answer> {
+        if self.is_closed() && !self.threaded {
+            return group.iter().map(|_| Err(Error::Closed)).collect();
+        }
+        if let Err(error) = self.settle_doubt(writer) {
+            return group.iter().map(|_| Err(error.clone())).collect();
+        }
+        let index = self.current.load().index + 1;
+        let mut change = Change::to(index);
+        let mut batch: BTreeMap<SealedKey, Option<Cipher>> = BTreeMap::new();
+        let mut passed = Vec::with_capacity(group.len());
+        for prepared in group {
+            let fits = prepared.reads.holds(&self.shared.stripes, prepared.reads.index)
+                && !prepared.reads.meets(&|stripe| writer.marked.has(stripe));
+            passed.push(fits);
+            if fits {
+                prepared.bumps.iter().for_each(|stripe| writer.marked.add(*stripe));
+                change.bumps.extend_from_slice(&prepared.bumps);
+                prepared.writes.into_iter().for_each(|write| change.take(write, &mut batch));
+            }
+        }
+        writer.marked.clear(&change.bumps);
+        let stored = if batch.is_empty() {
+            Ok(index - 1)
+        } else {
+            let batch = batch.into_iter().map(|(key, value)| SealedWrite { key, value }).collect();
+            self.store(writer, batch, change)
+        };
+        let answer = |fits| if fits { stored.clone().map(Ok) } else { Ok(Err(Conflict)) };
+        passed.into_iter().map(answer).collect()
+    }
+
+    /// Makes a batch durable and visible, with whatever the store must note of itself.
+    pub(crate) fn store_meta(
+        &self,
+        writer: &mut Writer,
+        batch: Vec<SealedWrite>,
+        keyring: Option<Keyring>,
+    ) -> Result<Index> {
+        if self.is_closed() {
+            return Err(Error::Closed);
+        }
+        self.settle_doubt(writer)?;
+        let mut change = Change::to(self.current.load().index + 1);
+        change.keyring = keyring.map(Arc::new);
+        self.store(writer, batch, change)
+    }
+
+    fn store(&self, writer: &mut Writer, mut batch: Vec<SealedWrite>, mut change: Change) -> Result<Index> {
+        self.check_headroom(&batch)?;
+        let index = change.index;
+        self.count_seals(writer, &mut batch, &mut change)?;
+        let stored_index = Cipher(index.to_be_bytes().as_slice().into());
+        batch.push(SealedWrite { key: names::meta(INDEX), value: Some(stored_index) });
+        writer.unsettled = true;
+        let committed = self.backend.commit(&batch).and_then(|()| self.backend.view());
+        match committed {
+            Ok(view) => {
+                self.publish(change, view);
+                self.set_trouble(None);
+                Ok(index)
+            }
+            Err(error) => {
+                tracing::error!(%error, index, "a commit failed; the backend is opened anew to see whether it is stored");
+                change.cause = error.to_string().into();
+                writer.doubt = Some(change);
+                self.ask_the_disk(writer, index)
+            }
+        }
+    }
+
+    /// After a failed commit: finds out whether it is stored, and does not answer before.
+    fn ask_the_disk(&self, writer: &mut Writer, index: Index) -> Result<Index> {
+        let cause: Arc<str> =
+            writer.doubt.as_ref().map_or_else(|| "unknown".into(), |doubt| Arc::clone(&doubt.cause));
+        self.doubtful.store(true, Ordering::Relaxed);
+        self.set_trouble(Some(Arc::clone(&cause)));
+        loop {
+            match self.settle_doubt(writer) {
+                Ok(()) if self.current.load().index >= index => return Ok(index),
+                Ok(()) => return Err(Error::NotStored(cause)),
+                Err(_) if self.threaded && self.pause() => {}
+                Err(_) => return Err(Error::Uncertain(cause)),
+            }
+        }
+    }
+
+    /// Opens the backend anew if it is not known what it holds.
+    fn settle_doubt(&self, writer: &mut Writer) -> Result<()> {
+        let Some(doubt) = writer.doubt.take() else { return Ok(()) };
+        match self.backend.reopen().and_then(|()| read_anew(&*self.backend)) {
+            Ok((index, view)) if index >= doubt.index => self.publish(doubt, view),
+            Ok((_, view)) => {
+                let unchanged = Change::to(doubt.index - 1);
+                self.publish(unchanged, view);
+            }
+            Err(error) => {
+                let cause: Arc<str> = format!("{} (then: {error})", doubt.cause).into();
+                self.set_trouble(Some(Arc::clone(&cause)));
+                writer.doubt = Some(doubt);
+                return Err(Error::Trouble(cause));
+            }
+        }
+        tracing::warn!("the backend was opened anew and takes writes again");
+        self.doubtful.store(false, Ordering::Relaxed);
+        self.set_trouble(None);
+        Ok(())
+    }
+
+    fn publish(&self, change: Change, view: Arc<dyn View>) {
+        let shared = &self.shared;
+        if let Some(keyring) = change.keyring {
+            shared.keyring.store(keyring);
+        }
+        // Stripes first: who sees the new snapshot, or an entry of it, then sees that older entries no longer hold.
+        change.bumps.iter().for_each(|stripe| shared.stripes.written(*stripe, change.index));
+        for (hash, name, entry) in change.entries {
+            shared.entries.insert(hash, name, entry);
+        }
+        self.current.store(Arc::new(Moment { index: change.index, view, shared: Arc::clone(shared) }));
+        shared.published.store(change.index, Ordering::Relaxed);
+    }
+
+    fn check_headroom(&self, batch: &[SealedWrite]) -> Result<()> {
+        let size: usize = batch.iter().map(SealedWrite::size).sum();
+        let deletes_only = batch.iter().all(|write| write.value.is_none());
+        let free = self.backend.free_bytes().ok().flatten().unwrap_or(u64::MAX);
+        // A copy on write needs room for the pages on the way to what changes as well.
+        if deletes_only || free >= HEADROOM.saturating_add(4 * size as u64) {
+            return Ok(());
+        }
+        let cause: Arc<str> = format!("the disk has only {free} bytes left").into();
+        self.set_trouble(Some(Arc::clone(&cause)));
+        Err(Error::Trouble(cause))
+    }
+
+    /// Keeps the stored count of seals ahead of the true one, and begins a new term before the old one is used up.
+    fn count_seals(
+        &self,
+        writer: &mut Writer,
+        batch: &mut Vec<SealedWrite>,
+        change: &mut Change,
+    ) -> Result<()> {
+        let keyring = change.keyring.clone().unwrap_or_else(|| self.shared.keyring.load_full());
+        let mut status = keyring.status();
+        let mut active = keyring;
+        if status.encryptions >= SEALS_PER_TERM_MAX {
+            active = Arc::new(active.rotated(&*self.random, (self.clock)())?);
+            status = active.status();
+            let value = Some(active.sealed(&*self.random));
+            batch.push(SealedWrite { key: names::meta(KEYRING), value });
+            change.keyring = Some(Arc::clone(&active));
+        }
+        if change.keyring.is_some() || status.encryptions + SEALS_RESERVED / 2 > writer.reserved {
+            writer.reserved = status.encryptions + SEALS_RESERVED;
+            batch.push(count_record(status.term, writer.reserved));
+        }
+        Ok(())
+    }
+
+    /// The jobs for one commit; waits for some. `None` once closed and empty.
+    fn next_group(&self) -> Option<Vec<(Prepared, Done)>> {
+        let mut queue = lock(&self.queue);
+        loop {
+            if !queue.jobs.is_empty() {
+                return Some(take_group(&mut queue.jobs, self.backend.batch_size_max()));
+            }
+            if queue.closed {
+                return None;
+            }
+            let (back, waited) = self.wake.wait_timeout(queue, IDLE).unwrap_or_else(PoisonError::into_inner);
+            queue = back;
+            if waited.timed_out() && queue.jobs.is_empty() {
+                drop(queue);
+                self.settle();
+                queue = lock(&self.queue);
+                while queue.jobs.is_empty() && !queue.closed {
+                    queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        }
+    }
+
+    /// Brings the backend into the form that opens fast, once after the last write.
+    pub(crate) fn settle(&self) {
+        let mut writer = lock(&self.writer);
+        if !writer.unsettled || writer.doubt.is_some() {
+            return;
+        }
+        match self.backend.settle() {
+            Ok(()) => writer.unsettled = false,
+            Err(error) => {
+                tracing::warn!(%error, "the backend could not be settled; the next open takes longer")
+            }
+        }
+    }
+
+    /// Stores the true count of seals, so that a clean end does not make it grow.
+    pub(crate) fn store_count(&self) -> Result<()> {
+        let mut writer = lock(&self.writer);
+        self.settle_doubt(&mut writer)?;
+        let status = self.shared.keyring.load().status();
+        writer.reserved = status.encryptions;
+        self.backend.commit(&[count_record(status.term, status.encryptions)])?;
+        Ok(())
+    }
+
+    /// Takes no more writes. What waits is still committed.
+    pub(crate) fn close(&self) {
+        lock(&self.queue).closed = true;
+        self.wake.notify_all();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.queue).closed
+    }
+
+    /// Waits before the disk is tried again. False if there is nobody left to wait for.
+    fn pause(&self) -> bool {
+        let queue = lock(&self.queue);
+        let closed = |queue: &mut Queue| !queue.closed;
+        let (queue, _) =
+            self.wake.wait_timeout_while(queue, RETRY, closed).unwrap_or_else(PoisonError::into_inner);
+        !queue.closed
+    }
+
+    fn refusal(&self) -> Option<Error> {
+        if !self.doubtful.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.trouble().map(Error::Trouble)
+    }
+
+    fn set_trouble(&self, cause: Option<Arc<str>>) {
+        *lock(&self.trouble) = cause;
+    }
+}
+
+impl Change {
+    fn to(index: Index) -> Self {
+        Self { index, cause: "".into(), bumps: Vec::new(), entries: Vec::new(), keyring: None }
+    }
+
+    fn take(&mut self, prepared: PreparedWrite, batch: &mut BTreeMap<SealedKey, Option<Cipher>>) {
+        let PreparedWrite { name, write: SealedWrite { key, value } } = prepared;
+        if let Some((hash, name)) = name {
+            let entry = Entry { index: self.index, sealed: key.clone(), cipher: value.clone() };
+            self.entries.push((hash, name, Arc::new(entry)));
+        }
+        batch.insert(key, value);
+    }
+}
+
+impl Marked {
+    fn none() -> Self {
+        Self(vec![0; (1 << 16) / 64].into())
+    }
+
+    fn has(&self, stripe: Stripe) -> bool {
+        let (word, bit) = stripe.position();
+        self.0.get(word).is_some_and(|word| word & bit != 0)
+    }
+
+    fn add(&mut self, stripe: Stripe) {
+        let (word, bit) = stripe.position();
+        if let Some(word) = self.0.get_mut(word) {
+            *word |= bit;
+        }
+    }
+
+    fn clear(&mut self, stripes: &[Stripe]) {
+        for stripe in stripes {
+            let (word, _) = stripe.position();
+            if let Some(word) = self.0.get_mut(word) {
+                *word = 0;
+            }
+        }
+    }
+}
+
+/// The last index that is stored, and a view of it.
+pub(crate) fn read_anew(backend: &dyn Backend) -> io::Result<(Index, Arc<dyn View>)> {
+    let view = backend.view()?;
+    let stored = view.get(&names::meta(INDEX))?;
+    let index = stored.and_then(|bytes| Some(Index::from_be_bytes((*bytes.0).try_into().ok()?)));
+    let index = index.ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidData, "the record of the last index is damaged")
+    })?;
+    Ok((index, view))
+}
+
+/// Term and count: how often the active term may have sealed.
+pub(crate) fn count_record(term: u32, seals: u64) -> SealedWrite {
+    let bytes = [&term.to_be_bytes()[..], &seals.to_be_bytes()].concat();
+    SealedWrite { key: names::meta(COUNT), value: Some(Cipher(bytes.into())) }
+}
+
+fn take_group(jobs: &mut VecDeque<(Prepared, Done)>, size_max: usize) -> Vec<(Prepared, Done)> {
+    let mut size = 0;
+    let fitting = jobs.iter().take(GROUP_MAX).take_while(|(prepared, _)| {
+        size += prepared.size;
+        size <= size_max
+    });
+    let count = fitting.count().max(1).min(jobs.len());
+    jobs.drain(..count).collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic while it was held cannot leave half of a commit behind: what is visible is swapped in whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

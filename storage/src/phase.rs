@@ -1,0 +1,255 @@
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use arc_swap::ArcSwap;
+use foldhash::quality::FixedState;
+
+use crate::backend::{Backend, Cipher, SealedWrite};
+use crate::cache::Memory;
+use crate::commit::{self, Clock, Core, read_anew};
+use crate::error::{Error, Result};
+use crate::keyring::Keyring;
+use crate::names;
+use crate::open::Open;
+use crate::random::Random;
+use crate::seal::record::{self, SealRecord};
+use crate::seal::{Initialised, NamedKey, SealChoice, SealConfig, UnsealKey};
+use crate::snapshot::{Moment, Shared};
+use crate::stripes::Stripes;
+
+/// The version of the stored format that this program writes.
+pub const FORMAT_VERSION: u32 = 1;
+
+const FORMAT: &str = "format";
+pub(crate) const SEAL: &str = "seal";
+const MAGIC: &[u8; 8] = b"sealkeep";
+/// How much of the cache's bytes the memo of listings gets.
+const LISTS_SHARE: u64 = 8;
+
+/// How a store runs.
+#[derive(Clone)]
+pub struct Options {
+    /// How many bytes the cache of entries may take, listings included.
+    pub cache_bytes: u64,
+    /// Where commits run.
+    pub committer: Committer,
+    /// What stamps new key terms.
+    pub clock: Clock,
+    /// The static key in use, once there is one.
+    pub(crate) self_unseal: Option<NamedKey>,
+}
+
+/// Where commits run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Committer {
+    /// In a thread of their own, in groups.
+    Thread,
+    /// At once, in whatever thread asks. For tests and the simulator.
+    Inline,
+}
+
+/// What a backend can turn out to hold.
+pub enum Phase {
+    /// Nothing was ever written here.
+    Blank(Blank),
+    /// A store without its keys.
+    Sealed(Sealed),
+}
+
+/// Nothing was ever written here.
+pub struct Blank {
+    backend: Arc<dyn Backend>,
+    options: Options,
+}
+
+/// Data without keys. There is no read on this type.
+pub struct Sealed {
+    backend: Arc<dyn Backend>,
+    options: Options,
+    seal: SealRecord,
+}
+
+/// The store is still sealed: here it is again, and why.
+pub struct StillSealed {
+    /// The store.
+    pub sealed: Sealed,
+    /// Why it did not open.
+    pub why: UnsealError,
+}
+
+/// Why a store did not open.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum UnsealError {
+    /// The key did not fit.
+    #[error("unseal failed, invalid key")]
+    WrongKey,
+    /// The key fits, but what it should open is damaged.
+    #[error("the key is right, but the stored keyring is damaged; restore it from a backup")]
+    Damaged,
+    /// The disk, or the system.
+    #[error(transparent)]
+    Storage(#[from] Error),
+}
+
+/// Looks at what a backend holds.
+///
+/// # Errors
+/// If the disk fails, or it holds something else than a store of this version.
+pub fn open(backend: Box<dyn Backend>, options: Options) -> Result<Phase> {
+    let backend: Arc<dyn Backend> = Arc::from(backend);
+    let view = backend.view()?;
+    let Some(format) = view.get(&names::meta(FORMAT))? else {
+        let mut empty = true;
+        view.scan(&names::meta(""), &names::after(&[u8::MAX - 1]), &mut |_, _| {
+            empty = false;
+            std::ops::ControlFlow::Break(())
+        })?;
+        if !empty {
+            return Err(Error::Foreign(
+                "the storage holds data that is not Sealkeep's; give it an empty folder".to_owned(),
+            ));
+        }
+        return Ok(Phase::Blank(Blank { backend, options }));
+    };
+    check_format(&format)?;
+    Sealed::read(backend, options).map(Phase::Sealed)
+}
+
+impl Options {
+    /// A cache of 32 MiB, a thread for commits, and `clock` for the dates of key terms.
+    pub fn new(clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self {
+            cache_bytes: 32 * 1024 * 1024,
+            committer: Committer::Thread,
+            clock: Arc::new(clock),
+            self_unseal: None,
+        }
+    }
+}
+
+impl Blank {
+    /// Makes an empty store under fresh keys and a new seal.
+    ///
+    /// # Errors
+    /// If the choice of the seal cannot be, or the disk fails.
+    pub fn init(self, choice: &SealChoice, random: &dyn Random) -> Result<(Sealed, Initialised)> {
+        let made = record::make(choice, random)?;
+        let recovery = made.recovery.as_ref().map(|key| &key.expose()[..]);
+        let keyring = Keyring::fresh(random, (self.options.clock)())?.recovered_by(recovery)?;
+        let format = [&MAGIC[..], &FORMAT_VERSION.to_be_bytes()].concat();
+        let write = |name, value| SealedWrite { key: names::meta(name), value: Some(value) };
+        self.backend.commit(&[
+            write(FORMAT, Cipher(format.into())),
+            write(SEAL, made.keep(keyring.root(), random)),
+            write(commit::KEYRING, keyring.sealed(random)),
+            write(commit::INDEX, Cipher(0_u64.to_be_bytes().as_slice().into())),
+            commit::count_record(1, 0),
+        ])?;
+        Ok((Sealed::read(self.backend, self.options)?, made.handed_out))
+    }
+
+    /// What `storage_type` shows.
+    pub fn storage_kind(&self) -> &'static str {
+        self.backend.kind()
+    }
+}
+
+impl Sealed {
+    pub(crate) fn read(backend: Arc<dyn Backend>, options: Options) -> Result<Self> {
+        let stored = backend.view()?.get(&names::meta(SEAL))?;
+        let Some(seal) = stored.as_ref().and_then(SealRecord::read) else {
+            return Err(Error::Foreign(
+                "the record of the seal is missing or damaged; restore the data from a backup".to_owned(),
+            ));
+        };
+        Ok(Self { backend, options, seal })
+    }
+
+    /// What keeps the root key.
+    pub fn seal_config(&self) -> &SealConfig {
+        &self.seal.config
+    }
+
+    /// What `storage_type` shows.
+    pub fn storage_kind(&self) -> &'static str {
+        self.backend.kind()
+    }
+
+    /// Opens the store, or hands it back.
+    ///
+    /// # Errors
+    /// [`StillSealed`] with the store, to try again.
+    pub fn unseal(self, key: &UnsealKey, random: Arc<dyn Random>) -> Result<Open, Box<StillSealed>> {
+        let started = self.core(key, random).and_then(|(core, options)| Ok(Open::start(core, options)?));
+        started.map_err(|why| Box::new(StillSealed { sealed: self, why }))
+    }
+
+    fn core(&self, key: &UnsealKey, random: Arc<dyn Random>) -> Result<(Core, Options), UnsealError> {
+        let (root, next) = self.seal.open(key).ok_or(UnsealError::WrongKey)?;
+        let (mut index, mut view) = read_anew(&*self.backend).map_err(Error::from)?;
+        let read = |name| view.get(&names::meta(name)).map_err(Error::from);
+        let stored = read(commit::KEYRING)?.ok_or(UnsealError::Damaged)?;
+        let keyring = Keyring::unseal(&root, &stored).map_err(Error::from)?.ok_or(UnsealError::Damaged)?;
+        keyring.count_from(seals(read(commit::COUNT)?.as_ref(), keyring.status().term));
+        let mut options = self.options.clone();
+        if let UnsealKey::Static { current, .. } = key {
+            options.self_unseal = Some(current.clone());
+        }
+        if let (Some(next), SealConfig::Static { recovery, .. }) = (next, &self.seal.config) {
+            let config = SealConfig::Static { key_id: next.id, recovery: *recovery };
+            let record = record::keep(&config, &next.key, keyring.root(), &*random);
+            let write = SealedWrite { key: names::meta(SEAL), value: Some(record) };
+            self.backend.commit(&[write]).map_err(Error::from)?;
+            (index, view) = read_anew(&*self.backend).map_err(Error::from)?;
+        }
+        let mut seed = [0; 8];
+        random.fill(&mut seed);
+        let lists = options.cache_bytes / LISTS_SHARE;
+        let shared = Shared {
+            names: keyring.names().map_err(Error::from)?,
+            keyring: ArcSwap::from_pointee(keyring),
+            stripes: Stripes::new(),
+            entries: Memory::bounded(options.cache_bytes - lists),
+            lists: Memory::bounded(lists),
+            hasher: FixedState::with_seed(u64::from_be_bytes(seed)),
+            published: AtomicU64::new(index),
+            damaged: AtomicU64::new(0),
+        };
+        let moment = Moment { index, view, shared: Arc::new(shared) };
+        let threaded = options.committer == Committer::Thread;
+        let clock = Arc::clone(&options.clock);
+        Ok((Core::new(moment, Arc::clone(&self.backend), random, clock, threaded), options))
+    }
+}
+
+impl fmt::Debug for StillSealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StillSealed({:?})", self.why)
+    }
+}
+
+/// The stored count of the active term; zero if it is of an earlier one.
+fn seals(stored: Option<&Cipher>, term: u32) -> u64 {
+    let split = stored.and_then(|bytes| bytes.0.split_first_chunk::<4>());
+    match split {
+        Some((counted, seals)) if u32::from_be_bytes(*counted) == term => {
+            seals.try_into().map_or(0, u64::from_be_bytes)
+        }
+        _ => 0,
+    }
+}
+
+fn check_format(stored: &Cipher) -> Result<()> {
+    let version =
+        stored.0.strip_prefix(MAGIC).and_then(|version| version.try_into().ok().map(u32::from_be_bytes));
+    match version {
+        Some(FORMAT_VERSION) => Ok(()),
+        Some(newer) if newer > FORMAT_VERSION => Err(Error::Foreign(format!(
+            "the data is of format {newer}, and this program knows up to {FORMAT_VERSION}: start the newer Sealkeep that wrote it"
+        ))),
+        _ => Err(Error::Foreign(
+            "the storage holds data that is not Sealkeep's; give it an empty folder".to_owned(),
+        )),
+    }
+}

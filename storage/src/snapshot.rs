@@ -1,0 +1,371 @@
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use foldhash::quality::FixedState;
+
+use crate::Index;
+use crate::backend::{Cipher, SealedKey, View};
+use crate::cache::{Entry, Listing, Memory};
+use crate::error::{Error, Result};
+use crate::key::{self, Hashed, Key, Kind, LogicalRef, Place};
+use crate::keyring::Keyring;
+use crate::names::{self, NameKey};
+use crate::stripes::{ReadSet, Stripe, Stripes};
+use crate::value::Value;
+
+/// How many rows of a subfolder are stepped over before it is cheaper to look for its end.
+const STEP_OVER_MAX: usize = 8;
+/// How much is read from the backend at once, before what was read is handed on.
+const ROWS_PER_READ: usize = 256;
+
+/// The whole store as of one index. Never changes, never waits for a writer, cheap to clone.
+#[derive(Clone)]
+pub struct Snapshot(pub(crate) Arc<Moment>);
+
+pub(crate) struct Moment {
+    pub(crate) index: Index,
+    pub(crate) view: Arc<dyn View>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What all moments of an open store share. The last one who holds it drops the keys.
+pub(crate) struct Shared {
+    pub(crate) keyring: ArcSwap<Keyring>,
+    pub(crate) names: NameKey,
+    pub(crate) stripes: Stripes,
+    pub(crate) entries: Memory<Entry>,
+    pub(crate) lists: Memory<Listing>,
+    pub(crate) hasher: FixedState,
+    pub(crate) published: AtomicU64,
+    pub(crate) damaged: AtomicU64,
+}
+
+/// What a scan hands its rows to.
+pub type EachRow<'a> = &'a mut dyn FnMut(&[u8], Value) -> Result<ControlFlow<()>>;
+/// What a walk hands the paths to, relative to its folder, with the suffix of those that have one.
+pub type EachPath<'a> = &'a mut dyn FnMut(&str, &[u8]) -> Result<ControlFlow<()>>;
+
+impl Snapshot {
+    /// The index of the last commit that shows in it.
+    pub fn index(&self) -> Index {
+        self.0.index
+    }
+
+    /// The value of `key`.
+    ///
+    /// # Errors
+    /// If the entry is damaged, the name cannot be, or the disk fails.
+    pub fn get(&self, key: &Key<'_>) -> Result<Option<Value>> {
+        let entry = self.find(key, self.hash(key.logical()))?;
+        match &entry.cipher {
+            Some(cipher) => self.open(&entry.sealed.0, &cipher.0).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The direct children of a folder, sorted; folders end in '/'. Both "a" and "a/" may appear.
+    ///
+    /// Costs as much as there are children, not descendants; asked again, one lookup.
+    ///
+    /// # Errors
+    /// If the folder's name cannot be, or the disk fails.
+    pub fn list(&self, place: Place, folder: &str) -> Result<Arc<[String]>> {
+        let folder = key::folder(folder)?;
+        let hashed = self.hash(LogicalRef::folder(place, folder));
+        if let Some(known) = self.0.shared.lists.get(&hashed).filter(|known| self.trusts(hashed, known.index))
+        {
+            return Ok(Arc::clone(&known.names));
+        }
+        let prefix = self.names().folder(place, folder);
+        let mut names = Vec::new();
+        self.children(&prefix, &mut |name| names.push(name))?;
+        names.sort_unstable();
+        names.dedup();
+        let names: Arc<[String]> = names.into();
+        if self.is_latest() {
+            let listing = Listing { index: self.index(), names: Arc::clone(&names) };
+            self.0.shared.lists.insert(hashed.hash, hashed.key.owned(), Arc::new(listing));
+        }
+        Ok(names)
+    }
+
+    /// The ids of a place from `from` (inclusive) to `until` (exclusive), in byte order, with their values.
+    ///
+    /// A damaged row is left out, logged and counted, so that one of them does not stop all the others.
+    ///
+    /// # Errors
+    /// If the disk fails, or whatever `each` answers.
+    pub fn scan(&self, place: Place, from: &[u8], until: Option<&[u8]>, each: EachRow<'_>) -> Result<()> {
+        let start = names::id_key(place, from);
+        let end = until.map_or_else(|| names::ids_end(place), |until| names::id_key(place, until));
+        self.rows(start, &end, &mut |key, cipher| match (names::id_of(key), self.open(key, cipher)) {
+            (Some(id), Ok(value)) => each(id, value),
+            _ => Ok(ControlFlow::Continue(())),
+        })
+    }
+
+    /// The suffixes under one path from `from` (inclusive) to `until` (exclusive), in byte order, with their values.
+    ///
+    /// # Errors
+    /// As for [`scan`](Self::scan).
+    pub fn scan_path(
+        &self,
+        place: Place,
+        path: &str,
+        from: &[u8],
+        until: Option<&[u8]>,
+        each: EachRow<'_>,
+    ) -> Result<()> {
+        Key::path_then(place, path, from).check()?;
+        let base = self.names().seal(&Key::path_then(place, path, &[]));
+        let bound = |suffix: &[u8]| SealedKey([&*base.0, suffix].concat().into());
+        let end = until.map_or_else(|| names::after(&base.0), bound);
+        self.rows(bound(from), &end, &mut |key, cipher| match (
+            key.get(base.0.len()..),
+            self.open(key, cipher),
+        ) {
+            (Some(suffix), Ok(value)) => each(suffix, value),
+            _ => Ok(ControlFlow::Continue(())),
+        })
+    }
+
+    /// Every path beneath `folder`, in order and relative to it. A path with several suffixes comes once for each.
+    ///
+    /// # Errors
+    /// If the disk fails, or whatever `each` answers.
+    pub fn walk(&self, place: Place, folder: &str, each: EachPath<'_>) -> Result<()> {
+        let folder = key::folder(folder)?;
+        let list = |folder: &str| self.list(place, folder);
+        let suffixes = |path: &str, each: EachPath<'_>| self.suffixes(place, path, each);
+        walk(folder, &list, &suffixes, each)
+    }
+
+    /// True if `reads` would read the same here.
+    pub fn holds(&self, reads: &ReadSet) -> bool {
+        reads.holds_on(self)
+    }
+
+    /// True if there is an entry under this key, without opening it.
+    ///
+    /// # Errors
+    /// If the name cannot be, or the disk fails.
+    pub fn contains(&self, key: &Key<'_>) -> Result<bool> {
+        Ok(self.find(key, self.hash(key.logical()))?.cipher.is_some())
+    }
+
+    /// Hands on `path` once for itself and once for each of its suffixes.
+    pub(crate) fn suffixes(&self, place: Place, path: &str, each: EachPath<'_>) -> Result<()> {
+        if self.contains(&Key::path(place, path))? && each(path, &[])?.is_break() {
+            return Ok(());
+        }
+        let base = self.names().seal(&Key::path_then(place, path, &[]));
+        self.rows(base.clone(), &names::after(&base.0), &mut |key, _| {
+            key.get(base.0.len()..).map_or(Ok(ControlFlow::Continue(())), |suffix| each(path, suffix))
+        })
+    }
+
+    /// Every stored key that begins with `prefix`.
+    pub(crate) fn keys(
+        &self,
+        prefix: &SealedKey,
+        each: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.0.view.scan(prefix, &names::after(&prefix.0), &mut |key, _| each(key))?;
+        Ok(())
+    }
+
+    pub(crate) fn hash<'k>(&self, key: LogicalRef<'k>) -> Hashed<'k> {
+        key.hashed(&self.0.shared.hasher)
+    }
+
+    pub(crate) fn stripe(&self, key: LogicalRef<'_>) -> Stripe {
+        Stripe::of(self.hash(key).hash)
+    }
+
+    pub(crate) fn stripes(&self) -> &Stripes {
+        &self.0.shared.stripes
+    }
+
+    pub(crate) fn names(&self) -> &NameKey {
+        &self.0.shared.names
+    }
+
+    /// The stored form of a key, from memory if it was met before.
+    pub(crate) fn sealed(&self, key: &Key<'_>, hashed: &Hashed<'_>) -> SealedKey {
+        let known = self.0.shared.entries.get(hashed).map(|entry| entry.sealed.clone());
+        known.unwrap_or_else(|| self.names().seal(key))
+    }
+
+    pub(crate) fn find(&self, key: &Key<'_>, hashed: Hashed<'_>) -> Result<Arc<Entry>> {
+        let known = self.0.shared.entries.get(&hashed);
+        if let Some(known) = &known
+            && self.trusts(hashed, known.index)
+        {
+            return Ok(Arc::clone(known));
+        }
+        key.check()?;
+        let sealed = known.map_or_else(|| self.names().seal(key), |known| known.sealed.clone());
+        let cipher = self.0.view.get(&sealed)?;
+        let entry = Arc::new(Entry { index: self.index(), sealed, cipher });
+        if self.is_latest() {
+            self.0.shared.entries.insert(hashed.hash, hashed.key.owned(), Arc::clone(&entry));
+        }
+        Ok(entry)
+    }
+
+    /// True if what was loaded at `loaded` is right for this snapshot: not written after the older of the two.
+    fn trusts(&self, hashed: Hashed<'_>, loaded: Index) -> bool {
+        self.stripes().last_write(Stripe::of(hashed.hash)) <= loaded.min(self.index())
+    }
+
+    /// An old snapshot does not push out what newer ones remember.
+    fn is_latest(&self) -> bool {
+        self.index() == self.0.shared.published.load(Ordering::Relaxed)
+    }
+
+    fn open(&self, key: &[u8], cipher: &[u8]) -> Result<Value> {
+        match self.0.shared.keyring.load().open(key, cipher) {
+            Some(plain) => Ok(Value::new(plain)),
+            None => Err(self.damaged(key)),
+        }
+    }
+
+    fn damaged(&self, key: &[u8]) -> Error {
+        let entry: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.0.shared.damaged.fetch_add(1, Ordering::Relaxed);
+        match names::place_of(key) {
+            Some((place, _)) => {
+                tracing::error!(%place, entry, "a stored entry is damaged; it was not served");
+                Error::Corrupt { place, entry }
+            }
+            None => Error::Foreign(format!("the stored key {entry} is none of this version's")),
+        }
+    }
+
+    /// Rows in order, read in pieces so that the backend is not held while `each` works.
+    fn rows(
+        &self,
+        mut from: SealedKey,
+        until: &SealedKey,
+        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        loop {
+            let mut piece: Vec<(Box<[u8]>, Cipher)> = Vec::new();
+            self.0.view.scan(&from, until, &mut |key, cipher| {
+                piece.push((key.into(), Cipher::from_disk(cipher)));
+                if piece.len() < ROWS_PER_READ { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+            for (key, cipher) in &piece {
+                if each(key, &cipher.0)?.is_break() {
+                    return Ok(());
+                }
+            }
+            match piece.pop() {
+                Some((last, _)) if piece.len() + 1 == ROWS_PER_READ => {
+                    from = SealedKey([&*last, &[0]].concat().into());
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// The names of the children under a folder's prefix, in the order in which they lie.
+    fn children(&self, prefix: &SealedKey, each: &mut dyn FnMut(String)) -> Result<()> {
+        let end = names::after(&prefix.0);
+        let mut from = Some(prefix.clone());
+        let mut child: Vec<u8> = Vec::new();
+        while let Some(start) = from.take() {
+            let mut stepped = 0;
+            self.0.view.scan(&start, &end, &mut |key, _| {
+                if !child.is_empty() && key.starts_with(&child) {
+                    stepped += 1;
+                    if stepped < STEP_OVER_MAX {
+                        return ControlFlow::Continue(());
+                    }
+                    from = Some(names::after(&child));
+                    return ControlFlow::Break(());
+                }
+                stepped = 0;
+                child.clear();
+                match self.names().child(prefix, key) {
+                    Some(found) => {
+                        child.extend_from_slice(key.get(..found.size).unwrap_or(key));
+                        match found.name {
+                            Some(name) => each(name),
+                            None => drop(self.damaged(key)),
+                        }
+                    }
+                    None => drop(self.damaged(key)),
+                }
+                ControlFlow::Continue(())
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Depth first, through what `list` lists: the order of the full paths, for a folder's name ends in its slash.
+pub(crate) fn walk(
+    root: &str,
+    list: &dyn Fn(&str) -> Result<Arc<[String]>>,
+    suffixes: &dyn Fn(&str, EachPath<'_>) -> Result<()>,
+    each: EachPath<'_>,
+) -> Result<()> {
+    let skip = if root.is_empty() { 0 } else { root.len() + 1 };
+    let mut stack = vec![(root.to_owned(), list(root)?, 0)];
+    while let Some((folder, names, next)) = stack.last_mut() {
+        let Some(name) = names.get(*next) else {
+            stack.pop();
+            continue;
+        };
+        *next += 1;
+        let path = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
+        if let Some(beneath) = path.strip_suffix('/') {
+            let names = list(beneath)?;
+            stack.push((beneath.to_owned(), names, 0));
+            continue;
+        }
+        let mut flow = ControlFlow::Continue(());
+        suffixes(&path, &mut |path, suffix| {
+            flow = each(path.get(skip..).unwrap_or(path), suffix)?;
+            Ok(flow)
+        })?;
+        if flow.is_break() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// How ids are grouped for read sets: a scan within one such prefix does not see writes to another.
+pub(crate) const ID_PREFIXES: [usize; 4] = [32, 16, 8, 0];
+
+/// The longest prefix that all ids from `from` to `until` share, of those that writes are noted under.
+pub(crate) fn ids_scanned<'a>(place: Place, from: &'a [u8], until: Option<&[u8]>) -> LogicalRef<'a> {
+    let confined = |prefix: &&[u8]| {
+        let end = names::after(prefix);
+        until.is_some_and(|until| prefix.is_empty() || (!end.0.is_empty() && until <= &*end.0))
+    };
+    let prefix = ID_PREFIXES.iter().filter_map(|len| from.get(..*len)).find(confined).unwrap_or_default();
+    LogicalRef::ids(place, prefix)
+}
+
+/// The sets that gain or lose a member when this key comes or goes.
+pub(crate) fn sets_of<'k>(key: LogicalRef<'k>, each: &mut dyn FnMut(LogicalRef<'k>)) {
+    match key.kind {
+        Kind::Id => ID_PREFIXES
+            .iter()
+            .filter_map(|len| key.name.get(..*len))
+            .for_each(|prefix| each(LogicalRef::ids(key.place, prefix))),
+        Kind::Path | Kind::PathThen => {
+            let path = std::str::from_utf8(key.name).unwrap_or_default();
+            key::ancestors(path).for_each(|folder| each(LogicalRef::folder(key.place, folder)));
+            if key.kind == Kind::PathThen {
+                each(LogicalRef::suffixes(key.place, path));
+            }
+        }
+        Kind::Folder | Kind::Suffixes | Kind::Ids => {}
+    }
+}

@@ -1,0 +1,411 @@
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use foldhash::quality::FixedState;
+
+use crate::backend::{SealedKey, SealedWrite};
+use crate::error::{Error, Result};
+use crate::key::{self, Key, Kind, Logical, LogicalRef, MountId, Place};
+use crate::names;
+use crate::random::Random;
+use crate::snapshot::{EachPath, EachRow, Snapshot, ids_scanned, sets_of, walk};
+use crate::stripes::{ReadSet, Stripe};
+use crate::value::Value;
+
+/// The largest value of one entry.
+pub const VALUE_SIZE_MAX: usize = 1024 * 1024;
+/// The most that one transaction can write, names included.
+pub const TXN_SIZE_MAX: usize = 8 * 1024 * 1024;
+/// What a write costs besides its value and the length of its name.
+const WRITE_OVERHEAD: usize = 64;
+
+/// Reads of one snapshot plus writes that nobody sees until they are committed.
+pub struct Txn {
+    snapshot: Snapshot,
+    reads: RefCell<Reads>,
+    writes: BTreeMap<Logical, Write>,
+    /// Deleted entries whose names no longer open.
+    raw: BTreeSet<SealedKey>,
+    size: usize,
+}
+
+/// Something this transaction read has changed. Run it again.
+#[derive(Debug, Clone, Copy, Eq, PartialEq)]
+pub struct Conflict;
+
+struct Reads {
+    set: ReadSet,
+    /// Whether the entries that were read are there. It spares the folders of those that are overwritten.
+    found: HashMap<u64, bool, FixedState>,
+}
+
+struct Write {
+    hash: u64,
+    value: Option<Value>,
+}
+
+/// A transaction that is sealed and ready for the committer. It holds no plain text.
+pub(crate) struct Prepared {
+    pub(crate) reads: ReadSet,
+    pub(crate) writes: Vec<PreparedWrite>,
+    pub(crate) bumps: Vec<Stripe>,
+    pub(crate) size: usize,
+}
+
+pub(crate) struct PreparedWrite {
+    pub(crate) name: Option<(u64, Logical)>,
+    pub(crate) write: SealedWrite,
+}
+
+impl Txn {
+    /// A transaction that reads `snapshot`.
+    pub fn on(snapshot: Snapshot) -> Self {
+        let reads = Reads { set: ReadSet::at(snapshot.index()), found: HashMap::default() };
+        Self { snapshot, reads: RefCell::new(reads), writes: BTreeMap::new(), raw: BTreeSet::new(), size: 0 }
+    }
+
+    /// What it reads.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// The value of `key`, own writes included.
+    ///
+    /// # Errors
+    /// As for [`Snapshot::get`].
+    pub fn get(&self, key: &Key<'_>) -> Result<Option<Value>> {
+        let logical = key.logical();
+        if let Some(own) = self.own(logical) {
+            return Ok(own.value.clone());
+        }
+        let hash = self.note(logical);
+        let value = self.snapshot.get(key)?;
+        self.reads.borrow_mut().found.insert(hash, value.is_some());
+        Ok(value)
+    }
+
+    /// Stores `value` under `key` when this is committed.
+    ///
+    /// # Errors
+    /// If the name cannot be, or a size limit is exceeded.
+    pub fn put(&mut self, key: &Key<'_>, value: Vec<u8>) -> Result<()> {
+        let value = Value::new(value);
+        if value.len() > VALUE_SIZE_MAX {
+            return Err(Error::ValueTooLarge { size: value.len(), max: VALUE_SIZE_MAX });
+        }
+        self.write(key, Some(value))
+    }
+
+    /// Removes `key` when this is committed. What is not there may be deleted.
+    ///
+    /// # Errors
+    /// If the name cannot be, or a size limit is exceeded.
+    pub fn delete(&mut self, key: &Key<'_>) -> Result<()> {
+        self.write(key, None)
+    }
+
+    /// As [`Snapshot::list`], own writes included.
+    ///
+    /// # Errors
+    /// As for [`Snapshot::list`].
+    pub fn list(&self, place: Place, folder: &str) -> Result<Arc<[String]>> {
+        let folder = key::folder(folder)?;
+        self.note(LogicalRef::folder(place, folder));
+        let stored = self.snapshot.list(place, folder)?;
+        let mut put = BTreeSet::new();
+        let mut deleted = BTreeSet::new();
+        for (relative, write) in self.own_beneath(place, folder) {
+            let child = relative.split_inclusive('/').next().unwrap_or(relative).to_owned();
+            match write.value {
+                Some(_) => put.insert(child),
+                None => deleted.insert(child),
+            };
+        }
+        if put.is_empty() && deleted.is_empty() && self.raw.is_empty() {
+            return Ok(stored);
+        }
+        let mut names: BTreeSet<String> = stored.iter().cloned().collect();
+        for child in deleted.difference(&put) {
+            if names.contains(child) && !self.remains(place, folder, child)? {
+                names.remove(child);
+            }
+        }
+        names.append(&mut put);
+        Ok(names.into_iter().collect())
+    }
+
+    /// As [`Snapshot::scan`], own writes included.
+    ///
+    /// # Errors
+    /// As for [`Snapshot::scan`].
+    pub fn scan(&self, place: Place, from: &[u8], until: Option<&[u8]>, each: EachRow<'_>) -> Result<()> {
+        self.note(ids_scanned(place, from, until));
+        let start = LogicalRef { place, kind: Kind::Id, name: from, suffix: &[] };
+        let own = self.own_from(start).filter(|(key, _)| until.is_none_or(|until| key.name < until));
+        let stored = |each: EachRow<'_>| self.snapshot.scan(place, from, until, each);
+        self.merge(&stored, own.map(|(key, write)| (key.name, write)), start, each)
+    }
+
+    /// As [`Snapshot::scan_path`], own writes included.
+    ///
+    /// # Errors
+    /// As for [`Snapshot::scan_path`].
+    pub fn scan_path(
+        &self,
+        place: Place,
+        path: &str,
+        from: &[u8],
+        until: Option<&[u8]>,
+        each: EachRow<'_>,
+    ) -> Result<()> {
+        self.note(LogicalRef::suffixes(place, path));
+        let start = LogicalRef { place, kind: Kind::PathThen, name: path.as_bytes(), suffix: from };
+        let own = self
+            .own_from(start)
+            .take_while(|(key, _)| key.name == path.as_bytes())
+            .filter(|(key, _)| until.is_none_or(|until| key.suffix < until));
+        let stored = |each: EachRow<'_>| self.snapshot.scan_path(place, path, from, until, each);
+        self.merge(&stored, own.map(|(key, write)| (key.suffix, write)), start, each)
+    }
+
+    /// As [`Snapshot::walk`], own writes included.
+    ///
+    /// # Errors
+    /// As for [`Snapshot::walk`].
+    pub fn walk(&self, place: Place, folder: &str, each: EachPath<'_>) -> Result<()> {
+        let folder = key::folder(folder)?;
+        let list = |folder: &str| self.list(place, folder);
+        let suffixes = |path: &str, each: EachPath<'_>| self.suffixes(place, path, each);
+        walk(folder, &list, &suffixes, each)
+    }
+
+    /// Deletes up to `limit` entries of a mount, whatever their table, and tells how many it found.
+    ///
+    /// Nothing of it enters the read set: who sweeps a mount has made sure that nobody writes to it any more.
+    ///
+    /// # Errors
+    /// If the disk fails, or the transaction is full.
+    pub fn sweep(&mut self, mount: MountId, limit: usize) -> Result<usize> {
+        self.sweep_prefix(&names::mount(mount), limit)
+    }
+
+    /// Deletes up to `limit` paths of a folder and all folders beneath it, and tells how many it found.
+    ///
+    /// # Errors
+    /// If the folder's name cannot be, the disk fails, or the transaction is full.
+    pub fn sweep_folder(&mut self, place: Place, folder: &str, limit: usize) -> Result<usize> {
+        let prefix = self.snapshot.names().folder(place, key::folder(folder)?);
+        self.sweep_prefix(&prefix, limit)
+    }
+
+    /// True if committing this would change nothing.
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty() && self.raw.is_empty()
+    }
+
+    /// What this transaction read so far.
+    pub fn reads(&self) -> ReadSet {
+        self.reads.borrow().set.clone()
+    }
+
+    /// Makes what was read elsewhere a part of what this transaction depends on.
+    pub fn join(&mut self, reads: &ReadSet) {
+        let holds = reads.holds_on(&self.snapshot);
+        let own = &mut self.reads.get_mut().set;
+        own.add_all(reads);
+        if !holds {
+            own.spoil();
+        }
+    }
+
+    /// Seals everything, in the thread of whoever wants it committed.
+    pub(crate) fn prepare(self, random: &dyn Random) -> Prepared {
+        let Reads { set, found } = self.reads.into_inner();
+        let snapshot = self.snapshot;
+        let keyring = snapshot.0.shared.keyring.load();
+        let mut writes = Vec::with_capacity(self.writes.len() + self.raw.len());
+        let mut bumps = Vec::with_capacity(self.writes.len() * 4);
+        let mut size = 0;
+        for (name, Write { hash, value }) in self.writes {
+            let Some(key) = name.key() else { continue };
+            let hashed = snapshot.hash(name.borrow());
+            let sealed = snapshot.sealed(&key, &hashed);
+            if found.get(&hash) == Some(&false) && value.is_none() {
+                continue;
+            }
+            bumps.push(Stripe::of(hash));
+            if found.get(&hash) != Some(&value.is_some()) {
+                sets_of(name.borrow(), &mut |set| bumps.push(snapshot.stripe(set)));
+            }
+            let cipher = value.map(|plain| keyring.seal(&sealed.0, &plain, random));
+            let write = SealedWrite { key: sealed, value: cipher };
+            size += write.size();
+            writes.push(PreparedWrite { name: Some((hash, name)), write });
+        }
+        for key in self.raw {
+            size += key.0.len();
+            writes.push(PreparedWrite { name: None, write: SealedWrite { key, value: None } });
+        }
+        Prepared { reads: set, writes, bumps, size }
+    }
+
+    fn write(&mut self, key: &Key<'_>, value: Option<Value>) -> Result<()> {
+        key.check()?;
+        let logical = key.logical();
+        let cost = |value: &Option<Value>| value.as_ref().map_or(0, |value| value.len());
+        let name = logical.owned();
+        let added = cost(&value) + name.size() + WRITE_OVERHEAD;
+        let replaced =
+            self.writes.get(&name).map_or(0, |old| cost(&old.value) + name.size() + WRITE_OVERHEAD);
+        let size = self.size - replaced + added;
+        if size > TXN_SIZE_MAX {
+            return Err(Error::TxnTooLarge { max: TXN_SIZE_MAX });
+        }
+        self.size = size;
+        let hash = self.snapshot.hash(logical).hash;
+        self.writes.insert(name, Write { hash, value });
+        Ok(())
+    }
+
+    fn sweep_prefix(&mut self, prefix: &SealedKey, limit: usize) -> Result<usize> {
+        let mut found = Vec::new();
+        if limit > 0 {
+            self.snapshot.keys(prefix, &mut |key| {
+                let name = self.snapshot.names().open(key);
+                let deleted = match &name {
+                    Some(name) => self.writes.get(name).is_some_and(|write| write.value.is_none()),
+                    None => self.raw.contains(&SealedKey(key.into())),
+                };
+                if !deleted {
+                    found.push((name, SealedKey(key.into())));
+                }
+                if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+        }
+        let count = found.len();
+        for (name, sealed) in found {
+            match name.as_ref().and_then(Logical::key) {
+                Some(key) => self.delete(&key)?,
+                None => drop(self.raw.insert(sealed)),
+            }
+        }
+        Ok(count)
+    }
+
+    /// Adds a key or a set of keys to the read set, and answers its hash.
+    fn note(&self, logical: LogicalRef<'_>) -> u64 {
+        let hash = self.snapshot.hash(logical).hash;
+        self.reads.borrow_mut().set.add(Stripe::of(hash));
+        hash
+    }
+
+    fn own(&self, logical: LogicalRef<'_>) -> Option<&Write> {
+        if self.writes.is_empty() {
+            return None;
+        }
+        self.writes.get(&logical.owned())
+    }
+
+    /// Own writes of one place and kind, in order.
+    fn own_from<'t>(&'t self, start: LogicalRef<'_>) -> impl Iterator<Item = (LogicalRef<'t>, &'t Write)> {
+        let (place, kind) = (start.place, start.kind);
+        let from = self.writes.range(start.owned()..).map(|(key, write)| (key.borrow(), write));
+        from.take_while(move |(key, _)| key.place == place && key.kind == kind)
+    }
+
+    /// Own writes beneath a folder, with their paths relative to it.
+    fn own_beneath<'t>(&'t self, place: Place, folder: &str) -> impl Iterator<Item = (&'t str, &'t Write)> {
+        let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+        [Kind::Path, Kind::PathThen].into_iter().flat_map(move |kind| {
+            let prefix = prefix.clone();
+            let start = LogicalRef { place, kind, name: prefix.as_bytes(), suffix: &[] };
+            let own: Vec<_> = self
+                .own_from(start)
+                .map_while(|(key, write)| Some((key.name.strip_prefix(prefix.as_bytes())?, write)))
+                .filter_map(|(name, write)| Some((std::str::from_utf8(name).ok()?, write)))
+                .collect();
+            own
+        })
+    }
+
+    /// True if anything stored at or beneath a child is not deleted here.
+    fn remains(&self, place: Place, folder: &str, child: &str) -> Result<bool> {
+        let path = if folder.is_empty() { child.to_owned() } else { format!("{folder}/{child}") };
+        let mut alive = false;
+        let kept = |name: Option<Logical>, key: &[u8]| match name {
+            Some(name) => !self.writes.get(&name).is_some_and(|write| write.value.is_none()),
+            None => !self.raw.contains(&SealedKey(key.into())),
+        };
+        let names = self.snapshot.names();
+        let prefixes = match path.strip_suffix('/') {
+            Some(beneath) => vec![names.folder(place, beneath)],
+            None => {
+                vec![names.seal(&Key::path(place, &path)), names.seal(&Key::path_then(place, &path, &[]))]
+            }
+        };
+        for prefix in prefixes {
+            self.snapshot.keys(&prefix, &mut |key| {
+                alive = kept(names.open(key), key);
+                if alive { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })?;
+            if alive {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn suffixes(&self, place: Place, path: &str, each: EachPath<'_>) -> Result<()> {
+        if self.get(&Key::path(place, path))?.is_some() && each(path, &[])?.is_break() {
+            return Ok(());
+        }
+        self.scan_path(place, path, &[], None, &mut |suffix, _| each(path, suffix))
+    }
+
+    /// Stored rows and own ones in one order; own ones win.
+    fn merge<'t>(
+        &self,
+        stored: &dyn Fn(EachRow<'_>) -> Result<()>,
+        own: impl Iterator<Item = (&'t [u8], &'t Write)>,
+        start: LogicalRef<'_>,
+        each: EachRow<'_>,
+    ) -> Result<()> {
+        let mut own = own.peekable();
+        let mut stopped = false;
+        stored(&mut |id, value| {
+            while let Some((name, write)) = own.next_if(|(name, _)| *name < id) {
+                if let Some(value) = &write.value
+                    && each(name, value.clone())?.is_break()
+                {
+                    stopped = true;
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            let flow = match own.next_if(|(name, _)| *name == id) {
+                Some((_, Write { value: Some(value), .. })) => each(id, value.clone())?,
+                Some(_) => ControlFlow::Continue(()),
+                None => {
+                    let hash = match start.kind {
+                        Kind::Id => self.note(LogicalRef { name: id, ..start }),
+                        _ => self.note(LogicalRef { suffix: id, ..start }),
+                    };
+                    self.reads.borrow_mut().found.insert(hash, true);
+                    each(id, value)?
+                }
+            };
+            stopped = flow.is_break();
+            Ok(flow)
+        })?;
+        for (name, write) in own {
+            if stopped {
+                break;
+            }
+            if let Some(value) = &write.value {
+                stopped = each(name, value.clone())?.is_break();
+            }
+        }
+        Ok(())
+    }
+}
