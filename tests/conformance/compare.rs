@@ -1,0 +1,283 @@
+//! When two answers say the same: chance and time are taken out first, all else must be equal.
+
+use crate::script::Kept;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use tests::http::Reply;
+
+/// Two clocks may tick between two answers.
+const TICKS_MAX: f64 = 4.0;
+/// Numbers above it are dates in seconds.
+const DATES_FROM: f64 = 1_600_000_000.0;
+/// The two servers are asked one after the other: their dates are this many seconds apart at most.
+const APART_MAX: f64 = 60.0;
+/// Headers that clients act on.
+const HEADERS: [&str; 6] = [
+    "content-type",
+    "cache-control",
+    "location",
+    "retry-after",
+    "strict-transport-security",
+    "x-vault-namespace",
+];
+
+/// An answer with what is needed to take chance out of it.
+pub(crate) struct Seen<'a> {
+    pub(crate) reply: &'a Reply,
+    pub(crate) kept: &'a Kept,
+    pub(crate) address: SocketAddr,
+    pub(crate) version: &'a str,
+}
+
+/// One thing that two answers say differently.
+pub(crate) struct Difference {
+    /// `status`, `header NAME`, or a JSON pointer into the body.
+    pub(crate) pointer: String,
+    expected: String,
+    found: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: bao {} | sealkeep {}", self.pointer, self.expected, self.found)
+    }
+}
+
+/// All that differs.
+pub(crate) fn differences(expected: &Seen<'_>, found: &Seen<'_>) -> Vec<Difference> {
+    let mut all = Vec::new();
+    if expected.reply.status != found.reply.status {
+        let show = |seen: &Seen<'_>| format!("{} {}", seen.reply.status, seen.plain(&seen.reply.text()));
+        push(&mut all, "status", show(expected), show(found));
+        return all;
+    }
+    for name in HEADERS {
+        let value = |seen: &Seen<'_>| seen.plain(seen.reply.header(name).unwrap_or("-"));
+        if value(expected) != value(found) {
+            push(&mut all, &format!("header {name}"), value(expected), value(found));
+        }
+    }
+    match (body(expected), body(found)) {
+        (Value::String(one), Value::String(other)) if one != other => push(&mut all, "", one, other),
+        (one, other) => compare("", &one, &other, &mut all),
+    }
+    all
+}
+
+fn push(all: &mut Vec<Difference>, pointer: &str, expected: String, found: String) {
+    all.push(Difference { pointer: pointer.to_owned(), expected, found });
+}
+
+fn body(seen: &Seen<'_>) -> Value {
+    match serde_json::from_slice::<Value>(&seen.reply.body) {
+        Ok(json) => seen.plain_json(&json),
+        Err(_) if std::str::from_utf8(&seen.reply.body).is_err() => Value::String("<bytes>".to_owned()),
+        Err(_) => Value::String(seen.plain(&seen.reply.text())),
+    }
+}
+
+fn compare(pointer: &str, expected: &Value, found: &Value, all: &mut Vec<Difference>) {
+    match (expected, found) {
+        (Value::Object(one), Value::Object(other)) => {
+            for (key, value) in one {
+                let pointer = format!("{pointer}/{key}");
+                match other.get(key) {
+                    Some(twin) => compare(&pointer, value, twin, all),
+                    None => push(all, &pointer, value.to_string(), "has no such key".to_owned()),
+                }
+            }
+            for (key, value) in other.iter().filter(|(key, _)| !one.contains_key(*key)) {
+                push(all, &format!("{pointer}/{key}"), "has no such key".to_owned(), value.to_string());
+            }
+        }
+        (Value::Array(one), Value::Array(other)) if one.len() == other.len() => {
+            for (index, (value, twin)) in one.iter().zip(other).enumerate() {
+                compare(&format!("{pointer}/{index}"), value, twin, all);
+            }
+        }
+        (Value::Number(one), Value::Number(other)) if ticked(one, other) => {}
+        (one, other) if one == other => {}
+        (one, other) => push(all, pointer, one.to_string(), other.to_string()),
+    }
+}
+
+fn ticked(one: &serde_json::Number, other: &serde_json::Number) -> bool {
+    match (one.as_f64(), other.as_f64()) {
+        (Some(one), Some(other)) if one > DATES_FROM => (one - other).abs() <= APART_MAX,
+        // A time to live may have ticked; a count or a version is small and must be equal.
+        (Some(one), Some(other)) => one > 20.0 && other > 20.0 && (one - other).abs() <= TICKS_MAX,
+        _ => false,
+    }
+}
+
+impl fmt::Display for Seen<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} {}", self.reply.status, body(self))
+    }
+}
+
+impl Seen<'_> {
+    fn plain_json(&self, value: &Value) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.plain(text)),
+            Value::Array(items) => Value::Array(items.iter().map(|item| self.plain_json(item)).collect()),
+            Value::Object(fields) => {
+                let mut plain = Map::new();
+                for (key, value) in fields {
+                    let mut key = self.plain(key);
+                    while plain.contains_key(&key) {
+                        key.push('+');
+                    }
+                    plain.insert(key, self.plain_json(value));
+                }
+                Value::Object(plain)
+            }
+            other => other.clone(),
+        }
+    }
+
+    /// The text with a name in place of everything that chance or time chose.
+    fn plain(&self, text: &str) -> String {
+        let address = self.address.to_string();
+        let cluster = format!("{}:{}", self.address.ip(), self.address.port() + 1);
+        let mut text = text.replace(&address, "<address>").replace(&cluster, "<cluster address>");
+        text = text.replace(self.version, "<version>");
+        let secret = |value: &String| value.len() >= 8 && !value.starts_with("-----BEGIN");
+        for (name, value) in self.kept.iter().filter(|(_, value)| secret(value)) {
+            text = text.replace(value.as_str(), &format!("<{name}>"));
+        }
+        if let Some(label) = text.strip_prefix("-----BEGIN ").and_then(|rest| rest.split("-----").next()) {
+            let what = if label == "CERTIFICATE" { words(&certificate(&text)) } else { String::new() };
+            return format!("<{} x {label} {}>", text.matches("-----BEGIN ").count(), what.trim());
+        }
+        if text.len() >= 40 && is_base64(&text) {
+            return "<base64>".to_owned();
+        }
+        words(&text)
+    }
+}
+
+/// What a certificate says, without its numbers, keys, dates and signature. The same one comes in many answers, and
+/// openssl is a process: it is asked once.
+fn certificate(pem: &str) -> String {
+    static ASKED: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
+    let mut asked = ASKED.lock().expect("nobody panics while holding it");
+    asked.entry(pem.to_owned()).or_insert_with(|| ask_openssl(pem)).clone()
+}
+
+fn ask_openssl(pem: &str) -> String {
+    let mut openssl = Command::new("openssl");
+    openssl.args(["x509", "-noout", "-text", "-certopt", "no_serial,no_validity,no_sigdump"]);
+    let mut openssl =
+        openssl.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("openssl is installed");
+    openssl.stdin.take().expect("piped").write_all(pem.as_bytes()).expect("openssl reads");
+    let text = openssl.wait_with_output().expect("openssl ends").stdout;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let said =
+        |line: &&str| line.is_empty() || !line.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':');
+    text.lines().map(str::trim).filter(said).map(|line| format!("{line}; ")).collect()
+}
+
+fn is_base64(text: &str) -> bool {
+    let digits = text.trim_end_matches('=');
+    let mixed = digits.bytes().any(|byte| byte.is_ascii_digit())
+        && digits.bytes().any(|byte| byte.is_ascii_uppercase());
+    mixed && digits.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/')
+}
+
+fn words(text: &str) -> String {
+    let mut plain = String::new();
+    let mut word = String::new();
+    for letter in text.chars().chain(['\0']) {
+        if letter.is_ascii_alphanumeric() || "_.:-+".contains(letter) {
+            word.push(letter);
+            continue;
+        }
+        plain.push_str(&named(&word));
+        word.clear();
+        plain.push(letter);
+    }
+    plain.pop();
+    plain
+}
+
+fn named(word: &str) -> String {
+    let (body, tail) = match word.strip_suffix(['.', ':']) {
+        Some(body) => (body, &word[body.len()..]),
+        None => (word, ""),
+    };
+    let name = match (name_of(body), body.split_once('.')) {
+        (Some(name), _) => name,
+        (None, Some((first, rest))) => format!("{}.{}", named(first), named(rest)),
+        (None, None) => body.to_owned(),
+    };
+    format!("{name}{tail}")
+}
+
+/// What kind of chance or time this word is, if it is any.
+fn name_of(word: &str) -> Option<String> {
+    let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let long = word.len() >= 20;
+    let name = if word.len() == 36 && word.split('-').map(str::len).eq([8, 4, 4, 4, 12]) {
+        "<uuid>"
+    } else if long && word.as_bytes()[4] == b'-' && word.as_bytes()[10] == b'T' {
+        "<time>"
+    } else if long && (word.starts_with("s.") || word.starts_with("b.")) {
+        "<token>"
+    } else if word.strip_prefix("hmac-sha256:").is_some_and(|digits| digits.len() == 64 && is_hex(digits)) {
+        "<hmac>"
+    } else if long
+        && word.len() % 3 == 2
+        && word.split([':', '-']).all(|pair| pair.len() == 2 && is_hex(pair))
+    {
+        "<serial>"
+    } else if let Some((kind, _)) = word.rsplit_once(['_', '-']).filter(|(_, id)| id.len() == 8 && is_hex(id))
+    {
+        return Some(format!("{kind}_<id>"));
+    } else if word.len() >= 32 && is_hex(word.strip_prefix('h').unwrap_or(word)) {
+        "<hex>"
+    } else if (24..=40).contains(&word.len()) && is_random(word) {
+        "<random>"
+    } else {
+        return None;
+    };
+    Some(name.to_owned())
+}
+
+/// Letters and digits as chance mixes them, not as a person writes words.
+fn is_random(word: &str) -> bool {
+    let has = |kind: fn(&u8) -> bool| word.as_bytes().iter().any(kind);
+    word.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        && has(u8::is_ascii_uppercase)
+        && has(u8::is_ascii_lowercase)
+}
+
+#[track_caller]
+#[cfg(test)]
+fn check(text: &str, plain: &str) {
+    assert_eq!(words(text), plain);
+}
+
+#[test]
+fn chance_and_time_get_names_and_nothing_else_does() {
+    check("id 7f3c2a10-1b2c-3d4e-5f60-718293a4b5c6.", "id <uuid>.");
+    check("s.abcdefghijklmnopqrstuvwx and s.short", "<token> and s.short");
+    check("2026-11-26T15:35:05.609Z", "<time>");
+    check("kv_0a1b2c3d/data", "kv_<id>/data");
+    check("12:ab:34:cd:56:ef:78:90", "<serial>");
+    check("entity_76803e29.root kGYQUlkUccVDapvleNuFbMVr", "entity_<id>.root <random>");
+    check("auth/approle/login", "auth/approle/login");
+    check("1 error occurred:\n\t* permission denied\n\n", "1 error occurred:\n\t* permission denied\n\n");
+}
+
+#[test]
+fn a_count_must_be_equal_and_a_time_to_live_may_tick() {
+    let number = |text: &str| serde_json::from_str::<serde_json::Number>(text).unwrap();
+    assert!(ticked(&number("3600"), &number("3599")) && ticked(&number("1795707308"), &number("1795707310")));
+    assert!(!ticked(&number("1"), &number("2")) && !ticked(&number("3600"), &number("2764800")));
+}

@@ -1,0 +1,148 @@
+//! Runs a script against both servers and reports every difference that nobody has given a reason for.
+
+use crate::compare::{Seen, differences};
+use crate::script::{Kept, Start, Step, fill, parse};
+use tests::binary::{Binary, setting};
+use tests::http::{Client, Reply, Request};
+use tests::scratch::Scratch;
+use tests::server::{Config, DEV_TOKEN, Server, Storage};
+
+/// One server, with what its answers gave so far.
+struct Side {
+    server: Server,
+    kept: Kept,
+    version: String,
+    _folder: Scratch,
+}
+
+/// A difference that is meant, and why.
+struct Allowed {
+    area: String,
+    request: String,
+    pointer: String,
+}
+
+/// Runs one area on both servers.
+pub(crate) fn check(area: &str, text: &str) {
+    let (start, steps) = parse(text);
+    let mut oracle = Side::start(&Binary::bao(), start);
+    let mut subject = Side::start(&Binary::sealkeep(), start);
+    let allowed = allowed(include_str!("allowed.txt"));
+    let mut report = Vec::new();
+    let shown = setting("CONFORMANCE_SHOW").is_some();
+    for step in &steps {
+        let (expected, found) = (oracle.take(step), subject.take(step));
+        if step.until.is_some() {
+            continue;
+        }
+        let request = format!("{} {}", step.verb, step.path);
+        if shown {
+            println!(
+                "{request} {}\n    {}",
+                step.body.as_deref().unwrap_or_default(),
+                oracle.seen(&expected)
+            );
+        }
+        for difference in differences(&oracle.seen(&expected), &subject.seen(&found)) {
+            let meant = |entry: &Allowed| entry.matches(area, &request, &difference.pointer);
+            if !allowed.iter().any(meant) {
+                report.push(format!("{area}.req:{} {request}\n    {difference}", step.line));
+            }
+        }
+    }
+    println!("{area}: {} requests compared", steps.len());
+    assert!(report.is_empty(), "{} differences from bao:\n{}", report.len(), report.join("\n"));
+}
+
+impl Side {
+    fn start(binary: &Binary, start: Start) -> Self {
+        let folder = Scratch::new();
+        let server = match start {
+            Start::Dev => Server::dev(binary),
+            Start::Blank => {
+                let config = Config::new(Storage::Inmem, folder.path());
+                Server::configured(binary, &config.with("unsafe_allow_api_audit_creation = true"))
+            }
+        };
+        let folder_name = folder.path().display().to_string();
+        let mut kept = Kept::from([("folder".to_owned(), folder_name)]);
+        if start == Start::Dev {
+            kept.insert("root".to_owned(), DEV_TOKEN.to_owned());
+        }
+        let version = server.anonymous().get("sys/seal-status").at("/version");
+        Self { server, kept, version, _folder: folder }
+    }
+
+    fn take(&mut self, step: &Step) -> Reply {
+        let mut request = Request::new(&step.verb, &step.target(&self.kept));
+        for (name, value) in &step.headers {
+            request = request.header(name, &fill(value, &self.kept));
+        }
+        if let Some(body) = &step.body {
+            request = request.body(fill(body, &self.kept));
+        }
+        let client = self.client(step);
+        let reply = match step.until {
+            None => client.send(&request),
+            Some(status) => {
+                self.server.until(&step.path, |_| client.send(&request).status == status);
+                client.send(&request)
+            }
+        };
+        for (name, pointer) in &step.keep {
+            let json = reply.json();
+            let value = json
+                .pointer(pointer)
+                .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+            // A missing value shows as a difference of this answer; later lines then carry a name nobody knows.
+            self.kept.insert(name.clone(), value.unwrap_or_else(|| format!("missing-{name}")));
+        }
+        reply
+    }
+
+    fn client(&self, step: &Step) -> Client {
+        let anonymous = self.server.anonymous();
+        match step.token.as_deref() {
+            Some("-") => anonymous,
+            Some(token) => anonymous.with(&fill(token, &self.kept)),
+            None => self.kept.get("root").map_or(anonymous.clone(), |root| anonymous.with(root)),
+        }
+    }
+
+    fn seen<'a>(&'a self, reply: &'a Reply) -> Seen<'a> {
+        Seen { reply, kept: &self.kept, address: self.server.address(), version: &self.version }
+    }
+}
+
+impl Allowed {
+    fn matches(&self, area: &str, request: &str, pointer: &str) -> bool {
+        glob(&self.area, area) && glob(&self.request, request) && glob(&self.pointer, pointer)
+    }
+}
+
+/// `area | request | pointer | reason`, with `*` for anything; an entry without a reason is refused.
+fn allowed(text: &str) -> Vec<Allowed> {
+    let lines = text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    let parse = |line: &str| {
+        let parts: Vec<&str> = line.split(" | ").map(str::trim).collect();
+        assert!(parts.len() == 4 && parts[3].len() > 10, "allowed.txt wants four parts and a reason: {line}");
+        Allowed { area: parts[0].to_owned(), request: parts[1].to_owned(), pointer: parts[2].to_owned() }
+    };
+    lines.map(parse).collect()
+}
+
+fn glob(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((before, after)) => text.strip_prefix(before).is_some_and(|rest| {
+            let ends = (0..=rest.len()).filter(|&at| rest.is_char_boundary(at));
+            ends.into_iter().any(|at| glob(after, &rest[at..]))
+        }),
+    }
+}
+
+#[test]
+fn globs_match_whole_texts() {
+    assert!(glob("GET sys/*", "GET sys/mounts") && glob("*", "") && glob("/a/*/c", "/a/b/c"));
+    assert!(!glob("GET sys/*", "GET kv/a") && !glob("/a", "/a/b"));
+}
