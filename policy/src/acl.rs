@@ -31,9 +31,13 @@ pub struct Acl {
 #[derive(Clone, Debug)]
 enum Power {
     /// Everything below this prefix.
-    Root { prefix: Box<str> },
+    Root {
+        prefix: Box<str>,
+    },
     /// Nothing: the policies could not be applied to this caller.
-    Refused { reason: Arc<str> },
+    Refused {
+        reason: Arc<str>,
+    },
     Rules(Index),
 }
 
@@ -110,7 +114,8 @@ impl Acl {
             }
         }
         let Compiler { entries, reads_clock, skipped, .. } = compiler;
-        let index = Index::new(entries.into_iter().map(|(pattern, sources)| Entry::new(pattern, sources)).collect());
+        let index =
+            Index::new(entries.into_iter().map(|(pattern, sources)| Entry::new(pattern, sources)).collect());
         Self { power: Power::Rules(index), reads_clock, skipped }
     }
 
@@ -155,8 +160,14 @@ impl Acl {
     /// Whether a plain request, without parameters and unwrapped, would be allowed: for filtering lists.
     pub fn allows(&self, path: &str, capability: Capability, now: u64) -> bool {
         let Ok(path) = Path::internal(path) else { return false };
-        let question =
-            Question { path: &path, capability, needs_sudo: false, parameters: &NoParameters, wrap_ttl: None, now };
+        let question = Question {
+            path: &path,
+            capability,
+            needs_sudo: false,
+            parameters: &NoParameters,
+            wrap_ttl: None,
+            now,
+        };
         self.permit(&question).is_ok()
     }
 
@@ -184,8 +195,12 @@ impl Acl {
             Power::Rules(index) => {
                 for (pattern, grant) in index.live(now) {
                     match pattern {
-                        Pattern::Exact(path) => drop(exact.insert(path.clone(), ResultantRule::new(grant.terms()))),
-                        Pattern::Prefix(path) => drop(globs.insert(path.clone(), ResultantRule::new(grant.terms()))),
+                        Pattern::Exact(path) => {
+                            drop(exact.insert(path.clone(), ResultantRule::new(grant.terms())))
+                        }
+                        Pattern::Prefix(path) => {
+                            drop(globs.insert(path.clone(), ResultantRule::new(grant.terms())))
+                        }
                         Pattern::Segments { .. } => {}
                     }
                 }

@@ -85,7 +85,10 @@ impl FromStr for Capability {
     type Err = UnknownCapability;
 
     fn from_str(word: &str) -> Result<Self, UnknownCapability> {
-        Self::ALL.into_iter().find(|known| known.as_str() == word).ok_or_else(|| UnknownCapability(word.into()))
+        Self::ALL
+            .into_iter()
+            .find(|known| known.as_str() == word)
+            .ok_or_else(|| UnknownCapability(word.into()))
     }
 }
 

@@ -81,7 +81,8 @@ pub fn explain(policies: &[(&str, &Policy)], subject: &Subject, question: &Quest
     };
     let found = acl.index().and_then(|index| index.find(path, question.capability, question.now));
     if let Some(grant) = found {
-        let is_it = |entry: &&Entry| entry.live(question.now).is_some_and(|live| std::sync::Arc::ptr_eq(live, grant));
+        let is_it =
+            |entry: &&Entry| entry.live(question.now).is_some_and(|live| std::sync::Arc::ptr_eq(live, grant));
         let entry = acl.index().and_then(|index| index.entries().iter().find(is_it));
         explanation.rule = Some(grant.rule().to_string());
         explanation.decided_by = entry.map_or(Vec::new(), |entry| live_origins(entry, question.now));
@@ -125,7 +126,9 @@ fn why_not(entry: &Entry, question: &Question<'_>, winner: Option<&str>, rule: &
     }
     if matches {
         // Of all rules that match, only the closest counts; the others say nothing.
-        return winner.filter(|winner| *winner != rule).map(|winner| format!("\"{winner}\" is closer to the path"));
+        return winner
+            .filter(|winner| *winner != rule)
+            .map(|winner| format!("\"{winner}\" is closer to the path"));
     }
     if let Some(other) = path.strip_suffix('/')
         && entry.pattern.matches(other)
@@ -136,7 +139,9 @@ fn why_not(entry: &Entry, question: &Question<'_>, winner: Option<&str>, rule: &
         return Some("matches only with a slash at the end".into());
     }
     if let Some(folder) = versioned_folder(path, |shorter| entry.pattern.matches(shorter)) {
-        return Some(format!("matches only without \"{folder}/\", which the paths of a versioned kv mount have"));
+        return Some(format!(
+            "matches only without \"{folder}/\", which the paths of a versioned kv mount have"
+        ));
     }
     let lower = path.to_lowercase();
     (entry.pattern.matches(&lower)).then(|| "matches only in lower case".to_owned())
@@ -145,7 +150,8 @@ fn why_not(entry: &Entry, question: &Question<'_>, winner: Option<&str>, rule: &
 /// Which of the folders of a versioned kv mount, taken out of the path, makes it match.
 fn versioned_folder(path: &str, matches: impl Fn(&str) -> bool) -> Option<&'static str> {
     ["data", "metadata", "delete", "undelete", "destroy"].into_iter().find(|folder| {
-        path.split_once(&format!("/{folder}/")).is_some_and(|(mount, rest)| matches(&format!("{mount}/{rest}")))
+        path.split_once(&format!("/{folder}/"))
+            .is_some_and(|(mount, rest)| matches(&format!("{mount}/{rest}")))
     })
 }
 
@@ -164,7 +170,14 @@ fn origin(source: &Source) -> Origin {
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "policy {}{} line {} [{}]", self.namespace, self.policy, self.line, self.capabilities.words().join(", "))
+        write!(
+            f,
+            "policy {}{} line {} [{}]",
+            self.namespace,
+            self.policy,
+            self.line,
+            self.capabilities.words().join(", ")
+        )
     }
 }
 

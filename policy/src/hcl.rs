@@ -113,7 +113,8 @@ impl Body {
         self.items.iter().enumerate().find_map(|(index, item)| {
             let is_attribute = |item: &Item| item.keys.len() == 1 && !matches!(item.value, Value::Object(_));
             let mut earlier = self.items.iter().take(index);
-            (is_attribute(item) && earlier.any(|other| other.keys == item.keys && is_attribute(other))).then_some(item)
+            (is_attribute(item) && earlier.any(|other| other.keys == item.keys && is_attribute(other)))
+                .then_some(item)
         })
     }
 
@@ -182,9 +183,9 @@ impl Value {
     /// A number, or a text that says one.
     pub fn as_f64(&self) -> Option<f64> {
         match self {
-            Self::Number(text) | Self::String(text) => {
-                whole(text).map(|number| number as f64).or_else(|| text.parse().ok().filter(|f: &f64| f.is_finite()))
-            }
+            Self::Number(text) | Self::String(text) => whole(text)
+                .map(|number| number as f64)
+                .or_else(|| text.parse().ok().filter(|f: &f64| f.is_finite())),
             _ => None,
         }
     }

@@ -24,11 +24,11 @@ mod template;
 
 pub use acl::{Acl, Granted, Resultant};
 pub use capability::{Capabilities, Capability, UnknownCapability};
+pub use control_group::{ControlGroup, Factor};
 pub use explain::{Explanation, NearMiss, Origin, Verdict, explain};
 pub use list_filter::ListFilter;
 pub use parameters::{NoParameters, Parameters, Unreadable};
 pub use path::{BadPath, PATH_BYTES_MAX, Path};
 pub use permit::{Denied, ListLimit, Permit, Question};
 pub use policy::{POLICY_BYTES_MAX, Policy, PolicyError};
-pub use control_group::{ControlGroup, Factor};
 pub use template::{Alias, Group, Subject};

@@ -46,7 +46,9 @@ impl ListFilter {
         let one = filter.path_of("folder/", "Qd3f7KxW0aZ1").map_err(validate)?;
         let other = filter.path_of("folder/", "b8RtLm2VyPc5").map_err(validate)?;
         if one == other {
-            return Err("list_scan_response_keys_filter_path resulted in same path for two different keys".into());
+            return Err(
+                "list_scan_response_keys_filter_path resulted in same path for two different keys".into()
+            );
         }
         Ok(filter)
     }
@@ -192,7 +194,8 @@ impl Reader<'_> {
     /// A function with its operands, or one operand. What is piped in comes last.
     fn command(&mut self, piped: Option<Expression>) -> Result<Expression, String> {
         self.skip_blanks();
-        let word_end = self.rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(self.rest.len());
+        let word_end =
+            self.rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(self.rest.len());
         let (word, after) = self.rest.split_at(word_end);
         if word.starts_with(|c: char| c.is_ascii_alphabetic()) {
             self.rest = after;
@@ -222,7 +225,8 @@ impl Reader<'_> {
         match first {
             '.' => {
                 let name = self.rest.get(1..).unwrap_or_default();
-                let end = name.find(|c: char| !c.is_alphanumeric() && !"_.".contains(c)).unwrap_or(name.len());
+                let end =
+                    name.find(|c: char| !c.is_alphanumeric() && !"_.".contains(c)).unwrap_or(name.len());
                 let (name, after) = name.split_at(end);
                 self.rest = after;
                 match name {
@@ -254,7 +258,10 @@ impl Reader<'_> {
                 let end = self.rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(self.rest.len());
                 let (digits, after) = self.rest.split_at(end);
                 self.rest = after;
-                digits.parse().map(|number| Some(Expression::Number(number))).map_err(|_| "number too large".into())
+                digits
+                    .parse()
+                    .map(|number| Some(Expression::Number(number)))
+                    .map_err(|_| "number too large".into())
             }
             _ => Ok(None),
         }

@@ -60,7 +60,8 @@ pub(crate) fn denied<'a>(denied: &ValueLists, given: &'a Map<String, Value>) -> 
     if denied.contains_key(EVERY) {
         return given.keys().next().map(String::as_str);
     }
-    let is_denied = |key: &str, value: &Value| denied.get(&key.to_lowercase()).is_some_and(|list| listed(value, list));
+    let is_denied =
+        |key: &str, value: &Value| denied.get(&key.to_lowercase()).is_some_and(|list| listed(value, list));
     given.iter().find(|(key, value)| is_denied(key, value)).map(|(key, _)| key.as_str())
 }
 
@@ -96,7 +97,9 @@ fn equal(one: &Value, other: &Value) -> bool {
             match (whole(one), whole(other)) {
                 (Some(one), Some(other)) => one == other,
                 // A number too long for a float is compared as it is written, never rounded to another one.
-                _ => one.as_str() == other.as_str() || one.as_f64().is_some() && one.as_f64() == other.as_f64(),
+                _ => {
+                    one.as_str() == other.as_str() || one.as_f64().is_some() && one.as_f64() == other.as_f64()
+                }
             }
         }
         (Value::Array(one), Value::Array(other)) => {
@@ -186,10 +189,7 @@ mod tests {
         assert_eq!(check(json!({"x": []}), json!({"X": 1})).as_deref(), Some("X"));
         assert_eq!(check(json!({"x": ["a"]}), json!({"x": "b", "y": "a"})), None);
         assert_eq!(check(json!({"x": [7]}), json!({"x": 7})).as_deref(), Some("x"));
-        assert_eq!(
-            check(json!({"x": [123456789012345678901]}), json!({"x": 123456789012345678901})).as_deref(),
-            Some("x")
-        );
+        assert_eq!(check(json!({"x": [u64::MAX]}), json!({"x": u64::MAX})).as_deref(), Some("x"));
     }
 
     #[test]

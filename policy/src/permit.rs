@@ -6,6 +6,7 @@ use crate::control_group::ControlGroup;
 use crate::list_filter::ListFilter;
 use crate::parameters::Parameters;
 use crate::path::Path;
+use serde_json::{Map, Value};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,13 +49,36 @@ enum Right {
     Rule(Arc<Grant>),
 }
 
-/// What becomes of the `limit` of a listing.
+/// The parameter that bounds a listing.
+pub(crate) const LIMIT: &str = "limit";
+/// The value of it that asks for as much as is allowed.
+pub(crate) const LIMIT_MAX: &str = "max";
+
+/// What becomes of the `limit` of a listing; see [`ListLimit::apply`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ListLimit {
-    /// It stays as the caller sent it, or absent.
+    /// It stays as the caller sent it, or absent. The word `max` says all.
     AsAsked,
-    /// It is replaced by this number; 0 says all.
+    /// It is replaced by this number.
     Set(u64),
+}
+
+impl ListLimit {
+    /// Puts the limit into the parameters of a listing, as the engine is to see them.
+    pub fn apply(self, parameters: &mut Map<String, Value>) {
+        match self {
+            Self::Set(limit) => {
+                parameters.insert(LIMIT.to_owned(), limit.into());
+            }
+            Self::AsAsked => {
+                if let Some(asked) =
+                    parameters.get_mut(LIMIT).filter(|asked| asked.as_str() == Some(LIMIT_MAX))
+                {
+                    *asked = 0.into();
+                }
+            }
+        }
+    }
 }
 
 impl Permit {
@@ -89,7 +113,7 @@ impl Permit {
         self.capability
     }
 
-    /// What becomes of the `limit` of a listing.
+    /// What becomes of the `limit` of a listing. Apply it before the engine sees the request.
     pub fn list_limit(&self) -> ListLimit {
         self.list_limit
     }
@@ -195,14 +219,20 @@ impl Denied {
             Self::Refused { reason } => reason.to_string(),
             Self::NoRule => "no rule matches the path".into(),
             Self::Deny { rule } => format!("the rule \"{rule}\" denies everything on this path"),
-            Self::NotGranted { rule, capability } => format!("the rule \"{rule}\" does not grant {capability}"),
+            Self::NotGranted { rule, capability } => {
+                format!("the rule \"{rule}\" does not grant {capability}")
+            }
             Self::Wrapping { rule, min, max } => {
                 let min = min.map_or(String::new(), |min| format!(" at least {min:?}"));
                 let max = max.map_or(String::new(), |max| format!(" at most {max:?}"));
                 format!("the rule \"{rule}\" demands a wrapped answer,{min}{max}")
             }
-            Self::Unreadable { rule, reason } => format!("the rule \"{rule}\" depends on parameters: {reason}"),
-            Self::Missing { rule, parameter } => format!("the rule \"{rule}\" requires the parameter \"{parameter}\""),
+            Self::Unreadable { rule, reason } => {
+                format!("the rule \"{rule}\" depends on parameters: {reason}")
+            }
+            Self::Missing { rule, parameter } => {
+                format!("the rule \"{rule}\" requires the parameter \"{parameter}\"")
+            }
             Self::Parameter { rule, parameter } => {
                 format!("the rule \"{rule}\" does not allow this value of the parameter \"{parameter}\"")
             }

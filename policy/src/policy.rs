@@ -38,7 +38,8 @@ pub struct PolicyError {
 impl Policy {
     /// Parses a policy written in HCL or JSON. The name is taken as it is: callers lower it first.
     pub fn parse(name: &str, text: &str) -> Result<Self, PolicyError> {
-        let rules = parse_rules(text).map_err(|trouble| PolicyError { message: trouble.message, line: trouble.line })?;
+        let rules = parse_rules(text)
+            .map_err(|trouble| PolicyError { message: trouble.message, line: trouble.line })?;
         Ok(Self {
             name: name.into(),
             rules,
@@ -114,7 +115,10 @@ impl Trouble {
     /// Several errors in one, spelled as clients know it.
     pub(crate) fn several(line: usize, errors: Vec<String>) -> Self {
         let noun = if errors.len() == 1 { "error" } else { "errors" };
-        Self { message: format!("{} {noun} occurred:\n\t* {}\n\n", errors.len(), errors.join("\n\t* ")), line }
+        Self {
+            message: format!("{} {noun} occurred:\n\t* {}\n\n", errors.len(), errors.join("\n\t* ")),
+            line,
+        }
     }
 
     /// The same as a list of one.

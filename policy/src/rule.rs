@@ -11,7 +11,6 @@ use crate::{control_group, duration};
 use std::sync::Arc;
 use std::time::Duration;
 
-
 /// What a path block may say.
 const KEYS: [&str; 13] = [
     "comment",
@@ -84,7 +83,9 @@ impl Rule {
         }
         let path = match source.len() == path.len() {
             true => template,
-            false => Template::parse(source).map_err(|_| Trouble::new(block.line, "unbalanced templating"))?,
+            false => {
+                Template::parse(source).map_err(|_| Trouble::new(block.line, "unbalanced templating"))?
+            }
         };
         Ok(Self { path, source: source.to_owned(), line: block.line, expiration, terms })
     }
@@ -123,7 +124,9 @@ pub(crate) fn texts(body: &Body, key: &str) -> Result<Vec<String>, Trouble> {
     let mut texts = Vec::new();
     for item in body.all(key) {
         let Value::List(list) = &item.value else {
-            return Err(item.error(format!("{key} must be a list in brackets, not {}", item.value.kind())).into());
+            return Err(item
+                .error(format!("{key} must be a list in brackets, not {}", item.value.kind()))
+                .into());
         };
         for (index, value) in list.iter().enumerate() {
             match value {
@@ -143,15 +146,20 @@ fn value_lists(body: &Body, key: &str) -> Result<ValueLists, Trouble> {
     let mut lists = ValueLists::new();
     for item in body.all(key) {
         let Value::Object(map) = &item.value else {
-            return Err(item.error(format!("{key} must be an object in braces, not {}", item.value.kind())).into());
+            return Err(item
+                .error(format!("{key} must be an object in braces, not {}", item.value.kind()))
+                .into());
         };
         for item in &map.items {
             let values = match &item.value {
                 Value::List(list) => list.iter().map(json).collect(),
                 Value::Object(_) => vec![json(&item.value)],
                 other => {
-                    let message =
-                        format!("the values of {key} must be lists in brackets, not {}: {:?}", other.kind(), item.key());
+                    let message = format!(
+                        "the values of {key} must be lists in brackets, not {}: {:?}",
+                        other.kind(),
+                        item.key()
+                    );
                     return Err(item.error(message).into());
                 }
             };
@@ -173,9 +181,12 @@ fn json(value: &Value) -> serde_json::Value {
             (None, Err(_), None) => text.as_str().into(),
         },
         Value::List(list) => list.iter().map(json).collect(),
-        Value::Object(body) => {
-            body.items.iter().map(|item| (item.keys.join("."), json(&item.value))).collect::<serde_json::Map<_, _>>().into()
-        }
+        Value::Object(body) => body
+            .items
+            .iter()
+            .map(|item| (item.keys.join("."), json(&item.value)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
     }
 }
 

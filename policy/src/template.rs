@@ -135,8 +135,7 @@ impl Template {
     /// A template only if there is a directive in it that means something: for values, where braces may be data.
     pub(crate) fn of_value(text: &str) -> Option<Self> {
         let template = Self::parse(text).ok()?;
-        let means_something =
-            |piece: &Piece| matches!(piece, Piece::Directive { meaning, .. } if *meaning != Directive::Unknown);
+        let means_something = |piece: &Piece| matches!(piece, Piece::Directive { meaning, .. } if *meaning != Directive::Unknown);
         template.0.iter().any(means_something).then_some(template)
     }
 
@@ -150,7 +149,8 @@ impl Template {
 
     /// Whether what it gives changes with time.
     pub(crate) fn reads_clock(&self) -> bool {
-        let is_clock = |piece: &Piece| matches!(piece, Piece::Directive { meaning: Directive::Now { .. }, .. });
+        let is_clock =
+            |piece: &Piece| matches!(piece, Piece::Directive { meaning: Directive::Now { .. }, .. });
         self.0.iter().any(is_clock)
     }
 
@@ -285,7 +285,13 @@ mod tests {
         Subject {
             entity_id: "e1".into(),
             entity_name: "ann".into(),
-            metadata: map(&[("team", "red"), ("dotted.key", "d"), ("path", "a/b"), ("star", "x*"), ("none", "")]),
+            metadata: map(&[
+                ("team", "red"),
+                ("dotted.key", "d"),
+                ("path", "a/b"),
+                ("star", "x*"),
+                ("none", ""),
+            ]),
             aliases: [(
                 "acc_1".to_owned(),
                 Alias {
@@ -298,7 +304,12 @@ mod tests {
             .into(),
             groups: vec![
                 Group { id: "g1".into(), name: "ops".into(), namespace: "t/".into(), ..Group::default() },
-                Group { id: "g2".into(), name: "ops".into(), metadata: map(&[("tier", "1")]), ..Group::default() },
+                Group {
+                    id: "g2".into(),
+                    name: "ops".into(),
+                    metadata: map(&[("tier", "1")]),
+                    ..Group::default()
+                },
             ],
         }
     }
@@ -306,7 +317,12 @@ mod tests {
     #[track_caller]
     fn check(text: &str, expect: Result<&str, Unfilled>) {
         let template = Template::parse(text).unwrap();
-        let with = Filling { subject: &subject(), namespace: "", now: 1_700_000_000_500_000_000, forbidden: &['/', '*', '+'] };
+        let with = Filling {
+            subject: &subject(),
+            namespace: "",
+            now: 1_700_000_000_500_000_000,
+            forbidden: &['/', '*', '+'],
+        };
         assert_eq!(template.fill(with), expect.map(str::to_owned), "{text}");
     }
 

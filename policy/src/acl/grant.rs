@@ -105,7 +105,10 @@ fn merge<'a>(rule: &Arc<str>, sources: impl Iterator<Item = &'a Source>) -> Opti
     let mut merged: Option<Grant> = None;
     for source in sources {
         match &mut merged {
-            None => merged = Some(Grant { rule: Arc::clone(rule), terms: source.terms.clone(), granted: Vec::new() }),
+            None => {
+                merged =
+                    Some(Grant { rule: Arc::clone(rule), terms: source.terms.clone(), granted: Vec::new() })
+            }
             Some(grant) => add(&mut grant.terms, &source.terms),
         }
         if let Some(grant) = &mut merged {

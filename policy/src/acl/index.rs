@@ -36,7 +36,9 @@ impl Index {
                 pattern => wild.push((index, pattern)),
             }
         }
-        wild.sort_by(|(_, one), (_, other)| one.head().cmp(other.head()).then_with(|| one.cmp_closeness(other)));
+        wild.sort_by(|(_, one), (_, other)| {
+            one.head().cmp(other.head()).then_with(|| one.cmp_closeness(other))
+        });
         let mut heads: Vec<Head> = Vec::new();
         // The heads that the current one begins with, from the shortest to the longest.
         let mut chain: Vec<usize> = Vec::new();
@@ -46,7 +48,11 @@ impl Index {
                 last.entries.push(index);
                 continue;
             }
-            while chain.last().and_then(|top| heads.get(*top)).is_some_and(|top| !text.starts_with(&*top.text)) {
+            while chain
+                .last()
+                .and_then(|top| heads.get(*top))
+                .is_some_and(|top| !text.starts_with(&*top.text))
+            {
                 chain.pop();
             }
             heads.push(Head { text: text.into(), parent: chain.last().copied(), entries: vec![index] });
@@ -65,12 +71,6 @@ impl Index {
             .or_else(|| self.find_wild(bare?, now))
     }
 
-    /// All entries whose rules match and are not expired.
-    pub(crate) fn matching<'a>(&'a self, path: &'a str, now: u64) -> impl Iterator<Item = (&'a Entry, &'a Arc<Grant>)> {
-        let matching = self.entries.iter().filter(move |entry| entry.pattern.matches(path));
-        matching.filter_map(move |entry| entry.live(now).map(|grant| (entry, grant)))
-    }
-
     /// All entries.
     pub(crate) fn entries(&self) -> &[Entry] {
         &self.entries
@@ -82,11 +82,13 @@ impl Index {
     }
 
     pub(crate) fn allows_anything_under(&self, folder: &str, now: u64) -> bool {
-        let allows = |capabilities: Capabilities| !capabilities.is_empty() && !capabilities.has(Capability::Deny);
+        let allows =
+            |capabilities: Capabilities| !capabilities.is_empty() && !capabilities.has(Capability::Deny);
         if self.find_wild(folder, now).is_some_and(|grant| allows(grant.terms().capabilities)) {
             return true;
         }
-        self.live(now).any(|(pattern, grant)| pattern.reaches_below(folder) && allows(grant.terms().capabilities))
+        self.live(now)
+            .any(|(pattern, grant)| pattern.reaches_below(folder) && allows(grant.terms().capabilities))
     }
 
     fn find_exact(&self, path: &str, now: u64) -> Option<&Arc<Grant>> {
@@ -100,7 +102,8 @@ impl Index {
         while let Some(head) = at.and_then(|at| self.heads.get(at)) {
             if path.starts_with(&*head.text) {
                 let matching = head.entries.iter().filter_map(|index| self.entries.get(*index));
-                let mut live = matching.filter(|entry| entry.pattern.matches(path)).filter_map(|entry| entry.live(now));
+                let mut live =
+                    matching.filter(|entry| entry.pattern.matches(path)).filter_map(|entry| entry.live(now));
                 if let Some(grant) = live.next() {
                     return Some(grant);
                 }

@@ -3,16 +3,11 @@
 use super::Grant;
 use crate::capability::Capability;
 use crate::parameters;
-use crate::permit::{Denied, ListLimit, Permit, Question};
+use crate::permit::{Denied, LIMIT, LIMIT_MAX, ListLimit, Permit, Question};
 use crate::rule::Terms;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::sync::Arc;
-
-/// The parameter that bounds a listing.
-const LIMIT: &str = "limit";
-/// The value of it that asks for as much as is allowed.
-const LIMIT_MAX: &str = "max";
 
 pub(super) fn judge(grant: &Arc<Grant>, question: &Question<'_>) -> Result<Permit, Denied> {
     let terms = grant.terms();
@@ -53,7 +48,9 @@ fn wrapping_fits(terms: &Terms, question: &Question<'_>) -> bool {
 
 fn read<'a>(grant: &Grant, question: &Question<'a>) -> Result<Cow<'a, Map<String, Value>>, Denied> {
     let parameters = question.parameters;
-    parameters.parameters().map_err(|error| Denied::Unreadable { rule: rule(grant), reason: error.to_string() })
+    parameters
+        .parameters()
+        .map_err(|error| Denied::Unreadable { rule: rule(grant), reason: error.to_string() })
 }
 
 fn check_parameters(grant: &Grant, question: &Question<'_>) -> Result<(), Denied> {
@@ -65,21 +62,19 @@ fn check_parameters(grant: &Grant, question: &Question<'_>) -> Result<(), Denied
     if let Some(parameter) = parameters::missing(&terms.required, &given) {
         return Err(Denied::Missing { rule: rule(grant), parameter: parameter.to_owned() });
     }
-    let offending = parameters::denied(&terms.denied, &given).or_else(|| parameters::not_allowed(&terms.allowed, &given));
+    let offending =
+        parameters::denied(&terms.denied, &given).or_else(|| parameters::not_allowed(&terms.allowed, &given));
     match offending {
         Some(parameter) => Err(Denied::Parameter { rule: rule(grant), parameter: parameter.to_owned() }),
         None => Ok(()),
     }
 }
 
-/// Holds a listing to the rule's limit. Without one, only the word for "as much as is allowed" is translated.
+/// Holds a listing to the rule's limit.
 fn list_limit(grant: &Grant, question: &Question<'_>) -> Result<ListLimit, Denied> {
     let terms = grant.terms();
     let Some(cap) = terms.pagination_limit else {
-        // A body that cannot be read is none of a rule's business that says nothing about it.
-        let given = question.parameters.parameters().ok();
-        let asks_for_max = given.is_some_and(|given| given.get(LIMIT).and_then(Value::as_str) == Some(LIMIT_MAX));
-        return Ok(if asks_for_max { ListLimit::Set(0) } else { ListLimit::AsAsked });
+        return Ok(ListLimit::AsAsked);
     };
     let given = read(grant, question)?;
     let Some(asked) = given.get(LIMIT) else {

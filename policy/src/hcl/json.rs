@@ -127,7 +127,8 @@ impl<'a> Reader<'a> {
         if !inner.contains('\\') && !inner.contains(|c: char| c.is_ascii_control()) {
             return Ok(inner.to_owned());
         }
-        serde_json::from_str(&format!("\"{inner}\"")).map_err(|_| self.error("illegal char or char escape in string"))
+        serde_json::from_str(&format!("\"{inner}\""))
+            .map_err(|_| self.error("illegal char or char escape in string"))
     }
 
     fn word(&mut self, belongs: impl Fn(char) -> bool) -> &'a str {

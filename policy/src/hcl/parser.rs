@@ -38,8 +38,12 @@ impl Parser<'_> {
     fn item(&mut self, first: Token) -> Result<Item, ParseError> {
         let line = first.line;
         let mut keys = Vec::new();
+        let mut written = Vec::new();
         let mut token = first;
         loop {
+            if matches!(token.kind, Kind::Ident(_) | Kind::String(_)) {
+                written.push(token.kind.text());
+            }
             match token.kind {
                 Kind::Ident(key) | Kind::String(key) => keys.push(key),
                 Kind::Assign if keys.is_empty() => return Err(error(&token, "no object keys found!")),
@@ -60,11 +64,9 @@ impl Parser<'_> {
                 }
                 _ if keys.is_empty() => return Err(expected_key(&token)),
                 _ => {
-                    let keys: Vec<_> = keys.iter().map(|key| format!("{key:?}")).collect();
-                    let message = format!(
-                        "key '{}' expected start of object ('{{') or assignment ('=')",
-                        keys.join(" ")
-                    );
+                    let written = written.join(" ");
+                    let message =
+                        format!("key '{written}' expected start of object ('{{') or assignment ('=')");
                     return Err(error(&token, message));
                 }
             }
