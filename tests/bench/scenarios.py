@@ -1,0 +1,196 @@
+"""What is measured, and the bar each has to clear: ratios to bao and to the bare handler on the same machine."""
+
+import os
+import queue
+import tempfile
+import threading
+import time
+
+import load
+from servers import Api, WrongAnswer
+
+SECRET = {"user": "application", "password": "correct horse battery staple", "host": "db.example.com", "port": "5432"}
+TOKENS = 10_000
+READ = "secret/data/bench"
+
+
+def check(answer, *path, equals):
+    """The value at this path of an answer must be this one."""
+    value = answer
+    for key in path:
+        value = (value or {}).get(key)
+    if value != equals:
+        raise WrongAnswer(f"{'.'.join(path)} is {value!r}, not {equals!r}")
+
+
+def prepare(server):
+    """All that the scenarios need, made once per server."""
+    api = server.api()
+    api.must("POST", "sys/mounts/secret", {"type": "kv", "options": {"version": "2"}})
+    server.until(time.perf_counter(), lambda api: api.ask("GET", "secret/config")[0] == 200)
+    api.must("POST", "sys/mounts/kv1", {"type": "kv"})
+    api.must("POST", READ, {"data": SECRET})
+    api.must("POST", "kv1/bench", SECRET)
+    rules = "".join(
+        f'path "{path}" {{ capabilities = ["create", "read", "update"] }}\n'
+        for path in ("secret/data/*", "kv1/*", "auth/token/create", "pki/issue/*"))
+    api.must("POST", "sys/policies/acl/bench", {"policy": rules})
+    api.must("POST", "sys/auth/approle", {"type": "approle"})
+    api.must("POST", "auth/approle/role/bench", {"token_policies": ["bench"], "token_ttl": "1h", "secret_id_num_uses": 0})
+    api.must("POST", "sys/mounts/pki", {"type": "pki", "config": {"max_lease_ttl": "87600h"}})
+    api.must("POST", "pki/root/generate/internal", {"common_name": "Bench", "key_type": "ec", "key_bits": 256, "ttl": "87600h"})
+    api.must("POST", "pki/roles/bench", {"allowed_domains": ["example.com"], "allow_subdomains": True, "key_type": "ec",
+                                         "key_bits": 256, "ttl": "1h", "max_ttl": "24h"})
+    server.token = new_token(api)
+
+
+def new_token(api):
+    """A service token with the bench's policy."""
+    return api.must("POST", "auth/token/create", {"policies": ["bench"], "ttl": "24h"})["auth"]["client_token"]
+
+
+def read(server, seconds, path, port=None, scheme="http", data=("data", "data")):
+    """GET of one path, checked before and after."""
+    url = f"{scheme}://127.0.0.1:{port or server.port}/v1/{path}"
+    caller = Api(server.port, server.token)
+    check(caller.must("GET", path), *data, equals=SECRET)
+    load.measure(server, url, load.fixed(token=server.token), 1)
+    result = load.measure(server, url, load.fixed(token=server.token), seconds)
+    check(caller.must("GET", path), *data, equals=SECRET)
+    return result
+
+
+def kv2_read(server, seconds):
+    return read(server, seconds, READ)
+
+
+def kv1_read(server, seconds):
+    return read(server, seconds, "kv1/bench", data=("data",))
+
+
+def kv2_read_tls(server, seconds):
+    return read(server, seconds, READ, port=server.tls, scheme="https")
+
+
+def kv2_read_audit(server, seconds):
+    path = server.folder + "/audit.log"
+    server.api().must("PUT", "sys/audit/file", {"type": "file", "options": {"file_path": path}})
+    try:
+        result = read(server, seconds, READ)
+        with open(path, "rb") as file:
+            lines = sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+        if lines < 2 * result["requests"]:
+            raise WrongAnswer(f"{lines} audit lines for {result['requests']} requests")
+        return result
+    finally:
+        server.api().must("DELETE", "sys/audit/file")
+        os.unlink(path)
+
+
+def token_lookup(server, seconds):
+    caller = Api(server.port, server.token)
+    check(caller.must("GET", "auth/token/lookup-self"), "data", "id", equals=server.token)
+    url = f"http://127.0.0.1:{server.port}/v1/auth/token/lookup-self"
+    load.measure(server, url, load.fixed(token=server.token), 1)
+    return load.measure(server, url, load.fixed(token=server.token), seconds)
+
+
+def kv2_write(server, seconds):
+    url = f"http://127.0.0.1:{server.port}/"
+    script = load.numbered("/v1/secret/data/written/k", {"data": SECRET}, server.token)
+    result = load.measure(server, url, script, seconds)
+    caller = Api(server.port, server.token)
+    # wrk tries the script once before it starts: the first number may never be sent.
+    for number in range(1, result["requests"] - load.CONNECTIONS, max(1, result["requests"] // 50)):
+        check(caller.must("GET", f"secret/data/written/k{number}"), "data", "data", equals=SECRET)
+    return result
+
+
+def approle_login(server, seconds):
+    api = server.api()
+    body = {
+        "role_id": api.must("GET", "auth/approle/role/bench/role-id")["data"]["role_id"],
+        "secret_id": api.must("POST", "auth/approle/role/bench/secret-id")["data"]["secret_id"],
+    }
+    answer = Api(server.port).must("POST", "auth/approle/login", body)
+    check(answer, "auth", "policies", equals=["bench", "default"])
+    url = f"http://127.0.0.1:{server.port}/v1/auth/approle/login"
+    return load.measure(server, url, load.fixed("POST", body), seconds)
+
+
+def token_create(server, seconds):
+    body = {"policies": ["bench"], "ttl": "1h"}
+    caller = Api(server.port, server.token)
+    token = caller.must("POST", "auth/token/create", body)["auth"]["client_token"]
+    check(Api(server.port, token).must("GET", "auth/token/lookup-self"), "data", "id", equals=token)
+    url = f"http://127.0.0.1:{server.port}/v1/auth/token/create"
+    return load.measure(server, url, load.fixed("POST", body, server.token), seconds)
+
+
+def pki_issue(server, seconds):
+    body = {"common_name": "host.example.com"}
+    caller = Api(server.port, server.token)
+    serial = caller.must("POST", "pki/issue/bench", body)["data"]["serial_number"]
+    if "BEGIN CERTIFICATE" not in server.api().must("GET", f"pki/cert/{serial}")["data"]["certificate"]:
+        raise WrongAnswer("the certificate is not stored")
+    url = f"http://127.0.0.1:{server.port}/v1/pki/issue/bench"
+    return load.measure(server, url, load.fixed("POST", body, server.token), seconds)
+
+
+def kv2_read_tokens(server, seconds):
+    wanted = queue.Queue()
+    made = []
+
+    def work():
+        api = server.api()
+        while not wanted.empty():
+            try:
+                wanted.get_nowait()
+            except queue.Empty:
+                return
+            made.append(new_token(api))
+
+    for _ in range(TOKENS):
+        wanted.put(None)
+    workers = [threading.Thread(target=work) for _ in range(16)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    if len(made) != TOKENS:
+        raise WrongAnswer(f"{len(made)} tokens of {TOKENS}")
+    with tempfile.NamedTemporaryFile("w", suffix=".tokens") as file:
+        file.write("\n".join(made) + "\n")
+        file.flush()
+        script = load.each_token(f"/v1/{READ}", file.name)
+        load.measure(server, f"http://127.0.0.1:{server.port}/", script, 1)
+        return load.measure(server, f"http://127.0.0.1:{server.port}/", script, seconds)
+
+
+def kv2_read_under_writes(server, seconds):
+    script = load.numbered("/v1/secret/data/beside/k", {"data": SECRET}, server.token)
+    writer = load.start(f"http://127.0.0.1:{server.port}/", script, seconds + 4, connections=4)
+    try:
+        result = read(server, seconds, READ)
+    finally:
+        written = load.finish(writer)
+    if written["status"] or not written["requests"]:
+        raise WrongAnswer(f"the writer beside the readers: {written}")
+    result["note"] = f"beside {written['requests'] / (written['micros'] / 1e6):.0f} writes/s"
+    return result
+
+
+# name, what runs, bar as a multiple of bao, bar as a share of the bare handler
+ALL = [
+    ("kv2-read", kv2_read, 40, 0.45),
+    ("token-lookup", token_lookup, 40, None),
+    ("kv2-read-audit", kv2_read_audit, 25, None),
+    ("kv2-write", kv2_write, 15, None),
+    ("approle-login", approle_login, 20, None),
+    ("token-create", token_create, 20, None),
+    ("pki-issue", pki_issue, 20, None),
+    ("kv1-read", kv1_read, None, None),
+    ("kv2-read-tls", kv2_read_tls, None, None),
+    ("kv2-read-under-writes", kv2_read_under_writes, None, None),
+    ("kv2-read-10k-tokens", kv2_read_tokens, None, None),
+]
