@@ -7,7 +7,7 @@ use std::sync::Arc;
 pub struct Cipher(pub(crate) Arc<[u8]>);
 
 /// A key as it is stored: what users named is sealed in it.
-#[derive(Clone, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct SealedKey(pub(crate) Box<[u8]>);
 
 /// One change: a key and what it shall hold, or nothing.

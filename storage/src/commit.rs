@@ -111,7 +111,25 @@ impl Core {
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
+        if self.shared.sick.load(Ordering::Relaxed) {
+            self.heal();
+        }
         Snapshot(self.current.load_full())
+    }
+
+    /// After a failed read: opens the backend anew, unless a commit is at work, which then finds out by itself.
+    fn heal(&self) {
+        let Ok(mut writer) = self.writer.try_lock() else { return };
+        if !self.shared.sick.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let index = self.current.load().index;
+        writer.doubt.get_or_insert_with(|| Change { cause: "a read failed".into(), ..Change::to(index) });
+        if let Err(error) = self.settle_doubt(&mut writer) {
+            tracing::error!(%error, "a read failed, and so did opening the backend anew");
+            self.doubtful.store(true, Ordering::Relaxed);
+            self.shared.sick.store(true, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn trouble(&self) -> Option<Arc<str>> {
@@ -260,12 +278,10 @@ impl Core {
     /// Opens the backend anew if it is not known what it holds.
     fn settle_doubt(&self, writer: &mut Writer) -> Result<()> {
         let Some(doubt) = writer.doubt.take() else { return Ok(()) };
+        self.shared.sick.store(false, Ordering::Relaxed);
         match self.backend.reopen().and_then(|()| read_anew(&*self.backend)) {
             Ok((index, view)) if index >= doubt.index => self.publish(doubt, view),
-            Ok((_, view)) => {
-                let unchanged = Change::to(doubt.index - 1);
-                self.publish(unchanged, view);
-            }
+            Ok((_, view)) => self.publish(Change::to(self.current.load().index), view),
             Err(error) => {
                 let cause: Arc<str> = format!("{} (then: {error})", doubt.cause).into();
                 self.set_trouble(Some(Arc::clone(&cause)));

@@ -1,6 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use arc_swap::ArcSwap;
 use foldhash::quality::FixedState;
@@ -215,6 +215,7 @@ impl Sealed {
             hasher: FixedState::with_seed(u64::from_be_bytes(seed)),
             published: AtomicU64::new(index),
             damaged: AtomicU64::new(0),
+            sick: AtomicBool::new(false),
         };
         let moment = Moment { index, view, shared: Arc::new(shared) };
         let threaded = options.committer == Committer::Thread;

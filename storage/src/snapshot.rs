@@ -1,6 +1,6 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use foldhash::quality::FixedState;
@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) hasher: FixedState,
     pub(crate) published: AtomicU64,
     pub(crate) damaged: AtomicU64,
+    /// A read failed, so the backend shall be opened anew before the next snapshot is taken.
+    pub(crate) sick: AtomicBool,
 }
 
 /// What a scan hands its rows to.
@@ -172,8 +174,8 @@ impl Snapshot {
         prefix: &SealedKey,
         each: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<()> {
-        self.0.view.scan(prefix, &names::after(&prefix.0), &mut |key, _| each(key))?;
-        Ok(())
+        let scanned = self.0.view.scan(prefix, &names::after(&prefix.0), &mut |key, _| each(key));
+        scanned.map_err(|error| self.sick(error))
     }
 
     pub(crate) fn hash<'k>(&self, key: LogicalRef<'k>) -> Hashed<'k> {
@@ -207,7 +209,7 @@ impl Snapshot {
         }
         key.check()?;
         let sealed = known.map_or_else(|| self.names().seal(key), |known| known.sealed.clone());
-        let cipher = self.0.view.get(&sealed)?;
+        let cipher = self.0.view.get(&sealed).map_err(|error| self.sick(error))?;
         let entry = Arc::new(Entry { index: self.index(), sealed, cipher });
         if self.is_latest() {
             self.0.shared.entries.insert(hashed.hash, hashed.key.owned(), Arc::clone(&entry));
@@ -232,6 +234,11 @@ impl Snapshot {
         }
     }
 
+    fn sick(&self, error: std::io::Error) -> Error {
+        self.0.shared.sick.store(true, Ordering::Relaxed);
+        error.into()
+    }
+
     fn damaged(&self, key: &[u8]) -> Error {
         let entry: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
         self.0.shared.damaged.fetch_add(1, Ordering::Relaxed);
@@ -253,10 +260,17 @@ impl Snapshot {
     ) -> Result<()> {
         loop {
             let mut piece: Vec<(Box<[u8]>, Cipher)> = Vec::new();
-            self.0.view.scan(&from, until, &mut |key, cipher| {
-                piece.push((key.into(), Cipher::from_disk(cipher)));
-                if piece.len() < ROWS_PER_READ { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            })?;
+            self.0
+                .view
+                .scan(&from, until, &mut |key, cipher| {
+                    piece.push((key.into(), Cipher::from_disk(cipher)));
+                    if piece.len() < ROWS_PER_READ {
+                        ControlFlow::Continue(())
+                    } else {
+                        ControlFlow::Break(())
+                    }
+                })
+                .map_err(|error| self.sick(error))?;
             for (key, cipher) in &piece {
                 if each(key, &cipher.0)?.is_break() {
                     return Ok(());
@@ -278,29 +292,32 @@ impl Snapshot {
         let mut child: Vec<u8> = Vec::new();
         while let Some(start) = from.take() {
             let mut stepped = 0;
-            self.0.view.scan(&start, &end, &mut |key, _| {
-                if !child.is_empty() && key.starts_with(&child) {
-                    stepped += 1;
-                    if stepped < STEP_OVER_MAX {
-                        return ControlFlow::Continue(());
-                    }
-                    from = Some(names::after(&child));
-                    return ControlFlow::Break(());
-                }
-                stepped = 0;
-                child.clear();
-                match self.names().child(prefix, key) {
-                    Some(found) => {
-                        child.extend_from_slice(key.get(..found.size).unwrap_or(key));
-                        match found.name {
-                            Some(name) => each(name),
-                            None => drop(self.damaged(key)),
+            self.0
+                .view
+                .scan(&start, &end, &mut |key, _| {
+                    if !child.is_empty() && key.starts_with(&child) {
+                        stepped += 1;
+                        if stepped < STEP_OVER_MAX {
+                            return ControlFlow::Continue(());
                         }
+                        from = Some(names::after(&child));
+                        return ControlFlow::Break(());
                     }
-                    None => drop(self.damaged(key)),
-                }
-                ControlFlow::Continue(())
-            })?;
+                    stepped = 0;
+                    child.clear();
+                    match self.names().child(prefix, key) {
+                        Some(found) => {
+                            child.extend_from_slice(key.get(..found.size).unwrap_or(key));
+                            match found.name {
+                                Some(name) => each(name),
+                                None => drop(self.damaged(key)),
+                            }
+                        }
+                        None => drop(self.damaged(key)),
+                    }
+                    ControlFlow::Continue(())
+                })
+                .map_err(|error| self.sick(error))?;
         }
         Ok(())
     }
