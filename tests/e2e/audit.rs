@@ -1,0 +1,101 @@
+//! The audit file: complete, without a secret, reopened when asked, and a condition of every answer.
+
+use serde_json::{Value, json};
+use std::path::Path;
+use tests::binary::Binary;
+use tests::http::Client;
+use tests::scratch::Scratch;
+use tests::server::{Config, Server, Storage};
+
+fn audited() -> (Scratch, Server, Client) {
+    let folder = Scratch::new();
+    let config = Config::new(Storage::Raft, folder.path()).with("unsafe_allow_api_audit_creation = true");
+    let (server, keys) = Server::opened(&Binary::sealkeep(), &config);
+    let root = server.anonymous().with(&keys.root);
+    root.post("sys/mounts/kv", json!({"type": "kv"})).must(204);
+    enable(&root, "file", &folder.path().join("audit.log"), &json!({}));
+    (folder, server, root)
+}
+
+fn enable(root: &Client, name: &str, file: &Path, more: &Value) {
+    let mut options = json!({"file_path": file.display().to_string()});
+    for (key, value) in more.as_object().into_iter().flatten() {
+        options[key] = value.clone();
+    }
+    root.post(&format!("sys/audit/{name}"), json!({"type": "file", "options": options})).must(204);
+}
+
+fn lines(file: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(file).expect("the audit file is there");
+    text.lines().map(|line| serde_json::from_str(line).expect("a line is one JSON object")).collect()
+}
+
+#[test]
+fn every_request_has_a_question_and_an_answer() {
+    let (folder, server, root) = audited();
+    let file = folder.path().join("audit.log");
+    let before = lines(&file).len();
+    root.post("kv/a", json!({"password": "hunter2-hunter2"})).must(204);
+    root.get("kv/a").must(200);
+    server.anonymous().get("kv/a").must(403);
+    root.get("kv/none").must(404);
+    let said = &lines(&file)[before..];
+    let kinds: Vec<&str> = said.iter().map(|line| line["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds.iter().filter(|kind| **kind == "request").count(), 4, "{said:#?}");
+    assert_eq!(kinds.iter().filter(|kind| **kind == "response").count(), 4, "{said:#?}");
+    for line in said {
+        assert_eq!(line["request"]["mount_type"], "kv");
+        assert!(
+            line["request"]["id"].is_string()
+                && line["time"].is_string()
+                && line["request"]["path"].is_string()
+        );
+    }
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(!text.contains("hunter2") && !text.contains(root.token()), "a secret lies in the audit file");
+    let digest =
+        root.post("sys/audit-hash/file", json!({"input": "hunter2-hunter2"})).must(200).at("/data/hash");
+    assert!(text.contains(&digest), "the digest of a value is what audit-hash gives");
+}
+
+#[test]
+fn raw_is_raw_for_one_device_only() {
+    let (folder, _server, root) = audited();
+    let raw = folder.path().join("raw.log");
+    enable(&root, "raw", &raw, &json!({"log_raw": "true"}));
+    root.post("kv/a", json!({"password": "hunter2-hunter2"})).must(204);
+    assert!(std::fs::read_to_string(&raw).unwrap().contains("hunter2-hunter2"));
+    assert!(!std::fs::read_to_string(folder.path().join("audit.log")).unwrap().contains("hunter2"));
+}
+
+#[test]
+fn sighup_reopens_the_file() {
+    let (folder, server, root) = audited();
+    let (file, moved) = (folder.path().join("audit.log"), folder.path().join("audit.log.1"));
+    std::fs::rename(&file, &moved).unwrap();
+    server.signal(rustix::process::Signal::HUP);
+    server.until("the file is there again", |_| {
+        root.get("kv/none");
+        file.exists() && std::fs::metadata(&file).is_ok_and(|data| data.len() > 0)
+    });
+    let before = lines(&moved).len();
+    root.get("kv/none").must(404);
+    assert_eq!(lines(&moved).len(), before, "the old file is left alone");
+}
+
+#[test]
+fn what_cannot_be_audited_is_refused() {
+    let folder = Scratch::new();
+    let config = Config::new(Storage::Raft, folder.path()).with("unsafe_allow_api_audit_creation = true");
+    let (server, keys) = Server::opened(&Binary::sealkeep(), &config);
+    let root = server.anonymous().with(&keys.root);
+    root.post("sys/mounts/kv", json!({"type": "kv"})).must(204);
+    root.post("kv/a", json!({"x": "1"})).must(204);
+    // Everything written to /dev/full fails with "no space left on device"; enabling it may be refused already.
+    let body = json!({"type": "file", "options": {"file_path": "/dev/full", "mode": "0000"}});
+    if root.post("sys/audit/full", body).status == 204 {
+        root.post("kv/a", json!({"x": "2"})).must(500);
+        root.get("kv/a").must(500);
+        root.get("sys/health").must(200);
+    }
+}
