@@ -1,1 +1,39 @@
 //! What an engine may see, and all it may see.
+//!
+//! An engine is a type, and what it can do is a list of operations. An operation is a struct: its fields
+//! are the parameters, its doc comment is the help text, its `ROUTE` is where it answers, its `run` is the
+//! code. HTTP, CLI, OpenAPI, path-help, audit redaction and the authorization tests all read that one list.
+//!
+//! What is absent on purpose: an engine never sees a token, never commits, has no clock but `cx.now()`, and
+//! no way to a key outside its own mount.
+
+mod any;
+mod caller;
+mod context;
+mod error;
+mod fields;
+mod login;
+pub mod loose;
+mod memo;
+mod operation;
+mod reply;
+mod route;
+mod secret;
+mod table;
+mod time;
+
+pub use any::{AnyEngine, Found, Kind, Listed};
+pub use caller::{Caller, Entity, Mount, Remote, TokenKind};
+pub use context::{Beyond, Due, Each, Grant, Notes, Once, Reading, Reads, Recording, Right, Writing};
+pub use error::{Error, Fault, Result};
+pub use fields::{Fields, Ignored};
+pub use login::{AnyMethod, AuthMethod, Claim, Login, LoginPoint, Renewal, Terms, login};
+pub use memo::{Memo, Memos};
+pub use operation::{Command, Endpoint, Engine, Query, command, query};
+pub use policy::Capability;
+pub use reply::{Body, Nothing, Reply};
+pub use route::{Captures, Match, Route, Verb};
+pub use secret::Secret;
+pub use storage::{MountId, Name};
+pub use table::{IdTable, Table, VersionTable, page};
+pub use time::Time;

@@ -1,0 +1,90 @@
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use storage::MountId;
+
+use crate::memo::Memos;
+use crate::time::Time;
+
+/// Who asks. Made by the kernel from a token; an engine never sees the token.
+#[derive(Clone, Debug, Default)]
+pub struct Caller {
+    /// Stands for the token without being it, and dies with it. Empty for a batch token.
+    pub accessor: String,
+    /// What the method that let the caller in calls it.
+    pub display_name: String,
+    /// Whom the identity store knows the caller as.
+    pub entity: Option<Entity>,
+    /// All policies of the token and of its identity.
+    pub policies: Vec<String>,
+    /// What kind of token was shown.
+    pub kind: TokenKind,
+    /// Names the drawer of this token in the cubbyhole.
+    pub drawer: String,
+    /// When the token ends; never, for a root token without one.
+    pub expires: Option<Time>,
+    /// The token carries the root policy.
+    pub root: bool,
+}
+
+/// A person or machine as the identity store knows it.
+#[derive(Clone, Debug, Default)]
+pub struct Entity {
+    /// A UUID.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// What operators wrote down about it.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// What kind of token a caller has shown.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum TokenKind {
+    /// Stored, renewable, revocable.
+    #[default]
+    Service,
+    /// Self-contained: nothing is stored for it.
+    Batch,
+    /// No token: a login, an open route, the agenda.
+    None,
+}
+
+/// Where a request came from.
+#[derive(Clone, Debug, Default)]
+pub struct Remote {
+    /// The client's address, after trusted proxies.
+    pub address: Option<IpAddr>,
+    /// The client's port.
+    pub port: u16,
+    /// The client's certificate chain in DER, leaf first.
+    pub certificates: Arc<[Vec<u8>]>,
+    /// The id under which this request stands in the audit log.
+    pub request_id: String,
+}
+
+/// The mount a request came through.
+#[derive(Debug)]
+pub struct Mount {
+    /// What its keys lie under; no engine can reach another's.
+    pub id: MountId,
+    /// Where it answers, with its trailing slash: `secret/`, `auth/userpass/`.
+    pub path: String,
+    /// The path of its namespace, empty for the root.
+    pub namespace: String,
+    /// `kv_1a2b3c4d`.
+    pub accessor: String,
+    /// The type it was mounted as.
+    pub kind: String,
+    /// The options it was mounted with.
+    pub options: Value,
+    /// How long leases and tokens live unless something says otherwise.
+    pub default_ttl: Duration,
+    /// How long they may live at most.
+    pub max_ttl: Duration,
+    /// Parsed things, kept between requests.
+    pub memos: Arc<Memos>,
+}

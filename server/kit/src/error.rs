@@ -1,0 +1,145 @@
+use std::fmt;
+
+/// What an operation comes to.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation did not happen.
+#[derive(Debug)]
+pub struct Error {
+    fault: Fault,
+    /// For the caller. Nothing: the fault alone says it.
+    text: Option<String>,
+    /// Go's list of errors, which some Vault clients look for.
+    wrapped: bool,
+    /// For the log only.
+    cause: Option<String>,
+}
+
+/// Faults sorted by what the caller can do about them. The statuses are Vault's.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fault {
+    /// The request is wrong, and will be wrong next time.
+    Invalid,
+    /// The proof of a login was wrong. Answers like `Invalid`, and counts towards a lockout.
+    Credentials,
+    /// The caller may not do this.
+    Denied,
+    /// There is no such thing.
+    NotFound,
+    /// The path is known, the verb is not.
+    Verb,
+    /// A condition that the request named does not hold.
+    Precondition,
+    /// The body is larger than allowed.
+    TooLarge,
+    /// The body is of a kind that this verb does not take.
+    MediaType,
+    /// Too much at once: come back later.
+    Busy,
+    /// A fault of ours, or of the machine.
+    Internal,
+    /// A system behind an engine said no or did not answer.
+    Upstream,
+    /// Sealed, or on the way up or down.
+    Unavailable,
+}
+
+impl Error {
+    /// The request is wrong. Say what, why, and what to do.
+    pub fn invalid(text: impl Into<String>) -> Self {
+        Self::new(Fault::Invalid, text)
+    }
+
+    /// The proof of a login was wrong.
+    pub fn credentials(text: impl Into<String>) -> Self {
+        Self::new(Fault::Credentials, text)
+    }
+
+    /// The caller may not do this; nothing more is said.
+    pub fn denied() -> Self {
+        Self::new(Fault::Denied, "permission denied")
+    }
+
+    /// There is no such thing; nothing more is said.
+    pub fn not_found() -> Self {
+        Self { fault: Fault::NotFound, text: None, wrapped: false, cause: None }
+    }
+
+    /// A fault with words for the caller.
+    pub fn new(fault: Fault, text: impl Into<String>) -> Self {
+        Self { fault, text: Some(text.into()), wrapped: false, cause: None }
+    }
+
+    /// A fault of ours. The text is for the log; the caller learns only that it happened.
+    pub fn internal(cause: impl Into<String>) -> Self {
+        Self { fault: Fault::Internal, text: Some("internal error".to_owned()), wrapped: true, cause: Some(cause.into()) }
+    }
+
+    /// Status 500 with words for the caller, as Vault gives for some bad input.
+    pub fn server(text: impl Into<String>) -> Self {
+        Self { wrapped: true, ..Self::new(Fault::Internal, text) }
+    }
+
+    /// Spelt as Go's list of one error.
+    #[must_use]
+    pub fn wrapped(self) -> Self {
+        Self { wrapped: true, ..self }
+    }
+
+    /// The kind of fault.
+    pub fn fault(&self) -> Fault {
+        self.fault
+    }
+
+    /// What belongs in the log and nowhere else.
+    pub fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
+    }
+
+    /// What `errors` holds on the wire.
+    pub fn texts(&self) -> Vec<String> {
+        match &self.text {
+            None => Vec::new(),
+            Some(text) if self.wrapped => vec![format!("1 error occurred:\n\t* {text}\n\n")],
+            Some(text) => vec![text.clone()],
+        }
+    }
+
+    /// The one place where faults become statuses.
+    pub fn status(&self) -> u16 {
+        match self.fault {
+            Fault::Invalid | Fault::Credentials => 400,
+            Fault::Denied => 403,
+            Fault::NotFound => 404,
+            Fault::Verb => 405,
+            Fault::Precondition => 412,
+            Fault::TooLarge => 413,
+            Fault::MediaType => 415,
+            Fault::Busy => 429,
+            Fault::Internal => 500,
+            Fault::Upstream => 502,
+            Fault::Unavailable => 503,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text.as_deref().unwrap_or("not found"))
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<serde_json::Error> for Error {
+    fn from(error: serde_json::Error) -> Self {
+        Self::internal(format!("a stored record does not read: {error}"))
+    }
+}
+
+impl From<storage::Error> for Error {
+    fn from(error: storage::Error) -> Self {
+        let text = error.to_string();
+        Self { fault: Fault::Internal, text: Some(text.clone()), wrapped: true, cause: Some(text) }
+    }
+}

@@ -1,0 +1,381 @@
+//! Vault's loose input as types: `"1h"` or `3600`, `"a,b"` or `["a","b"]`, `"true"` or `true`.
+//!
+//! Each reads what `mapstructure` in weak mode reads, so that clients need not change, and is strict after.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+
+use crate::time::Time;
+
+/// A boolean: `true`, `"true"`, `"1"`, `1`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Flag(pub bool);
+
+/// A whole number: `5`, `"5"`, `5.0`, `"0x10"`.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Number(pub i64);
+
+/// A span of time in nanoseconds: `3600`, `"3600"`, `"1h30m"`, `"1d"`. May be negative.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Span(pub i64);
+
+/// Text: a string, or a number or boolean as it was written.
+#[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Text(pub String);
+
+/// A list of texts: `["a","b"]`, or `"a,b"`, each trimmed.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Texts(pub Vec<String>);
+
+/// A list of texts in which a comma divides nothing: `["a,b"]`, or `"a,b"`, which is one.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Slice(pub Vec<String>);
+
+/// Text by text: an object, the same as a JSON string, or a list of `"key=value"`.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Pairs(pub BTreeMap<String, String>);
+
+/// Any JSON value.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Json(pub Value);
+
+/// A moment: RFC 3339, or seconds since 1970.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Moment(pub Time);
+
+/// A field that tells a null from nothing, as a merge patch does. Its name ends in `?` (see
+/// [`Fields::parse`](crate::Fields::parse)), and it needs `#[serde(default)]`.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum Given<T> {
+    /// The request does not speak of it.
+    #[default]
+    Absent,
+    /// The request says null.
+    Null,
+    /// The request gives a value.
+    Value(T),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Given<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(from)?.map_or(Self::Null, Self::Value))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Given<T> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}
+
+impl Span {
+    /// Whole seconds, as most of the API shows them.
+    pub fn seconds(self) -> i64 {
+        self.0 / 1_000_000_000
+    }
+
+    /// As a duration; nothing if it is negative.
+    pub fn duration(self) -> Duration {
+        Duration::from_nanos(u64::try_from(self.0).unwrap_or(0))
+    }
+
+    /// From whole seconds.
+    pub fn from_seconds(seconds: i64) -> Self {
+        Self(seconds.saturating_mul(1_000_000_000))
+    }
+
+    /// Reads `3600`, `1h30m`, `1.5h`, `1d`, `-1s`. `None` if it is none of these.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Some(Self(0));
+        }
+        if let Ok(seconds) = text.parse::<i64>() {
+            return seconds.checked_mul(1_000_000_000).map(Self);
+        }
+        let (negative, mut rest) = match text.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, text.strip_prefix('+').unwrap_or(text)),
+        };
+        let mut nanos: i128 = 0;
+        while !rest.is_empty() {
+            let digits = rest.find(|char: char| !char.is_ascii_digit() && char != '.')?;
+            let (number, tail) = rest.split_at_checked(digits)?;
+            let unit_length = tail.find(|char: char| char.is_ascii_digit() || char == '.').unwrap_or(tail.len());
+            let (unit, next) = tail.split_at_checked(unit_length)?;
+            nanos = nanos.checked_add(scale(number, unit)?)?;
+            rest = next;
+        }
+        i64::try_from(if negative { -nanos } else { nanos }).ok().map(Self)
+    }
+
+    /// Writes it as Go does: `768h0m0s` is `"768h0m0s"`, half a second `"500ms"`.
+    pub fn go(self) -> String {
+        let nanos = self.0.unsigned_abs();
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let seconds = nanos / 1_000_000_000;
+        let fraction = nanos % 1_000_000_000;
+        if seconds == 0 {
+            return match nanos {
+                0 => "0s".to_owned(),
+                n if n < 1_000 => format!("{sign}{n}ns"),
+                n if n < 1_000_000 => format!("{sign}{}µs", decimal(n, 1_000)),
+                n => format!("{sign}{}ms", decimal(n, 1_000_000)),
+            };
+        }
+        let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+        let rest = decimal(seconds % 60 * 1_000_000_000 + fraction, 1_000_000_000);
+        match (hours, minutes) {
+            (0, 0) => format!("{sign}{rest}s"),
+            (0, _) => format!("{sign}{minutes}m{rest}s"),
+            _ => format!("{sign}{hours}h{minutes}m{rest}s"),
+        }
+    }
+}
+
+fn scale(number: &str, unit: &str) -> Option<i128> {
+    let size: i128 = match unit {
+        "ns" => 1,
+        "us" | "µs" | "μs" => 1_000,
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        "m" => 60_000_000_000,
+        "h" => 3_600_000_000_000,
+        "d" => 86_400_000_000_000,
+        _ => return None,
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if whole.len() + fraction.len() == 0 || fraction.contains('.') || fraction.len() > 15 {
+        return None;
+    }
+    let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    let part: i128 = if fraction.is_empty() { 0 } else { fraction.parse().ok()? };
+    let below = 10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+    whole.checked_mul(size)?.checked_add(part.checked_mul(size)? / below)
+}
+
+fn decimal(amount: u64, unit: u64) -> String {
+    let digits = unit.to_string().len() - 1;
+    let text = format!("{}.{:0digits$}", amount / unit, amount % unit);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+impl<'de> Deserialize<'de> for Flag {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        match Value::deserialize(from)? {
+            Value::Bool(flag) => Ok(Self(flag)),
+            Value::Number(number) => Ok(Self(number.as_f64() != Some(0.0))),
+            Value::String(text) => match text.as_str() {
+                "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Self(true)),
+                "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(Self(false)),
+                _ => Err(D::Error::custom("expected a boolean: true or false")),
+            },
+            _ => Err(D::Error::custom("expected a boolean: true or false")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let wrong = || D::Error::custom("expected a whole number");
+        match Value::deserialize(from)? {
+            Value::Bool(flag) => Ok(Self(i64::from(flag))),
+            Value::Number(number) => {
+                if let Some(whole) = number.as_i64() {
+                    return Ok(Self(whole));
+                }
+                let float = number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < 9e15);
+                // The range was checked, and the fraction is zero.
+                #[expect(clippy::cast_possible_truncation, reason = "within the range checked above")]
+                float.map(|float| Self(float as i64)).ok_or_else(wrong)
+            }
+            Value::String(text) => match text.strip_prefix("0x") {
+                Some(digits) => i64::from_str_radix(digits, 16).map(Self).map_err(|_| wrong()),
+                None => text.trim().parse().map(Self).map_err(|_| wrong()),
+            },
+            _ => Err(wrong()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let wrong = || D::Error::custom("expected a duration: seconds, or text like \"1h30m\"");
+        match Value::deserialize(from)? {
+            Value::Number(number) => match number.as_i64() {
+                Some(seconds) => seconds.checked_mul(1_000_000_000).map(Self).ok_or_else(wrong),
+                None => Self::parse(&format!("{number}s")).ok_or_else(wrong),
+            },
+            Value::String(text) => Self::parse(&text).ok_or_else(wrong),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        text(Value::deserialize(from)?).map(Self).ok_or_else(|| D::Error::custom("expected a string"))
+    }
+}
+
+fn text(value: Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(true) => Some("1".to_owned()),
+        Value::Bool(false) => Some("0".to_owned()),
+        _ => None,
+    }
+}
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let trimmed = |text: &str| text.trim().to_owned();
+        Ok(Self(match Value::deserialize(from)? {
+            Value::String(text) if text.trim().is_empty() => Vec::new(),
+            Value::String(text) => text.split(',').map(trimmed).collect(),
+            value => list(value).ok_or_else(|| D::Error::custom("expected a list of strings"))?.iter().map(|text| trimmed(text)).collect(),
+        }))
+    }
+}
+
+impl<'de> Deserialize<'de> for Slice {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        list(Value::deserialize(from)?).map(Self).ok_or_else(|| D::Error::custom("expected a list of strings"))
+    }
+}
+
+fn list(value: Value) -> Option<Vec<String>> {
+    match value {
+        Value::Array(items) => items.into_iter().map(text).collect(),
+        Value::Null => Some(Vec::new()),
+        single => text(single).map(|text| vec![text]),
+    }
+}
+
+impl<'de> Deserialize<'de> for Pairs {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let wrong = || D::Error::custom("expected an object of strings, or a list of \"key=value\"");
+        pairs(Value::deserialize(from)?).map(Self).ok_or_else(wrong)
+    }
+}
+
+fn pairs(value: Value) -> Option<BTreeMap<String, String>> {
+    let pair = |item: &str| item.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
+    match value {
+        Value::Null => Some(BTreeMap::new()),
+        Value::Object(map) => map.into_iter().map(|(key, value)| Some((key, text(value)?))).collect(),
+        Value::Array(items) => items.into_iter().map(|item| pair(&text(item)?)).collect(),
+        Value::String(text) if text.trim().is_empty() => Some(BTreeMap::new()),
+        Value::String(text) if text.trim_start().starts_with('{') => pairs(serde_json::from_str(&text).ok()?),
+        Value::String(text) => Some(BTreeMap::from([pair(&text)?])),
+        _ => None,
+    }
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Value::deserialize(from).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = text(Value::deserialize(from)?).unwrap_or_default();
+        let wrong = || D::Error::custom("expected a time: RFC 3339, or seconds since 1970");
+        Time::parse(&text).map(Self).ok_or_else(wrong)
+    }
+}
+
+macro_rules! plain {
+    ($($type:ident as $name:literal: $schema:tt, |$it:ident| $shown:expr;)*) => {$(
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                let $it = self;
+                $shown.serialize(to)
+            }
+        }
+        impl JsonSchema for $type {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                $name.into()
+            }
+            fn inline_schema() -> bool {
+                true
+            }
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($schema)
+            }
+        }
+    )*};
+}
+
+plain! {
+    Flag as "Flag": { "type": "boolean" }, |it| it.0;
+    Number as "Number": { "type": "integer" }, |it| it.0;
+    Span as "Span": { "type": "string", "format": "duration" }, |it| it.seconds();
+    Text as "Text": { "type": "string" }, |it| it.0;
+    Texts as "Texts": { "type": "array", "items": { "type": "string" } }, |it| it.0;
+    Slice as "Slice": { "type": "array", "items": { "type": "string" } }, |it| it.0;
+    Pairs as "Pairs": { "type": "object", "format": "kvpairs" }, |it| it.0;
+    Json as "Json": { "type": "object" }, |it| it.0;
+    Moment as "Moment": { "type": "string", "format": "date-time" }, |it| it.0.rfc3339();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check<T: for<'de> Deserialize<'de> + PartialEq + std::fmt::Debug>(json: &str, expect: Option<T>) {
+        assert_eq!(serde_json::from_str::<T>(json).ok(), expect, "{json}");
+    }
+
+    #[test]
+    fn loose_input_is_read() {
+        check("\"true\"", Some(Flag(true)));
+        check("1", Some(Flag(true)));
+        check("\"yes\"", None::<Flag>);
+        check("\"12\"", Some(Number(12)));
+        check("12.0", Some(Number(12)));
+        check("12.5", None::<Number>);
+        check("3600", Some(Span::from_seconds(3600)));
+        check("\"1h30m\"", Some(Span::from_seconds(5400)));
+        check("\"1.5h\"", Some(Span::from_seconds(5400)));
+        check("\"2d\"", Some(Span::from_seconds(172_800)));
+        check("\"-1s\"", Some(Span::from_seconds(-1)));
+        check("\"soon\"", None::<Span>);
+        check("99999999999999", None::<Span>);
+        check("\"a, b\"", Some(Texts(vec!["a".into(), "b".into()])));
+        check("[\"a\",1]", Some(Texts(vec!["a".into(), "1".into()])));
+        check("\"a,b\"", Some(Slice(vec!["a,b".into()])));
+        check("{\"a\":1}", Some(Pairs(BTreeMap::from([("a".into(), "1".into())]))));
+        check("[\"a=b=c\"]", Some(Pairs(BTreeMap::from([("a".into(), "b=c".into())]))));
+    }
+
+    #[test]
+    fn spans_print_as_go_prints_them() {
+        for (nanos, text) in [
+            (0, "0s"),
+            (1_500_000, "1.5ms"),
+            (1_000_000_000, "1s"),
+            (61_500_000_000, "1m1.5s"),
+            (2_764_800_000_000_000, "768h0m0s"),
+            (-3_600_000_000_000, "-1h0m0s"),
+        ] {
+            assert_eq!(Span(nanos).go(), text);
+        }
+    }
+}

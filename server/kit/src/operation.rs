@@ -1,0 +1,132 @@
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::context::{Notes, Reading, Reads, Writing};
+use crate::error::Result;
+use crate::fields::{Fields, Ignored};
+use crate::reply::{Body, Reply};
+use crate::route::{Captures, Route};
+
+/// A kind of secrets engine or auth method. The value is one mount's options; all state is in storage.
+pub trait Engine: Send + Sync + Sized + 'static {
+    /// The type by which it is mounted.
+    const NAME: &'static str;
+    /// What it is for, in a sentence.
+    const ABOUT: &'static str;
+    /// Everything it can be asked.
+    const ENDPOINTS: &'static [Endpoint<Self>];
+
+    /// Builds the engine of one mount.
+    ///
+    /// # Errors
+    /// If the options are wrong.
+    fn open(options: &Value) -> Result<Self>;
+}
+
+/// Looks, and changes nothing. Any node answers it.
+pub trait Query<E: Engine>: DeserializeOwned + JsonSchema {
+    /// Where it answers.
+    const ROUTE: Route;
+    /// What stands in `data`.
+    type Reply: Serialize + JsonSchema;
+
+    /// Answers it.
+    ///
+    /// # Errors
+    /// Those the caller is to see.
+    fn run(self, engine: &E, cx: &Reading<'_>) -> Result<Reply<Self::Reply>>;
+}
+
+/// Changes this mount, all of it or none. The leader runs it; after a conflict, again from the start.
+pub trait Command<E: Engine>: DeserializeOwned + JsonSchema {
+    /// Where it answers.
+    const ROUTE: Route;
+    /// What stands in `data`.
+    type Reply: Serialize + JsonSchema;
+
+    /// Whether what it writes to is there. Then it is judged as `update`, else as `create`; `None`: always
+    /// as the verb says.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    fn exists(_engine: &E, _path: &Captures<'_>, _cx: &Reading<'_>) -> Result<Option<bool>> {
+        Ok(None)
+    }
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// Those the caller is to see. Nothing that was written so far is kept.
+    fn run(self, engine: &E, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>>;
+}
+
+/// One line of an engine's table, its parameter and reply types forgotten.
+pub struct Endpoint<E: Engine> {
+    /// Where it answers.
+    pub route: Route,
+    /// What it takes.
+    pub fields: fn() -> Schema,
+    /// What it gives.
+    pub reply: fn() -> Schema,
+    pub(crate) exists: fn(&E, &Captures<'_>, &Reading<'_>) -> Result<Option<bool>>,
+    pub(crate) call: Call<E>,
+}
+
+pub(crate) enum Call<E: Engine> {
+    Query(fn(&E, &Reading<'_>, &Fields<'_>) -> Result<Body>),
+    Command(fn(&E, &mut Writing<'_>, &Fields<'_>) -> Result<Body>),
+}
+
+/// A line for a [`Query`].
+pub const fn query<E: Engine, O: Query<E>>() -> Endpoint<E> {
+    fn run<E: Engine, O: Query<E>>(engine: &E, cx: &Reading<'_>, fields: &Fields<'_>) -> Result<Body> {
+        let (operation, ignored) = fields.parse::<O>()?;
+        let reply = operation.run(engine, cx)?.into_body()?;
+        tell(ignored, cx.notes());
+        Ok(reply)
+    }
+    Endpoint {
+        route: O::ROUTE,
+        fields: schema::<O>,
+        reply: schema::<O::Reply>,
+        exists: |_, _, _| Ok(None),
+        call: Call::Query(run::<E, O>),
+    }
+}
+
+/// A line for a [`Command`].
+pub const fn command<E: Engine, O: Command<E>>() -> Endpoint<E> {
+    fn run<E: Engine, O: Command<E>>(engine: &E, cx: &mut Writing<'_>, fields: &Fields<'_>) -> Result<Body> {
+        let (operation, ignored) = fields.parse::<O>()?;
+        let reply = operation.run(engine, cx)?.into_body()?;
+        tell(ignored, cx.notes());
+        Ok(reply)
+    }
+    Endpoint {
+        route: O::ROUTE,
+        fields: schema::<O>,
+        reply: schema::<O::Reply>,
+        exists: O::exists,
+        call: Call::Command(run::<E, O>),
+    }
+}
+
+/// Warns of parameters that came to nothing.
+pub(crate) fn tell(ignored: Ignored, notes: &Notes) {
+    if !ignored.unknown.is_empty() {
+        let names = ignored.unknown.join(" ");
+        notes.warn(format!("Endpoint ignored these unrecognized parameters: [{names}]"));
+    }
+    if !ignored.replaced.is_empty() {
+        let names = ignored.replaced.join(" ");
+        notes.warn(format!(
+            "Endpoint replaced the value of these parameters with the values captured from the endpoint's path: [{names}]"
+        ));
+    }
+}
+
+pub(crate) fn schema<T: JsonSchema>() -> Schema {
+    SchemaGenerator::default().into_root_schema_for::<T>()
+}

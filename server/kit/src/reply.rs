@@ -1,0 +1,87 @@
+use serde::Serialize;
+use schemars::JsonSchema;
+
+use crate::error::Result;
+
+/// Everything the wire can say of an operation that went well.
+pub enum Reply<T> {
+    /// 200 with the envelope around `data`.
+    Data(T),
+    /// 200 with the envelope around `data`, which is JSON already: what was stored in the form in which it
+    /// is shown.
+    Written(Vec<u8>),
+    /// 200 with an object that stands alone.
+    Bare(T),
+    /// Bytes that are no JSON: a certificate, a list of revocations.
+    Raw {
+        /// The status.
+        status: u16,
+        /// The content type.
+        kind: &'static str,
+        /// The body.
+        bytes: Vec<u8>,
+    },
+    /// 204; or 200 with the envelope if there are warnings, a lease or a login to tell of.
+    Nothing,
+    /// 202 with the envelope: it was begun and is not done yet.
+    Accepted(T),
+    /// 404 with the envelope around `data`: it was here once.
+    Gone(T),
+    /// 404 and nothing at all.
+    Empty,
+}
+
+impl<T> From<T> for Reply<T> {
+    fn from(data: T) -> Self {
+        Self::Data(data)
+    }
+}
+
+/// The type of `data` where there never is any.
+#[derive(JsonSchema, Serialize)]
+pub struct Nothing {}
+
+/// A reply whose type has been forgotten.
+#[derive(Debug)]
+pub enum Body {
+    /// JSON for `data`.
+    Data(Vec<u8>),
+    /// JSON that stands alone.
+    Bare(Vec<u8>),
+    /// Anything.
+    Raw {
+        /// The status.
+        status: u16,
+        /// The content type.
+        kind: &'static str,
+        /// The body.
+        bytes: Vec<u8>,
+    },
+    /// No body.
+    Nothing,
+    /// JSON for `data`, status 202.
+    Accepted(Vec<u8>),
+    /// JSON for `data`, status 404.
+    Gone(Vec<u8>),
+    /// No body, status 404.
+    Empty,
+}
+
+impl<T: Serialize> Reply<T> {
+    /// Writes the reply down.
+    ///
+    /// # Errors
+    /// If `T` cannot be written as JSON, which is a fault of ours.
+    pub fn into_body(self) -> Result<Body> {
+        Ok(match self {
+            Self::Data(data) => Body::Data(serde_json::to_vec(&data)?),
+            Self::Written(bytes) => Body::Data(bytes),
+            Self::Bare(data) => Body::Bare(serde_json::to_vec(&data)?),
+            Self::Raw { status, kind, bytes } => Body::Raw { status, kind, bytes },
+            Self::Nothing => Body::Nothing,
+            Self::Accepted(data) => Body::Accepted(serde_json::to_vec(&data)?),
+            Self::Gone(data) => Body::Gone(serde_json::to_vec(&data)?),
+            Self::Empty => Body::Empty,
+        })
+    }
+}

@@ -1,0 +1,255 @@
+use std::ops::Range;
+use std::time::Duration;
+
+use policy::Capability;
+
+/// Where and how an operation answers. Built in `const`, so a mount is a table of these.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    /// `None`: no way from outside. Leases and schedules run it.
+    pub verb: Option<Verb>,
+    /// Segments divided by slashes. `{name}` takes one segment of word characters, dots and dashes;
+    /// `{name:at}` also `@`; `{name:any}` one segment of anything; `{name:lower}` and `{name:lower-at}` put
+    /// it in lower case first; `{path*}` takes the rest, which may hold slashes and may be empty.
+    pub pattern: &'static str,
+    /// Wants the `sudo` capability too.
+    pub sudo: bool,
+    /// Wants no token.
+    pub open: bool,
+    /// Costs many milliseconds of a core: runs in the bounded pool.
+    pub heavy: bool,
+    /// The fields of `data` stand at the top of the answer too, as old clients expect of some `sys/` routes.
+    pub merged: bool,
+    /// Runs by itself this often, on the leader.
+    pub every: Option<Duration>,
+}
+
+/// Every way to reach an operation. The Vault API has these and no more.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Verb {
+    /// DELETE.
+    Delete,
+    /// GET.
+    Get,
+    /// LIST, or GET with `list=true`.
+    List,
+    /// SCAN, or GET with `scan=true`: a list of everything below.
+    Scan,
+    /// PATCH with a JSON merge patch.
+    Patch,
+    /// POST or PUT.
+    Post,
+}
+
+/// How a path fits a route.
+pub enum Match<'a> {
+    /// It does, with these captures.
+    Yes(Captures<'a>),
+    /// It would if the bytes in this range were in lower case.
+    Lower(Range<usize>),
+    /// It does not.
+    No,
+}
+
+impl Route {
+    /// Reads.
+    pub const fn get(pattern: &'static str) -> Self {
+        Self::new(Some(Verb::Get), pattern)
+    }
+
+    /// Lists.
+    pub const fn list(pattern: &'static str) -> Self {
+        Self::new(Some(Verb::List), pattern)
+    }
+
+    /// Lists everything below.
+    pub const fn scan(pattern: &'static str) -> Self {
+        Self::new(Some(Verb::Scan), pattern)
+    }
+
+    /// Writes.
+    pub const fn post(pattern: &'static str) -> Self {
+        Self::new(Some(Verb::Post), pattern)
+    }
+
+    /// Changes parts.
+    pub const fn patch(pattern: &'static str) -> Self {
+        Self::new(Some(Verb::Patch), pattern)
+    }
+
+    /// Deletes.
+    pub const fn delete(pattern: &'static str) -> Self {
+        Self::new(Some(Verb::Delete), pattern)
+    }
+
+    /// Not from outside: leases and schedules run it under this name.
+    pub const fn internal(name: &'static str) -> Self {
+        Self::new(None, name)
+    }
+
+    /// Wants the `sudo` capability in addition.
+    pub const fn sudo(self) -> Self {
+        Self { sudo: true, ..self }
+    }
+
+    /// Wants no token.
+    pub const fn unauthenticated(self) -> Self {
+        Self { open: true, ..self }
+    }
+
+    /// Runs in the bounded pool for costly work.
+    pub const fn heavy(self) -> Self {
+        Self { heavy: true, ..self }
+    }
+
+    /// Repeats the fields of `data` at the top of the answer.
+    pub const fn merged(self) -> Self {
+        Self { merged: true, ..self }
+    }
+
+    /// Runs by itself this often.
+    pub const fn every(self, period: Duration) -> Self {
+        Self { every: Some(period), ..self }
+    }
+
+    const fn new(verb: Option<Verb>, pattern: &'static str) -> Self {
+        Self { verb, pattern, sudo: false, open: false, heavy: false, merged: false, every: None }
+    }
+
+    /// Holds `path` against the pattern. A trailing slash of the path is of no account.
+    pub fn captures<'a>(&self, path: &'a str) -> Match<'a> {
+        let mut captures = Captures::default();
+        let mut pattern = self.pattern;
+        let mut at = 0;
+        loop {
+            let rest = path.get(at..).unwrap_or_default();
+            let (want, more_pattern) = split(pattern);
+            let hole = want.strip_prefix('{').and_then(|name| name.strip_suffix('}'));
+            if let Some(name) = hole.and_then(|name| name.strip_suffix('*')) {
+                captures.push(name, rest);
+                return Match::Yes(captures);
+            }
+            let (have, more_path) = split(rest);
+            match hole {
+                Some(hole) => {
+                    let (name, kind) = hole.split_once(':').unwrap_or((hole, ""));
+                    if !fits(kind, have) {
+                        return Match::No;
+                    }
+                    if kind.starts_with("lower") && have.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                        return Match::Lower(at..at + have.len());
+                    }
+                    captures.push(name, have);
+                }
+                None if want != have => return Match::No,
+                None => {}
+            }
+            match (more_pattern, more_path) {
+                (None, None | Some("")) => return Match::Yes(captures),
+                (Some(more), Some(_)) => {
+                    pattern = more;
+                    at += have.len() + 1;
+                }
+                // `data/{path*}` fits `data` as well: the rest is empty.
+                (Some(more), None) if more.ends_with("*}") && !more.contains('/') => {
+                    pattern = more;
+                    at = path.len();
+                }
+                _ => return Match::No,
+            }
+        }
+    }
+}
+
+/// What Vault calls a generic name: word characters at both ends, dots and dashes within.
+fn fits(kind: &str, name: &str) -> bool {
+    let at = kind.ends_with("at");
+    let word = |char: char| char.is_alphanumeric() || char == '_';
+    let inner = |char: char| word(char) || char == '-' || char == '.' || (at && char == '@');
+    match kind {
+        "any" => !name.is_empty(),
+        _ => name.starts_with(word) && name.ends_with(word) && name.chars().all(inner),
+    }
+}
+
+impl Verb {
+    /// What a caller needs to use it. A write to what is not there yet needs `create` instead.
+    pub fn capability(self) -> Capability {
+        match self {
+            Self::Delete => Capability::Delete,
+            Self::Get => Capability::Read,
+            Self::List => Capability::List,
+            Self::Scan => Capability::Scan,
+            Self::Patch => Capability::Patch,
+            Self::Post => Capability::Update,
+        }
+    }
+}
+
+/// Up to four named pieces of a path. No heap.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Captures<'a> {
+    pairs: [(&'static str, &'a str); MAX],
+    count: usize,
+}
+
+const MAX: usize = 4;
+
+impl<'a> Captures<'a> {
+    fn push(&mut self, name: &'static str, value: &'a str) {
+        if let Some(pair) = self.pairs.get_mut(self.count) {
+            *pair = (name, value);
+            self.count += 1;
+        }
+    }
+
+    /// The pieces with their names.
+    pub fn pairs(&self) -> &[(&'static str, &'a str)] {
+        self.pairs.get(..self.count).unwrap_or_default()
+    }
+
+    /// One piece; empty if the pattern has none of this name.
+    pub fn get(&self, name: &str) -> &'a str {
+        self.pairs().iter().find(|(known, _)| *known == name).map_or("", |(_, value)| *value)
+    }
+}
+
+fn split(path: &str) -> (&str, Option<&str>) {
+    match path.split_once('/') {
+        Some((head, rest)) => (head, Some(rest)),
+        None => (path, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(pattern: &'static str, path: &str, expect: Option<&[(&str, &str)]>) {
+        let found = match Route::get(pattern).captures(path) {
+            Match::Yes(captures) => Some(captures.pairs().to_vec()),
+            Match::Lower(range) => Some(vec![("lower", path.get(range).unwrap_or_default())]),
+            Match::No => None,
+        };
+        assert_eq!(found.as_deref(), expect, "{pattern} against {path}");
+    }
+
+    #[test]
+    fn patterns_take_paths() {
+        check("keys/{name}", "keys/app", Some(&[("name", "app")]));
+        check("keys/{name}", "keys/app/", Some(&[("name", "app")]));
+        check("keys/{name}", "keys/-app", None);
+        check("keys/{name}", "keys/a@b", None);
+        check("keys/{name:at}", "keys/a@b", Some(&[("name", "a@b")]));
+        check("keys/{name}", "keys", None);
+        check("keys/{name}", "keys/a/b", None);
+        check("users/{name:lower}", "users/Ann", Some(&[("lower", "Ann")]));
+        check("data/{path*}", "data/a/b/", Some(&[("path", "a/b/")]));
+        check("data/{path*}", "data", Some(&[("path", "")]));
+        check("{path*}", "", Some(&[("path", "")]));
+        check("role/{name}/secret-id", "role/app/secret-id", Some(&[("name", "app")]));
+        check("config", "config/", Some(&[]));
+        check("config", "configs", None);
+    }
+}

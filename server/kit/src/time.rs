@@ -1,0 +1,79 @@
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// Nanoseconds since 1970. The only time an engine knows; it comes with the request, and never runs backwards.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct Time(pub u64);
+
+const NANOS: u64 = 1_000_000_000;
+
+impl Time {
+    /// The start of a second since 1970.
+    pub const fn from_seconds(seconds: u64) -> Self {
+        Self(seconds.saturating_mul(NANOS))
+    }
+
+    /// Whole seconds since 1970.
+    pub const fn seconds(self) -> u64 {
+        self.0 / NANOS
+    }
+
+    /// This moment with its fraction of a second cut off.
+    pub const fn truncated(self) -> Self {
+        Self(self.0 - self.0 % NANOS)
+    }
+
+    /// The moment `span` later.
+    pub fn plus(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    /// The moment `span` earlier, 1970 at the earliest.
+    pub fn minus(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    /// How long it is until `later`; nothing if that is past.
+    pub fn until(self, later: Self) -> Duration {
+        Duration::from_nanos(later.0.saturating_sub(self.0))
+    }
+
+    /// RFC 3339 in UTC, with as many digits of a second as are not zero: `2026-11-26T15:22:27.5Z`.
+    pub fn rfc3339(self) -> String {
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0))
+            .ok()
+            .and_then(|date| date.format(&Rfc3339).ok())
+            .unwrap_or_default()
+    }
+
+    /// Reads RFC 3339, or seconds since 1970.
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Ok(seconds) = text.parse::<u64>() {
+            return Some(Self::from_seconds(seconds));
+        }
+        let date = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        u64::try_from(date.unix_timestamp_nanos()).ok().map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_read_back() {
+        for (nanos, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (1_767_225_600_500_000_000, "2026-01-01T00:00:00.5Z"),
+            (1_767_225_600_000_000_001, "2026-01-01T00:00:00.000000001Z"),
+        ] {
+            assert_eq!(Time(nanos).rfc3339(), text);
+            assert_eq!(Time::parse(text), Some(Time(nanos)));
+        }
+        assert_eq!(Time::parse("1700000000"), Some(Time::from_seconds(1_700_000_000)));
+        assert_eq!(Time::parse("yesterday"), None);
+    }
+}
