@@ -1,1 +1,40 @@
 //! From a request to an audited answer.
+//!
+//! [`Kernel::handle`] is the whole way: route, identify, judge, audit, run, audit. Each step takes what the step
+//! before it proved. Start reading in `walk.rs`.
+//!
+//! What is absent on purpose: nothing here awaits, except [`Kernel::finish`]; no engine is named; nothing is
+//! loaded whole.
+
+mod agenda;
+mod audit;
+mod cidr;
+mod cubbyhole;
+mod envelope;
+mod finish;
+mod help;
+mod ids;
+mod kernel;
+mod leases;
+mod lockout;
+mod login;
+mod mounts;
+mod policies;
+mod request;
+mod settings;
+mod shelf;
+mod sys;
+mod tick;
+mod token;
+mod tokens;
+mod ttl;
+mod walk;
+mod wrapping;
+
+pub use audit::Audited;
+pub use finish::Pending;
+pub use kernel::{Control, Env, Kernel};
+pub use mounts::Registry;
+pub use request::{Answer, JSON, Request};
+pub use settings::{AuditSpec, Lockout, Settings};
+pub use walk::Handled;

@@ -28,7 +28,7 @@ pub use context::{Beyond, Due, Each, Grant, Notes, Once, Reading, Reads, Recordi
 pub use error::{Error, Fault, Result};
 pub use fields::{Fields, Ignored};
 pub use login::{AnyMethod, AuthMethod, Claim, Login, LoginPoint, Renewal, Terms, login};
-pub use memo::{Memo, Memos};
+pub use memo::{Kept, Memo, Memos};
 pub use operation::{Command, Endpoint, Engine, Query, command, query};
 pub use policy::Capability;
 pub use reply::{Body, Nothing, Reply};

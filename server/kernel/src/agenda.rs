@@ -1,0 +1,85 @@
+use std::ops::ControlFlow;
+
+use kit::{Due, Error, Name, Result, Time};
+use serde::{Deserialize, Serialize};
+use storage::Txn;
+
+use crate::shelf::{Shelf, Source};
+use crate::tokens::TokenHash;
+
+/// Everything that is to happen later, in the order of its date: date ‖ tag. It is in the store, so a new
+/// leader goes on where the old one stopped, and what is due is a scan that stops early.
+const AGENDA: Shelf<Item> = Shelf::new(8);
+
+/// What tells entries of one date apart.
+pub(crate) type Tag = [u8; 16];
+
+/// What happens when its date comes.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub(crate) enum Item {
+    /// An internal operation of a mount.
+    Operation {
+        /// The mount's id, never its path: a move does not break it.
+        mount: String,
+        due: Due,
+        #[serde(default)]
+        attempts: u32,
+    },
+    /// A token ends.
+    Token { hash: TokenHash },
+    /// A lease ends.
+    Lease { id: String },
+    /// What a dead token left behind is cleared away.
+    Bury {
+        hash: TokenHash,
+        /// Those it made have been cut loose.
+        childless: bool,
+    },
+    /// What an unmounted engine left behind is cleared away.
+    Sweep { mount: String },
+    /// Every lease below a prefix ends.
+    EndAll { prefix: String, force: bool },
+}
+
+/// An entry whose date has come.
+pub(crate) struct Found {
+    pub(crate) at: Time,
+    pub(crate) tag: Tag,
+    pub(crate) item: Item,
+}
+
+pub(crate) fn enter(txn: &mut Txn, at: Time, tag: Tag, item: &Item) -> Result<()> {
+    AGENDA.put(txn, Name::Id(&key(at, tag)), item)
+}
+
+pub(crate) fn strike(txn: &mut Txn, at: Time, tag: Tag) -> Result<()> {
+    AGENDA.delete(txn, Name::Id(&key(at, tag)))
+}
+
+/// Whether this entry still stands.
+pub(crate) fn stands(source: &impl Source, found: &Found) -> Result<bool> {
+    Ok(AGENDA.get(source, Name::Id(&key(found.at, found.tag)))?.is_some())
+}
+
+/// Up to `limit` entries that are due, oldest first.
+pub(crate) fn due(source: &impl Source, now: Time, limit: usize) -> Result<Vec<Found>> {
+    let mut found = Vec::new();
+    let until = now.0.saturating_add(1).to_be_bytes();
+    AGENDA.scan(source, &[], Some(&until), |id, item| {
+        let at = id.first_chunk::<8>().map(|date| Time(u64::from_be_bytes(*date)));
+        let tag = id.last_chunk::<16>().copied();
+        let (Some(at), Some(tag)) = (at, tag) else {
+            return Err(Error::internal("an entry of the agenda has a damaged key"));
+        };
+        found.push(Found { at, tag, item });
+        Ok(if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    Ok(found)
+}
+
+fn key(at: Time, tag: Tag) -> [u8; 24] {
+    let mut key = [0; 24];
+    key.iter_mut().zip(at.0.to_be_bytes().into_iter().chain(tag)).for_each(|(to, from)| *to = from);
+    key
+}

@@ -1,0 +1,292 @@
+use kit::{Time, Verb};
+
+use crate::audit::device::{Device, Hasher};
+use crate::audit::redact::redact;
+use crate::envelope::{Auth, Wrapped};
+use crate::mounts::{Class, Mounted};
+use crate::request::Request;
+use crate::tokens::Known;
+
+/// Everything about a request that a line may show. The same for all devices; each hashes for itself.
+pub(crate) struct Record<'a> {
+    pub(crate) now: Time,
+    pub(crate) id: &'a str,
+    pub(crate) request: &'a Request,
+    pub(crate) path: &'a str,
+    pub(crate) operation: &'static str,
+    pub(crate) mounted: Option<&'a Mounted>,
+    pub(crate) known: Option<&'a Known>,
+    pub(crate) granting: &'a [String],
+    pub(crate) error: Option<&'a str>,
+    pub(crate) response: Option<Response<'a>>,
+}
+
+/// What was answered.
+#[derive(Default)]
+pub(crate) struct Response<'a> {
+    pub(crate) data: Option<&'a [u8]>,
+    pub(crate) auth: Option<&'a Auth>,
+    pub(crate) lease_id: &'a str,
+    pub(crate) wrapped: Option<&'a Wrapped>,
+    pub(crate) warnings: &'a [String],
+}
+
+/// What audit calls a verb.
+pub(crate) fn operation(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Delete => "delete",
+        Verb::Get => "read",
+        Verb::List => "list",
+        Verb::Scan => "scan",
+        Verb::Patch => "patch",
+        Verb::Post => "update",
+    }
+}
+
+/// The line of a record for one device: one JSON object and a newline.
+pub(crate) fn line(record: &Record<'_>, device: &Device) -> Vec<u8> {
+    let hasher = device.hasher();
+    let mut json = Json { out: Vec::with_capacity(1024), first: true };
+    json.open();
+    json.text("time", &record.now.rfc3339());
+    json.text("type", if record.response.is_some() { "response" } else { "request" });
+    if let Some(known) = record.known {
+        auth(&mut json, known, record, device, &hasher);
+    }
+    request(&mut json, record, device, &hasher);
+    if let Some(response) = &record.response {
+        answer(&mut json, response, record, device, &hasher);
+    }
+    if let Some(error) = record.error {
+        json.text("error", error);
+    }
+    json.close();
+    json.out.push(b'\n');
+    json.out
+}
+
+fn auth(json: &mut Json, known: &Known, record: &Record<'_>, device: &Device, hasher: &Hasher<'_>) {
+    let token = &known.record;
+    json.object("auth");
+    if let Some(shown) = &record.request.token {
+        json.hashed("client_token", shown.expose(), hasher);
+    }
+    accessor(json, "accessor", &token.accessor, device, hasher);
+    json.text("display_name", &token.display_name);
+    json.texts("policies", &token.policies);
+    json.texts("token_policies", &token.policies);
+    json.object("policy_results");
+    json.raw("allowed", if record.error.is_some() && record.granting.is_empty() { b"false" } else { b"true" });
+    if !record.granting.is_empty() {
+        json.key("granting_policies");
+        json.out.push(b'[');
+        for (index, name) in record.granting.iter().enumerate() {
+            if index > 0 {
+                json.out.push(b',');
+            }
+            json.open();
+            json.text("name", name);
+            json.text("namespace_id", "root");
+            json.text("type", "acl");
+            json.close();
+        }
+        json.out.push(b']');
+        json.first = false;
+    }
+    json.close();
+    if let Some(meta) = token.meta.as_ref().filter(|meta| !meta.is_empty()) {
+        json.object("metadata");
+        meta.iter().for_each(|(key, value)| json.text(key, value));
+        json.close();
+    }
+    if !token.entity_id.is_empty() {
+        json.text("entity_id", &token.entity_id);
+    }
+    json.text("token_type", if token.batch { "batch" } else { "service" });
+    if let Some(left) = token.uses_left {
+        json.number("num_uses", left);
+    }
+    if token.ttl_seconds > 0 {
+        json.number("token_ttl", token.ttl_seconds);
+    }
+    json.text("token_issue_time", &token.created.rfc3339());
+    json.close();
+}
+
+fn request(json: &mut Json, record: &Record<'_>, device: &Device, hasher: &Hasher<'_>) {
+    let request = record.request;
+    json.object("request");
+    json.text("id", record.id);
+    json.text("operation", record.operation);
+    mount(json, record.mounted);
+    if let Some(shown) = &request.token {
+        json.hashed("client_token", shown.expose(), hasher);
+    }
+    if let Some(known) = record.known {
+        accessor(json, "client_token_accessor", &known.record.accessor, device, hasher);
+    }
+    json.object("namespace");
+    json.text("id", "root");
+    json.close();
+    json.text("path", record.path);
+    let keep = record.mounted.map_or(&[][..], |mounted| &mounted.entry.config.audit_non_hmac_request_keys);
+    if !request.body.is_empty() {
+        json.key("data");
+        redact(&request.body, keep, hasher, &mut json.out);
+    } else if !request.query.is_empty() {
+        json.object("data");
+        for (name, value) in &request.query {
+            match keep.iter().any(|keep| keep == name) {
+                true => json.text(name, value),
+                false => json.hashed(name, value, hasher),
+            }
+        }
+        json.close();
+    }
+    if let Some(address) = request.remote.address {
+        json.text("remote_address", &address.to_string());
+        json.number("remote_port", u64::from(request.remote.port));
+    }
+    if let Some(ttl) = request.wrap_ttl {
+        json.number("wrap_ttl", ttl.as_secs());
+    }
+    json.close();
+}
+
+fn answer(json: &mut Json, response: &Response<'_>, record: &Record<'_>, device: &Device, hasher: &Hasher<'_>) {
+    json.object("response");
+    mount(json, record.mounted);
+    if let Some(auth) = response.auth {
+        json.object("auth");
+        json.hashed("client_token", &auth.client_token, hasher);
+        accessor(json, "accessor", &auth.accessor, device, hasher);
+        json.text("display_name", &auth.display_name);
+        json.texts("policies", &auth.policies);
+        json.texts("token_policies", &auth.token_policies);
+        json.text("token_type", auth.token_type);
+        json.number("token_ttl", auth.lease_duration);
+        json.close();
+    }
+    if !response.lease_id.is_empty() {
+        json.object("secret");
+        json.text("lease_id", response.lease_id);
+        json.close();
+    }
+    if let Some(data) = response.data {
+        let list = matches!(record.request.verb, Verb::List | Verb::Scan);
+        let keep = record.mounted.map_or(&[][..], |mounted| &mounted.entry.config.audit_non_hmac_response_keys);
+        json.key("data");
+        match (list && device.options.elide_list_responses).then(|| elided(data)).flatten() {
+            Some(counts) => json.out.extend_from_slice(counts.as_bytes()),
+            None => redact(data, keep, hasher, &mut json.out),
+        }
+    }
+    if !response.warnings.is_empty() {
+        json.texts("warnings", response.warnings);
+    }
+    if let Some(wrapped) = response.wrapped {
+        json.object("wrap_info");
+        json.number("ttl", wrapped.ttl_seconds);
+        json.hashed("token", &wrapped.token, hasher);
+        json.hashed("accessor", &wrapped.accessor, hasher);
+        json.text("creation_time", &wrapped.created.rfc3339());
+        json.text("creation_path", &wrapped.creation_path);
+        if !wrapped.wrapped_accessor.is_empty() {
+            json.hashed("wrapped_accessor", &wrapped.wrapped_accessor, hasher);
+        }
+        json.close();
+    }
+    json.close();
+}
+
+/// A list with its names replaced by their number.
+fn elided(data: &[u8]) -> Option<String> {
+    let mut value: serde_json::Value = serde_json::from_slice(data).ok()?;
+    for (name, list) in value.as_object_mut()? {
+        let count = match (name.as_str(), &*list) {
+            ("keys", serde_json::Value::Array(keys)) => keys.len(),
+            ("key_info", serde_json::Value::Object(keys)) => keys.len(),
+            _ => continue,
+        };
+        *list = count.into();
+    }
+    Some(value.to_string())
+}
+
+fn mount(json: &mut Json, mounted: Option<&Mounted>) {
+    if let Some(mounted) = mounted {
+        json.text("mount_point", &mounted.entry.path);
+        json.text("mount_type", &mounted.entry.kind);
+        json.text("mount_accessor", &mounted.entry.accessor);
+        json.text("mount_class", if mounted.entry.class == Class::Auth { "auth" } else { "secret" });
+    }
+}
+
+fn accessor(json: &mut Json, key: &str, accessor: &str, device: &Device, hasher: &Hasher<'_>) {
+    match accessor {
+        "" => {}
+        _ if device.options.hmac_accessor => json.hashed(key, accessor, hasher),
+        _ => json.text(key, accessor),
+    }
+}
+
+/// A string as JSON.
+pub(crate) fn quote(text: &str, out: &mut Vec<u8>) {
+    serde_json::to_writer(out, text).expect("writing to memory does not fail");
+}
+
+/// Writes an object piece by piece: a line is built for each device of each request, so without a tree.
+struct Json {
+    out: Vec<u8>,
+    first: bool,
+}
+
+impl Json {
+    fn open(&mut self) {
+        self.out.push(b'{');
+        self.first = true;
+    }
+
+    fn close(&mut self) {
+        self.out.push(b'}');
+        self.first = false;
+    }
+
+    fn key(&mut self, key: &str) {
+        if !std::mem::take(&mut self.first) {
+            self.out.push(b',');
+        }
+        quote(key, &mut self.out);
+        self.out.push(b':');
+    }
+
+    fn object(&mut self, key: &str) {
+        self.key(key);
+        self.open();
+    }
+
+    fn text(&mut self, key: &str, text: &str) {
+        self.key(key);
+        quote(text, &mut self.out);
+    }
+
+    fn hashed(&mut self, key: &str, text: &str, hasher: &Hasher<'_>) {
+        self.key(key);
+        hasher.text(text, &mut self.out);
+    }
+
+    fn number(&mut self, key: &str, number: u64) {
+        self.key(key);
+        self.out.extend_from_slice(number.to_string().as_bytes());
+    }
+
+    fn raw(&mut self, key: &str, json: &[u8]) {
+        self.key(key);
+        self.out.extend_from_slice(json);
+    }
+
+    fn texts(&mut self, key: &str, texts: &[String]) {
+        self.key(key);
+        serde_json::to_writer(&mut self.out, texts).expect("writing to memory does not fail");
+    }
+}

@@ -1,0 +1,134 @@
+use kit::{Command, Endpoint, Engine, Error, Query, Reading, Reads, Reply, Result, Route, Table, TokenKind, Writing};
+use kit::{command, query};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// A private drawer for each token. It is emptied when the token dies. It lives in the kernel, because what a
+/// token wraps lies in it too.
+pub(crate) struct Cubbyhole;
+
+/// The drawers: the token's drawer, then the path in it.
+const DRAWERS: Table<Map<String, Value>> = Table::new(TABLE);
+pub(crate) const TABLE: u8 = 1;
+
+impl Engine for Cubbyhole {
+    const NAME: &'static str = "cubbyhole";
+    const ABOUT: &'static str = "A private drawer for each token, emptied when the token dies.";
+    const ENDPOINTS: &'static [Endpoint<Self>] = &[
+        query::<_, Get>(),
+        query::<_, List>(),
+        query::<_, Scan>(),
+        command::<_, Put>(),
+        command::<_, Delete>(),
+    ];
+
+    fn open(_: &Value) -> Result<Self> {
+        Ok(Self)
+    }
+}
+
+/// Reads what lies at this path of the caller's drawer.
+#[derive(Deserialize, JsonSchema)]
+struct Get {
+    path: String,
+}
+
+impl Query<Cubbyhole> for Get {
+    const ROUTE: Route = Route::get("{path*}");
+    type Reply = Map<String, Value>;
+
+    fn run(self, _: &Cubbyhole, cx: &Reading<'_>) -> Result<Reply<Self::Reply>> {
+        Ok(DRAWERS.get(cx, &own(cx, &self.path)?)?.ok_or_else(Error::not_found)?.into())
+    }
+}
+
+#[derive(JsonSchema, Serialize)]
+struct Keys {
+    keys: Vec<String>,
+}
+
+/// Lists the names below this path of the caller's drawer.
+#[derive(Deserialize, JsonSchema)]
+struct List {
+    path: String,
+}
+
+impl Query<Cubbyhole> for List {
+    const ROUTE: Route = Route::list("{path*}");
+    type Reply = Keys;
+
+    fn run(self, _: &Cubbyhole, cx: &Reading<'_>) -> Result<Reply<Keys>> {
+        keys(DRAWERS.list(cx, &own(cx, &self.path)?)?.to_vec())
+    }
+}
+
+/// Lists every path below this one of the caller's drawer.
+#[derive(Deserialize, JsonSchema)]
+struct Scan {
+    path: String,
+}
+
+impl Query<Cubbyhole> for Scan {
+    const ROUTE: Route = Route::scan("{path*}");
+    type Reply = Keys;
+
+    fn run(self, _: &Cubbyhole, cx: &Reading<'_>) -> Result<Reply<Keys>> {
+        keys(DRAWERS.walk(cx, &own(cx, &self.path)?)?)
+    }
+}
+
+fn keys(keys: Vec<String>) -> Result<Reply<Keys>> {
+    if keys.is_empty() { Err(Error::not_found()) } else { Ok(Keys { keys }.into()) }
+}
+
+/// Puts the body at this path of the caller's drawer, in place of what was there.
+#[derive(Deserialize, JsonSchema)]
+struct Put {
+    path: String,
+    #[serde(rename = "*")]
+    data: Map<String, Value>,
+}
+
+impl Command<Cubbyhole> for Put {
+    const ROUTE: Route = Route::post("{path*}");
+    type Reply = kit::Nothing;
+
+    fn exists(_: &Cubbyhole, path: &kit::Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>> {
+        let Ok(path) = own(cx, path.get("path")) else { return Ok(Some(false)) };
+        DRAWERS.has(cx, &path).map(Some)
+    }
+
+    fn run(self, _: &Cubbyhole, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
+        if self.data.is_empty() {
+            return Err(Error::server("missing data fields"));
+        }
+        DRAWERS.put(cx, &own(cx, &self.path)?, &self.data)?;
+        Ok(Reply::Nothing)
+    }
+}
+
+/// Empties this path of the caller's drawer.
+#[derive(Deserialize, JsonSchema)]
+struct Delete {
+    path: String,
+}
+
+impl Command<Cubbyhole> for Delete {
+    const ROUTE: Route = Route::delete("{path*}");
+    type Reply = kit::Nothing;
+
+    fn run(self, _: &Cubbyhole, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
+        DRAWERS.delete(cx, &own(cx, &self.path)?)?;
+        Ok(Reply::Nothing)
+    }
+}
+
+fn own(cx: &impl Reads, path: &str) -> Result<String> {
+    let caller = cx.caller();
+    if caller.kind != TokenKind::Service || caller.drawer.is_empty() {
+        return Err(Error::invalid("cubbyhole operations are only supported by 'service' type tokens"));
+    }
+    let path = path.trim_matches('/');
+    Ok(if path.is_empty() { caller.drawer.clone() } else { format!("{}/{path}", caller.drawer) })
+}

@@ -1,0 +1,239 @@
+use std::collections::BTreeMap;
+
+use kit::{Body, Time};
+use serde::Serialize;
+
+use crate::audit::Response;
+use crate::request::{Answer, escaped};
+use crate::tokens::{Made, TokenHash, TokenRecord};
+
+/// The `auth` part of an answer.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Auth {
+    pub(crate) client_token: String,
+    pub(crate) accessor: String,
+    pub(crate) policies: Vec<String>,
+    pub(crate) token_policies: Vec<String>,
+    pub(crate) metadata: Option<BTreeMap<String, String>>,
+    pub(crate) lease_duration: u64,
+    pub(crate) renewable: bool,
+    pub(crate) entity_id: String,
+    pub(crate) token_type: &'static str,
+    pub(crate) orphan: bool,
+    pub(crate) mfa_requirement: Option<()>,
+    pub(crate) num_uses: u64,
+    #[serde(skip)]
+    pub(crate) display_name: String,
+}
+
+/// The `wrap_info` part of an answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Wrapped {
+    pub(crate) token: String,
+    pub(crate) accessor: String,
+    pub(crate) ttl_seconds: u64,
+    pub(crate) created: Time,
+    pub(crate) creation_path: String,
+    pub(crate) wrapped_accessor: String,
+}
+
+/// The lease fields of an answer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LeaseShown {
+    pub(crate) id: String,
+    pub(crate) renewable: bool,
+    pub(crate) seconds: u64,
+}
+
+/// What a request came to, before it is put on the wire.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) body: Body,
+    pub(crate) auth: Option<Auth>,
+    pub(crate) lease: LeaseShown,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) wrapped: Option<Wrapped>,
+    /// The accessor that a wrapped answer shows of what it holds.
+    pub(crate) wrapped_accessor: Option<String>,
+    /// The whole answer that a wrapping token held, but for its request id.
+    pub(crate) unwrapped: Option<Unwrapped>,
+    /// A token that was made, to be revoked if its answer cannot be audited.
+    pub(crate) made: Option<TokenHash>,
+    /// Old clients find the fields of `data` at the top, too.
+    pub(crate) merged: bool,
+}
+
+/// What a wrapping token held: an envelope without its request id.
+#[derive(Debug)]
+pub(crate) struct Unwrapped(pub(crate) Vec<u8>);
+
+/// How an envelope begins. A wrapped one has no request id of its own.
+const HEAD: &[u8] = b"{\"request_id\":\"";
+
+impl Outcome {
+    pub(crate) fn new(body: Body) -> Self {
+        Self {
+            body,
+            auth: None,
+            lease: LeaseShown::default(),
+            warnings: Vec::new(),
+            wrapped: None,
+            wrapped_accessor: None,
+            unwrapped: None,
+            made: None,
+            merged: false,
+        }
+    }
+
+    /// The JSON of `data`, if there is any.
+    pub(crate) fn data(&self) -> Option<&[u8]> {
+        match &self.body {
+            Body::Data(data) | Body::Bare(data) | Body::Accepted(data) | Body::Gone(data) => Some(data),
+            Body::Raw { .. } | Body::Nothing | Body::Empty => None,
+        }
+    }
+
+    /// What audit shows of it.
+    pub(crate) fn response(&self) -> Response<'_> {
+        Response {
+            data: self.data().filter(|_| self.wrapped.is_none()),
+            auth: self.auth.as_ref().filter(|_| self.wrapped.is_none()),
+            lease_id: &self.lease.id,
+            wrapped: self.wrapped.as_ref(),
+            warnings: &self.warnings,
+        }
+    }
+
+    /// Whether there is an envelope to wrap.
+    pub(crate) fn can_be_wrapped(&self) -> bool {
+        match &self.body {
+            Body::Data(_) | Body::Accepted(_) | Body::Gone(_) => true,
+            Body::Nothing => self.auth.is_some() || self.unwrapped.is_some(),
+            Body::Bare(_) | Body::Raw { .. } | Body::Empty => false,
+        }
+    }
+
+    /// The envelope as it is wrapped: without a request id.
+    pub(crate) fn envelope(&self) -> Vec<u8> {
+        match &self.unwrapped {
+            Some(Unwrapped(held)) => held.clone(),
+            None => self.write(""),
+        }
+    }
+
+    /// The answer on the wire.
+    pub(crate) fn into_answer(self, request_id: &str) -> Answer {
+        if let Some(wrapped) = &self.wrapped {
+            return Answer::json(200, wrap_envelope(wrapped, &self.warnings));
+        }
+        if let Some(Unwrapped(held)) = &self.unwrapped {
+            let rest = held.strip_prefix(HEAD).unwrap_or_default();
+            return Answer::json(200, [HEAD, request_id.as_bytes(), rest, b"\n"].concat());
+        }
+        let status = match &self.body {
+            Body::Raw { status, kind, bytes } => {
+                return Answer { status: *status, kind, body: bytes.clone(), retry_after: None };
+            }
+            Body::Bare(data) => {
+                let mut body = escaped(data.clone());
+                body.push(b'\n');
+                return Answer { status: 200, kind: crate::request::JSON, body, retry_after: None };
+            }
+            Body::Empty => return Answer::json(404, Vec::new()),
+            Body::Nothing if self.auth.is_none() && self.lease.id.is_empty() && self.warnings.is_empty() => {
+                return Answer::json(204, Vec::new());
+            }
+            Body::Nothing | Body::Data(_) => 200,
+            Body::Accepted(_) => 202,
+            Body::Gone(_) => 404,
+        };
+        let mut body = self.write(request_id);
+        body.push(b'\n');
+        Answer::json(status, body)
+    }
+
+    fn write(&self, request_id: &str) -> Vec<u8> {
+        let data = self.data().unwrap_or(b"null");
+        let mut out = Vec::with_capacity(data.len() + 256);
+        out.extend_from_slice(HEAD);
+        out.extend_from_slice(request_id.as_bytes());
+        out.extend_from_slice(b"\",\"lease_id\":");
+        json(&mut out, &self.lease.id);
+        out.extend_from_slice(b",\"renewable\":");
+        json(&mut out, &self.lease.renewable);
+        out.extend_from_slice(b",\"lease_duration\":");
+        json(&mut out, &self.lease.seconds);
+        out.extend_from_slice(b",\"data\":");
+        out.extend_from_slice(data);
+        out.extend_from_slice(b",\"wrap_info\":null,\"warnings\":");
+        json(&mut out, &Some(&self.warnings).filter(|warnings| !warnings.is_empty()));
+        out.extend_from_slice(b",\"auth\":");
+        json(&mut out, &self.auth);
+        if self.merged
+            && let Some(inner) = data.strip_prefix(b"{").and_then(|data| data.strip_suffix(b"}"))
+            && !inner.is_empty()
+        {
+            out.push(b',');
+            out.extend_from_slice(inner);
+        }
+        out.push(b'}');
+        out
+    }
+}
+
+fn wrap_envelope(wrapped: &Wrapped, warnings: &[String]) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Shown<'a> {
+        token: &'a str,
+        accessor: &'a str,
+        ttl: u64,
+        creation_time: String,
+        creation_path: &'a str,
+        #[serde(skip_serializing_if = "str::is_empty")]
+        wrapped_accessor: &'a str,
+    }
+    let shown = Shown {
+        token: &wrapped.token,
+        accessor: &wrapped.accessor,
+        ttl: wrapped.ttl_seconds,
+        creation_time: wrapped.created.rfc3339(),
+        creation_path: &wrapped.creation_path,
+        wrapped_accessor: &wrapped.wrapped_accessor,
+    };
+    let mut out = b"{\"request_id\":\"\",\"lease_id\":\"\",\"renewable\":false,\"lease_duration\":0,\"data\":null,\"wrap_info\":".to_vec();
+    json(&mut out, &shown);
+    out.extend_from_slice(b",\"warnings\":");
+    json(&mut out, &Some(warnings).filter(|warnings| !warnings.is_empty()));
+    out.extend_from_slice(b",\"auth\":null}\n");
+    out
+}
+
+fn json(out: &mut Vec<u8>, value: &impl Serialize) {
+    serde_json::to_writer(out, value).expect("plain values are written to memory");
+}
+
+impl Auth {
+    /// What a client is told of a token that was just made.
+    pub(crate) fn of(made: &Made) -> Self {
+        Self { client_token: made.id.expose().clone(), ..Self::of_record(&made.record) }
+    }
+
+    /// What a client is told of a token, its id aside.
+    pub(crate) fn of_record(record: &TokenRecord) -> Self {
+        Self {
+            client_token: String::new(),
+            accessor: record.accessor.clone(),
+            policies: record.policies.clone(),
+            token_policies: record.policies.clone(),
+            metadata: record.meta.clone(),
+            lease_duration: record.ttl_seconds,
+            renewable: record.renewable,
+            entity_id: record.entity_id.clone(),
+            token_type: if record.batch { "batch" } else { "service" },
+            orphan: record.parent.is_none(),
+            mfa_requirement: None,
+            num_uses: record.uses_left.unwrap_or(0),
+            display_name: record.display_name.clone(),
+        }
+    }
+}

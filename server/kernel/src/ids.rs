@@ -1,0 +1,89 @@
+//! Ids that the server makes: tokens, accessors, UUIDs.
+
+use storage::Random;
+
+const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// How many random characters a token and an accessor have: 142 bits.
+pub(crate) const BODY_LENGTH: usize = 24;
+/// How many characters of checksum follow the body of a token.
+const CHECKSUM_LENGTH: usize = 6;
+
+/// Random characters without bias.
+pub(crate) fn base62(random: &dyn Random, length: usize) -> String {
+    let mut text = String::with_capacity(length);
+    let mut bytes = [0_u8; 32];
+    while text.len() < length {
+        random.fill(&mut bytes);
+        // 248 is the largest multiple of 62 in a byte; what lies above would make some characters likelier.
+        let fair = bytes.iter().filter(|byte| **byte < 248);
+        let chars = fair.filter_map(|byte| BASE62.get(usize::from(byte % 62)));
+        text.extend(chars.take(length - text.len()).map(|byte| char::from(*byte)));
+    }
+    text
+}
+
+/// A new service token: `s.`, 24 random characters, 6 of checksum, by which a scanner of leaked text knows it.
+pub(crate) fn token(random: &dyn Random) -> String {
+    let body = base62(random, BODY_LENGTH);
+    let sum = checksum(&body);
+    format!("s.{body}{sum}")
+}
+
+/// The checksum of a token's body: its CRC-32 in base 62.
+pub(crate) fn checksum(body: &str) -> String {
+    let mut rest = crc32(body.as_bytes());
+    let mut digits = [b'0'; CHECKSUM_LENGTH];
+    for digit in digits.iter_mut().rev() {
+        *digit = BASE62.get((rest % 62) as usize).copied().unwrap_or(b'0');
+        rest /= 62;
+    }
+    digits.iter().map(|digit| char::from(*digit)).collect()
+}
+
+/// CRC-32 as in IEEE 802.3.
+fn crc32(bytes: &[u8]) -> u32 {
+    let mut crc = u32::MAX;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
+        }
+    }
+    !crc
+}
+
+/// Sixteen bytes in the form of a UUID.
+pub(crate) fn uuid(bytes: [u8; 16]) -> String {
+    let text = hex::encode(bytes);
+    let part = |from: usize, until: usize| text.get(from..until).unwrap_or_default();
+    format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
+}
+
+/// A random UUID (version 4).
+pub(crate) fn new_uuid(random: &dyn Random) -> String {
+    let mut bytes = [0_u8; 16];
+    random.fill(&mut bytes);
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    uuid(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_can_be_recognised() {
+        let token = token(&storage::SystemRandom);
+        assert_eq!(token.len(), 32);
+        let (body, sum) = token[2..].split_at(BODY_LENGTH);
+        assert_eq!(checksum(body), sum);
+        assert_ne!(checksum("000000000000000000000001"), checksum("000000000000000000000010"));
+    }
+
+    #[test]
+    fn the_checksum_is_the_known_one() {
+        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+    }
+}

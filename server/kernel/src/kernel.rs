@@ -1,0 +1,238 @@
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+
+use kit::{AnyEngine, Engine, Error, Kept, Name, Result, Time};
+use storage::{Open, Random, Snapshot, Txn};
+use tokio::sync::{Notify, RwLock, Semaphore};
+
+use crate::audit::Audits;
+use crate::cubbyhole::Cubbyhole;
+use crate::finish::QUEUE_MAX;
+use crate::lockout::Lockouts;
+use crate::mounts::{self, Mounts, Registry, Router, System};
+use crate::settings::Settings;
+use crate::shelf::Shelf;
+use crate::sys::Sys;
+use crate::token::Token;
+use crate::tokens::{TokenRecord, Tokens};
+use crate::{ids, policies};
+
+/// Facts about this server that are made once and kept: its id and its name.
+const FACTS: Shelf<String> = Shelf::new(10);
+
+/// An unsealed server: the store, and what is known about it. Sealing drops it.
+pub struct Kernel {
+    pub(crate) store: Open,
+    pub(crate) mounts: Mounts,
+    pub(crate) tokens: Tokens,
+    pub(crate) audits: Audits,
+    pub(crate) lockouts: Lockouts,
+    pub(crate) env: Env,
+    /// The latest moment that was handed out: time never runs backwards.
+    latest: AtomicU64,
+    /// Costly work runs on few threads, so that cheap requests are not starved.
+    pub(crate) pool: Semaphore,
+    /// Places to wait for the pool.
+    pub(crate) queue: Semaphore,
+    /// Held alone by a command that lost too many races.
+    pub(crate) turn: RwLock<()>,
+    woken: Notify,
+    cluster: Cluster,
+    system: Engines,
+}
+
+/// How this server is called.
+struct Cluster {
+    id: String,
+    name: String,
+}
+
+/// The engines that see beyond their mount.
+struct Engines {
+    sys: Arc<Sys>,
+    token: Arc<Token>,
+    cubbyhole: Arc<Cubbyhole>,
+}
+
+/// What a test replaces.
+pub struct Env {
+    /// The clock.
+    pub now: Box<dyn Fn() -> Time + Send + Sync>,
+    /// The source of randomness.
+    pub random: Arc<dyn Random>,
+    /// Every engine and method there is.
+    pub registry: Arc<dyn Registry>,
+    /// What the operator decided.
+    pub settings: Settings,
+    /// The server around the kernel.
+    pub control: Arc<dyn Control>,
+}
+
+/// What the kernel asks of the server around it.
+pub trait Control: Send + Sync {
+    /// Drops the keys, once the requests in flight have ended.
+    fn seal(&self);
+
+    /// The server's configuration without secrets, for `sys/config/state/sanitized`.
+    fn describe(&self) -> serde_json::Value;
+}
+
+impl Kernel {
+    /// Takes over an open store. On a new one it makes what every server has.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub fn open(store: Open, env: Env) -> Result<Arc<Self>> {
+        first(&store, &env)?;
+        let settings = &env.settings;
+        let snapshot = store.snapshot();
+        let fact = |name: &str| Ok::<_, Error>(FACTS.get(&snapshot, Name::Path(name))?.unwrap_or_default());
+        let name = match &settings.cluster_name {
+            Some(name) => name.clone(),
+            None => fact("cluster-name")?,
+        };
+        let cluster = Cluster { id: fact("cluster-id")?, name };
+        let mounts = Mounts::new(Arc::clone(&env.registry), settings.default_lease_ttl, settings.max_lease_ttl);
+        let audits = Audits::new(&settings.declared_audits, settings.allow_audit_prefix);
+        let tokens = Tokens::new(&store);
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let pool = Semaphore::new(cores.saturating_sub(1).max(1));
+        Ok(Arc::new_cyclic(|kernel: &Weak<Self>| {
+            let system = Engines {
+                sys: Arc::new(Sys::new(Weak::clone(kernel))),
+                token: Arc::new(Token::new(Weak::clone(kernel))),
+                cubbyhole: Arc::new(Cubbyhole),
+            };
+            Self {
+                store,
+                mounts,
+                tokens,
+                audits,
+                lockouts: Lockouts::default(),
+                env,
+                latest: AtomicU64::new(0),
+                pool,
+                queue: Semaphore::new(QUEUE_MAX),
+                turn: RwLock::new(()),
+                woken: Notify::new(),
+                cluster,
+                system,
+            }
+        }))
+    }
+
+    /// The first root token. It does not end, and is shown once.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub fn first_root_token(&self) -> Result<String> {
+        self.root_token(None)
+    }
+
+    /// A root token of a chosen id, as a development server has one.
+    ///
+    /// # Errors
+    /// If a token of this id exists.
+    pub fn root_token(&self, id: Option<String>) -> Result<String> {
+        let now = self.now();
+        self.write(|txn| {
+            let record = TokenRecord {
+                policies: vec!["root".to_owned()],
+                path: "auth/token/root".to_owned(),
+                display_name: "root".to_owned(),
+                created: now,
+                ..TokenRecord::default()
+            };
+            let made = self.tokens.make(txn, &*self.env.random, id.clone(), record)?;
+            Ok(made.id.expose().clone())
+        })
+    }
+
+    /// The id of the cluster, a UUID.
+    pub fn cluster_id(&self) -> &str {
+        &self.cluster.id
+    }
+
+    /// The name of the cluster.
+    pub fn cluster_name(&self) -> &str {
+        &self.cluster.name
+    }
+
+    /// Why writes are refused at the moment, if they are.
+    pub fn trouble(&self) -> Option<String> {
+        self.store.trouble()
+    }
+
+    /// Opens audit files anew, as after a rotation.
+    pub fn reopen_audits(&self) {
+        self.audits.reopen();
+    }
+
+    /// Waits until there may be something due.
+    pub async fn woken(&self) {
+        self.woken.notified().await;
+    }
+
+    /// Takes no more writes, commits those that wait, and hands back the store without its keys.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn shut(&self) -> Result<storage::Sealed> {
+        Ok(self.store.shut()?)
+    }
+
+    pub(crate) fn wake(&self) {
+        self.woken.notify_one();
+    }
+
+    /// The time, which never runs backwards.
+    pub(crate) fn now(&self) -> Time {
+        let now = (self.env.now)().0;
+        Time(self.latest.fetch_max(now, Relaxed).max(now))
+    }
+
+    pub(crate) fn router(&self, today: &Snapshot) -> Result<Arc<Kept<Router>>> {
+        self.mounts.router(today, self)
+    }
+
+    /// Runs `body` until its transaction is committed, and waits for that. For the agenda and the start; a
+    /// request goes through `finish`.
+    pub(crate) fn write<T>(&self, mut body: impl FnMut(&mut Txn) -> Result<T>) -> Result<T> {
+        const ATTEMPTS: u32 = 8;
+        for _ in 0..ATTEMPTS {
+            let mut txn = self.store.begin();
+            let value = body(&mut txn)?;
+            if txn.is_empty() || self.store.commit(txn)?.is_ok() {
+                return Ok(value);
+            }
+        }
+        self.store.alone(body)?
+    }
+}
+
+impl System for Kernel {
+    fn engine(&self, kind: &str) -> Option<Arc<dyn AnyEngine>> {
+        match kind {
+            Sys::NAME => Some(Arc::clone(&self.system.sys) as _),
+            Token::NAME => Some(Arc::clone(&self.system.token) as _),
+            Cubbyhole::NAME => Some(Arc::clone(&self.system.cubbyhole) as _),
+            _ => None,
+        }
+    }
+}
+
+/// Makes what every server has, once.
+fn first(store: &Open, env: &Env) -> Result<()> {
+    let mut txn = store.begin();
+    if FACTS.get(&txn, Name::Path("cluster-id"))?.is_some() {
+        return Ok(());
+    }
+    let random = &*env.random;
+    FACTS.put(&mut txn, Name::Path("cluster-id"), &ids::new_uuid(random))?;
+    let name = format!("sealkeep-cluster-{}", ids::base62(random, 8).to_lowercase());
+    FACTS.put(&mut txn, Name::Path("cluster-name"), &name)?;
+    mounts::first_mounts(&mut txn, random)?;
+    policies::first_policies(&mut txn, (env.now)())?;
+    store.commit(txn)?.map_err(|_| Error::internal("another process writes to this store"))?;
+    Ok(())
+}

@@ -1,0 +1,221 @@
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use kit::{Due, Error, Grant, Name, Result, Time};
+use serde::{Deserialize, Serialize};
+use storage::{Key, Place, Random, Txn};
+
+use crate::agenda::{self, Item};
+use crate::ids;
+use crate::shelf::{KERNEL, Shelf, Source};
+use crate::tokens::{self, TokenHash};
+use crate::ttl::Bounds;
+
+/// Leases by id.
+const LEASES: Shelf<Lease> = Shelf::new(LEASES_TABLE);
+const LEASES_TABLE: u8 = 6;
+/// The ids of the leases that a token holds: token ‖ tag.
+const HELD: Shelf<String> = Shelf::new(7);
+
+/// After so many failures to end it a lease is irrevocable: kept, counted, and left to a person.
+pub(crate) const ATTEMPTS_MAX: u32 = 6;
+/// The first wait after such a failure; each next is twice as long.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// Something that was granted for a while.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub(crate) enum Lease {
+    /// A token that ends by itself; its dates stand in its own record.
+    Token { hash: TokenHash },
+    /// What an engine made.
+    Thing(Thing),
+}
+
+/// A lease on what an engine made.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Thing {
+    #[serde(with = "hex::serde")]
+    pub(crate) tag: [u8; 16],
+    /// The token that holds it; nothing for a batch token without a stored parent.
+    pub(crate) token: Option<TokenHash>,
+    /// The mount's id, never its path: a move does not break it.
+    pub(crate) mount: String,
+    pub(crate) issued: Time,
+    pub(crate) expires: Time,
+    pub(crate) renewed: Option<Time>,
+    pub(crate) ttl_seconds: u64,
+    pub(crate) max_ttl_seconds: u64,
+    pub(crate) renewable: bool,
+    /// What takes it back.
+    pub(crate) end: Due,
+    #[serde(default)]
+    pub(crate) attempts: u32,
+    /// Why it could not be taken back.
+    #[serde(default)]
+    pub(crate) error: Option<String>,
+}
+
+impl Thing {
+    /// It could not be taken back, and no more is tried.
+    pub(crate) fn irrevocable(&self) -> bool {
+        self.attempts >= ATTEMPTS_MAX
+    }
+}
+
+/// Makes a lease of a grant, in the transaction of what was granted.
+pub(crate) fn enter(
+    txn: &mut Txn,
+    random: &dyn Random,
+    path: &str,
+    mount: &kit::Mount,
+    holder: Option<TokenHash>,
+    grant: Grant,
+    now: Time,
+) -> Result<(String, Thing, Vec<String>)> {
+    let bounds = Bounds {
+        ttl: grant.ttl,
+        max_ttl: grant.max_ttl.unwrap_or_default(),
+        mount_ttl: mount.default_ttl,
+        mount_max_ttl: mount.max_ttl,
+        ..Bounds::default()
+    };
+    let granted = bounds.grant(now, now)?;
+    let mut tag = [0; 16];
+    random.fill(&mut tag);
+    let id = format!("{}/{}", path.trim_end_matches('/'), ids::base62(random, ids::BODY_LENGTH));
+    let thing = Thing {
+        tag,
+        token: holder,
+        mount: ids::uuid(mount.id.0),
+        issued: now,
+        expires: now.plus(granted.ttl),
+        renewed: None,
+        ttl_seconds: granted.ttl.as_secs(),
+        max_ttl_seconds: grant.max_ttl.unwrap_or_default().as_secs(),
+        renewable: grant.renewable,
+        end: grant.end,
+        attempts: 0,
+        error: None,
+    };
+    LEASES.put(txn, Name::Path(&id), &Lease::Thing(thing.clone()))?;
+    if let Some(token) = holder {
+        HELD.put(txn, Name::Id(&held_key(token, tag)), &id)?;
+    }
+    agenda::enter(txn, thing.expires, tag, &Item::Lease { id: id.clone() })?;
+    Ok((id, thing, granted.warnings))
+}
+
+/// The lease under which a token can be found by the path that made it.
+pub(crate) fn enter_token(txn: &mut Txn, path: &str, hash: TokenHash) -> Result<()> {
+    LEASES.put(txn, Name::Path(&token_lease(path, hash)), &Lease::Token { hash })
+}
+
+pub(crate) fn forget_token(txn: &mut Txn, path: &str, hash: TokenHash) -> Result<()> {
+    LEASES.delete(txn, Name::Path(&token_lease(path, hash)))
+}
+
+/// The id of a token's lease.
+pub(crate) fn token_lease(path: &str, hash: TokenHash) -> String {
+    format!("{}/h{}", path.trim_end_matches('/'), hex::encode(hash.0))
+}
+
+pub(crate) fn find(source: &impl Source, id: &str) -> Result<Option<Lease>> {
+    let id = id.trim_matches('/');
+    // An id with a doubled slash or over-long names no lease, and the store would refuse to look.
+    if id.is_empty() || id.split('/').any(str::is_empty) || id.len() > storage::NAME_SIZE_MAX {
+        return Ok(None);
+    }
+    LEASES.get(source, Name::Path(id))
+}
+
+/// The names right below a folder of leases.
+pub(crate) fn list(source: &impl Source, folder: &str) -> Result<Vec<String>> {
+    Ok(LEASES.list(source, folder)?.to_vec())
+}
+
+/// Up to `limit` ids of leases below a prefix, which need not end at a slash.
+pub(crate) fn below(txn: &Txn, prefix: &str, limit: usize) -> Result<Vec<String>> {
+    let prefix = prefix.trim_start_matches('/');
+    let (folder, partial) = prefix.rsplit_once('/').unwrap_or(("", prefix));
+    let mut ids = Vec::new();
+    let place = Place { mount: KERNEL, table: LEASES_TABLE };
+    txn.walk(place, folder, &mut |path, _| {
+        if path.starts_with(partial) {
+            ids.push(if folder.is_empty() { path.to_owned() } else { format!("{folder}/{path}") });
+        }
+        Ok(if ids.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    Ok(ids)
+}
+
+/// Up to `limit` ids of the leases that a token holds.
+pub(crate) fn held(source: &impl Source, token: TokenHash, limit: usize) -> Result<Vec<String>> {
+    Ok(HELD.below(source, &token.0, limit)?.into_iter().map(|(_, id)| id).collect())
+}
+
+/// Forgets a lease whose thing has been taken back.
+pub(crate) fn forget(txn: &mut Txn, id: &str, thing: &Thing) -> Result<()> {
+    LEASES.delete(txn, Name::Path(id))?;
+    if let Some(token) = thing.token {
+        HELD.delete(txn, Name::Id(&held_key(token, thing.tag)))?;
+    }
+    agenda::strike(txn, thing.expires, thing.tag)
+}
+
+/// Notes that a thing could not be taken back, and when to try again.
+pub(crate) fn postpone(txn: &mut Txn, id: &str, thing: Thing, why: &Error, now: Time) -> Result<()> {
+    let attempts = thing.attempts + 1;
+    agenda::strike(txn, thing.expires, thing.tag)?;
+    let wait = RETRY * 2_u32.saturating_pow(attempts - 1);
+    let expires = now.plus(wait);
+    let thing = Thing { attempts, error: Some(why.to_string()), expires, ..thing };
+    if !thing.irrevocable() {
+        agenda::enter(txn, expires, thing.tag, &Item::Lease { id: id.to_owned() })?;
+    }
+    LEASES.put(txn, Name::Path(id), &Lease::Thing(thing))
+}
+
+/// Moves the date of a lease.
+pub(crate) fn renew(
+    txn: &mut Txn,
+    id: &str,
+    thing: Thing,
+    increment: Duration,
+    mount: &kit::Mount,
+    now: Time,
+) -> Result<(Thing, Vec<String>)> {
+    if !thing.renewable {
+        return Err(Error::invalid("lease is not renewable"));
+    }
+    let bounds = Bounds {
+        increment,
+        ttl: Duration::from_secs(thing.ttl_seconds),
+        max_ttl: Duration::from_secs(thing.max_ttl_seconds),
+        mount_ttl: mount.default_ttl,
+        mount_max_ttl: mount.max_ttl,
+        ..Bounds::default()
+    };
+    let granted = bounds.grant(thing.issued, now)?;
+    agenda::strike(txn, thing.expires, thing.tag)?;
+    let thing = Thing { expires: now.plus(granted.ttl), renewed: Some(now), ..thing };
+    agenda::enter(txn, thing.expires, thing.tag, &Item::Lease { id: id.to_owned() })?;
+    LEASES.put(txn, Name::Path(id), &Lease::Thing(thing.clone()))?;
+    Ok((thing, granted.warnings))
+}
+
+/// The token of a token's lease, if it lives.
+pub(crate) fn token_of(source: &impl Source, hash: TokenHash) -> Result<Option<tokens::TokenRecord>> {
+    tokens::find(source, hash)
+}
+
+/// Deletes a record that names no token any more.
+pub(crate) fn forget_by_id(txn: &mut Txn, id: &str) -> Result<()> {
+    Ok(txn.delete(&Key::path(Place { mount: KERNEL, table: LEASES_TABLE }, id))?)
+}
+
+fn held_key(token: TokenHash, tag: [u8; 16]) -> [u8; 48] {
+    let mut key = [0; 48];
+    key.iter_mut().zip(token.0.into_iter().chain(tag)).for_each(|(to, from)| *to = from);
+    key
+}

@@ -1,0 +1,142 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use kit::{Captures, Caller, Claim, Error, Fault, Fields, Result, Right, Route, TokenKind, Writing};
+use policy::Path;
+use storage::Txn;
+
+use crate::envelope::{Auth, Outcome};
+use crate::kernel::Kernel;
+use crate::lockout::Rule;
+use crate::mounts::Mounted;
+use crate::tokens::{Made, TokenRecord};
+use crate::ttl::Bounds;
+use crate::walk::{Ground, May, Step, Trip};
+
+impl Kernel {
+    /// A login: the one way without a token. The claim and the token it earns are one transaction.
+    pub(crate) fn let_in(
+        &self,
+        ground: &Ground<'_>,
+        trip: &mut Trip,
+        path: &Path,
+        point: usize,
+        route: Route,
+        captures: Captures<'_>,
+    ) -> Result<Step> {
+        if ground.may == May::Look {
+            return Ok(Step::Wait);
+        }
+        let mounted = trip.mounted.clone().ok_or_else(|| Error::internal("a login without a mount"))?;
+        let method = mounted.method.clone().ok_or_else(|| Error::internal("a login without a method"))?;
+        self.ask(ground, trip)?;
+        let fields = Fields { path: captures, query: &ground.request.query, body: &ground.request.body };
+        let rule = Rule::of(&mounted, &self.env.settings.lockouts);
+        let who = if rule.is_some() { method.who(point, &fields)? } else { String::new() };
+        let accessor = &mounted.entry.accessor;
+        if let Some(rule) = rule
+            && self.lockouts.locked(accessor, &who, rule, trip.now)
+        {
+            return Err(Error::denied());
+        }
+        if route.heavy && !trip.pooled {
+            return Ok(Step::Pool);
+        }
+        let mut txn = self.transaction(ground, None);
+        let nobody = Caller { kind: TokenKind::None, ..Caller::default() };
+        let random = &*self.env.random;
+        let (info, now) = (&mounted.info, trip.now);
+        let mut cx = Writing::new(&Right::Login, &mut txn, info, &nobody, &trip.remote, now, random, &mut trip.once);
+        let claim = method.login(point, &mut cx, &fields).inspect_err(|error| {
+            if let Some(rule) = rule.filter(|_| error.fault() == Fault::Credentials) {
+                self.lockouts.failed(accessor, &who, rule, now);
+            }
+        })?;
+        let (due, _, notes) = cx.finish();
+        self.enter_due(&mut txn, info, due)?;
+        let (made, warnings) = self.admit(&mut txn, trip, &mounted, path, claim)?;
+        if rule.is_some() {
+            self.lockouts.clear(accessor, &who);
+        }
+        let mut outcome = Outcome::new(kit::Body::Nothing);
+        outcome.warnings = notes.take_warnings();
+        outcome.warnings.extend(warnings);
+        outcome.made = (!made.record.batch).then_some(made.hash);
+        outcome.auth = Some(Auth::of(&made));
+        let outcome = self.wrap(ground, trip, &mut txn, outcome)?;
+        Ok(Step::Commit(txn, Box::new(outcome)))
+    }
+
+    /// Makes the token that a claim earns.
+    fn admit(
+        &self,
+        txn: &mut Txn,
+        trip: &Trip,
+        mounted: &Arc<Mounted>,
+        path: &Path,
+        claim: Claim,
+    ) -> Result<(Made, Vec<String>)> {
+        let terms = claim.terms;
+        if terms.policies.iter().any(|policy| policy.trim().eq_ignore_ascii_case("root")) {
+            return Err(Error::invalid("auth methods cannot create root tokens"));
+        }
+        let batch = is_batch(&terms.token_type, &mounted.entry.config.token_type);
+        let bounds = Bounds {
+            ttl: terms.ttl,
+            max_ttl: terms.max_ttl,
+            period: terms.period,
+            explicit_max_ttl: terms.explicit_max_ttl,
+            mount_ttl: mounted.info.default_ttl,
+            mount_max_ttl: mounted.info.max_ttl,
+            increment: Duration::ZERO,
+        };
+        let granted = bounds.grant(trip.now, trip.now)?;
+        let record = TokenRecord {
+            policies: TokenRecord::sanitised(&terms.policies, !terms.no_default_policy),
+            path: path.as_str().to_owned(),
+            meta: Some(claim.metadata),
+            display_name: display_name(mounted, &claim.display_name),
+            created: trip.now,
+            ttl_seconds: granted.ttl.as_secs(),
+            expires: Some(trip.now.plus(granted.ttl)),
+            uses_left: (terms.num_uses > 0).then_some(terms.num_uses),
+            period_seconds: terms.period.as_secs(),
+            explicit_max_ttl_seconds: terms.explicit_max_ttl.as_secs(),
+            max_ttl_seconds: terms.max_ttl.as_secs(),
+            bound_cidrs: terms.bound_cidrs,
+            renewable: !terms.not_renewable && !batch,
+            mount: Some(mounted.entry.uuid.clone()),
+            internal: claim.internal,
+            login_policies: terms.policies,
+            no_default_policy: terms.no_default_policy,
+            ..TokenRecord::default()
+        };
+        let made = if batch {
+            if record.uses_left.is_some() {
+                return Err(Error::invalid("batch tokens cannot have a limited use count"));
+            }
+            self.tokens.make_batch(&self.store, record)?
+        } else {
+            self.tokens.make(txn, &*self.env.random, None, record)?
+        };
+        Ok((made, granted.warnings))
+    }
+}
+
+/// Whether a login earns a batch token, by what the role and the mount say.
+fn is_batch(role: &str, mount: &str) -> bool {
+    match (mount, role) {
+        ("service", _) => false,
+        ("batch", _) => true,
+        (_, "batch" | "default-batch") => true,
+        ("default-batch", "" | "default") => true,
+        _ => false,
+    }
+}
+
+/// `userpass-ann`: the mount, a dash, the name.
+fn display_name(mounted: &Mounted, name: &str) -> String {
+    let mount = mounted.entry.path.strip_prefix("auth/").unwrap_or(&mounted.entry.path);
+    let mount = mount.trim_end_matches('/').replace('/', "-");
+    if name.is_empty() { mount } else { format!("{mount}-{name}") }
+}

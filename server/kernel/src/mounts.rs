@@ -1,0 +1,311 @@
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound::{Included, Unbounded};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kit::{AnyEngine, AnyMethod, Error, Memo, Memos, MountId, Name, Result};
+use serde::{Deserialize, Serialize};
+use storage::{Random, Snapshot, Txn};
+
+use crate::shelf::Shelf;
+
+/// What is mounted where. Few, so that a change makes the whole router anew.
+const MOUNTS: Shelf<MountEntry> = Shelf::new(1);
+
+/// How many mounts there may be.
+pub(crate) const MOUNTS_MAX: usize = 100_000;
+
+/// Whether a mount holds secrets, lets people in, or belongs to the server.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Class {
+    /// A secrets engine.
+    Secret,
+    /// An auth method.
+    Auth,
+    /// `sys/`, `cubbyhole/`, `auth/token/`: always there.
+    System,
+}
+
+/// A mount as it is stored.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct MountEntry {
+    /// Random, never used again, and what its keys lie under.
+    pub uuid: String,
+    /// What it is.
+    pub class: Class,
+    /// Where it answers, with its trailing slash; `auth/` in front for auth methods.
+    pub path: String,
+    /// The type it was mounted as.
+    pub kind: String,
+    /// `kv_1a2b3c4d`.
+    pub accessor: String,
+    /// For people.
+    pub description: String,
+    /// The options it was mounted with.
+    pub options: Option<BTreeMap<String, String>>,
+    /// What can be tuned.
+    pub config: MountConfig,
+    /// Kept and shown for clients; one node replicates nothing.
+    pub local: bool,
+    /// Kept and shown for clients; everything is sealed.
+    pub seal_wrap: bool,
+    /// Kept and shown for clients.
+    pub external_entropy_access: bool,
+}
+
+/// What of a mount can be tuned.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct MountConfig {
+    /// Seconds; 0: the server's.
+    pub default_lease_ttl: u64,
+    /// Seconds; 0: the server's.
+    pub max_lease_ttl: u64,
+    /// Kept and shown for clients.
+    pub force_no_cache: bool,
+    /// What kind of tokens an auth method gives: empty, `default-service`, `default-batch`, `service`, `batch`.
+    pub token_type: String,
+    /// `unauth` or `hidden`; empty is hidden.
+    pub listing_visibility: String,
+    /// Keys that audit leaves readable in what is asked.
+    pub audit_non_hmac_request_keys: Vec<String>,
+    /// Keys that audit leaves readable in what is answered.
+    pub audit_non_hmac_response_keys: Vec<String>,
+    /// Headers that the engine is shown.
+    pub passthrough_request_headers: Vec<String>,
+    /// Headers that the engine may set.
+    pub allowed_response_headers: Vec<String>,
+    /// When an auth method locks out; nothing: as the server says.
+    pub user_lockout_config: Option<LockoutConfig>,
+    /// Kept and shown for clients.
+    pub plugin_version: String,
+}
+
+/// When an auth method locks a user out.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct LockoutConfig {
+    /// After so many failures.
+    pub lockout_threshold: u64,
+    /// For so many seconds.
+    pub lockout_duration: u64,
+    /// A quiet time of so many seconds forgets them.
+    pub lockout_counter_reset_duration: u64,
+    /// Never.
+    pub lockout_disable: bool,
+}
+
+/// Every engine and method there is. The binary introduces them; the kernel does not know them.
+pub trait Registry: Send + Sync {
+    /// The engine of this type.
+    ///
+    /// # Errors
+    /// If there is none, or its options are wrong.
+    fn engine(&self, kind: &str, options: &serde_json::Value) -> Result<Arc<dyn AnyEngine>>;
+
+    /// The auth method of this type, twice the same value.
+    ///
+    /// # Errors
+    /// If there is none, or its options are wrong.
+    fn method(
+        &self,
+        kind: &str,
+        options: &serde_json::Value,
+    ) -> Result<(Arc<dyn AnyEngine>, Arc<dyn AnyMethod>)>;
+
+    /// The types of secrets engines.
+    fn engine_kinds(&self) -> &'static [&'static str];
+
+    /// The types of auth methods.
+    fn method_kinds(&self) -> &'static [&'static str];
+}
+
+/// A mount, ready to answer.
+pub(crate) struct Mounted {
+    pub(crate) entry: MountEntry,
+    pub(crate) info: kit::Mount,
+    pub(crate) engine: Arc<dyn AnyEngine>,
+    /// The same value once more, if it can let people in.
+    pub(crate) method: Option<Arc<dyn AnyMethod>>,
+}
+
+/// Which engine answers where.
+pub(crate) struct Router {
+    table: BTreeMap<String, Arc<Mounted>>,
+    by_id: HashMap<MountId, Arc<Mounted>>,
+}
+
+/// Makes the router from what is stored, and keeps it while that reads the same.
+pub(crate) struct Mounts {
+    memo: Memo<(), Router>,
+    registry: Arc<dyn Registry>,
+    memos: Arc<Memos>,
+    default_ttl: Duration,
+    max_ttl: Duration,
+}
+
+/// How many parsed things all mounts together keep.
+const MEMOS_MAX: usize = 4096;
+
+/// The engines that live in the kernel, by type.
+pub(crate) trait System {
+    fn engine(&self, kind: &str) -> Option<Arc<dyn AnyEngine>>;
+}
+
+impl Mounts {
+    pub(crate) fn new(registry: Arc<dyn Registry>, default_ttl: Duration, max_ttl: Duration) -> Self {
+        Self { memo: Memo::new(1), registry, memos: Arc::new(Memos::new(MEMOS_MAX)), default_ttl, max_ttl }
+    }
+
+    pub(crate) fn registry(&self) -> &dyn Registry {
+        &*self.registry
+    }
+
+    /// The router as of `today`.
+    pub(crate) fn router(&self, today: &Snapshot, system: &impl System) -> Result<Arc<kit::Kept<Router>>> {
+        self.memo.get(&(), today, |txn| {
+            let mut table = BTreeMap::new();
+            let mut by_id = HashMap::new();
+            MOUNTS.scan(txn, &[], None, |_, entry| {
+                // An entry that no longer opens must not take the others down with it.
+                match self.open(entry.clone(), system) {
+                    Ok(mounted) => {
+                        let mounted = Arc::new(mounted);
+                        by_id.insert(mounted.info.id, Arc::clone(&mounted));
+                        table.insert(entry.path, mounted);
+                    }
+                    Err(error) => tracing::error!(path = entry.path, %error, "a mount does not open"),
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
+            Ok(Router { table, by_id })
+        })
+    }
+
+    /// The engine of an entry, to see whether it opens.
+    pub(crate) fn open(&self, entry: MountEntry, system: &impl System) -> Result<Mounted> {
+        let options = serde_json::to_value(&entry.options)?;
+        let (engine, method) = match entry.class {
+            Class::System => {
+                let engine = system.engine(&entry.kind);
+                (engine.ok_or_else(|| Error::internal(format!("no system engine {:?}", entry.kind)))?, None)
+            }
+            Class::Secret => (self.registry.engine(&entry.kind, &options)?, None),
+            Class::Auth => {
+                let (engine, method) = self.registry.method(&entry.kind, &options)?;
+                (engine, Some(method))
+            }
+        };
+        let or = |seconds: u64, other: Duration| if seconds == 0 { other } else { Duration::from_secs(seconds) };
+        let max_ttl = or(entry.config.max_lease_ttl, self.max_ttl);
+        let info = kit::Mount {
+            id: entry.id()?,
+            path: entry.path.clone(),
+            namespace: String::new(),
+            accessor: entry.accessor.clone(),
+            kind: entry.kind.clone(),
+            options,
+            default_ttl: or(entry.config.default_lease_ttl, self.default_ttl).min(max_ttl),
+            max_ttl,
+            memos: Arc::clone(&self.memos),
+        };
+        Ok(Mounted { entry, info, engine, method })
+    }
+}
+
+impl Router {
+    /// The mount that answers `path`, and the rest of the path below it.
+    pub(crate) fn nearest<'a>(&self, path: &'a str) -> Option<(&Arc<Mounted>, &'a str)> {
+        // Mounts do not nest, so the nearest name below is the only one that can be a prefix.
+        let (name, mounted) = self.table.range::<str, _>((Unbounded, Included(path))).next_back()?;
+        Some((mounted, path.strip_prefix(name.as_str())?))
+    }
+
+    /// The mount exactly here.
+    pub(crate) fn at(&self, path: &str) -> Option<&Arc<Mounted>> {
+        self.table.get(path)
+    }
+
+    pub(crate) fn by_id(&self, id: &MountId) -> Option<&Arc<Mounted>> {
+        self.by_id.get(id)
+    }
+
+    /// All of them, in the order of their paths.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Mounted>> {
+        self.table.values()
+    }
+
+    /// The mount that stands in the way of a new one at `path`: the same, above it or below it.
+    pub(crate) fn conflict(&self, path: &str) -> Option<&str> {
+        if let Some((mounted, _)) = self.nearest(path) {
+            return Some(&mounted.entry.path);
+        }
+        let (below, _) = self.table.range::<str, _>((Included(path), Unbounded)).next()?;
+        below.starts_with(path).then_some(below)
+    }
+}
+
+impl MountEntry {
+    /// A new mount with an id of its own.
+    pub(crate) fn new(class: Class, path: &str, kind: &str, random: &dyn Random) -> Self {
+        let mut id = [0; 16];
+        random.fill(&mut id);
+        let mut short = [0; 4];
+        random.fill(&mut short);
+        let prefix = if class == Class::Auth { "auth_" } else { "" };
+        Self {
+            uuid: crate::ids::uuid(id),
+            class,
+            path: path.to_owned(),
+            kind: kind.to_owned(),
+            accessor: format!("{prefix}{kind}_{}", hex::encode(short)),
+            description: String::new(),
+            options: None,
+            config: MountConfig::default(),
+            local: false,
+            seal_wrap: false,
+            external_entropy_access: false,
+        }
+    }
+
+    pub(crate) fn id(&self) -> Result<MountId> {
+        let mut id = [0; 16];
+        hex::decode_to_slice(self.uuid.replace('-', ""), &mut id)
+            .map_err(|_| Error::internal(format!("the mount {} has a damaged id", self.path)))?;
+        Ok(MountId(id))
+    }
+
+    pub(crate) fn store(&self, txn: &mut Txn) -> Result<()> {
+        MOUNTS.put(txn, Name::Id(&self.id()?.0), self)
+    }
+
+    pub(crate) fn forget(&self, txn: &mut Txn) -> Result<()> {
+        MOUNTS.delete(txn, Name::Id(&self.id()?.0))
+    }
+}
+
+/// Whether there is a mount of this id.
+pub(crate) fn lives(txn: &Txn, uuid: &str) -> Result<bool> {
+    let mut id = [0; 16];
+    let read = hex::decode_to_slice(uuid.replace('-', ""), &mut id);
+    Ok(read.is_ok() && MOUNTS.get(txn, Name::Id(&id))?.is_some())
+}
+
+/// What every new server has.
+pub(crate) fn first_mounts(txn: &mut Txn, random: &dyn Random) -> Result<()> {
+    for (path, kind, description) in [
+        ("sys/", "system", "system endpoints used for control, policy and debugging"),
+        ("cubbyhole/", "cubbyhole", "per-token private secret storage"),
+        ("auth/token/", "token", "token based credentials"),
+    ] {
+        let mut entry = MountEntry::new(Class::System, path, kind, random);
+        if kind == "token" {
+            entry.accessor = format!("auth_{}", entry.accessor);
+            entry.config.token_type = "default-service".to_owned();
+        }
+        entry.description = description.to_owned();
+        entry.store(txn)?;
+    }
+    Ok(())
+}

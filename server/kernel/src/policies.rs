@@ -1,0 +1,82 @@
+use std::collections::BTreeSet;
+
+use kit::{Error, Name, Result, Time};
+use policy::{Policy, builtin};
+use serde::{Deserialize, Serialize};
+use storage::Txn;
+
+use crate::shelf::{Shelf, Source};
+
+/// Policies by name.
+const POLICIES: Shelf<StoredPolicy> = Shelf::new(2);
+
+/// A policy as it was written.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct StoredPolicy {
+    /// HCL or JSON.
+    pub text: String,
+    /// Counts its writes.
+    pub version: u64,
+    /// When it was last written.
+    pub modified: Time,
+    /// A write must name the version that it replaces.
+    pub cas_required: bool,
+    /// When it ceases to grant anything.
+    pub expiration: Option<Time>,
+    /// Values of templates may hold slashes.
+    pub allow_slashes_in_identity_templates: bool,
+    /// Values of templates may hold `*` and `+`.
+    pub allow_wildcards_in_identity_templates: bool,
+}
+
+/// A policy of this name as the server knows it, built-in ones included.
+pub(crate) fn find(source: &impl Source, name: &str) -> Result<Option<StoredPolicy>> {
+    match name {
+        "" => Ok(None),
+        builtin::ROOT | builtin::RESPONSE_WRAPPING | builtin::CONTROL_GROUP => Ok(builtin::text(name).map(written)),
+        _ => POLICIES.get(source, Name::Path(name)),
+    }
+}
+
+fn written(text: &str) -> StoredPolicy {
+    StoredPolicy { text: text.to_owned(), ..StoredPolicy::default() }
+}
+
+/// The names of all policies that can be given away, sorted.
+pub(crate) fn names(source: &impl Source, folder: &str) -> Result<Vec<String>> {
+    let mut names: BTreeSet<String> = POLICIES.list(source, folder)?.iter().cloned().collect();
+    if folder.is_empty() {
+        names.insert("root".to_owned());
+    }
+    Ok(names.into_iter().collect())
+}
+
+pub(crate) fn put(txn: &mut Txn, name: &str, policy: &StoredPolicy) -> Result<()> {
+    POLICIES.put(txn, Name::Path(name), policy)
+}
+
+pub(crate) fn delete(txn: &mut Txn, name: &str) -> Result<()> {
+    POLICIES.delete(txn, Name::Path(name))
+}
+
+/// What every new server has.
+pub(crate) fn first_policies(txn: &mut Txn, now: Time) -> Result<()> {
+    let text = builtin::text(builtin::DEFAULT).unwrap_or_default();
+    put(txn, builtin::DEFAULT, &StoredPolicy { version: 1, modified: now, ..written(text) })
+}
+
+/// The parsed policies of these names; those that do not exist grant nothing.
+pub(crate) fn parsed(source: &impl Source, names: &[String]) -> Result<Vec<Policy>> {
+    let mut policies = Vec::with_capacity(names.len());
+    for name in names {
+        let Some(stored) = find(source, name)? else { continue };
+        let mut parsed = Policy::parse(name, &stored.text)
+            .map_err(|error| Error::internal(format!("the stored policy {name:?} does not read: {error}")))?;
+        parsed.expiration = stored.expiration.map(|time| time.0);
+        parsed.allow_slashes_in_identity_templates = stored.allow_slashes_in_identity_templates;
+        parsed.allow_wildcards_in_identity_templates = stored.allow_wildcards_in_identity_templates;
+        policies.push(parsed);
+    }
+    Ok(policies)
+}

@@ -1,0 +1,76 @@
+use std::borrow::Cow;
+use std::time::Duration;
+
+use kit::{Error, Remote, Secret, Verb};
+use policy::Path;
+
+/// A request, parsed but not yet believed. HTTP makes it; limits were kept before it came to be.
+pub struct Request {
+    /// What is to be done.
+    pub verb: Verb,
+    /// Where, without `/v1/`; for LIST and SCAN with a trailing slash.
+    pub path: Path,
+    /// The token, if one was shown.
+    pub token: Option<Secret<String>>,
+    /// The query string, decoded, without what HTTP itself understood (`list`, `scan`, `help`).
+    pub query: Vec<(Cow<'static, str>, Cow<'static, str>)>,
+    /// A JSON object, or nothing. A form has become JSON.
+    pub body: Vec<u8>,
+    /// `X-Vault-Namespace`, without slashes at its ends; empty for the root.
+    pub namespace: String,
+    /// `X-Vault-Wrap-TTL`.
+    pub wrap_ttl: Option<Duration>,
+    /// Where it came from. The kernel gives it an id.
+    pub remote: Remote,
+    /// Headers, lower-cased, for those that audit or a mount asks for.
+    pub headers: Vec<(String, String)>,
+    /// `HELP`, or `?help=1`: what this path is for, instead of its answer.
+    pub help: bool,
+}
+
+/// An answer, ready for the wire.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The content type.
+    pub kind: &'static str,
+    /// The body; JSON ends in a newline.
+    pub body: Vec<u8>,
+    /// `Retry-After` in seconds.
+    pub retry_after: Option<u32>,
+}
+
+/// The content type of nearly everything; clients compare it to the letter.
+pub const JSON: &str = "application/json";
+
+impl Answer {
+    /// An error as every client reads it.
+    pub fn from_error(error: &Error) -> Self {
+        let body = serde_json::json!({ "errors": error.texts() });
+        let retry_after = (error.status() == 429).then_some(1);
+        Self { status: error.status(), kind: JSON, body: escaped(format!("{body}\n").into_bytes()), retry_after }
+    }
+
+    /// JSON with a status.
+    pub fn json(status: u16, body: Vec<u8>) -> Self {
+        Self { status, kind: JSON, body: escaped(body), retry_after: None }
+    }
+}
+
+/// Go's encoder writes these three as escapes, and golden files of clients hold them. They stand only in strings.
+pub(crate) fn escaped(body: Vec<u8>) -> Vec<u8> {
+    if memchr::memchr3(b'<', b'>', b'&', &body).is_none() {
+        return body;
+    }
+    let mut out = Vec::with_capacity(body.len() + 32);
+    for byte in body {
+        match byte {
+            b'<' => out.extend_from_slice(b"\\u003c"),
+            b'>' => out.extend_from_slice(b"\\u003e"),
+            b'&' => out.extend_from_slice(b"\\u0026"),
+            _ => out.push(byte),
+        }
+    }
+    out
+}

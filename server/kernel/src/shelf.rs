@@ -1,0 +1,114 @@
+use std::marker::PhantomData;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use kit::{Error, Result};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use storage::{Key, MountId, Name, Place, Snapshot, Txn, Value};
+
+/// What the kernel itself owns, as a mount that no one can mount over.
+pub(crate) const KERNEL: MountId = MountId(*b"sealkeep/kernel\0");
+
+/// A typed table of the kernel. The numbers stand in docs/FORMAT.md.
+pub(crate) struct Shelf<V> {
+    number: u8,
+    value: PhantomData<fn() -> V>,
+}
+
+/// Anything that can be read: a snapshot, or a transaction with what it has written so far.
+pub(crate) trait Source {
+    fn value(&self, key: &Key<'_>) -> storage::Result<Option<Value>>;
+    fn names(&self, place: Place, folder: &str) -> storage::Result<Arc<[String]>>;
+    fn rows(&self, place: Place, from: &[u8], until: Option<&[u8]>, each: &mut Row<'_>) -> storage::Result<()>;
+}
+
+/// Takes one row of a scan.
+pub(crate) type Row<'a> = dyn FnMut(&[u8], Value) -> storage::Result<ControlFlow<()>> + 'a;
+
+macro_rules! source {
+    ($type:ty) => {
+        impl Source for $type {
+            fn value(&self, key: &Key<'_>) -> storage::Result<Option<Value>> {
+                self.get(key)
+            }
+
+            fn names(&self, place: Place, folder: &str) -> storage::Result<Arc<[String]>> {
+                self.list(place, folder)
+            }
+
+            fn rows(
+                &self,
+                place: Place,
+                from: &[u8],
+                until: Option<&[u8]>,
+                each: &mut Row<'_>,
+            ) -> storage::Result<()> {
+                self.scan(place, from, until, each)
+            }
+        }
+    };
+}
+
+source!(Snapshot);
+source!(Txn);
+
+impl<V: Serialize + DeserializeOwned> Shelf<V> {
+    pub(crate) const fn new(number: u8) -> Self {
+        Self { number, value: PhantomData }
+    }
+
+    fn place(&self) -> Place {
+        Place { mount: KERNEL, table: self.number }
+    }
+
+    pub(crate) fn get(&self, from: &impl Source, name: Name<'_>) -> Result<Option<V>> {
+        let value = from.value(&Key { place: self.place(), name })?;
+        Ok(value.map(|bytes| serde_json::from_slice(&bytes)).transpose()?)
+    }
+
+    pub(crate) fn put(&self, txn: &mut Txn, name: Name<'_>, value: &V) -> Result<()> {
+        Ok(txn.put(&Key { place: self.place(), name }, serde_json::to_vec(value)?)?)
+    }
+
+    pub(crate) fn delete(&self, txn: &mut Txn, name: Name<'_>) -> Result<()> {
+        Ok(txn.delete(&Key { place: self.place(), name })?)
+    }
+
+    /// The names right below a folder, sorted.
+    pub(crate) fn list(&self, from: &impl Source, folder: &str) -> Result<Arc<[String]>> {
+        Ok(from.names(self.place(), folder)?)
+    }
+
+    /// Rows in the order of their ids, until told to stop.
+    pub(crate) fn scan(
+        &self,
+        source: &impl Source,
+        from: &[u8],
+        until: Option<&[u8]>,
+        mut each: impl FnMut(&[u8], V) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let mut failed: Option<Error> = None;
+        source.rows(self.place(), from, until, &mut |id, value| {
+            let seen = serde_json::from_slice(&value).map_err(Error::from).and_then(|value| each(id, value));
+            Ok(seen.unwrap_or_else(|error| {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }))
+        })?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Up to `limit` rows whose ids begin with `prefix`.
+    pub(crate) fn below(&self, source: &impl Source, prefix: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, V)>> {
+        let mut rows = Vec::new();
+        self.scan(source, prefix, None, |id, value| {
+            if rows.len() == limit || !id.starts_with(prefix) {
+                return Ok(ControlFlow::Break(()));
+            }
+            rows.push((id.to_vec(), value));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(rows)
+    }
+}

@@ -1,0 +1,164 @@
+use std::collections::HashSet;
+use std::time::Duration;
+
+use kit::{Caller, Error, Fields, MountId, Once, Remote, Result, Right, TokenKind, Writing};
+use storage::{Place, Txn};
+
+use crate::agenda::{self, Found, Item};
+use crate::kernel::Kernel;
+use crate::leases::{self, Lease, Thing};
+use crate::{cubbyhole, tokens};
+
+/// How much of the agenda one tick does at most.
+const PIECE: usize = 256;
+/// How long a failing operation waits before it is tried again; each next wait is twice as long, up to an hour.
+const RETRY: Duration = Duration::from_secs(10);
+const RETRY_MAX: Duration = Duration::from_secs(3600);
+
+impl Kernel {
+    /// Does what is due, a bounded piece of it, and says how much. The leader calls this every second and when
+    /// it is woken, a simulation whenever it likes. One failing item never stops the others.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub fn tick(&self) -> Result<usize> {
+        let now = self.now();
+        let today = self.store.snapshot();
+        let due = agenda::due(&today, now, PIECE)?;
+        drop(today);
+        let count = due.len();
+        let mut seen = HashSet::new();
+        for found in due {
+            if !seen.insert((found.at, found.tag)) {
+                continue;
+            }
+            if let Err(error) = self.write(|txn| self.settle(txn, &found)) {
+                tracing::error!(%error, cause = error.cause(), "what was due failed; it is tried again later");
+                self.write(|txn| self.postpone(txn, &found))?;
+            }
+        }
+        Ok(count)
+    }
+
+    /// One item, in one transaction, with its entry struck out.
+    fn settle(&self, txn: &mut Txn, found: &Found) -> Result<()> {
+        if !agenda::stands(txn, found)? {
+            return Ok(());
+        }
+        agenda::strike(txn, found.at, found.tag)?;
+        let now = self.now();
+        match &found.item {
+            Item::Token { hash } => tokens::revoke(txn, *hash, now),
+            Item::Lease { id } => self.end_lease(txn, id),
+            Item::Bury { hash, childless } => {
+                let more = !childless && tokens::bury(txn, *hash, now, PIECE)?;
+                let held = leases::held(txn, *hash, PIECE)?;
+                for id in &held {
+                    self.end_lease(txn, id)?;
+                }
+                let drawer = self.empty_drawer(txn, *hash)?;
+                self.again(txn, more || held.len() == PIECE || drawer == PIECE, found)
+            }
+            Item::Sweep { mount } => {
+                let swept = txn.sweep(mount_id(mount)?, PIECE)?;
+                self.again(txn, swept == PIECE, found)
+            }
+            Item::EndAll { prefix, force } => {
+                let ids = leases::below(txn, prefix, PIECE)?;
+                for id in &ids {
+                    self.end_any(txn, id, *force)?;
+                }
+                self.again(txn, ids.len() == PIECE, found)
+            }
+            Item::Operation { mount, due, .. } => self.run_due(txn, mount, due),
+        }
+    }
+
+    /// Puts an item back on the list, with a date that has come.
+    fn again(&self, txn: &mut Txn, more: bool, found: &Found) -> Result<()> {
+        if !more {
+            return Ok(());
+        }
+        self.wake();
+        agenda::enter(txn, self.now(), found.tag, &found.item)
+    }
+
+    /// Puts an item that failed back on the list, with a later date.
+    fn postpone(&self, txn: &mut Txn, found: &Found) -> Result<()> {
+        agenda::strike(txn, found.at, found.tag)?;
+        let now = self.now();
+        let mut item = found.item.clone();
+        let mut wait = RETRY;
+        if let Item::Operation { attempts, .. } = &mut item {
+            *attempts = attempts.saturating_add(1);
+            wait = (RETRY * 2_u32.saturating_pow((*attempts - 1).min(16))).min(RETRY_MAX);
+        }
+        agenda::enter(txn, now.plus(wait), found.tag, &item)
+    }
+
+    /// Ends a lease of any kind. With `force`, what cannot be taken back is forgotten.
+    pub(crate) fn end_any(&self, txn: &mut Txn, id: &str, force: bool) -> Result<()> {
+        match leases::find(txn, id)? {
+            None => leases::forget_by_id(txn, id),
+            Some(Lease::Token { hash }) => {
+                tokens::revoke(txn, hash, self.now())?;
+                leases::forget_by_id(txn, id)
+            }
+            Some(Lease::Thing(thing)) if force => {
+                if let Err(error) = self.take_back_thing(txn, &thing) {
+                    tracing::warn!(lease = id, %error, "a lease was ended by force, and what it stood for was not taken back");
+                }
+                leases::forget(txn, id, &thing)
+            }
+            Some(Lease::Thing(_)) => self.end_lease(txn, id),
+        }
+    }
+
+    /// Ends a lease: what it stands for is taken back, in this transaction. If that fails it is tried again later.
+    pub(crate) fn end_lease(&self, txn: &mut Txn, id: &str) -> Result<()> {
+        let Some(Lease::Thing(thing)) = leases::find(txn, id)? else { return Ok(()) };
+        match self.take_back_thing(txn, &thing) {
+            Ok(()) => leases::forget(txn, id, &thing),
+            Err(error) => {
+                tracing::warn!(lease = id, %error, attempts = thing.attempts + 1, "a lease could not be ended");
+                leases::postpone(txn, id, thing, &error, self.now())
+            }
+        }
+    }
+
+    fn take_back_thing(&self, txn: &mut Txn, thing: &Thing) -> Result<()> {
+        self.run_due(txn, &thing.mount, &thing.end)
+    }
+
+    /// Runs an internal operation of a mount. A mount that is gone has nothing left to do.
+    fn run_due(&self, txn: &mut Txn, mount: &str, due: &kit::Due) -> Result<()> {
+        let router = self.router(txn.snapshot())?;
+        let Some(mounted) = router.value().by_id(&mount_id(mount)?) else { return Ok(()) };
+        let endpoint = mounted.engine.find_internal(&due.operation).ok_or_else(|| {
+            Error::internal(format!("{} has no operation {:?}", mounted.entry.path, due.operation))
+        })?;
+        let body = serde_json::to_vec(&due.fields)?;
+        let nobody = Caller { kind: TokenKind::None, ..Caller::default() };
+        let remote = Remote::default();
+        let mut once = Once::default();
+        let fields = Fields { body: &body, ..Fields::default() };
+        let (info, now) = (&mounted.info, self.now());
+        let mut cx = Writing::new(&Right::Due, txn, info, &nobody, &remote, now, &*self.env.random, &mut once);
+        mounted.engine.command(endpoint, &mut cx, &fields)?;
+        let (due, _, _) = cx.finish();
+        self.enter_due(txn, info, due)
+    }
+
+    fn empty_drawer(&self, txn: &mut Txn, hash: tokens::TokenHash) -> Result<usize> {
+        let router = self.router(txn.snapshot())?;
+        let Some(mounted) = router.value().at("cubbyhole/") else { return Ok(0) };
+        let place = Place { mount: mounted.info.id, table: cubbyhole::TABLE };
+        Ok(txn.sweep_folder(place, &hash.drawer(), PIECE)?)
+    }
+}
+
+fn mount_id(uuid: &str) -> Result<MountId> {
+    let mut id = [0; 16];
+    hex::decode_to_slice(uuid.replace('-', ""), &mut id).map_err(|_| Error::internal("an entry names a damaged mount id"))?;
+    Ok(MountId(id))
+}

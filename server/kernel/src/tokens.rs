@@ -1,0 +1,410 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use kit::{Caller, Error, Kept, Memo, MountId, Name, Remote, Result, Secret, Time, TokenKind};
+use policy::{Acl, Subject};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use storage::{Open, Random, Snapshot, Txn};
+
+use crate::agenda::{self, Item};
+use crate::cidr::Cidr;
+use crate::shelf::{Shelf, Source};
+use crate::{ids, leases, policies};
+
+/// Tokens by the keyed hash of their id. The id itself is nowhere.
+const TOKENS: Shelf<TokenRecord> = Shelf::new(3);
+/// The hash of a token by its accessor.
+const ACCESSORS: Shelf<TokenHash> = Shelf::new(4);
+/// Which tokens a token made: parent ‖ child.
+const CHILDREN: Shelf<()> = Shelf::new(5);
+
+/// How deep tokens may make tokens. Each request looks at the ancestors of its token, once.
+const DEPTH_MAX: usize = 128;
+/// How many identified tokens are kept at hand.
+const KNOWN_MAX: usize = 16_384;
+/// What authenticates a batch token, beside its sealed record.
+const BATCH: &[u8] = b"batch token 1";
+
+/// Stands for a token in the store.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(transparent)]
+pub(crate) struct TokenHash(#[serde(with = "hex::serde")] pub(crate) [u8; 32]);
+
+/// A token as it is stored; of a batch token, what it carries in itself.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct TokenRecord {
+    pub(crate) accessor: String,
+    pub(crate) policies: Vec<String>,
+    /// The path of the request that made it.
+    pub(crate) path: String,
+    pub(crate) meta: Option<BTreeMap<String, String>>,
+    pub(crate) display_name: String,
+    pub(crate) parent: Option<TokenHash>,
+    pub(crate) created: Time,
+    pub(crate) ttl_seconds: u64,
+    /// Nothing: it does not end by itself.
+    pub(crate) expires: Option<Time>,
+    pub(crate) renewed: Option<Time>,
+    pub(crate) uses_left: Option<u64>,
+    pub(crate) period_seconds: u64,
+    pub(crate) explicit_max_ttl_seconds: u64,
+    pub(crate) max_ttl_seconds: u64,
+    pub(crate) entity_id: String,
+    pub(crate) bound_cidrs: Vec<String>,
+    /// The role of `auth/token` that it was made by.
+    pub(crate) role: String,
+    pub(crate) renewable: bool,
+    pub(crate) batch: bool,
+    /// The auth mount that it came by, which is asked again at renewal.
+    pub(crate) mount: Option<String>,
+    /// What the method kept for that.
+    pub(crate) internal: Value,
+    /// The policies the method gave.
+    pub(crate) login_policies: Vec<String>,
+    /// The token was given no `default` on request.
+    pub(crate) no_default_policy: bool,
+}
+
+/// A token that was found good, with the rules it carries.
+pub(crate) struct Known {
+    pub(crate) hash: TokenHash,
+    pub(crate) record: TokenRecord,
+    pub(crate) caller: Caller,
+    pub(crate) acl: Acl,
+    cidrs: Vec<Cidr>,
+    /// When it or the first of its ancestors ends.
+    ends: Option<Time>,
+}
+
+/// A token that was just made. Its id is shown once.
+pub(crate) struct Made {
+    pub(crate) id: Secret<String>,
+    pub(crate) hash: TokenHash,
+    pub(crate) record: TokenRecord,
+}
+
+/// Finds and keeps tokens.
+pub(crate) struct Tokens {
+    memo: Memo<TokenHash, Known>,
+    key: hmac::Key,
+}
+
+impl Tokens {
+    pub(crate) fn new(store: &Open) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &*store.derive(b"token"));
+        Self { memo: Memo::new(KNOWN_MAX), key }
+    }
+
+    /// What a token lies under in the store.
+    pub(crate) fn hash(&self, id: &str) -> TokenHash {
+        let tag = hmac::sign(&self.key, id.as_bytes());
+        let mut hash = [0; 32];
+        hash.iter_mut().zip(tag.as_ref()).for_each(|(to, from)| *to = *from);
+        TokenHash(hash)
+    }
+
+    /// Who shows this token, with the rules that bind them.
+    ///
+    /// # Errors
+    /// Denied, whatever the reason: unknown, revoked, ended, used up, or from an address it is not bound to.
+    pub(crate) fn identify(
+        &self,
+        id: &str,
+        store: &Open,
+        today: &Snapshot,
+        now: Time,
+        remote: &Remote,
+    ) -> Result<Arc<Kept<Known>>> {
+        let hash = self.hash(id);
+        let kept = self.memo.get(&hash, today, |txn| match id.strip_prefix("b.") {
+            Some(sealed) => know_batch(sealed, hash, store, txn, now),
+            None => know(hash, txn, now),
+        })?;
+        let known = kept.value();
+        if known.ends.is_some_and(|ends| ends <= now) || !known.allows(remote) {
+            return Err(Error::denied());
+        }
+        Ok(kept)
+    }
+
+    /// Makes a token. Nothing of it is visible before the transaction is committed.
+    ///
+    /// # Errors
+    /// If a token of the chosen id exists.
+    pub(crate) fn make(
+        &self,
+        txn: &mut Txn,
+        random: &dyn Random,
+        chosen: Option<String>,
+        record: TokenRecord,
+    ) -> Result<Made> {
+        let id = Secret::new(chosen.unwrap_or_else(|| ids::token(random)));
+        let hash = self.hash(id.expose());
+        if TOKENS.get(txn, Name::Id(&hash.0))?.is_some() {
+            return Err(Error::invalid("cannot create a token with a duplicate ID"));
+        }
+        let accessor = ids::base62(random, ids::BODY_LENGTH);
+        let record = TokenRecord { accessor, ..record };
+        TOKENS.put(txn, Name::Id(&hash.0), &record)?;
+        ACCESSORS.put(txn, Name::Id(record.accessor.as_bytes()), &hash)?;
+        if let Some(parent) = record.parent {
+            CHILDREN.put(txn, Name::Id(&child_key(parent, hash)), &())?;
+        }
+        if let Some(expires) = record.expires {
+            leases::enter_token(txn, &record.path, hash)?;
+            agenda::enter(txn, expires, hash.tag(), &Item::Token { hash })?;
+        }
+        Ok(Made { id, hash, record })
+    }
+
+    /// Makes a token that carries everything in itself. Nothing is stored.
+    ///
+    /// # Errors
+    /// If it cannot be sealed.
+    pub(crate) fn make_batch(&self, store: &Open, record: TokenRecord) -> Result<Made> {
+        let record = TokenRecord { batch: true, accessor: String::new(), renewable: false, ..record };
+        let sealed = store.seal_blob(BATCH, &serde_json::to_vec(&record)?);
+        let id = Secret::new(format!("b.{}", URL_SAFE_NO_PAD.encode(sealed)));
+        let hash = self.hash(id.expose());
+        Ok(Made { id, hash, record })
+    }
+}
+
+impl Known {
+    fn allows(&self, remote: &Remote) -> bool {
+        self.cidrs.is_empty()
+            || remote.address.is_some_and(|address| self.cidrs.iter().any(|cidr| cidr.contains(address)))
+    }
+}
+
+impl TokenHash {
+    /// What its entry in the agenda is told apart by.
+    pub(crate) fn tag(&self) -> [u8; 16] {
+        let mut tag = [0; 16];
+        tag.iter_mut().zip(self.0).for_each(|(to, from)| *to = from);
+        tag
+    }
+
+    /// The name of its drawer in the cubbyhole.
+    pub(crate) fn drawer(&self) -> String {
+        hex::encode(self.tag())
+    }
+}
+
+/// The stored token of this hash.
+pub(crate) fn find(source: &impl Source, hash: TokenHash) -> Result<Option<TokenRecord>> {
+    TOKENS.get(source, Name::Id(&hash.0))
+}
+
+/// The token that an accessor stands for.
+pub(crate) fn find_accessor(source: &impl Source, accessor: &str) -> Result<Option<(TokenHash, TokenRecord)>> {
+    if accessor.is_empty() {
+        return Ok(None);
+    }
+    let Some(hash) = ACCESSORS.get(source, Name::Id(accessor.as_bytes()))? else { return Ok(None) };
+    Ok(find(source, hash)?.map(|record| (hash, record)))
+}
+
+/// Up to `limit` accessors that follow `after`.
+pub(crate) fn accessors(source: &impl Source, limit: usize) -> Result<Vec<String>> {
+    let rows = ACCESSORS.below(source, &[], limit)?;
+    Ok(rows.into_iter().map(|(id, _)| String::from_utf8_lossy(&id).into_owned()).collect())
+}
+
+/// Writes a changed token back, and moves its date if that changed.
+pub(crate) fn update(txn: &mut Txn, hash: TokenHash, old: &TokenRecord, new: &TokenRecord) -> Result<()> {
+    TOKENS.put(txn, Name::Id(&hash.0), new)?;
+    if old.expires != new.expires {
+        if let Some(expires) = old.expires {
+            agenda::strike(txn, expires, hash.tag())?;
+        }
+        if let Some(expires) = new.expires {
+            agenda::enter(txn, expires, hash.tag(), &Item::Token { hash })?;
+        }
+    }
+    Ok(())
+}
+
+/// Spends one use of a token that has a number of them. True: it was the last.
+///
+/// # Errors
+/// Denied, if it has none left.
+pub(crate) fn spend(txn: &mut Txn, hash: TokenHash) -> Result<bool> {
+    let record = find(txn, hash)?.ok_or_else(Error::denied)?;
+    let left = record.uses_left.unwrap_or(0).checked_sub(1).ok_or_else(Error::denied)?;
+    TOKENS.put(txn, Name::Id(&hash.0), &TokenRecord { uses_left: Some(left), ..record })?;
+    Ok(left == 0)
+}
+
+/// Ends a token: at once, with all that it made. What it leaves behind is cleared away later, piece by piece.
+pub(crate) fn revoke(txn: &mut Txn, hash: TokenHash, now: Time) -> Result<()> {
+    end(txn, hash, now, false)
+}
+
+/// Ends a token; those that it made live on without a parent.
+pub(crate) fn revoke_and_orphan(txn: &mut Txn, hash: TokenHash, now: Time) -> Result<()> {
+    // Children are cut loose here and now: a child whose parent is gone would be dead otherwise.
+    loop {
+        let children = CHILDREN.below(txn, &hash.0, 256)?;
+        for (key, ()) in &children {
+            let child = child_of(key)?;
+            if let Some(record) = find(txn, child)? {
+                TOKENS.put(txn, Name::Id(&child.0), &TokenRecord { parent: None, ..record })?;
+            }
+            CHILDREN.delete(txn, Name::Id(key))?;
+        }
+        if children.is_empty() {
+            break;
+        }
+    }
+    end(txn, hash, now, true)
+}
+
+fn end(txn: &mut Txn, hash: TokenHash, now: Time, childless: bool) -> Result<()> {
+    let Some(record) = find(txn, hash)? else { return Ok(()) };
+    TOKENS.delete(txn, Name::Id(&hash.0))?;
+    ACCESSORS.delete(txn, Name::Id(record.accessor.as_bytes()))?;
+    if let Some(parent) = record.parent {
+        CHILDREN.delete(txn, Name::Id(&child_key(parent, hash)))?;
+    }
+    if let Some(expires) = record.expires {
+        agenda::strike(txn, expires, hash.tag())?;
+        leases::forget_token(txn, &record.path, hash)?;
+    }
+    agenda::enter(txn, now, hash.tag(), &Item::Bury { hash, childless })
+}
+
+/// Clears away a piece of what a dead token left behind. True: there is more.
+pub(crate) fn bury(txn: &mut Txn, hash: TokenHash, now: Time, piece: usize) -> Result<bool> {
+    let children = CHILDREN.below(txn, &hash.0, piece)?;
+    for (key, ()) in &children {
+        let child = child_of(key)?;
+        CHILDREN.delete(txn, Name::Id(key))?;
+        revoke(txn, child, now)?;
+    }
+    Ok(children.len() == piece)
+}
+
+fn know(hash: TokenHash, txn: &Txn, now: Time) -> Result<Known> {
+    let record = find(txn, hash)?.ok_or_else(Error::denied)?;
+    if record.uses_left == Some(0) {
+        return Err(Error::denied());
+    }
+    let ends = soonest(record.expires, ancestors_end(txn, record.parent)?);
+    finish(hash, record, ends, TokenKind::Service, txn, now)
+}
+
+fn know_batch(sealed: &str, hash: TokenHash, store: &Open, txn: &Txn, now: Time) -> Result<Known> {
+    let sealed = URL_SAFE_NO_PAD.decode(sealed).map_err(|_| Error::denied())?;
+    let plain = store.open_blob(BATCH, &sealed).ok_or_else(Error::denied)?;
+    let record: TokenRecord = serde_json::from_slice(&plain).map_err(|_| Error::denied())?;
+    let ends = soonest(record.expires, ancestors_end(txn, record.parent)?);
+    finish(hash, record, ends, TokenKind::Batch, txn, now)
+}
+
+fn finish(hash: TokenHash, record: TokenRecord, ends: Option<Time>, kind: TokenKind, txn: &Txn, now: Time) -> Result<Known> {
+    // A token dies with the auth mount that it came by.
+    if let Some(mount) = &record.mount
+        && !crate::mounts::lives(txn, mount)?
+    {
+        return Err(Error::denied());
+    }
+    let root = record.policies.iter().any(|name| name == "root");
+    let acl = compile(txn, &record, now)?;
+    let cidrs = record.bound_cidrs.iter().filter_map(|text| Cidr::parse(text)).collect();
+    let caller = Caller {
+        accessor: record.accessor.clone(),
+        display_name: record.display_name.clone(),
+        entity: None,
+        policies: record.policies.clone(),
+        kind,
+        drawer: hash.drawer(),
+        expires: record.expires,
+        root,
+    };
+    Ok(Known { hash, record, caller, acl, cidrs, ends })
+}
+
+/// The rules that a token carries.
+pub(crate) fn compile(source: &impl Source, record: &TokenRecord, now: Time) -> Result<Acl> {
+    if record.policies.iter().any(|name| name == "root") {
+        return Ok(Acl::root());
+    }
+    let policies = policies::parsed(source, &record.policies)?;
+    let placed: Vec<_> = policies.iter().map(|policy| ("", policy)).collect();
+    Ok(Acl::compile(&placed, &Subject::default(), now.0))
+}
+
+/// When the first of the ancestors ends. A missing one has ended already.
+fn ancestors_end(txn: &Txn, mut parent: Option<TokenHash>) -> Result<Option<Time>> {
+    let mut ends = None;
+    for _ in 0..=DEPTH_MAX {
+        let Some(hash) = parent else { return Ok(ends) };
+        let record = find(txn, hash)?.ok_or_else(Error::denied)?;
+        ends = soonest(ends, record.expires);
+        parent = record.parent;
+    }
+    Err(Error::denied())
+}
+
+/// How many ancestors a child of this token would have.
+///
+/// # Errors
+/// If that is too many.
+pub(crate) fn check_depth(source: &impl Source, mut parent: Option<TokenHash>) -> Result<()> {
+    for _ in 0..DEPTH_MAX {
+        let Some(hash) = parent else { return Ok(()) };
+        parent = find(source, hash)?.and_then(|record| record.parent);
+    }
+    Err(Error::invalid(format!("tokens may not make tokens more than {DEPTH_MAX} deep; create an orphan token instead")))
+}
+
+fn soonest(one: Option<Time>, other: Option<Time>) -> Option<Time> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+fn child_key(parent: TokenHash, child: TokenHash) -> [u8; 64] {
+    let mut key = [0; 64];
+    key.iter_mut().zip(parent.0.iter().chain(&child.0)).for_each(|(to, from)| *to = *from);
+    key
+}
+
+fn child_of(key: &[u8]) -> Result<TokenHash> {
+    key.last_chunk::<32>().map(|hash| TokenHash(*hash)).ok_or_else(|| Error::internal("a child key has a wrong length"))
+}
+
+impl TokenRecord {
+    /// The policies with `default` where it belongs, sorted, each once, in lower case.
+    pub(crate) fn sanitised(policies: &[String], add_default: bool) -> Vec<String> {
+        let mut names: Vec<String> = policies.iter().map(|name| name.trim().to_lowercase()).filter(|name| !name.is_empty()).collect();
+        if names.iter().any(|name| name == "root") {
+            return vec!["root".to_owned()];
+        }
+        if add_default {
+            names.push("default".to_owned());
+        }
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// How long it still lives.
+    pub(crate) fn left(&self, now: Time) -> Duration {
+        self.expires.map_or(Duration::ZERO, |expires| Duration::from_secs(now.until(expires).as_secs()))
+    }
+
+    pub(crate) fn mount_id(&self) -> Option<MountId> {
+        let mut id = [0; 16];
+        hex::decode_to_slice(self.mount.as_ref()?.replace('-', ""), &mut id).ok()?;
+        Some(MountId(id))
+    }
+}
