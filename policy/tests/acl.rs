@@ -1,5 +1,7 @@
 //! The rules as a whole: ranking, merging, sudo, wrapping, expiry, templates, namespaces, and what is told of them.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on must stop")]
+
 use policy::{
     Acl, Alias, Capability, Denied, Group, ListLimit, NoParameters, Parameters, Path, Permit, Policy,
     Question, Subject, Unreadable, Verdict, explain,
@@ -355,7 +357,10 @@ fn who_may_do_something_below_a_mount() {
         ),
         ("path \"+/a/b\" { capabilities = [\"read\"] }", "kv/", true),
         ("path \"other/+\" { capabilities = [\"read\"] }", "kv/", false),
-        ("path \"kv\" { capabilities = [\"read\"] }", "kv/", false),
+        ("path \"kv\" { capabilities = [\"list\"] }", "kv/", true),
+        ("path \"k\" { capabilities = [\"list\"] }", "kv/", false),
+        ("path \"*\" { policy = \"read\" } path \"+/+\" { policy = \"deny\" }", "kv/", true),
+        ("path \"*\" { policy = \"read\" } path \"kv*\" { policy = \"deny\" }", "kv/", false),
     ] {
         assert_eq!(acl(&[text]).allowed_anything_under(folder, 0), expect, "{text}");
     }

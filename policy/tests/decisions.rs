@@ -3,6 +3,8 @@
 //! `golden/decisions.jsonl` was recorded from a real server: random policies, a token that has them, requests to a
 //! kv mount, and whether the answer was 403; and what `sys/capabilities` said.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on must stop")]
+
 use policy::{Acl, Capability, Path, Policy, Question, Subject};
 use serde_json::Value;
 use std::time::Duration;

@@ -3,6 +3,8 @@
 //!
 //! `golden/grammar.jsonl` was recorded by writing each text with `bao policy write`.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on must stop")]
+
 use policy::Policy;
 
 /// Where we mean to differ, and why.

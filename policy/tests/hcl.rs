@@ -1,5 +1,7 @@
 //! The grammar that policies and configuration are written in.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on must stop")]
+
 use policy::hcl::{self, Body, Value};
 
 #[track_caller]

@@ -1,5 +1,7 @@
 //! Whatever is thrown at the parsers, they answer.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on must stop")]
+
 use policy::{BadPath, Path, Policy, hcl};
 use proptest::prelude::*;
 use proptest::sample::select;

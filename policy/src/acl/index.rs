@@ -1,7 +1,7 @@
 //! Finding the one rule that decides.
 
 use super::{Entry, Grant, Pattern};
-use crate::capability::{Capabilities, Capability};
+use crate::capability::Capability;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -15,6 +15,8 @@ pub(crate) struct Index {
     entries: Vec<Entry>,
     exact: HashMap<Box<str>, usize>,
     heads: Vec<Head>,
+    /// How many segments the longest pattern has.
+    segments_max: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -58,7 +60,8 @@ impl Index {
             heads.push(Head { text: text.into(), parent: chain.last().copied(), entries: vec![index] });
             chain.push(heads.len() - 1);
         }
-        Self { entries, exact, heads }
+        let segments_max = entries.iter().map(|entry| entry.pattern.segments()).max().unwrap_or(0);
+        Self { entries, exact, heads, segments_max }
     }
 
     /// The rule that decides about a path. For listings, an exact rule counts with and without the slash at the
@@ -82,13 +85,15 @@ impl Index {
     }
 
     pub(crate) fn allows_anything_under(&self, folder: &str, now: u64) -> bool {
-        let allows =
-            |capabilities: Capabilities| !capabilities.is_empty() && !capabilities.has(Capability::Deny);
-        if self.find_wild(folder, now).is_some_and(|grant| allows(grant.terms().capabilities)) {
-            return true;
-        }
-        self.live(now)
-            .any(|(pattern, grant)| pattern.reaches_below(folder) && allows(grant.terms().capabilities))
+        let allows = |grant: &Arc<Grant>| {
+            let capabilities = grant.terms().capabilities;
+            !capabilities.is_empty() && !capabilities.has(Capability::Deny)
+        };
+        // A path so deep below the folder that only rules match it which match everything there.
+        let deep = format!("{folder}{}", "\u{1}/".repeat(self.segments_max));
+        self.find(folder, Capability::List, now).is_some_and(allows)
+            || [folder, &deep].into_iter().any(|path| self.find_wild(path, now).is_some_and(allows))
+            || self.live(now).any(|(pattern, grant)| pattern.reaches_below(folder) && allows(grant))
     }
 
     fn find_exact(&self, path: &str, now: u64) -> Option<&Arc<Grant>> {

@@ -78,6 +78,11 @@ impl Pattern {
         format!("{}{star}", self.text())
     }
 
+    /// How many segments it has.
+    pub(crate) fn segments(&self) -> usize {
+        self.text().split('/').count()
+    }
+
     fn text(&self) -> &str {
         match self {
             Self::Exact(text) | Self::Prefix(text) | Self::Segments { text, .. } => text,
