@@ -122,9 +122,13 @@ impl Tokens {
         remote: &Remote,
     ) -> Result<Arc<Kept<Known>>> {
         let hash = self.hash(id);
-        let kept = self.memo.get(&hash, today, |txn| match id.strip_prefix("b.") {
-            Some(sealed) => know_batch(sealed, hash, store, txn, now),
-            None => know(hash, txn, now),
+        let kept = self.memo.get(&hash, today, |txn| {
+            if !id.starts_with("b.") {
+                return know(hash, txn, now);
+            }
+            let record = self.open_batch(store, id).ok_or_else(Error::denied)?;
+            let ends = soonest(record.expires, ancestors_end(txn, record.parent)?);
+            finish(hash, record, ends, TokenKind::Batch, txn, now)
         })?;
         let known = kept.value();
         if known.ends.is_some_and(|ends| ends <= now) || !known.allows(remote) {
@@ -176,6 +180,14 @@ impl Tokens {
     }
 }
 
+impl Tokens {
+    /// What a batch token carries, if this server made it.
+    pub(crate) fn open_batch(&self, store: &Open, id: &str) -> Option<TokenRecord> {
+        let sealed = URL_SAFE_NO_PAD.decode(id.strip_prefix("b.")?).ok()?;
+        serde_json::from_slice(&store.open_blob(BATCH, &sealed)?).ok()
+    }
+}
+
 impl Known {
     fn allows(&self, remote: &Remote) -> bool {
         self.cidrs.is_empty()
@@ -193,7 +205,14 @@ impl TokenHash {
 
     /// The name of its drawer in the cubbyhole.
     pub(crate) fn drawer(&self) -> String {
-        hex::encode(self.tag())
+        hex::encode(self.0)
+    }
+
+    /// The token that a drawer belongs to.
+    pub(crate) fn of_drawer(drawer: &str) -> Option<Self> {
+        let mut hash = [0; 32];
+        hex::decode_to_slice(drawer, &mut hash).ok()?;
+        Some(Self(hash))
     }
 }
 
@@ -298,14 +317,6 @@ fn know(hash: TokenHash, txn: &Txn, now: Time) -> Result<Known> {
     }
     let ends = soonest(record.expires, ancestors_end(txn, record.parent)?);
     finish(hash, record, ends, TokenKind::Service, txn, now)
-}
-
-fn know_batch(sealed: &str, hash: TokenHash, store: &Open, txn: &Txn, now: Time) -> Result<Known> {
-    let sealed = URL_SAFE_NO_PAD.decode(sealed).map_err(|_| Error::denied())?;
-    let plain = store.open_blob(BATCH, &sealed).ok_or_else(Error::denied)?;
-    let record: TokenRecord = serde_json::from_slice(&plain).map_err(|_| Error::denied())?;
-    let ends = soonest(record.expires, ancestors_end(txn, record.parent)?);
-    finish(hash, record, ends, TokenKind::Batch, txn, now)
 }
 
 fn finish(hash: TokenHash, record: TokenRecord, ends: Option<Time>, kind: TokenKind, txn: &Txn, now: Time) -> Result<Known> {

@@ -1,8 +1,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use kit::{Body, Caller, Captures, Due, Error, Fault, Fields, Found, Grant, Kept, Kind, Notes, Once, Reading};
-use kit::{Remote, Result, Right, Route, Time, TokenKind, Verb, Writing};
+use kit::{Beyond, Body, Caller, Captures, Due, Error, Fault, Fields, Found, Grant, Kept, Kind, Notes, Once, Reading};
+use kit::{Remote, Result, Right, Route, Shown, Time, TokenKind, Verb, Writing};
 use policy::{Capability, NoParameters, Parameters, Path, Permit, Question, Unreadable};
 use serde_json::{Map, Value};
 use storage::{Snapshot, Txn};
@@ -11,7 +11,7 @@ use crate::audit::{self, Audited, Device, Record, Response};
 use crate::envelope::{Auth, LeaseShown, Outcome, Unwrapped};
 use crate::finish::Pending;
 use crate::kernel::Kernel;
-use crate::mounts::{Mounted, Router};
+use crate::mounts::{Class, Mounted, Router};
 use crate::request::{Answer, Request};
 use crate::tokens::Known;
 use crate::wrapping::Wrapping;
@@ -138,8 +138,8 @@ impl Kernel {
                     return Ok(Routed::Step(Step::Answer(Box::new(help))));
                 }
                 Err(match other {
-                    Found::OtherVerb => Error::new(Fault::Verb, "unsupported operation"),
-                    _ => Error::new(Fault::NotFound, "unsupported path"),
+                    Found::OtherVerb => Error::new(Fault::Verb, "unsupported operation").wrapped(),
+                    _ => Error::new(Fault::NotFound, "unsupported path").wrapped(),
                 })
             }
         }
@@ -280,6 +280,10 @@ impl Kernel {
         }
         if at.route.heavy && !trip.pooled {
             return Ok(Step::Pool);
+        }
+        if at.mounted.entry.class == Class::System {
+            let token = ground.request.token.as_ref();
+            trip.remote.token = token.map(|token| Shown::new(&Beyond::for_the_kernel(), token)).unwrap_or_default();
         }
         let known = trip.known.clone();
         let nobody = Caller { kind: TokenKind::None, ..Caller::default() };

@@ -26,6 +26,9 @@ pub trait AnyEngine: Send + Sync {
     /// The internal operation of this name.
     fn find_internal(&self, name: &str) -> Option<usize>;
 
+    /// Where the operation at this place of the table answers.
+    fn route(&self, endpoint: usize) -> Option<Route>;
+
     /// Whether what an operation writes to is there; `None` if that makes no difference to it.
     ///
     /// # Errors
@@ -135,6 +138,10 @@ impl<E: Engine> AnyEngine for E {
 
     fn find_internal(&self, name: &str) -> Option<usize> {
         E::ENDPOINTS.iter().position(|point| point.route.verb.is_none() && point.route.pattern == name)
+    }
+
+    fn route(&self, endpoint: usize) -> Option<Route> {
+        E::ENDPOINTS.get(endpoint).map(|point| point.route)
     }
 
     fn exists(&self, endpoint: usize, path: &Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>> {

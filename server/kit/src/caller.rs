@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde_json::Value;
 use storage::MountId;
 
+use crate::context::Beyond;
 use crate::memo::Memos;
+use crate::secret::Secret;
 use crate::time::Time;
 
 /// Who asks. Made by the kernel from a token; an engine never sees the token.
@@ -64,6 +66,24 @@ pub struct Remote {
     pub certificates: Arc<[Vec<u8>]>,
     /// The id under which this request stands in the audit log.
     pub request_id: String,
+    /// The token itself, for the kernel's own engines.
+    pub token: Shown,
+}
+
+/// The token that a request showed. Only the kernel's own engines can look at it, and only they are given it.
+#[derive(Clone, Debug, Default)]
+pub struct Shown(Option<Arc<Secret<String>>>);
+
+impl Shown {
+    /// Takes a copy of the token.
+    pub fn new(_: &Beyond, token: &Secret<String>) -> Self {
+        Self(Some(Arc::new(Secret::new(token.expose().clone()))))
+    }
+
+    /// The token, if one was shown.
+    pub fn token(&self, _: &Beyond) -> Option<&Secret<String>> {
+        self.0.as_deref()
+    }
 }
 
 /// The mount a request came through.

@@ -235,6 +235,7 @@ impl<'de> MapAccess<'de> for Walk<'_, 'de> {
             return seed.deserialize(Rest { entries: self.entries });
         }
         if let Some(prefix) = self.field.strip_suffix('*') {
+            let prefix = prefix.trim_end_matches('*');
             return seed.deserialize(Parameters { entries: self.entries, prefix });
         }
         let (field, prefix) = (self.field, self.prefix);

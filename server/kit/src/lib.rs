@@ -23,7 +23,7 @@ mod table;
 mod time;
 
 pub use any::{AnyEngine, Found, Kind, Listed};
-pub use caller::{Caller, Entity, Mount, Remote, TokenKind};
+pub use caller::{Caller, Entity, Mount, Remote, Shown, TokenKind};
 pub use context::{Beyond, Due, Each, Grant, Notes, Once, Reading, Reads, Recording, Right, Writing};
 pub use error::{Error, Fault, Result};
 pub use fields::{Fields, Ignored};

@@ -10,7 +10,8 @@ pub struct Route {
     pub verb: Option<Verb>,
     /// Segments divided by slashes. `{name}` takes one segment of word characters, dots and dashes;
     /// `{name:at}` also `@`; `{name:any}` one segment of anything; `{name:lower}` and `{name:lower-at}` put
-    /// it in lower case first; `{path*}` takes the rest, which may hold slashes and may be empty.
+    /// it in lower case first; `{path*}` takes the rest, which may hold slashes and may be empty, `{path+}`
+    /// the same if it is not empty. Plain segments may follow these two: `{path+}/tune`.
     pub pattern: &'static str,
     /// Wants the `sudo` capability too.
     pub sudo: bool,
@@ -125,9 +126,8 @@ impl Route {
             let rest = path.get(at..).unwrap_or_default();
             let (want, more_pattern) = split(pattern);
             let hole = want.strip_prefix('{').and_then(|name| name.strip_suffix('}'));
-            if let Some(name) = hole.and_then(|name| name.strip_suffix('*')) {
-                captures.push(name, rest);
-                return Match::Yes(captures);
+            if let Some(name) = hole.filter(|name| name.ends_with(['*', '+'])) {
+                return captures.rest(name, rest, more_pattern);
             }
             let (have, more_path) = split(rest);
             match hole {
@@ -203,6 +203,26 @@ impl<'a> Captures<'a> {
         }
     }
 
+    /// The rest of a path, up to the fixed segments that end the pattern.
+    fn rest(mut self, hole: &'static str, rest: &'a str, tail: Option<&str>) -> Match<'a> {
+        let value = match tail {
+            None => rest,
+            Some(tail) => {
+                let path = rest.strip_suffix('/').unwrap_or(rest);
+                match path.strip_suffix(tail).and_then(|path| path.strip_suffix('/')) {
+                    Some(value) => value,
+                    None if path == tail => "",
+                    None => return Match::No,
+                }
+            }
+        };
+        if hole.ends_with('+') && value.trim_matches('/').is_empty() {
+            return Match::No;
+        }
+        self.push(hole.trim_end_matches(['*', '+']), value);
+        Match::Yes(self)
+    }
+
     /// The pieces with their names.
     pub fn pairs(&self) -> &[(&'static str, &'a str)] {
         self.pairs.get(..self.count).unwrap_or_default()
@@ -248,6 +268,15 @@ mod tests {
         check("data/{path*}", "data/a/b/", Some(&[("path", "a/b/")]));
         check("data/{path*}", "data", Some(&[("path", "")]));
         check("{path*}", "", Some(&[("path", "")]));
+        check("mounts/{path+}", "mounts/a/b", Some(&[("path", "a/b")]));
+        check("mounts/{path+}", "mounts", None);
+        check("mounts/{path+}", "mounts/", None);
+        check("mounts/{path+}/tune", "mounts/a/b/tune", Some(&[("path", "a/b")]));
+        check("mounts/{path+}/tune", "mounts/a/tune/", Some(&[("path", "a")]));
+        check("mounts/{path+}/tune", "mounts/tune", None);
+        check("mounts/{path+}/tune", "mounts/atune", None);
+        check("mounts/{path+}/tune", "mounts/tune/tune", Some(&[("path", "tune")]));
+        check("{path*}/tune", "tune", Some(&[("path", "")]));
         check("role/{name}/secret-id", "role/app/secret-id", Some(&[("name", "app")]));
         check("config", "config/", Some(&[]));
         check("config", "configs", None);

@@ -1,0 +1,427 @@
+use std::time::Duration;
+
+use kit::loose::{Flag, Number, Pairs, Slice, Span, Text};
+use kit::{Beyond, Command, Error, Nothing, Reads, Reply, Result, Route, Secret, Time, TokenKind, Writing};
+use policy::builtin;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::roles::{self, Role};
+use super::{Token, named};
+use crate::envelope::Auth;
+use crate::kernel::Kernel;
+use crate::policies;
+use crate::tokens::{self, TokenHash, TokenRecord};
+use crate::ttl::Bounds;
+use crate::walk::Attached;
+
+/// What a new token is to be.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default)]
+struct Wish {
+    /// An id of the caller's choice, which needs sudo.
+    id: Option<Secret<String>>,
+    /// Policies; those of the parent, if left out.
+    policies: Option<Slice>,
+    /// What the token carries and audit shows.
+    meta: Option<Pairs>,
+    /// The token has no parent, which needs sudo.
+    no_parent: Option<Flag>,
+    /// The token is not given `default`.
+    no_default_policy: Option<Flag>,
+    /// The token can be renewed.
+    renewable: Option<Flag>,
+    /// How long.
+    ttl: Option<Text>,
+    /// Deprecated: `ttl`.
+    lease: Option<Text>,
+    /// How long at most, whatever else changes.
+    explicit_max_ttl: Option<Text>,
+    /// How audit calls its owner.
+    display_name: Option<Text>,
+    /// How often it can be used; 0: any number of times.
+    num_uses: Option<Number>,
+    /// Renewals begin anew each time, for this long. Needs sudo.
+    period: Option<Text>,
+    /// `service` or `batch`.
+    #[serde(rename = "type")]
+    kind: Option<Text>,
+    /// An alias of an entity, by a role that allows it.
+    entity_alias: Option<Text>,
+}
+
+/// Makes a child of the token that asks.
+#[derive(Deserialize, JsonSchema)]
+pub(crate) struct Create {
+    #[serde(rename = "**")]
+    wish: Wish,
+}
+
+impl Command<Token> for Create {
+    const ROUTE: Route = Route::post("create");
+    type Reply = Nothing;
+
+    fn run(self, token: &Token, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
+        create(token, cx, self.wish, None, "auth/token/create".to_owned(), Parent::Caller)
+    }
+}
+
+/// Makes a token without a parent.
+#[derive(Deserialize, JsonSchema)]
+pub(crate) struct CreateOrphan {
+    #[serde(rename = "**")]
+    wish: Wish,
+}
+
+impl Command<Token> for CreateOrphan {
+    const ROUTE: Route = Route::post("create-orphan");
+    type Reply = Nothing;
+
+    fn run(self, token: &Token, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
+        create(token, cx, self.wish, None, "auth/token/create-orphan".to_owned(), Parent::None)
+    }
+}
+
+/// Makes a token as a role says.
+#[derive(Deserialize, JsonSchema)]
+pub(crate) struct CreateByRole {
+    /// Name of the role.
+    role_name: String,
+    #[serde(rename = "**")]
+    wish: Wish,
+}
+
+impl Command<Token> for CreateByRole {
+    const ROUTE: Route = Route::post("create/{role_name:at}");
+    type Reply = Nothing;
+
+    fn run(self, token: &Token, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
+        let role = roles::find(cx.peek(&Beyond::for_the_kernel()), &self.role_name)?;
+        let role = role.ok_or_else(|| Error::invalid(format!("unknown role {}", self.role_name)))?;
+        let mut path = format!("auth/token/create/{}", role.name);
+        if !role.path_suffix.is_empty() {
+            path = format!("{path}/{}", role.path_suffix);
+        }
+        let parent = if role.orphan { Parent::None } else { Parent::Caller };
+        create(token, cx, self.wish, Some(role), path, parent)
+    }
+}
+
+/// Whose child a new token is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Parent {
+    Caller,
+    None,
+}
+
+/// The order of the checks is that of the API: clients see the first that fails.
+fn create(
+    token: &Token,
+    cx: &mut Writing<'_>,
+    wish: Wish,
+    role: Option<Role>,
+    path: String,
+    parent: Parent,
+) -> Result<Reply<Nothing>> {
+    let kernel = token.kernel()?;
+    let (hash, own) = caller(&kernel, cx)?;
+    if cx.caller().kind == TokenKind::Batch {
+        return Err(Error::invalid("batch tokens cannot create more tokens"));
+    }
+    if own.uses_left.is_some() {
+        return Err(Error::invalid("restricted use token cannot generate child tokens"));
+    }
+    let orphan = parent == Parent::None || wish.no_parent.unwrap_or_default().0;
+    if orphan && parent == Parent::Caller && !cx.sudo() {
+        return Err(Error::invalid("root or sudo privileges required to create orphan token"));
+    }
+    let batch = wish.is_batch(role.as_ref())?;
+    let uses = wish.uses(role.as_ref())?;
+    let chosen = wish.chosen(cx)?;
+    let policies = wish.policies(cx, &own, role.as_ref())?;
+    if batch && policies.iter().any(|policy| policy == "root") {
+        return Err(Error::invalid("batch tokens cannot be root tokens"));
+    }
+    let now = cx.now();
+    let parent = if orphan { None } else { Some(hash) };
+    if parent.is_some() {
+        tokens::check_depth(cx.peek(&Beyond::for_the_kernel()), parent)?;
+    }
+    let record = TokenRecord {
+        policies,
+        path,
+        meta: wish.meta.as_ref().map(|meta| meta.0.clone()),
+        display_name: wish.display_name(),
+        parent,
+        created: now,
+        uses_left: (uses > 0).then_some(uses),
+        entity_id: if orphan { String::new() } else { own.entity_id.clone() },
+        bound_cidrs: match &role {
+            Some(role) => role.bound_cidrs.clone(),
+            None if orphan => Vec::new(),
+            None => own.bound_cidrs.clone(),
+        },
+        role: role.as_ref().map(|role| role.name.clone()).unwrap_or_default(),
+        renewable: wish.renewable.is_none_or(|flag| flag.0) && role.as_ref().is_none_or(|role| role.renewable),
+        batch,
+        no_default_policy: wish.no_default_policy.unwrap_or_default().0,
+        ..TokenRecord::default()
+    };
+    let record = wish.lives(cx, record, &own, role.as_ref())?;
+    finish(&kernel, cx, record, chosen)
+}
+
+/// The caller's own record.
+fn caller(kernel: &Kernel, cx: &Writing<'_>) -> Result<(TokenHash, TokenRecord)> {
+    let beyond = Beyond::for_the_kernel();
+    let id = cx.remote().token.token(&beyond).ok_or_else(Error::denied)?;
+    named(kernel, cx.peek(&beyond), id.expose())?.ok_or_else(Error::denied)
+}
+
+fn finish(kernel: &Kernel, cx: &mut Writing<'_>, record: TokenRecord, chosen: Option<String>) -> Result<Reply<Nothing>> {
+    let beyond = Beyond::for_the_kernel();
+    for policy in &record.policies {
+        if policies::find(cx.peek(&beyond), policy)?.is_none() {
+            cx.warn(format!("Policy {policy:?} does not exist"));
+        }
+    }
+    let random = cx.randomness();
+    let made = if record.batch {
+        kernel.tokens.make_batch(&kernel.store, record)?
+    } else {
+        kernel.tokens.make(cx.beyond(&beyond), random, chosen, record)?
+    };
+    let hash = (!made.record.batch).then_some(made.hash);
+    cx.notes().attach(&beyond, Box::new(Attached::Auth(Auth::of(&made), hash)));
+    Ok(Reply::Nothing)
+}
+
+impl Wish {
+    /// Whether a batch token is wished for, and may be.
+    fn is_batch(&self, role: Option<&Role>) -> Result<bool> {
+        let asked = self.kind.as_ref().map_or("", |kind| kind.0.as_str());
+        let kind = match (role.map(|role| role.token_type.as_str()), asked) {
+            (Some("service"), _) => "service",
+            (Some("batch"), _) => "batch",
+            (Some("default-batch"), "") => "batch",
+            (_, "") => "service",
+            (_, asked) => asked,
+        };
+        let batch = match kind {
+            "batch" => true,
+            "service" => false,
+            _ => return Err(Error::invalid("invalid 'token_type' value")),
+        };
+        if batch {
+            let set = |text: &Option<Text>| text.as_ref().is_some_and(|text| !matches!(text.0.as_str(), "" | "0"));
+            for (name, is_set) in [
+                ("explicit_max_ttl", set(&self.explicit_max_ttl)),
+                ("num_uses", self.num_uses.is_some_and(|uses| uses.0 != 0)),
+                ("period", set(&self.period)),
+            ] {
+                if is_set {
+                    return Err(Error::invalid(format!("batch tokens cannot have {name:?} set")));
+                }
+            }
+        }
+        Ok(batch)
+    }
+
+    fn uses(&self, role: Option<&Role>) -> Result<u64> {
+        let negative = |_| Error::invalid("number of uses cannot be negative");
+        let own = u64::try_from(self.num_uses.unwrap_or_default().0).map_err(negative)?;
+        Ok(lower(own, role.map_or(0, |role| role.num_uses)))
+    }
+
+    /// The id that the caller has chosen, if they may.
+    fn chosen(&self, cx: &Writing<'_>) -> Result<Option<String>> {
+        let Some(id) = self.id.as_ref().map(Secret::expose).filter(|id| !id.is_empty()) else { return Ok(None) };
+        if !cx.sudo() {
+            return Err(Error::invalid("root or sudo privileges required to specify token id"));
+        }
+        if id.starts_with("s.") || id.starts_with("b.") {
+            return Err(Error::invalid("custom token ID cannot have the 's.' prefix"));
+        }
+        if id.contains('.') {
+            return Err(Error::invalid("custom token ID cannot have a '.' in the value"));
+        }
+        cx.warn("Supplying a custom ID for the token uses the weaker SHA1 hashing instead of the more secure SHA2-256 HMAC for token obfuscation. SHA1 hashed tokens on the wire leads to less secure lookups.");
+        Ok(Some(id.clone()))
+    }
+
+    fn display_name(&self) -> String {
+        let Some(name) = self.display_name.as_ref().map(|name| name.0.as_str()).filter(|name| !name.is_empty()) else {
+            return "token".to_owned();
+        };
+        let mut shown = String::from("token-");
+        for char in name.chars() {
+            match char {
+                'a'..='z' | 'A'..='Z' | '0'..='9' => shown.push(char),
+                _ if shown.ends_with('-') => {}
+                _ => shown.push('-'),
+            }
+        }
+        shown.trim_end_matches('-').to_owned()
+    }
+
+    /// The policies of the new token. None may be had that the caller could not give.
+    fn policies(&self, cx: &Writing<'_>, own: &TokenRecord, role: Option<&Role>) -> Result<Vec<String>> {
+        let asked = TokenRecord::sanitised(self.policies.as_ref().map_or(&[], |policies| &policies.0), false);
+        let no_default = self.no_default_policy.unwrap_or_default().0;
+        let restricting = role.filter(|role| {
+            let lists = [&role.allowed_policies, &role.allowed_policies_glob, &role.disallowed_policies, &role.disallowed_policies_glob];
+            lists.iter().any(|list| !list.is_empty())
+        });
+        let policies = if let Some(role) = restricting {
+            by_role(role, asked, own, no_default)?
+        } else if asked.is_empty() {
+            own.policies.clone()
+        } else if cx.sudo() {
+            TokenRecord::sanitised(&asked, !no_default)
+        } else {
+            let has = |policy: &String| own.policies.contains(policy);
+            if !own.policies.iter().any(|policy| policy == "root") && !asked.iter().all(has) {
+                return Err(Error::invalid("child policies must be subset of parent"));
+            }
+            let default = own.policies.iter().any(|policy| policy == "default");
+            TokenRecord::sanitised(&asked, default && !no_default)
+        };
+        let no_default = no_default || role.is_some_and(|role| role.no_default_policy);
+        let policies: Vec<String> = policies.into_iter().filter(|policy| !(no_default && policy == "default")).collect();
+        if policies.iter().any(|policy| policy == "root") && !own.policies.iter().any(|policy| policy == "root") {
+            return Err(Error::invalid("root tokens may not be created without parent token being root"));
+        }
+        match policies.iter().find(|policy| builtin::UNASSIGNABLE.contains(&policy.as_str())) {
+            Some(policy) => Err(Error::invalid(format!("cannot assign policy {policy:?}"))),
+            None => Ok(policies),
+        }
+    }
+
+    /// How long the new token lives.
+    fn lives(&self, cx: &Writing<'_>, record: TokenRecord, own: &TokenRecord, role: Option<&Role>) -> Result<TokenRecord> {
+        let ttl = self.ttl.as_ref().filter(|ttl| !ttl.0.is_empty()).or(self.lease.as_ref());
+        let ttl = span(ttl, "ttl must be positive")?;
+        let explicit = span(self.explicit_max_ttl.as_ref(), "explicit_max_ttl must be positive")?;
+        let period = span(self.period.as_ref(), "period must be positive")?;
+        if !period.is_zero() && !cx.sudo() {
+            return Err(Error::invalid("root or sudo privileges required to create periodic token"));
+        }
+        let (explicit, period) = match role {
+            Some(role) => (
+                bounded(cx, "explicit_max_ttl", explicit, role.explicit_max_ttl_seconds),
+                bounded(cx, "period", period, role.period_seconds),
+            ),
+            None => (explicit, period),
+        };
+        let root = record.policies.iter().any(|policy| policy == "root");
+        let record = TokenRecord {
+            period_seconds: period.as_secs(),
+            explicit_max_ttl_seconds: explicit.as_secs(),
+            ..record
+        };
+        if root && ttl.is_zero() && period.is_zero() && explicit.is_zero() {
+            if own.expires.is_some() {
+                return Err(Error::invalid("expiring root tokens cannot create non-expiring root tokens"));
+            }
+            return Ok(TokenRecord { renewable: false, ..record });
+        }
+        let mount = cx.mount();
+        let bounds = Bounds {
+            increment: ttl,
+            period,
+            explicit_max_ttl: explicit,
+            mount_ttl: mount.default_ttl,
+            mount_max_ttl: mount.max_ttl,
+            ..Bounds::default()
+        };
+        let now: Time = cx.now();
+        let granted = bounds.grant(now, now)?;
+        granted.warnings.into_iter().for_each(|warning| cx.warn(warning));
+        let expires = Some(now.plus(granted.ttl));
+        Ok(TokenRecord { ttl_seconds: granted.ttl.as_secs(), expires, ..record })
+    }
+}
+
+/// The policies of a token that a role with lists makes.
+fn by_role(role: &Role, asked: Vec<String>, own: &TokenRecord, no_default: bool) -> Result<Vec<String>> {
+    let allows = !role.allowed_policies.is_empty() || !role.allowed_policies_glob.is_empty();
+    let glob = |globs: &[String], policy: &str| globs.iter().any(|pattern| matches(pattern, policy));
+    let forbids = |policy: &str| {
+        role.disallowed_policies.iter().any(|other| other == policy) || glob(&role.disallowed_policies_glob, policy)
+    };
+    let mut policies = match (asked.is_empty(), role.allowed_policies.is_empty()) {
+        (false, _) => asked,
+        (true, false) => role.allowed_policies.clone(),
+        (true, true) => own.policies.clone(),
+    };
+    let default = |policy: &str| policy == "default";
+    if !no_default && !role.no_default_policy && !forbids("default") && !policies.iter().any(|policy| default(policy)) {
+        policies.push("default".to_owned());
+    }
+    policies.sort();
+    if allows {
+        let fits = |policy: &&String| {
+            default(policy) || role.allowed_policies.contains(policy) || glob(&role.allowed_policies_glob, policy)
+        };
+        if !policies.iter().all(|policy| fits(&policy)) {
+            let shown: Vec<&String> = policies.iter().filter(|policy| !default(policy)).collect();
+            return Err(Error::invalid(format!(
+                "token policies ({}) must be subset of the role's allowed policies ({}) or glob policies ({})",
+                go_list(shown.into_iter()),
+                go_list(role.allowed_policies.iter()),
+                go_list(role.allowed_policies_glob.iter())
+            )));
+        }
+    }
+    match policies.iter().find(|policy| forbids(policy)) {
+        Some(policy) => Err(Error::invalid(format!("token policy {policy:?} is disallowed by this role"))),
+        None => Ok(policies),
+    }
+}
+
+/// A list as Go prints it with `%q`.
+fn go_list<'a>(items: impl Iterator<Item = &'a String>) -> String {
+    let quoted: Vec<String> = items.map(|item| format!("{item:?}")).collect();
+    format!("[{}]", quoted.join(" "))
+}
+
+/// A star at either end stands for anything.
+fn matches(pattern: &str, text: &str) -> bool {
+    match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
+        (Some(rest), Some(_)) => text.contains(rest.trim_end_matches('*')),
+        (Some(suffix), None) => text.ends_with(suffix),
+        (None, Some(prefix)) => text.starts_with(prefix),
+        (None, None) => pattern == text,
+    }
+}
+
+fn span(text: Option<&Text>, negative: &str) -> Result<Duration> {
+    let Some(Text(text)) = text else { return Ok(Duration::ZERO) };
+    let span = Span::parse(text).ok_or_else(|| Error::invalid(format!("time: invalid duration {text:?}")))?;
+    if span.0 < 0 {
+        return Err(Error::invalid(negative));
+    }
+    Ok(span.duration())
+}
+
+/// The lower of what was asked and what the role says; a role that says nothing bounds nothing.
+fn bounded(cx: &Writing<'_>, name: &str, asked: Duration, role_seconds: u64) -> Duration {
+    let role = Duration::from_secs(role_seconds);
+    if asked.is_zero() || role.is_zero() {
+        return asked.max(role);
+    }
+    if name == "period" {
+        cx.warn(format!("period specified both during creation call and in role; using the lower value of {}", asked.min(role).as_secs()));
+    } else {
+        cx.warn(format!("Explicit max TTL specified both during creation call and in role; using the lower value of {} seconds", asked.min(role).as_secs()));
+    }
+    asked.min(role)
+}
+
+fn lower(one: u64, other: u64) -> u64 {
+    match (one, other) {
+        (0, other) => other,
+        (one, 0) => one,
+        (one, other) => one.min(other),
+    }
+}

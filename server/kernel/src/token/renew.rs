@@ -1,0 +1,161 @@
+use std::time::Duration;
+
+use kit::loose::{Span, Text};
+use kit::{Beyond, Caller, Command, Error, Nothing, Reading, Reads, Remote, Renewal, Reply, Result, Right};
+use kit::{Route, Secret, Terms, Time, TokenKind, Writing};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use storage::Txn;
+
+use super::{Token, own_hash};
+use crate::envelope::Auth;
+use crate::kernel::Kernel;
+use crate::tokens::{self, TokenHash, TokenRecord};
+use crate::ttl::Bounds;
+use crate::walk::Attached;
+
+/// Lets the token that asks live longer.
+#[derive(Deserialize, JsonSchema)]
+pub(crate) struct RenewOwn {
+    /// How long from now; as long as at first, if left out.
+    increment: Option<Span>,
+    /// Of no account; older clients send it.
+    #[serde(rename = "token")]
+    _token: Option<Secret<String>>,
+}
+
+impl Command<Token> for RenewOwn {
+    const ROUTE: Route = Route::post("renew-self");
+    type Reply = Nothing;
+
+    fn run(self, token: &Token, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
+        if cx.caller().kind == TokenKind::Batch {
+            return Err(Error::invalid("batch tokens cannot be renewed"));
+        }
+        let shown = cx.remote().token.token(&Beyond::for_the_kernel()).map(|id| id.expose().clone());
+        let hash = own_hash(cx)?;
+        go(token, cx, hash, self.increment, shown.unwrap_or_default())
+    }
+}
+
+/// Lets a token live longer.
+#[derive(Deserialize, JsonSchema)]
+pub(crate) struct RenewOther {
+    /// The token.
+    token: Option<Secret<String>>,
+    /// How long from now; as long as at first, if left out.
+    increment: Option<Span>,
+}
+
+impl Command<Token> for RenewOther {
+    const ROUTE: Route = Route::post("renew");
+    type Reply = Nothing;
+
+    fn run(self, token: &Token, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
+        let id = self.token.filter(|id| !id.expose().is_empty()).ok_or_else(|| Error::invalid("missing token ID"))?;
+        let kernel = token.kernel()?;
+        if kernel.tokens.open_batch(&kernel.store, id.expose()).is_some() {
+            return Err(Error::invalid("batch tokens cannot be renewed"));
+        }
+        go(token, cx, kernel.tokens.hash(id.expose()), self.increment, id.expose().clone())
+    }
+}
+
+/// Lets the token that an accessor stands for live longer.
+#[derive(Deserialize, JsonSchema)]
+pub(crate) struct RenewByAccessor {
+    /// The accessor.
+    accessor: Option<Text>,
+    /// How long from now; as long as at first, if left out.
+    increment: Option<Span>,
+}
+
+impl Command<Token> for RenewByAccessor {
+    const ROUTE: Route = Route::post("renew-accessor");
+    type Reply = Nothing;
+
+    fn run(self, token: &Token, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
+        let accessor = self.accessor.unwrap_or_default().0;
+        let found = tokens::find_accessor(cx.peek(&Beyond::for_the_kernel()), &accessor)?;
+        let (hash, _) = found.ok_or_else(|| Error::invalid("invalid accessor").wrapped())?;
+        go(token, cx, hash, self.increment, String::new())
+    }
+}
+
+fn go(token: &Token, cx: &mut Writing<'_>, hash: TokenHash, increment: Option<Span>, id: String) -> Result<Reply<Nothing>> {
+    let kernel = token.kernel()?;
+    let beyond = Beyond::for_the_kernel();
+    let (now, remote) = (cx.now(), cx.remote().clone());
+    let increment = increment.unwrap_or_default().duration();
+    let (auth, warnings) = renew(&kernel, cx.beyond(&beyond), hash, increment, now, &remote)?;
+    warnings.into_iter().for_each(|warning| cx.warn(warning));
+    let auth = Auth { client_token: id, ..auth };
+    cx.notes().attach(&beyond, Box::new(Attached::Auth(auth, None)));
+    Ok(Reply::Nothing)
+}
+
+/// Lets a token live longer, if it and the method that it came by allow it.
+///
+/// # Errors
+/// If they do not.
+pub(crate) fn renew(
+    kernel: &Kernel,
+    txn: &mut Txn,
+    hash: TokenHash,
+    increment: Duration,
+    now: Time,
+    remote: &Remote,
+) -> Result<(Auth, Vec<String>)> {
+    let record = tokens::find(txn, hash)?.ok_or_else(|| Error::invalid("token not found"))?;
+    if record.expires.is_none() {
+        return Err(Error::invalid("invalid lease ID"));
+    }
+    if record.expires.is_some_and(|expires| expires <= now) {
+        return Err(Error::invalid("token not found"));
+    }
+    if !record.renewable {
+        return Err(Error::invalid("lease is not renewable"));
+    }
+    let router = kernel.router(txn.snapshot())?;
+    txn.join(router.reads());
+    let mounted = match record.mount_id() {
+        Some(id) => router.value().by_id(&id),
+        None => router.value().at("auth/token/"),
+    };
+    let mounted = mounted.ok_or_else(|| Error::invalid("the auth mount of this token is gone"))?;
+    let seconds = Duration::from_secs;
+    let terms = match &mounted.method {
+        Some(method) => {
+            let snapshot = txn.snapshot().clone();
+            let nobody = Caller { kind: TokenKind::None, ..Caller::default() };
+            let cx = Reading::new(&Right::Due, &snapshot, &mounted.info, &nobody, remote, now);
+            let empty = std::collections::BTreeMap::new();
+            let past = Renewal {
+                internal: &record.internal,
+                policies: &record.login_policies,
+                metadata: record.meta.as_ref().unwrap_or(&empty),
+            };
+            method.renew(&past, &cx)?
+        }
+        None => super::roles::renewed(txn, router.value(), &record)?.unwrap_or_else(|| Terms {
+            period: seconds(record.period_seconds),
+            explicit_max_ttl: seconds(record.explicit_max_ttl_seconds),
+            ..Terms::default()
+        }),
+    };
+    let bounds = Bounds {
+        increment,
+        ttl: if record.mount.is_some() && !terms.ttl.is_zero() { terms.ttl } else { seconds(record.ttl_seconds) },
+        max_ttl: terms.max_ttl,
+        period: terms.period,
+        explicit_max_ttl: seconds(record.explicit_max_ttl_seconds),
+        mount_ttl: mounted.info.default_ttl,
+        mount_max_ttl: mounted.info.max_ttl,
+    };
+    let granted = bounds.grant(record.created, now)?;
+    let renewed = TokenRecord { expires: Some(now.plus(granted.ttl)), renewed: Some(now), ..record.clone() };
+    tokens::update(txn, hash, &record, &renewed)?;
+    let auth = Auth { lease_duration: granted.ttl.as_secs(), ..Auth::of_record(&renewed) };
+    Ok((auth, granted.warnings))
+}
+
