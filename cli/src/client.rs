@@ -1,0 +1,327 @@
+//! The HTTP API as the commands see it: one call, one reply, with the retries and redirects clients expect.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use serde_json::Value;
+use tokio::sync::Mutex;
+use zeroize::Zeroizing;
+
+use crate::{
+    address::Address,
+    call::{Call, Verb},
+    preview,
+    refused::{Answer, Refused},
+    secret::Secret,
+    settings::Settings,
+    transport::{Sender, Transport, Trouble},
+};
+
+/// No answer of the API is larger; a listing of a million keys is about half of it.
+const REPLY_SIZE_MAX: usize = 256 * 1024 * 1024;
+/// A standby sends clients to its leader, which may just have changed; more hops are a loop.
+const REDIRECTS_MAX: u8 = 2;
+/// The wait before the first retry; it grows by itself with each further one.
+const RETRY_WAIT: Duration = Duration::from_secs(1);
+/// A `Retry-After` beyond this is an outage, not a pause.
+const RETRY_AFTER_SECONDS_MAX: u64 = 60;
+
+/// A server, a token, and how to ask.
+pub(crate) struct Client {
+    pub(crate) address: Address,
+    pub(crate) transport: Transport,
+    pub(crate) token: Option<Zeroizing<String>>,
+    pub(crate) namespace: Option<String>,
+    pub(crate) wrap_ttl: Option<String>,
+    /// Further headers, already valid.
+    pub(crate) headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    pub(crate) redirects: Redirects,
+    pub(crate) retries_max: u32,
+    pub(crate) timeout: Duration,
+    pub(crate) mode: Mode,
+    /// Where a first run of the server left its token, for the hint to somebody without one.
+    pub(crate) first_token: Option<String>,
+    connection: Mutex<Option<Sender>>,
+}
+
+/// Whether to follow a server that points elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Redirects {
+    Follow,
+    Refuse,
+}
+
+/// What to do with a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Send,
+    /// Show the `curl` that would send it.
+    Curl,
+    /// Show the policy that would allow it.
+    Policy,
+}
+
+/// An answer that is no refusal.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) body: Bytes,
+}
+
+impl Client {
+    /// A client that has not connected yet.
+    pub(crate) fn new(address: Address, transport: Transport, settings: &Settings) -> Client {
+        let first_token = settings.config_dir.as_ref().map(|folder| folder.join("root-token"));
+        Client {
+            address,
+            transport,
+            token: None,
+            namespace: None,
+            wrap_ttl: None,
+            headers: Vec::new(),
+            redirects: Redirects::Follow,
+            retries_max: 0,
+            timeout: Duration::from_secs(60),
+            mode: Mode::Send,
+            first_token: first_token.filter(|file| file.exists()).map(|file| file.display().to_string()),
+            connection: Mutex::new(None),
+        }
+    }
+
+    /// Asks for a path. `None` if there is nothing; a 404 that says something (as kv does of deleted versions)
+    /// is an answer.
+    pub(crate) async fn read(&self, call: Call) -> Result<Option<Secret>, Refused> {
+        match self.send(call).await {
+            Ok(reply) => Ok(reply.secret()?),
+            Err(Refused::Answer(answer)) if answer.status == 404 => {
+                Ok(answer.secret().filter(Secret::says_something))
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Changes something; what the server returns, if it returns anything.
+    pub(crate) async fn write(&self, call: Call) -> Result<Option<Secret>, Refused> {
+        Ok(self.send(call).await?.secret()?)
+    }
+
+    /// Asks for a path outside the envelope.
+    pub(crate) async fn bare(&self, call: Call) -> Result<Value, Refused> {
+        let reply = self.send(call).await?;
+        Ok(serde_json::from_slice(&reply.body).map_err(|e| Refused::unreadable(&e))?)
+    }
+
+    /// Sends one call and returns its answer, or why there is none.
+    pub(crate) async fn send(&self, call: Call) -> Result<Reply, Refused> {
+        match self.mode {
+            Mode::Curl if !call.preflight => return Err(Refused::Shown(preview::curl(self, &call))),
+            Mode::Policy if !call.preflight => return Err(Refused::Shown(preview::policy(&call))),
+            _ => {}
+        }
+        let mut attempt: u32 = 0;
+        loop {
+            let outcome = self.once(&call).await;
+            let wait = match &outcome {
+                Ok((reply, after)) if retryable(reply.status) => after.unwrap_or(RETRY_WAIT * (attempt + 1)),
+                Err(Refused::NoAnswer { trouble, .. }) if passing(trouble) => RETRY_WAIT * (attempt + 1),
+                _ => return self.judge(&call, outcome?.0),
+            };
+            if attempt >= self.retries_max {
+                return self.judge(&call, outcome?.0);
+            }
+            attempt += 1;
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    fn judge(&self, call: &Call, reply: Reply) -> Result<Reply, Refused> {
+        if (200..400).contains(&reply.status) {
+            return Ok(reply);
+        }
+        let url = call.url(&self.address.base);
+        let credential = if self.token.is_some() { Credential::Given } else { Credential::Missing };
+        let mut answer = Answer::read(call.verb, url, self.namespace.clone(), reply, credential);
+        answer.first_token = self.first_token.clone();
+        Err(Refused::Answer(Box::new(answer)))
+    }
+
+    /// One attempt, with redirects followed.
+    async fn once(&self, call: &Call) -> Result<(Reply, Option<Duration>), Refused> {
+        let mut elsewhere: Option<(Address, Transport, String)> = None;
+        for _ in 0..=REDIRECTS_MAX {
+            let (address, transport, target) = match &elsewhere {
+                None => (&self.address, &self.transport, call.target(&self.address.prefix)),
+                Some((address, transport, target)) => (address, transport, target.clone()),
+            };
+            let lost = |trouble| Refused::NoAnswer {
+                verb: call.verb,
+                url: format!("{}{}", address.base.trim_end_matches(&address.prefix), target),
+                trouble,
+            };
+            let request = self.request(call, address, transport, &target)?;
+            let exchange = self.exchange(transport, request, elsewhere.is_none());
+            let answer = match tokio::time::timeout(self.timeout, exchange).await {
+                Ok(answer) => answer.map_err(lost)?,
+                Err(_) => return Err(lost(Trouble::TimedOut)),
+            };
+            let Some(location) = answer.location.filter(|_| self.redirects == Redirects::Follow) else {
+                return Ok((answer.reply, answer.retry_after));
+            };
+            elsewhere = Some(self.follow(address, &location)?);
+        }
+        Err(Refused::Local("The server redirects in a circle.".to_owned()))
+    }
+
+    /// Where a redirect leads; the token goes along, so never from TLS to clear text.
+    fn follow(&self, from: &Address, location: &str) -> Result<(Address, Transport, String), Refused> {
+        let local = |text: String| Refused::Local(text);
+        let absolute = if location.starts_with('/') {
+            format!("{}{location}", from.base.trim_end_matches(&from.prefix))
+        } else {
+            location.to_owned()
+        };
+        let uri: http::Uri = absolute
+            .parse()
+            .map_err(|_| local(format!("The server redirects to {location:?}, which is no URL.")))?;
+        let origin = format!(
+            "{}://{}",
+            uri.scheme_str().unwrap_or_default(),
+            uri.authority().map_or("", |a| a.as_str())
+        );
+        let address = Address::parse(&origin).map_err(|_| {
+            local(format!("The server redirects to {location:?}, which is no usable address."))
+        })?;
+        if from.downgraded_by(&address) {
+            return Err(local("redirect would cause protocol downgrade".to_owned()));
+        }
+        let transport = self.transport.towards(&address).map_err(local)?;
+        let target = uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
+        Ok((address, transport, target))
+    }
+
+    fn request(
+        &self,
+        call: &Call,
+        address: &Address,
+        transport: &Transport,
+        target: &str,
+    ) -> Result<http::Request<Full<Bytes>>, Refused> {
+        let uri = if transport.absolute_form() {
+            format!("http://{}{target}", address.authority)
+        } else {
+            target.to_owned()
+        };
+        let body = call.body.as_ref().map(ToString::to_string).unwrap_or_default();
+        let mut builder = http::Request::builder()
+            .method(call.verb.name())
+            .uri(uri)
+            .header("Host", address.authority.as_str())
+            .header("User-Agent", concat!("keep/", env!("CARGO_PKG_VERSION")))
+            .header("X-Vault-Request", "true");
+        if call.verb == Verb::Patch {
+            builder = builder.header("Content-Type", "application/merge-patch+json");
+        } else if call.body.is_some() {
+            builder = builder.header("Content-Type", "application/json");
+        }
+        if let Some(namespace) = &self.namespace {
+            builder = builder.header("X-Vault-Namespace", namespace.as_str());
+        }
+        if let Some(token) = call.token.as_ref().or(self.token.as_ref()) {
+            let mut value = http::HeaderValue::from_str(token).map_err(|_| {
+                Refused::Local("The token holds characters that no token can have.".to_owned())
+            })?;
+            value.set_sensitive(true);
+            builder = builder.header("X-Vault-Token", value);
+        }
+        if let Some(ttl) = self.wrapping(call) {
+            builder = builder.header("X-Vault-Wrap-TTL", ttl);
+        }
+        for (name, value) in &self.headers {
+            builder = builder.header(name, value);
+        }
+        let invalid = |e: http::Error| Refused::Local(format!("The request cannot be written: {e}"));
+        builder.body(Full::new(Bytes::from(body))).map_err(invalid)
+    }
+
+    /// How long to wrap the answer; `sys/wrapping/wrap` makes no sense without, so it has a default.
+    pub(crate) fn wrapping(&self, call: &Call) -> Option<&str> {
+        if call.preflight {
+            return None;
+        }
+        let fallback = (call.path == "sys/wrapping/wrap" && call.verb.writes()).then_some("5m");
+        self.wrap_ttl.as_deref().or(fallback)
+    }
+
+    /// Sends over the kept connection, or a new one.
+    async fn exchange(
+        &self,
+        transport: &Transport,
+        request: http::Request<Full<Bytes>>,
+        keep: bool,
+    ) -> Result<Raw, Trouble> {
+        let mut kept = self.connection.lock().await;
+        let mut sender = match kept.take().filter(|sender| keep && !sender.is_closed()) {
+            Some(sender) => sender,
+            None => transport.connect().await?,
+        };
+        sender.ready().await.map_err(|e| broken(&e))?;
+        let response = sender.send_request(request).await.map_err(|e| broken(&e))?;
+        let raw = receive(response).await?;
+        if keep {
+            *kept = Some(sender);
+        }
+        Ok(raw)
+    }
+}
+
+/// Whether a call carried a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Credential {
+    Given,
+    Missing,
+}
+
+impl Reply {
+    /// The envelope, or nothing for an empty body.
+    pub(crate) fn secret(&self) -> Result<Option<Secret>, Refused> {
+        Secret::parse(&self.body).map_err(|e| Refused::unreadable(&e))
+    }
+}
+
+struct Raw {
+    reply: Reply,
+    location: Option<String>,
+    retry_after: Option<Duration>,
+}
+
+async fn receive(response: http::Response<hyper::body::Incoming>) -> Result<Raw, Trouble> {
+    let status = response.status().as_u16();
+    let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::to_owned);
+    let location = header("location").filter(|_| matches!(status, 301 | 302 | 307 | 308));
+    let retry_after = header("retry-after")
+        .and_then(|text| text.parse::<u64>().ok())
+        .map(|seconds| Duration::from_secs(seconds.min(RETRY_AFTER_SECONDS_MAX)));
+    let body = Limited::new(response.into_body(), REPLY_SIZE_MAX)
+        .collect()
+        .await
+        .map_err(|e| Trouble::Broken(format!("the answer broke off: {e}")))?
+        .to_bytes();
+    Ok(Raw { reply: Reply { status, body }, location, retry_after })
+}
+
+fn broken(error: &hyper::Error) -> Trouble {
+    if error.is_parse() {
+        return Trouble::Broken("malformed HTTP response".to_owned());
+    }
+    Trouble::Broken(if error.is_incomplete_message() { "EOF".to_owned() } else { error.to_string() })
+}
+
+fn retryable(status: u16) -> bool {
+    matches!(status, 412 | 429) || (status >= 500 && status != 501)
+}
+
+/// Whether trying again can help: not when the name or the certificate is wrong.
+fn passing(trouble: &Trouble) -> bool {
+    matches!(trouble, Trouble::Refused(_) | Trouble::Unreachable(_) | Trouble::Broken(_))
+}
