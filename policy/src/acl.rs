@@ -4,6 +4,7 @@ mod grant;
 mod index;
 mod judge;
 mod pattern;
+mod segments;
 
 pub use grant::Granted;
 pub(crate) use grant::{Entry, Grant, Source};

@@ -149,16 +149,17 @@ fn is_dots(segment: &str) -> bool {
     matches!(segment, "." | "..")
 }
 
-/// Whether a second decoding would make a dot segment of it: no reader further down may be tempted.
+/// Whether decoding it once more, however often, would make a dot segment of it: no reader further down may be
+/// tempted.
 fn is_disguised_dots(segment: &str) -> bool {
-    segment.contains('%') && is_dots(&segment.to_ascii_lowercase().replace("%2e", ".").replace("%25", "%"))
-        || segment.contains('%') && {
-            let mut text = segment.to_ascii_lowercase();
-            while text.contains("%25") {
-                text = text.replace("%25", "%");
-            }
-            is_dots(&text.replace("%2e", "."))
-        }
+    if !segment.contains('%') {
+        return false;
+    }
+    let mut text = segment.to_ascii_lowercase();
+    while text.contains("%25") {
+        text = text.replace("%25", "%");
+    }
+    is_dots(&text.replace("%2e", "."))
 }
 
 fn is_clean(text: &str) -> bool {

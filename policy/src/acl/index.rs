@@ -1,31 +1,31 @@
 //! Finding the one rule that decides.
 
+use super::segments::Segments;
 use super::{Entry, Grant, Pattern};
 use crate::capability::Capability;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// All entries, arranged for lookup.
-///
-/// A pattern with wildcards is filed under its head, the text before the first wildcard. Heads that are prefixes
-/// of each other form chains, so the heads that a path begins with are found by one binary search and a walk up
-/// the chain, and the longest head comes first, as ranking wants it.
+/// All entries, arranged for lookup: exact paths by hash, prefixes sorted, patterns with `+` as a tree. Nothing
+/// but the prefixes that a path begins with and the branches that it fits is looked at, however many rules there are.
 #[derive(Clone, Debug)]
 pub(crate) struct Index {
     entries: Vec<Entry>,
+    /// Where among all patterns with wildcards each entry stands, the closest first.
+    ranks: Vec<usize>,
     exact: HashMap<Box<str>, usize>,
-    heads: Vec<Head>,
+    prefixes: Vec<Prefix>,
+    segments: Segments,
     /// How many segments the longest pattern has.
     segments_max: usize,
 }
 
 #[derive(Clone, Debug)]
-struct Head {
+struct Prefix {
     text: Box<str>,
-    /// The longest other head that this one begins with.
+    entry: usize,
+    /// The longest other prefix that this one begins with.
     parent: Option<usize>,
-    /// The entries filed here, the closest first.
-    entries: Vec<usize>,
 }
 
 impl Index {
@@ -38,30 +38,25 @@ impl Index {
                 pattern => wild.push((index, pattern)),
             }
         }
-        wild.sort_by(|(_, one), (_, other)| {
-            one.head().cmp(other.head()).then_with(|| one.cmp_closeness(other))
-        });
-        let mut heads: Vec<Head> = Vec::new();
-        // The heads that the current one begins with, from the shortest to the longest.
-        let mut chain: Vec<usize> = Vec::new();
-        for (index, pattern) in wild {
-            let text = pattern.head();
-            if let Some(last) = heads.last_mut().filter(|last| *last.text == *text) {
-                last.entries.push(index);
-                continue;
+        let mut segments = Segments::default();
+        let mut prefixes = Vec::new();
+        for (entry, pattern) in &wild {
+            match pattern {
+                Pattern::Segments { text, is_glob: true } => segments.add_glob(text, *entry),
+                Pattern::Segments { text, is_glob: false } => segments.add(text, *entry),
+                pattern => prefixes.push((pattern.head(), *entry)),
             }
-            while chain
-                .last()
-                .and_then(|top| heads.get(*top))
-                .is_some_and(|top| !text.starts_with(&*top.text))
-            {
-                chain.pop();
+        }
+        let prefixes = chain(prefixes);
+        wild.sort_by(|(_, one), (_, other)| one.cmp_closeness(other));
+        let mut ranks = vec![usize::MAX; entries.len()];
+        for (rank, (entry, _)) in wild.iter().enumerate() {
+            if let Some(slot) = ranks.get_mut(*entry) {
+                *slot = rank;
             }
-            heads.push(Head { text: text.into(), parent: chain.last().copied(), entries: vec![index] });
-            chain.push(heads.len() - 1);
         }
         let segments_max = entries.iter().map(|entry| entry.pattern.segments()).max().unwrap_or(0);
-        Self { entries, exact, heads, segments_max }
+        Self { ranks, exact, prefixes, segments, segments_max, entries }
     }
 
     /// The rule that decides about a path. For listings, an exact rule counts with and without the slash at the
@@ -100,21 +95,47 @@ impl Index {
         self.entries.get(*self.exact.get(path)?)?.live(now)
     }
 
+    /// The closest of the longest prefix and all patterns with `+` that match.
     fn find_wild(&self, path: &str, now: u64) -> Option<&Arc<Grant>> {
-        // The longest head that the path begins with is the last head not greater than the path, or one that
-        // this head begins with.
-        let mut at = self.heads.partition_point(|head| *head.text <= *path).checked_sub(1);
-        while let Some(head) = at.and_then(|at| self.heads.get(at)) {
-            if path.starts_with(&*head.text) {
-                let matching = head.entries.iter().filter_map(|index| self.entries.get(*index));
-                let mut live =
-                    matching.filter(|entry| entry.pattern.matches(path)).filter_map(|entry| entry.live(now));
-                if let Some(grant) = live.next() {
-                    return Some(grant);
-                }
+        let mut closest = self.find_prefix(path, now);
+        self.segments.each_match(path, &mut |entry| {
+            let rank = self.ranks.get(entry).copied().unwrap_or(usize::MAX);
+            if closest.is_none_or(|(best, _)| rank < best)
+                && let Some(grant) = self.entries.get(entry).and_then(|entry| entry.live(now))
+            {
+                closest = Some((rank, grant));
             }
-            at = head.parent;
+        });
+        closest.map(|(_, grant)| grant)
+    }
+
+    fn find_prefix(&self, path: &str, now: u64) -> Option<(usize, &Arc<Grant>)> {
+        // The longest prefix of the path is the last one not greater than the path, or one that this one begins with.
+        let mut at = self.prefixes.partition_point(|prefix| *prefix.text <= *path).checked_sub(1);
+        while let Some(prefix) = at.and_then(|at| self.prefixes.get(at)) {
+            if path.starts_with(&*prefix.text)
+                && let Some(grant) = self.entries.get(prefix.entry)?.live(now)
+            {
+                return Some((*self.ranks.get(prefix.entry)?, grant));
+            }
+            at = prefix.parent;
         }
         None
     }
+}
+
+/// Sorts prefixes and links each to the longest one that it begins with.
+fn chain(mut prefixes: Vec<(&str, usize)>) -> Vec<Prefix> {
+    prefixes.sort_unstable();
+    let mut chained: Vec<Prefix> = Vec::with_capacity(prefixes.len());
+    // The prefixes that the current one begins with, from the shortest to the longest.
+    let mut open: Vec<usize> = Vec::new();
+    for (text, entry) in prefixes {
+        while open.last().and_then(|top| chained.get(*top)).is_some_and(|top| !text.starts_with(&*top.text)) {
+            open.pop();
+        }
+        chained.push(Prefix { text: text.into(), entry, parent: open.last().copied() });
+        open.push(chained.len() - 1);
+    }
+    chained
 }

@@ -63,10 +63,13 @@ impl Pattern {
         }
     }
 
-    /// Which of two patterns with the same head goes first if both match: the closer one is the lesser.
+    /// Which of two patterns with wildcards goes first if both match: the closer one is the lesser.
     pub(crate) fn cmp_closeness(&self, other: &Self) -> Ordering {
-        self.is_glob()
-            .cmp(&other.is_glob())
+        other
+            .head()
+            .len()
+            .cmp(&self.head().len())
+            .then_with(|| self.is_glob().cmp(&other.is_glob()))
             .then_with(|| self.pluses().cmp(&other.pluses()))
             .then_with(|| other.text().len().cmp(&self.text().len()))
             .then_with(|| other.text().cmp(self.text()))
