@@ -304,6 +304,14 @@ pub(crate) fn first_mounts(txn: &mut Txn, random: &dyn Random) -> Result<()> {
             entry.accessor = format!("auth_{}", entry.accessor);
             entry.config.token_type = "default-service".to_owned();
         }
+        match kind {
+            "system" => {
+                entry.seal_wrap = true;
+                entry.config.passthrough_request_headers = vec!["Accept".to_owned()];
+            }
+            "cubbyhole" => entry.local = true,
+            _ => {}
+        }
         entry.description = description.to_owned();
         entry.store(txn)?;
     }

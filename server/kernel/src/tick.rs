@@ -70,7 +70,10 @@ impl Kernel {
                 }
                 self.again(txn, ids.len() == PIECE, found)
             }
-            Item::Operation { mount, due, .. } => self.run_due(txn, mount, due),
+            Item::Operation { mount, due, .. } => {
+                self.run_due(txn, mount, due)?;
+                self.enter_next(txn, mount, due)
+            }
         }
     }
 
@@ -147,6 +150,20 @@ impl Kernel {
         mounted.engine.command(endpoint, &mut cx, &fields)?;
         let (due, _, _) = cx.finish();
         self.enter_due(txn, info, due)
+    }
+
+    /// Enters the next date of what a mount does by itself. A piece of a longer job, which has parameters, is
+    /// followed by what the job itself enters.
+    fn enter_next(&self, txn: &mut Txn, mount: &str, due: &kit::Due) -> Result<()> {
+        if due.fields.as_object().is_none_or(|fields| !fields.is_empty()) {
+            return Ok(());
+        }
+        let router = self.router(txn.snapshot())?;
+        let Some(mounted) = router.value().by_id(&mount_id(mount)?) else { return Ok(()) };
+        let route = mounted.engine.find_internal(&due.operation).and_then(|endpoint| mounted.engine.route(endpoint));
+        let Some(period) = route.and_then(|route| route.every) else { return Ok(()) };
+        let next = kit::Due { at: self.now().plus(period), ..due.clone() };
+        self.enter_due(txn, &mounted.info, vec![next])
     }
 
     fn empty_drawer(&self, txn: &mut Txn, hash: tokens::TokenHash) -> Result<usize> {

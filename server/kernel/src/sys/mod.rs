@@ -1,11 +1,18 @@
 //! `sys/`: the engine through which the server itself is operated.
 
+mod class;
 mod filter;
+mod mounting;
+mod mounts;
+mod remount;
+mod shown;
+mod tune;
 
 use std::sync::{Arc, Weak};
 
-use kit::{Endpoint, Engine, Error, Result};
+use kit::{Endpoint, Engine, Error, Result, command, query};
 
+use self::class::{Methods, Secrets};
 use crate::kernel::Kernel;
 
 pub(crate) use filter::filter_keys;
@@ -29,7 +36,23 @@ impl Sys {
 impl Engine for Sys {
     const NAME: &'static str = "system";
     const ABOUT: &'static str = "Operates the server: mounts, policies, leases, audit, keys.";
-    const ENDPOINTS: &'static [Endpoint<Self>] = &[];
+    /// The first that fits answers, so a longer pattern stands before one that takes everything.
+    const ENDPOINTS: &'static [Endpoint<Self>] = &[
+        query::<_, mounts::All<Secrets>>(),
+        query::<_, tune::Tuned<Secrets>>(),
+        command::<_, tune::Tune<Secrets>>(),
+        query::<_, mounts::One<Secrets>>(),
+        command::<_, mounts::Enable<Secrets>>(),
+        command::<_, mounts::Disable<Secrets>>(),
+        query::<_, mounts::All<Methods>>(),
+        query::<_, tune::Tuned<Methods>>(),
+        command::<_, tune::Tune<Methods>>(),
+        query::<_, mounts::One<Methods>>(),
+        command::<_, mounts::Enable<Methods>>(),
+        command::<_, mounts::Disable<Methods>>(),
+        command::<_, remount::Remount>(),
+        query::<_, remount::Status>(),
+    ];
 
     fn open(_: &serde_json::Value) -> Result<Self> {
         Err(Error::internal("sys/ is made by the kernel"))
