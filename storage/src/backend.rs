@@ -17,6 +17,9 @@ pub struct SealedWrite {
     pub(crate) value: Option<Cipher>,
 }
 
+/// What a scan hands its rows to, still sealed, until it breaks.
+pub type EachSealed<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
+
 /// Where sealed bytes survive a power cut. Small, so that the lying, crashing, slow twin for tests is one page.
 pub trait Backend: Send + Sync {
     /// An immutable moment: later commits do not show in it.
@@ -74,12 +77,7 @@ pub trait View: Send + Sync {
     ///
     /// # Errors
     /// If the disk fails, or the moment is gone.
-    fn scan(
-        &self,
-        from: &SealedKey,
-        until: &SealedKey,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> io::Result<()>;
+    fn scan(&self, from: &SealedKey, until: &SealedKey, each: EachSealed<'_>) -> io::Result<()>;
 }
 
 impl Cipher {

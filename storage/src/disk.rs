@@ -11,8 +11,7 @@ pub trait Disk: Debug + Send + Sync {
     ///
     /// # Errors
     /// If the disk fails, here and below.
-    #[allow(clippy::len_without_is_empty, reason = "a file, not a collection")]
-    fn len(&self) -> io::Result<u64>;
+    fn size(&self) -> io::Result<u64>;
     /// Fills `out` from `offset`.
     ///
     /// # Errors
@@ -50,7 +49,7 @@ pub trait Disk: Debug + Send + Sync {
 pub(crate) struct FileDisk(pub(crate) File);
 
 impl Disk for FileDisk {
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
 

@@ -3,11 +3,10 @@
 
 use std::fmt;
 use std::io;
-use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::backend::{Backend, Cipher, SealedKey, SealedWrite, View};
+use crate::backend::{Backend, Cipher, EachSealed, SealedKey, SealedWrite, View};
 use crate::disk::Disk;
 use crate::random::Random;
 
@@ -156,7 +155,7 @@ impl LyingDisk {
 }
 
 impl Disk for LyingDisk {
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.platter().current.len() as u64)
     }
 
@@ -341,12 +340,7 @@ impl View for FaultyView {
         self.inner.get(key)
     }
 
-    fn scan(
-        &self,
-        from: &SealedKey,
-        until: &SealedKey,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> io::Result<()> {
+    fn scan(&self, from: &SealedKey, until: &SealedKey, each: EachSealed<'_>) -> io::Result<()> {
         self.faults.fail(|faults| &faults.failed_reads)?;
         self.inner.scan(from, until, each)
     }

@@ -29,7 +29,7 @@ mod txn;
 mod undo;
 mod value;
 
-pub use backend::{Backend, Cipher, SealedKey, SealedWrite, View};
+pub use backend::{Backend, Cipher, EachSealed, SealedKey, SealedWrite, View};
 pub use commit::{Clock, Done};
 pub use disk::Disk;
 pub use error::{Error, Result};

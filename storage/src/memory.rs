@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 use std::io;
-use std::ops::{Bound, ControlFlow};
+use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::backend::{Backend, Cipher, SealedKey, SealedWrite, View};
+use crate::backend::{Backend, Cipher, EachSealed, SealedKey, SealedWrite, View};
 use crate::undo::Undo;
 
 /// Entries in memory: what `storage "inmem"` is, and the disk of tests. Clones share it, so that a test can "crash" a
@@ -87,12 +87,7 @@ impl View for Moment {
         })
     }
 
-    fn scan(
-        &self,
-        from: &SealedKey,
-        until: &SealedKey,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> io::Result<()> {
+    fn scan(&self, from: &SealedKey, until: &SealedKey, each: EachSealed<'_>) -> io::Result<()> {
         let map = self.memory.read();
         if from >= until {
             return Ok(());
@@ -114,7 +109,7 @@ impl Drop for Moment {
 pub(crate) fn merge<'a>(
     now: impl Iterator<Item = (&'a [u8], &'a [u8])>,
     then: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
-    each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    each: EachSealed<'_>,
 ) {
     let mut then = then.peekable();
     for (key, value) in now {

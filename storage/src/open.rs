@@ -30,7 +30,7 @@ pub struct Open {
 pub struct NewSeal(Kind);
 
 enum Kind {
-    Whole(record::Made),
+    Whole(Box<record::Made>),
     Recovery(KeyBytes, Split),
 }
 
@@ -131,7 +131,7 @@ impl Open {
         let key = made.handed_out.key.clone();
         let empty = Initialised { shares: Vec::new(), recovery: Vec::new(), key };
         let handed_out = std::mem::replace(&mut made.handed_out, empty);
-        Ok((NewSeal(Kind::Whole(made)), handed_out))
+        Ok((NewSeal(Kind::Whole(Box::new(made))), handed_out))
     }
 
     /// Makes a new recovery key for a store that the server unseals itself.

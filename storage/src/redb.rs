@@ -1,5 +1,4 @@
 use std::io;
-use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use ::redb::{Database, ReadOnlyTable, ReadableDatabase, StorageBackend, TableDefinition, TableHandle};
 
-use crate::backend::{Backend, Cipher, SealedKey, SealedWrite, View};
+use crate::backend::{Backend, Cipher, EachSealed, SealedKey, SealedWrite, View};
 use crate::disk::{Disk, FileDisk};
 use crate::error::{Error, Result};
 use crate::folder;
@@ -132,12 +131,7 @@ impl View for Moment {
         })
     }
 
-    fn scan(
-        &self,
-        from: &SealedKey,
-        until: &SealedKey,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> io::Result<()> {
+    fn scan(&self, from: &SealedKey, until: &SealedKey, each: EachSealed<'_>) -> io::Result<()> {
         if from >= until {
             return Ok(());
         }
@@ -166,7 +160,7 @@ impl Handle {
 
 impl StorageBackend for Handle {
     fn len(&self) -> io::Result<u64> {
-        self.open()?.len()
+        self.open()?.size()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {

@@ -1,13 +1,13 @@
 use std::fs::File;
 use std::io;
-use std::ops::{Bound, ControlFlow};
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use ::sled::{Batch, Db};
 
-use crate::backend::{Backend, Cipher, SealedKey, SealedWrite, View};
+use crate::backend::{Backend, Cipher, EachSealed, SealedKey, SealedWrite, View};
 use crate::error::Result;
 use crate::folder;
 use crate::undo::Undo;
@@ -217,12 +217,7 @@ impl View for Moment {
         }
     }
 
-    fn scan(
-        &self,
-        from: &SealedKey,
-        until: &SealedKey,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> io::Result<()> {
+    fn scan(&self, from: &SealedKey, until: &SealedKey, each: EachSealed<'_>) -> io::Result<()> {
         if from >= until {
             return Ok(());
         }

@@ -49,6 +49,8 @@ pub type EachRow<'a> = &'a mut dyn FnMut(&[u8], Value) -> Result<ControlFlow<()>
 /// What a walk hands the paths to, relative to its folder, with the suffix of those that have one.
 pub type EachPath<'a> = &'a mut dyn FnMut(&str, &[u8]) -> Result<ControlFlow<()>>;
 
+type EachRecord<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>>;
+
 impl Snapshot {
     /// The index of the last commit that shows in it.
     pub fn index(&self) -> Index {
@@ -252,12 +254,7 @@ impl Snapshot {
     }
 
     /// Rows in order, read in pieces so that the backend is not held while `each` works.
-    fn rows(
-        &self,
-        mut from: SealedKey,
-        until: &SealedKey,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>>,
-    ) -> Result<()> {
+    fn rows(&self, mut from: SealedKey, until: &SealedKey, each: EachRecord<'_>) -> Result<()> {
         loop {
             let mut piece: Vec<(Box<[u8]>, Cipher)> = Vec::new();
             self.0

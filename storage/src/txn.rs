@@ -188,7 +188,7 @@ impl Txn {
     /// # Errors
     /// If the disk fails, or the transaction is full.
     pub fn sweep(&mut self, mount: MountId, limit: usize) -> Result<usize> {
-        self.sweep_prefix(&names::mount(mount), limit)
+        self.sweep_prefix(&names::mount(mount), limit, &|key| key.place.mount == mount)
     }
 
     /// Deletes up to `limit` paths of a folder and all folders beneath it, and tells how many it found.
@@ -196,8 +196,15 @@ impl Txn {
     /// # Errors
     /// If the folder's name cannot be, the disk fails, or the transaction is full.
     pub fn sweep_folder(&mut self, place: Place, folder: &str, limit: usize) -> Result<usize> {
-        let prefix = self.snapshot.names().folder(place, key::folder(folder)?);
-        self.sweep_prefix(&prefix, limit)
+        let folder = key::folder(folder)?;
+        let prefix = self.snapshot.names().folder(place, folder);
+        let beneath = |name: &[u8]| match name.strip_prefix(folder.as_bytes()) {
+            Some(rest) => folder.is_empty() || rest.starts_with(b"/"),
+            None => false,
+        };
+        self.sweep_prefix(&prefix, limit, &|key| {
+            key.place == place && matches!(key.kind, Kind::Path | Kind::PathThen) && beneath(key.name)
+        })
     }
 
     /// True if committing this would change nothing.
@@ -269,7 +276,13 @@ impl Txn {
         Ok(())
     }
 
-    fn sweep_prefix(&mut self, prefix: &SealedKey, limit: usize) -> Result<usize> {
+    /// Deletes what is stored under a prefix and what was written here within the same bounds.
+    fn sweep_prefix(
+        &mut self,
+        prefix: &SealedKey,
+        limit: usize,
+        within: &dyn Fn(LogicalRef<'_>) -> bool,
+    ) -> Result<usize> {
         let mut found = Vec::new();
         if limit > 0 {
             self.snapshot.keys(prefix, &mut |key| {
@@ -284,11 +297,17 @@ impl Txn {
                 if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             })?;
         }
-        let count = found.len();
+        let mut count = found.len();
         for (name, sealed) in found {
             match name.as_ref().and_then(Logical::key) {
                 Some(key) => self.delete(&key)?,
                 None => drop(self.raw.insert(sealed)),
+            }
+        }
+        for (name, write) in &mut self.writes {
+            if count < limit && write.value.is_some() && within(name.borrow()) {
+                write.value = None;
+                count += 1;
             }
         }
         Ok(count)
@@ -335,7 +354,7 @@ impl Txn {
         let path = if folder.is_empty() { child.to_owned() } else { format!("{folder}/{child}") };
         let mut alive = false;
         let kept = |name: Option<Logical>, key: &[u8]| match name {
-            Some(name) => !self.writes.get(&name).is_some_and(|write| write.value.is_none()),
+            Some(name) => self.writes.get(&name).is_none_or(|write| write.value.is_some()),
             None => !self.raw.contains(&SealedKey(key.into())),
         };
         let names = self.snapshot.names();

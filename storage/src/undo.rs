@@ -6,11 +6,14 @@ use std::ops::Bound;
 /// Values that later commits overwrote, by key, each with the number of the commit that did.
 #[derive(Default)]
 pub(crate) struct Undo {
-    before: BTreeMap<Box<[u8]>, Vec<(u64, Option<Box<[u8]>>)>>,
+    before: BTreeMap<Box<[u8]>, Vec<Before>>,
     /// How many live moments there are of each version.
     moments: BTreeMap<u64, usize>,
     version: u64,
 }
+
+/// What a key held before the commit of that number.
+type Before = (u64, Option<Box<[u8]>>);
 
 impl Undo {
     /// A moment begins: answers its version.
@@ -73,7 +76,7 @@ impl Undo {
     }
 }
 
-fn older(old: &[(u64, Option<Box<[u8]>>)], version: u64) -> Option<Option<&[u8]>> {
+fn older(old: &[Before], version: u64) -> Option<Option<&[u8]>> {
     let (_, value) = old.iter().find(|(overwritten, _)| *overwritten > version)?;
     Some(value.as_deref())
 }

@@ -1,5 +1,7 @@
 //! Behaviour of the crate as its users see it.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test reports by panicking")]
+
 mod backends;
 mod crash;
 mod desk;

@@ -11,7 +11,7 @@ use crate::desk::{PLACE, again, found};
 fn write(open: &Open, path: &str) -> Result<(), Error> {
     let mut txn = open.begin();
     txn.put(&Key::path(PLACE, path), b"value".to_vec()).unwrap();
-    open.commit(txn).map(|committed| drop(committed.unwrap()))
+    open.commit(txn).map(|committed| assert!(committed.is_ok()))
 }
 
 fn has(open: &Open, path: &str) -> bool {
