@@ -43,9 +43,9 @@ fn written(text: &str) -> StoredPolicy {
     StoredPolicy { text: text.to_owned(), ..StoredPolicy::default() }
 }
 
-/// The names of all policies that can be given away, sorted.
+/// The names of all policies below a folder, in full, sorted. Those that no one can be given are left out.
 pub(crate) fn names(source: &impl Source, folder: &str) -> Result<Vec<String>> {
-    let mut names: BTreeSet<String> = POLICIES.list(source, folder)?.iter().cloned().collect();
+    let mut names: BTreeSet<String> = POLICIES.walk(source, folder)?.into_iter().collect();
     if folder.is_empty() {
         names.insert("root".to_owned());
     }

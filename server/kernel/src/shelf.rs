@@ -80,6 +80,23 @@ impl<V: Serialize + DeserializeOwned> Shelf<V> {
         Ok(from.names(self.place(), folder)?)
     }
 
+    /// Every name below a folder, in full, sorted.
+    pub(crate) fn walk(&self, from: &impl Source, folder: &str) -> Result<Vec<String>> {
+        let mut folders = vec![folder.trim_end_matches('/').to_owned()];
+        let mut names = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for name in from.names(self.place(), &folder)?.iter() {
+                let full = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
+                match full.strip_suffix('/') {
+                    Some(below) => folders.push(below.to_owned()),
+                    None => names.push(full),
+                }
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
     /// Rows in the order of their ids, until told to stop.
     pub(crate) fn scan(
         &self,

@@ -1,9 +1,13 @@
 //! `sys/`: the engine through which the server itself is operated.
 
+mod capabilities;
 mod class;
+mod explain;
 mod filter;
 mod mounting;
 mod mounts;
+mod password_policies;
+mod policies;
 mod remount;
 mod shown;
 mod tune;
@@ -52,6 +56,26 @@ impl Engine for Sys {
         command::<_, mounts::Disable<Methods>>(),
         command::<_, remount::Remount>(),
         query::<_, remount::Status>(),
+        query::<_, policies::Get>(),
+        query::<_, policies::List>(),
+        query::<_, policies::ListDetailed>(),
+        command::<_, policies::Put>(),
+        command::<_, policies::Patch>(),
+        command::<_, policies::Delete>(),
+        query::<_, policies::LegacyAll>(),
+        query::<_, policies::LegacyGet>(),
+        query::<_, policies::LegacyList>(),
+        command::<_, policies::LegacyPut>(),
+        command::<_, policies::LegacyDelete>(),
+        query::<_, password_policies::Generate>(),
+        query::<_, password_policies::Get>(),
+        query::<_, password_policies::List>(),
+        command::<_, password_policies::Put>(),
+        command::<_, password_policies::Delete>(),
+        query::<_, explain::Explain>(),
+        query::<_, capabilities::Own>(),
+        query::<_, capabilities::OfToken>(),
+        query::<_, capabilities::OfAccessor>(),
     ];
 
     fn open(_: &serde_json::Value) -> Result<Self> {

@@ -1,0 +1,134 @@
+use std::collections::BTreeMap;
+
+use kit::loose::Texts;
+use kit::{Beyond, Error, Query, Reading, Reads, Reply, Result, Route, Secret};
+use policy::Acl;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::Sys;
+use crate::kernel::Kernel;
+use crate::tokens::{self, TokenRecord};
+
+/// What may be done at each path.
+type Shown = BTreeMap<String, Vec<&'static str>>;
+
+/// Shows what the token that asks may do at some paths.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Own {
+    /// The paths.
+    paths: Option<Texts>,
+    /// What `paths` was called.
+    path: Option<Texts>,
+    /// Of no account; older clients send it.
+    #[serde(rename = "token")]
+    _token: Option<Secret<String>>,
+}
+
+impl Query<Sys> for Own {
+    const ROUTE: Route = Route::post("capabilities-self").merged();
+    type Reply = Shown;
+
+    fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Shown>> {
+        let record = own(&*engine.kernel()?, cx)?;
+        shown(cx, &record, self.paths, self.path)
+    }
+}
+
+/// Shows what a token may do at some paths.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct OfToken {
+    /// The token.
+    token: Option<Secret<String>>,
+    /// The paths.
+    paths: Option<Texts>,
+    /// What `paths` was called.
+    path: Option<Texts>,
+}
+
+impl Query<Sys> for OfToken {
+    const ROUTE: Route = Route::post("capabilities").merged();
+    type Reply = Shown;
+
+    fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Shown>> {
+        let token = self.token.filter(|token| !token.expose().is_empty());
+        let token = token.ok_or_else(|| Error::server("no token found"))?;
+        let record = living(&*engine.kernel()?, cx, &token)?;
+        let record = record.ok_or_else(|| Error::invalid("invalid token").wrapped())?;
+        shown(cx, &record, self.paths, self.path)
+    }
+}
+
+/// Shows what the token that an accessor stands for may do at some paths.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct OfAccessor {
+    /// The accessor.
+    #[serde(default)]
+    accessor: String,
+    /// The paths.
+    paths: Option<Texts>,
+    /// What `paths` was called.
+    path: Option<Texts>,
+}
+
+impl Query<Sys> for OfAccessor {
+    const ROUTE: Route = Route::post("capabilities-accessor").merged();
+    type Reply = Shown;
+
+    fn run(self, _: &Sys, cx: &Reading<'_>) -> Result<Reply<Shown>> {
+        if self.accessor.is_empty() {
+            return Err(Error::invalid("missing accessor"));
+        }
+        let found = tokens::find_accessor(cx.beyond(&Beyond::for_the_kernel()), &self.accessor)?;
+        let found = found.filter(|(_, record)| lives(record, cx));
+        let (_, record) = found.ok_or_else(|| Error::invalid("invalid accessor").wrapped())?;
+        shown(cx, &record, self.paths, self.path)
+    }
+}
+
+fn shown(cx: &Reading<'_>, record: &TokenRecord, paths: Option<Texts>, path: Option<Texts>) -> Result<Reply<Shown>> {
+    let paths = paths.filter(|paths| !paths.0.is_empty()).or(path).unwrap_or_default().0;
+    if paths.is_empty() {
+        return Err(Error::invalid("paths must be supplied"));
+    }
+    let acl = acl(cx, record)?;
+    let now = cx.now().0;
+    let one = paths.len() == 1;
+    let mut shown = Shown::new();
+    for path in paths {
+        let capabilities = acl.capabilities(&path, now);
+        if one {
+            shown.insert("capabilities".to_owned(), capabilities.clone());
+        }
+        shown.insert(path, capabilities);
+    }
+    Ok(shown.into())
+}
+
+/// The rules that a token carries.
+pub(super) fn acl(cx: &Reading<'_>, record: &TokenRecord) -> Result<Acl> {
+    tokens::compile(cx.beyond(&Beyond::for_the_kernel()), record, cx.now())
+}
+
+/// The token that asks.
+pub(super) fn own(kernel: &Kernel, cx: &Reading<'_>) -> Result<TokenRecord> {
+    let beyond = Beyond::for_the_kernel();
+    let id = cx.remote().token.token(&beyond).ok_or_else(Error::denied)?;
+    found(kernel, cx, id)?.ok_or_else(Error::denied)
+}
+
+/// A token that someone names, if it lives.
+pub(super) fn living(kernel: &Kernel, cx: &Reading<'_>, id: &Secret<String>) -> Result<Option<TokenRecord>> {
+    Ok(found(kernel, cx, id)?.filter(|record| lives(record, cx)))
+}
+
+fn found(kernel: &Kernel, cx: &Reading<'_>, id: &Secret<String>) -> Result<Option<TokenRecord>> {
+    if id.expose().starts_with("b.") {
+        return Ok(kernel.tokens.open_batch(&kernel.store, id.expose()));
+    }
+    tokens::find(cx.beyond(&Beyond::for_the_kernel()), kernel.tokens.hash(id.expose()))
+}
+
+fn lives(record: &TokenRecord, cx: &Reading<'_>) -> bool {
+    record.expires.is_none_or(|expires| expires > cx.now()) && record.uses_left != Some(0)
+}

@@ -1,0 +1,109 @@
+use std::time::Duration;
+
+use kit::loose::{Json, Span, Texts};
+use kit::{AnyEngine, Beyond, Error, Found, Query, Reading, Reads, Reply, Result, Route, Secret, Verb};
+use policy::{Capability, Path, Question, Subject};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::Sys;
+use super::capabilities::{living, own};
+use crate::mounts::Router;
+use crate::policies;
+
+/// Says whether a request would be allowed, which rule of which policy decides, and what came close. Asks about
+/// the token that asks, about another (which takes `sudo`), or about policies by name.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Explain {
+    /// The path of the request, without `/v1/`.
+    #[serde(default)]
+    path: String,
+    /// What is done there: `read`, `list`, `create`, `update`, `delete` and so on.
+    #[serde(default)]
+    operation: String,
+    /// The same as `operation`.
+    #[serde(default)]
+    capability: String,
+    /// The token that would ask.
+    token: Option<Secret<String>>,
+    /// The policies of a token that does not exist.
+    policies: Option<Texts>,
+    /// The parameters of the request.
+    parameters: Option<Map<String, Value>>,
+    /// How long the answer would be wrapped for.
+    wrap_ttl: Option<Span>,
+}
+
+impl Query<Sys> for Explain {
+    const ROUTE: Route = Route::post("policies/explain");
+    type Reply = Json;
+
+    fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Json>> {
+        let kernel = engine.kernel()?;
+        let snapshot = cx.beyond(&Beyond::for_the_kernel());
+        let asked = if self.operation.is_empty() { &self.capability } else { &self.operation };
+        let capability = capability(asked)?;
+        if self.path.trim_matches('/').is_empty() {
+            return Err(Error::invalid("missing path; name the path of the request without /v1/, like secret/data/app"));
+        }
+        let path = Path::internal(self.path.trim_start_matches('/')).map_err(|error| Error::invalid(error.to_string()))?;
+        let path = if matches!(capability, Capability::List | Capability::Scan) { path.as_folder() } else { path };
+        let token = self.token.filter(|token| !token.expose().is_empty());
+        let names = match (token, self.policies) {
+            (Some(_), Some(_)) => return Err(Error::invalid("give a token or policies, not both")),
+            (None, Some(Texts(names))) => names.iter().map(|name| name.to_lowercase()).collect(),
+            (Some(_), None) if !cx.sudo() => {
+                return Err(Error::invalid("root or sudo privileges required to explain another token"));
+            }
+            (Some(token), None) => living(&kernel, cx, &token)?.ok_or_else(|| Error::invalid("invalid token"))?.policies,
+            (None, None) => own(&kernel, cx)?.policies,
+        };
+        let parsed = policies::parsed(snapshot, &names)?;
+        let placed: Vec<_> = parsed.iter().map(|policy| ("", policy)).collect();
+        let router = kernel.router(snapshot)?;
+        let question = Question {
+            path: &path,
+            capability,
+            needs_sudo: needs_sudo(router.value(), &path, capability),
+            parameters: &self.parameters.unwrap_or_default(),
+            wrap_ttl: self.wrap_ttl.map(Span::duration).filter(|ttl| *ttl != Duration::ZERO),
+            now: cx.now().0,
+        };
+        let explanation = policy::explain(&placed, &Subject::default(), &question);
+        Ok(Json(serde_json::to_value(explanation)?).into())
+    }
+}
+
+fn capability(word: &str) -> Result<Capability> {
+    let word = match word {
+        "" => return Err(Error::invalid("missing operation; one of create, read, update, patch, delete, list, scan")),
+        "get" => "read",
+        "post" | "put" | "write" => "update",
+        other => other,
+    };
+    let known = word.parse::<Capability>().map_err(|error| Error::invalid(error.to_string()))?;
+    match known {
+        Capability::Deny | Capability::Root | Capability::Sudo => {
+            Err(Error::invalid(format!("{word:?} is not done at a path; ask for create, read, update, patch, delete, list or scan")))
+        }
+        known => Ok(known),
+    }
+}
+
+/// Whether what answers there wants `sudo` too.
+fn needs_sudo(router: &Router, path: &Path, capability: Capability) -> bool {
+    let verb = match capability {
+        Capability::Read => Verb::Get,
+        Capability::List => Verb::List,
+        Capability::Scan => Verb::Scan,
+        Capability::Delete => Verb::Delete,
+        Capability::Patch => Verb::Patch,
+        _ => Verb::Post,
+    };
+    let engine = |engine: &dyn AnyEngine, rest: &str| match engine.find(verb, rest) {
+        Found::Here { route, .. } => route.sudo,
+        _ => false,
+    };
+    router.nearest(path.as_str()).is_some_and(|(mounted, rest)| engine(&*mounted.engine, rest))
+}
