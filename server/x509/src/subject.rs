@@ -116,6 +116,46 @@ impl Subject {
     }
 }
 
+/// As RFC 2253 writes it: the most specific name first.
+impl std::fmt::Display for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let one = std::slice::from_ref;
+        let fields = [
+            ("UID", self.user_ids.as_slice()),
+            ("SERIALNUMBER", one(&self.serial_number)),
+            ("CN", one(&self.common_name)),
+            ("POSTALCODE", &self.postal_code),
+            ("STREET", &self.street_address),
+            ("ST", &self.province),
+            ("L", &self.locality),
+            ("OU", &self.organizational_unit),
+            ("O", &self.organization),
+            ("C", &self.country),
+        ];
+        let mut separator = "";
+        for (name, values) in fields {
+            let values = values.iter().filter(|value| !value.is_empty());
+            for (at, value) in values.enumerate() {
+                write!(f, "{}{name}={}", if at == 0 { separator } else { "+" }, escaped(value))?;
+                separator = ",";
+            }
+        }
+        Ok(())
+    }
+}
+
+fn escaped(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    for (at, char) in value.char_indices() {
+        let edge = char == ' ' && (at == 0 || at + 1 == value.len()) || char == '#' && at == 0;
+        if edge || matches!(char, ',' | '+' | '"' | '\\' | '<' | '>' | ';') {
+            text.push('\\');
+        }
+        text.push(char);
+    }
+    text
+}
+
 /// How many attributes of a kind the name holds, for those of which one alone can be judged.
 pub(crate) fn common_names(der: &[u8]) -> Result<Vec<String>> {
     const WHAT: &str = "distinguished name";
@@ -204,6 +244,7 @@ mod tests {
         expected.organization.reverse();
         assert_eq!(read, expected);
         assert_eq!(Subject::default().to_der().unwrap(), [0x30, 0]);
+        assert_eq!(Subject { organization: vec!["A, B".into(), "C".into()], ..Subject::common_name("x") }.to_string(), "CN=x,O=A\\, B+C".replace("+C", "+O=C"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a key may be used for.
 
-use crate::{Error, Result};
+use crate::{Error, Family, Result};
 use der::asn1::ObjectIdentifier;
 
 /// The bits of the key usage extension, the first bit of RFC 5280 §4.2.1.3 in the most significant place.
@@ -66,6 +66,17 @@ impl KeyUsage {
     /// These usages but those.
     pub fn without(self, other: KeyUsage) -> Self {
         KeyUsage(self.0 & !other.0)
+    }
+
+    /// Those of these usages that a key of this family can have: RSA agrees on no keys (RFC 3279 §2.3.1), EC enciphers
+    /// nothing (RFC 8813 §3), Ed25519 does neither (RFC 8410 §5).
+    pub fn fitting(self, family: Family) -> Self {
+        const SIGNS: u16 = 0xc600;
+        KeyUsage(match family {
+            Family::Rsa => self.0 & (SIGNS | 0x3000),
+            Family::Ec => self.0 & (SIGNS | 0x0980),
+            Family::Ed25519 => self.0 & SIGNS,
+        })
     }
 
     pub(crate) fn from_bits(bytes: &[u8]) -> Self {
@@ -139,6 +150,10 @@ mod tests {
     fn names_are_read_in_any_case_and_unknown_ones_refused() {
         let usage = KeyUsage::parse(&["digitalsignature", "KeyUsageCRLSign", " certsign ", ""]).unwrap();
         assert_eq!(usage.names(), ["DigitalSignature", "CertSign", "CRLSign"]);
+        let fitting = |family| KeyUsage::parse(&["DigitalSignature", "KeyAgreement", "KeyEncipherment"]).unwrap().fitting(family);
+        assert_eq!(fitting(Family::Rsa).names(), ["DigitalSignature", "KeyEncipherment"]);
+        assert_eq!(fitting(Family::Ec).names(), ["DigitalSignature", "KeyAgreement"]);
+        assert_eq!(fitting(Family::Ed25519).names(), ["DigitalSignature"]);
         assert!(KeyUsage::parse(&["ServerAuth"]).unwrap_err().to_string().contains("KeyEncipherment"));
         assert_eq!(ExtKeyUsage::parse("serverauth").unwrap(), ExtKeyUsage::SERVER_AUTH);
         assert!(ExtKeyUsage::parse("server").is_err());

@@ -1,0 +1,198 @@
+//! The issuers and keys of a mount, parsed once and kept until one of them changes.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use kit::{Error, Reads, Result, Secret};
+use std::ops::ControlFlow;
+use x509::{Certificate, KeyEncoding, Padding, PrivateKey, Scheme};
+
+use super::store::{DEFAULTS, Defaults, Id, ISSUERS, IssuerRecord, KEYS, KeyRecord};
+
+/// All issuers and keys of a mount.
+pub(super) struct Authorities {
+    pub(super) issuers: Vec<Issuer>,
+    pub(super) keys: Vec<Key>,
+    pub(super) defaults: Defaults,
+}
+
+/// An issuer, ready to sign.
+pub(super) struct Issuer {
+    pub(super) id: Id,
+    pub(super) record: IssuerRecord,
+    pub(super) certificate: Certificate,
+    /// PEM without a closing newline.
+    pub(super) pem: String,
+    pub(super) key: Option<Arc<PrivateKey>>,
+    /// Those above it, nearest first, itself at the head: as places in the list of issuers.
+    chain: Vec<usize>,
+}
+
+/// A key.
+pub(super) struct Key {
+    pub(super) id: Id,
+    pub(super) name: String,
+    pub(super) private: Arc<PrivateKey>,
+}
+
+/// What `default` is spelt as.
+pub(super) const DEFAULT: &str = "default";
+
+/// The issuers and keys as they were committed. A command that has just changed them uses [`Authorities::load`].
+pub(super) fn authorities(cx: &impl Reads) -> Result<Arc<Authorities>> {
+    cx.memo("authorities", |cx| Authorities::load(cx))
+}
+
+impl Authorities {
+    /// Reads and parses them all.
+    pub(super) fn load(cx: &impl Reads) -> Result<Self> {
+        let mut keys = Vec::new();
+        KEYS.scan(cx, &[], |id, record| {
+            let private = Arc::new(record.parse()?);
+            keys.push(Key { id: Id::from_bytes(id)?, name: record.name, private });
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let mut issuers = Vec::new();
+        ISSUERS.scan(cx, &[], |id, record| {
+            let certificate = Certificate::from_der(&record.certificate.0).map_err(damaged)?;
+            let key = keys.iter().find(|key| Some(key.id) == record.key).map(|key| Arc::clone(&key.private));
+            let pem = certificate.to_pem();
+            issuers.push(Issuer { id: Id::from_bytes(id)?, record, certificate, pem, key, chain: vec![] });
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let chains: Vec<_> = (0..issuers.len()).map(|at| chain(&issuers, at)).collect();
+        for (issuer, chain) in issuers.iter_mut().zip(chains) {
+            issuer.chain = chain;
+        }
+        Ok(Self { issuers, keys, defaults: DEFAULTS.get(cx)? })
+    }
+
+    /// The issuer that `default`, a name or an id stands for.
+    pub(super) fn issuer(&self, reference: &str) -> Option<&Issuer> {
+        match reference {
+            DEFAULT => self.issuers.iter().find(|issuer| Some(issuer.id) == self.defaults.issuer),
+            _ => {
+                let id = Id::parse(reference);
+                let named = |issuer: &&Issuer| !reference.is_empty() && issuer.record.name == reference;
+                self.issuers.iter().find(|issuer| Some(issuer.id) == id).or_else(|| self.issuers.iter().find(named))
+            }
+        }
+    }
+
+    /// The same, or the refusal that clients know.
+    pub(super) fn issuer_or_refuse(&self, reference: &str) -> Result<&Issuer> {
+        if reference == DEFAULT && self.defaults.issuer.is_none() {
+            return Err(Error::server("no default issuer currently configured"));
+        }
+        self.issuer(reference).ok_or_else(|| Error::server(no_issuer(reference)))
+    }
+
+    /// The issuer that is to sign a certificate: one with a key, that may issue.
+    pub(super) fn signer(&self, reference: &str) -> Result<(&Issuer, &PrivateKey)> {
+        let fetch = |text: String| Error::server(format!("could not fetch the CA certificate (was one set?): {text}"));
+        let issuer = match self.issuer(reference) {
+            Some(issuer) => issuer,
+            None if reference == DEFAULT && self.issuers.is_empty() => {
+                return Err(Error::server(
+                    "could not fetch the CA certificate (was one set?): no default issuer currently configured; generate or import one",
+                ));
+            }
+            None => return Err(fetch(no_issuer(reference))),
+        };
+        if !issuer.record.usage.issuing {
+            return Err(fetch(format!(
+                "error while fetching issuer {reference}: its usage \"{}\" does not allow issuing-certificates",
+                issuer.record.usage
+            )));
+        }
+        match &issuer.key {
+            Some(key) => Ok((issuer, key)),
+            None => Err(fetch(format!(
+                "the issuer {reference} has no private key in this mount; import its key, or sign with another issuer"
+            ))),
+        }
+    }
+
+    /// The key that `default`, a name or an id stands for.
+    pub(super) fn key(&self, reference: &str) -> Option<&Key> {
+        match reference {
+            DEFAULT => self.keys.iter().find(|key| Some(key.id) == self.defaults.key),
+            _ => {
+                let id = Id::parse(reference);
+                let named = |key: &&Key| !reference.is_empty() && key.name == reference;
+                self.keys.iter().find(|key| Some(key.id) == id).or_else(|| self.keys.iter().find(named))
+            }
+        }
+    }
+
+    /// The issuer itself and those above it.
+    pub(super) fn chain<'a>(&'a self, issuer: &'a Issuer) -> impl Iterator<Item = &'a Issuer> {
+        let manual = issuer.record.manual_chain.as_slice();
+        let named = manual.iter().filter_map(|id| self.issuers.iter().find(|issuer| issuer.id == *id));
+        let found = issuer.chain.iter().filter(|_| manual.is_empty()).filter_map(|at| self.issuers.get(*at));
+        named.chain(found)
+    }
+
+    /// The issuer that signed a certificate.
+    pub(super) fn issuer_of(&self, certificate: &Certificate) -> Option<&Issuer> {
+        self.issuers.iter().find(|issuer| certificate.verify_issued_by(&issuer.certificate).is_ok())
+    }
+}
+
+impl Issuer {
+    /// How it signs certificates. `signature_bits` and `padding` are for RSA.
+    pub(super) fn scheme(&self, signature_bits: u64, padding: Padding) -> Result<Scheme> {
+        Scheme::choose(self.certificate.public_key().shape(), signature_bits, padding).map_err(refused)
+    }
+}
+
+impl KeyRecord {
+    /// The record of a key.
+    pub(super) fn of(name: String, key: &PrivateKey) -> Result<Self> {
+        let pkcs8 = key.to_der(KeyEncoding::Pkcs8).map_err(refused)?;
+        Ok(Self { name, pkcs8: Secret::new(STANDARD.encode(&*pkcs8)) })
+    }
+
+    /// The key of the record.
+    pub(super) fn parse(&self) -> Result<PrivateKey> {
+        let der = Secret::new(STANDARD.decode(self.pkcs8.expose()).map_err(|_| Error::internal("a stored key is not base64"))?);
+        PrivateKey::from_der(der.expose()).map_err(damaged)
+    }
+}
+
+/// The text of a reference that leads nowhere.
+pub(super) fn no_issuer(reference: &str) -> String {
+    format!("unable to find PKI issuer for reference: {reference}")
+}
+
+/// A refusal of the certificate crate, as the caller's fault; a failure of the cryptographic library is ours.
+pub(super) fn refused(error: x509::Error) -> Error {
+    match error {
+        x509::Error::Crypto(_) => Error::internal(error.to_string()),
+        other => Error::invalid(other.to_string()),
+    }
+}
+
+fn damaged(error: x509::Error) -> Error {
+    Error::internal(format!("a stored certificate or key cannot be read: {error}"))
+}
+
+fn chain(issuers: &[Issuer], at: usize) -> Vec<usize> {
+    let mut chain = vec![at];
+    let mut last = at;
+    while let Some(issuer) = issuers.get(last) {
+        if issuer.certificate.is_self_issued() {
+            break;
+        }
+        let above = issuers.iter().enumerate().find(|(candidate, above)| {
+            !chain.contains(candidate)
+                && above.certificate.is_ca()
+                && issuer.certificate.verify_issued_by(&above.certificate).is_ok()
+        });
+        let Some((found, _)) = above else { break };
+        chain.push(found);
+        last = found;
+    }
+    chain
+}

@@ -1,0 +1,201 @@
+//! Bringing certificates and keys that were made elsewhere into a mount.
+
+use std::collections::BTreeMap;
+
+use kit::loose::Text;
+use kit::{Command, Error, Reads, Reply, Result, Route, Writing};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use x509::{Certificate, PrivateKey, pem};
+
+use super::Pki;
+use super::authorities::{Authorities, refused};
+use super::fields::text;
+use super::issuers::{NewIssuer, add_issuer};
+use super::keys::{add_key, check_key_name};
+use super::store::{CERTIFICATES, CertificateRecord, Der, ISSUERS, Id};
+
+/// A PEM text shorter than this holds nothing; it is rather the path of a file.
+const PEM_SIZE_MIN: usize = 75;
+
+/// Imports the certificates and keys of a PEM text. What is here already is found again, not doubled.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct ImportBundle<const AT: usize> {
+    /// Certificates and private keys, in PEM.
+    pem_bundle: Option<Text>,
+    /// The same, by the name that `intermediate/set-signed` uses.
+    certificate: Option<Text>,
+}
+
+const IMPORT_ROUTES: [Route; 4] = [
+    Route::post("config/ca"),
+    Route::post("issuers/import/bundle"),
+    Route::post("issuers/import/cert"),
+    Route::post("intermediate/set-signed"),
+];
+/// The places of the routes that take no private keys.
+const WITHOUT_KEYS: [usize; 2] = [2, 3];
+
+/// What came of an import.
+#[derive(Default, JsonSchema, Serialize)]
+pub(super) struct Imported {
+    existing_issuers: Option<Vec<String>>,
+    existing_keys: Option<Vec<String>>,
+    imported_issuers: Option<Vec<String>>,
+    imported_keys: Option<Vec<String>>,
+    /// Which key belongs to which of these issuers; empty where it is not here.
+    mapping: BTreeMap<String, String>,
+}
+
+impl<const AT: usize> Command<Pki> for ImportBundle<AT> {
+    const ROUTE: Route = IMPORT_ROUTES[AT];
+    type Reply = Imported;
+
+    fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<Imported>> {
+        let bundle = text(self.certificate.or(self.pem_bundle));
+        let parts = Parts::read(&bundle)?;
+        if WITHOUT_KEYS.contains(&AT) && !parts.keys.is_empty() {
+            return Err(Error::invalid(
+                "private keys found in the PEM bundle but not allowed by the path; use /issuers/import/bundle",
+            ));
+        }
+        let mut imported = Imported::default();
+        for key in &parts.keys {
+            import_key(cx, key, &mut imported)?;
+        }
+        for certificate in &parts.certificates {
+            import_certificate(cx, certificate, &mut imported)?;
+        }
+        let without = |id: &String| imported.mapping.get(id).is_some_and(String::is_empty);
+        if imported.imported_issuers.iter().flatten().all(without) && imported.imported_issuers.is_some() {
+            cx.warn("Unable to import any issuer with its private key: none of the imported certificates has its key in this mount.");
+        }
+        Ok(Reply::Data(imported))
+    }
+}
+
+struct Parts {
+    certificates: Vec<Certificate>,
+    keys: Vec<PrivateKey>,
+}
+
+impl Parts {
+    fn read(bundle: &str) -> Result<Self> {
+        if bundle.len() < PEM_SIZE_MIN {
+            return Err(Error::invalid(
+                "provided data for import was too short; perhaps a path was passed to the API rather than the contents of a PEM file",
+            ));
+        }
+        let mut parts = Parts { certificates: vec![], keys: vec![] };
+        for block in pem::blocks(bundle).map_err(refused)? {
+            match block.label {
+                pem::CERTIFICATE | "TRUSTED CERTIFICATE" => {
+                    let certificate = Certificate::from_der(&block.der).map_err(refused)?;
+                    if !certificate.is_ca() {
+                        return Err(Error::invalid(format!(
+                            "the certificate {} is not a CA's, so it cannot be an issuer; leave it out of the bundle",
+                            certificate.serial()
+                        )));
+                    }
+                    parts.certificates.push(certificate);
+                }
+                label if label.ends_with("PRIVATE KEY") => {
+                    parts.keys.push(PrivateKey::from_der(&block.der).map_err(refused)?);
+                }
+                "EC PARAMETERS" => {}
+                other => {
+                    return Err(Error::invalid(format!(
+                        "the PEM bundle holds a block {other}; only certificates and private keys can be imported"
+                    )));
+                }
+            }
+        }
+        if parts.certificates.is_empty() && parts.keys.is_empty() {
+            return Err(Error::invalid("the PEM bundle holds no certificate and no private key"));
+        }
+        Ok(parts)
+    }
+}
+
+/// Adds a key, and gives it to the issuers that were waiting for it.
+fn import_key(cx: &mut Writing<'_>, key: &PrivateKey, imported: &mut Imported) -> Result<()> {
+    let all = Authorities::load(cx)?;
+    if let Some(known) = all.keys.iter().find(|known| known.private.public() == key.public()) {
+        imported.existing_keys.get_or_insert_default().push(known.id.to_string());
+        return Ok(());
+    }
+    let id = add_key(cx, "", key, &all)?;
+    imported.imported_keys.get_or_insert_default().push(id.to_string());
+    let waiting = |record: &&super::authorities::Issuer| record.certificate.public_key() == key.public();
+    for issuer in all.issuers.iter().filter(waiting) {
+        let record = super::store::IssuerRecord { key: Some(id), ..issuer.record.clone() };
+        ISSUERS.put(cx, issuer.id.as_bytes(), &record)?;
+    }
+    Ok(())
+}
+
+fn import_certificate(cx: &mut Writing<'_>, certificate: &Certificate, imported: &mut Imported) -> Result<()> {
+    let all = Authorities::load(cx)?;
+    let key = all.keys.iter().find(|key| key.private.public() == certificate.public_key()).map(|key| key.id);
+    let named = key.map(|id| id.to_string()).unwrap_or_default();
+    if let Some(known) = all.issuers.iter().find(|known| known.certificate == *certificate) {
+        imported.existing_issuers.get_or_insert_default().push(known.id.to_string());
+        imported.mapping.insert(known.id.to_string(), named);
+        return Ok(());
+    }
+    let id = Id::new(cx);
+    add_issuer(cx, NewIssuer { id, name: String::new(), key, certificate }, &all)?;
+    let record = CertificateRecord { der: Der(certificate.der().to_vec()), issuer: None };
+    CERTIFICATES.put(cx, certificate.serial().as_bytes(), &record)?;
+    imported.imported_issuers.get_or_insert_default().push(id.to_string());
+    imported.mapping.insert(id.to_string(), named);
+    Ok(())
+}
+
+/// Imports a private key.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct ImportKey {
+    /// Its name.
+    key_name: Option<Text>,
+    /// The key, in PEM.
+    pem_bundle: Option<Text>,
+}
+
+/// A key that was imported.
+#[derive(JsonSchema, Serialize)]
+pub(super) struct ImportedKey {
+    key_id: String,
+    key_name: String,
+    key_type: &'static str,
+}
+
+impl Command<Pki> for ImportKey {
+    const ROUTE: Route = Route::post("keys/import");
+    type Reply = ImportedKey;
+
+    fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<ImportedKey>> {
+        let name = text(self.key_name);
+        let parts = Parts::read(&text(self.pem_bundle))?;
+        let [key] = parts.keys.as_slice() else {
+            return Err(Error::invalid("only a single key can be present within the pem_bundle for importing"));
+        };
+        if !parts.certificates.is_empty() {
+            return Err(Error::invalid("importing keys takes no certificates; use /issuers/import/bundle"));
+        }
+        let all = Authorities::load(cx)?;
+        let known = all.keys.iter().find(|known| known.private.public() == key.public());
+        let (id, name) = match known {
+            Some(known) => (known.id, known.name.clone()),
+            None => {
+                check_key_name(&name, None, &all)?;
+                (add_key(cx, &name, key, &all)?, name)
+            }
+        };
+        Ok(Reply::Data(ImportedKey {
+            key_id: id.to_string(),
+            key_name: name,
+            key_type: key.public().shape().family.name(),
+        }))
+    }
+}
+

@@ -1,0 +1,150 @@
+//! From when until when a certificate is valid.
+
+use std::time::Duration;
+
+use kit::loose::Span;
+use kit::{Error, Reads, Result, Time};
+use x509::Validity;
+
+use super::authorities::Issuer;
+use super::fields::span_seconds;
+use super::rules::{NotAfterBound, NotBeforeBound, Rules, moment};
+use super::store::LeafNotAfter;
+
+/// What a request says about it.
+pub(super) struct AskedLifetime {
+    pub(super) ttl_seconds: u64,
+    pub(super) not_before: Option<Time>,
+    pub(super) not_after: Option<Time>,
+}
+
+impl AskedLifetime {
+    /// Reads the parameters.
+    pub(super) fn read(ttl: Option<Span>, not_before: &str, not_after: &str) -> Result<Self> {
+        Ok(Self {
+            ttl_seconds: span_seconds("ttl", ttl)?,
+            not_before: moment("not_before", not_before)?,
+            not_after: moment("not_after", not_after)?,
+        })
+    }
+}
+
+/// The lifetime of a leaf, as its role, its issuer and the mount allow it.
+pub(super) fn of_leaf(asked: &AskedLifetime, rules: &Rules, issuer: &Issuer, cx: &impl Reads) -> Result<Validity> {
+    let role = &rules.role;
+    let not_before = leaf_start(asked, rules, cx.now())?;
+    let limits = Limits { ttl: role.ttl, max_ttl: role.max_ttl };
+    let not_after = match asked.not_after {
+        Some(time) => bounded(time, rules, limits.max(cx), cx.now())?,
+        None => match rules.not_after {
+            Some(time) if asked.ttl_seconds == 0 => time,
+            _ => cx.now().plus(Duration::from_secs(limits.choose(asked.ttl_seconds, cx))),
+        },
+    };
+    let not_after = within_issuer(not_after, issuer)?;
+    ordered(not_before, not_after)
+}
+
+/// The lifetime of a CA that this mount makes or signs.
+pub(super) fn of_ca(asked: &AskedLifetime, not_before_duration: u64, cx: &impl Reads) -> Result<Validity> {
+    let limits = Limits { ttl: 0, max_ttl: 0 };
+    let start = asked.not_before.unwrap_or(cx.now().minus(Duration::from_secs(not_before_duration)));
+    let end = match asked.not_after {
+        Some(time) => time,
+        None => cx.now().plus(Duration::from_secs(limits.choose(asked.ttl_seconds, cx))),
+    };
+    ordered(start, end)
+}
+
+struct Limits {
+    ttl: u64,
+    max_ttl: u64,
+}
+
+impl Limits {
+    fn max(&self, cx: &impl Reads) -> u64 {
+        match self.max_ttl {
+            0 => cx.mount().max_ttl.as_secs(),
+            seconds => seconds,
+        }
+    }
+
+    /// What the request asks for, else what the role has, else the mount's; cut to the maximum with a warning.
+    fn choose(&self, asked: u64, cx: &impl Reads) -> u64 {
+        let default = cx.mount().default_ttl.as_secs();
+        let ttl = [asked, self.ttl, default].into_iter().find(|seconds| *seconds != 0).unwrap_or_default();
+        let max = self.max(cx);
+        if ttl > max {
+            cx.warn(format!(
+                "TTL \"{}\" is longer than permitted maxTTL \"{}\", so maxTTL is being used",
+                go(ttl),
+                go(max)
+            ));
+        }
+        ttl.min(max)
+    }
+}
+
+fn leaf_start(asked: &AskedLifetime, rules: &Rules, now: Time) -> Result<Time> {
+    let usual = now.minus(Duration::from_secs(rules.role.not_before_duration));
+    let Some(time) = asked.not_before else { return Ok(rules.not_before.unwrap_or(usual)) };
+    match rules.not_before_bound {
+        NotBeforeBound::Forbid => {
+            Err(Error::invalid("not_before_bound is set to forbid. not_before cannot be provided."))
+        }
+        NotBeforeBound::Duration if time < usual => Err(Error::invalid(format!(
+            "not_before_bound is set to duration. Cannot satisfy request as it would result in notBefore of {} that is older than the allowed not_before_duration of {}",
+            time.rfc3339(),
+            go(rules.role.not_before_duration)
+        ))),
+        _ => Ok(time),
+    }
+}
+
+fn bounded(time: Time, rules: &Rules, max_ttl: u64, now: Time) -> Result<Time> {
+    let shown = time.rfc3339();
+    match &rules.not_after_bound {
+        NotAfterBound::Forbid => Err(Error::invalid("not_after_bound is set to forbid. not_after cannot be provided.")),
+        NotAfterBound::TtlLimited if time > now.plus(Duration::from_secs(max_ttl)) => Err(Error::invalid(format!(
+            "not_after_bound is set to ttl-limited. Cannot satisfy request as that would result in notAfter of {shown} that is beyond the TTL of {}",
+            go(max_ttl)
+        ))),
+        NotAfterBound::Until(bound) if time > *bound => Err(Error::invalid(format!(
+            "not_after_bound is set to {0}. Cannot satisfy request as that would result in notAfter of {shown} that is beyond the maximum timestamp of {0}",
+            bound.rfc3339()
+        ))),
+        _ => Ok(time),
+    }
+}
+
+/// Cuts a lifetime to that of the issuer, or refuses it, as the issuer says.
+pub(super) fn within_issuer(not_after: Time, issuer: &Issuer) -> Result<Time> {
+    let end = Time::from_seconds(issuer.certificate.validity().not_after);
+    if not_after.seconds() <= end.seconds() {
+        return Ok(not_after);
+    }
+    match issuer.record.leaf_not_after {
+        LeafNotAfter::Permit => Ok(not_after),
+        LeafNotAfter::Truncate => Ok(end),
+        LeafNotAfter::Err => Err(Error::invalid(format!(
+            "cannot satisfy request, as TTL would result in notAfter of {} that is beyond the expiration of the CA certificate at {}",
+            not_after.rfc3339(),
+            end.rfc3339()
+        ))),
+    }
+}
+
+fn ordered(not_before: Time, not_after: Time) -> Result<Validity> {
+    if not_after < not_before {
+        return Err(Error::invalid(format!(
+            "The certificate's Not Before ({}) is later than the certificate's Not After ({})",
+            not_before.rfc3339(),
+            not_after.rfc3339()
+        )));
+    }
+    Ok(Validity { not_before: not_before.seconds(), not_after: not_after.seconds() })
+}
+
+fn go(seconds: u64) -> String {
+    Span::from_seconds(i64::try_from(seconds).unwrap_or(i64::MAX)).go()
+}

@@ -1,0 +1,136 @@
+//! A certificate authority: roots, intermediates, roles, leaves, revocation.
+//!
+//! `ca` makes issuers and `import` brings them in; `authorities` keeps them parsed. A role (`role`) is read once into
+//! `rules`, which `names` and `lifetime` hold a request against; `leaf` then signs and records, in one transaction.
+//! Revocation lists (`crl`) are worked out from revocations (`revoke`) when they are asked for.
+
+mod authorities;
+mod ca;
+mod certificates;
+mod crl;
+mod fields;
+mod glob;
+mod import;
+mod issuers;
+mod keys;
+mod leaf;
+mod lifetime;
+mod listing;
+mod names;
+mod reply;
+mod requests;
+mod revoke;
+mod role;
+mod root;
+mod rules;
+mod store;
+mod tidy;
+mod urls;
+
+use kit::{Endpoint, Engine, Result, command, query};
+
+/// One mount of the certificate authority.
+pub(crate) struct Pki;
+
+impl Engine for Pki {
+    const NAME: &'static str = "pki";
+    const ABOUT: &'static str =
+        "Issues X.509 certificates from roots and intermediates of its own, as roles allow, and revokes them.";
+
+    const ENDPOINTS: &'static [Endpoint<Self>] = &[
+        command::<Pki, leaf::Issue<0>>(),
+        command::<Pki, leaf::Issue<1>>(),
+        command::<Pki, leaf::Sign<0>>(),
+        command::<Pki, leaf::Sign<1>>(),
+        command::<Pki, leaf::SignVerbatim<0>>(),
+        command::<Pki, leaf::SignVerbatim<1>>(),
+        command::<Pki, leaf::SignVerbatim<2>>(),
+        command::<Pki, leaf::SignVerbatim<3>>(),
+        query::<Pki, certificates::RawCa<0>>(),
+        query::<Pki, certificates::RawCa<1>>(),
+        query::<Pki, certificates::RawCa<2>>(),
+        query::<Pki, certificates::ShowCa<0>>(),
+        query::<Pki, certificates::ShowCa<1>>(),
+        query::<Pki, certificates::ShowCa<2>>(),
+        query::<Pki, certificates::ShowCa<3>>(),
+        query::<Pki, certificates::ReadCertificate>(),
+        query::<Pki, certificates::RawCertificate<0>>(),
+        query::<Pki, certificates::RawCertificate<1>>(),
+        query::<Pki, certificates::ListCertificates<0>>(),
+        query::<Pki, certificates::ListCertificates<1>>(),
+        query::<Pki, certificates::ListDetailed>(),
+        query::<Pki, crl::RawList<0>>(),
+        query::<Pki, crl::RawList<1>>(),
+        query::<Pki, crl::RawList<2>>(),
+        query::<Pki, crl::RawList<3>>(),
+        command::<Pki, crl::Rotate<0>>(),
+        command::<Pki, crl::Rotate<1>>(),
+        query::<Pki, crl::ReadConfig>(),
+        command::<Pki, crl::WriteConfig>(),
+        command::<Pki, revoke::Revoke>(),
+        command::<Pki, revoke::RevokeWithKey>(),
+        command::<Pki, revoke::RevokeLeased>(),
+        query::<Pki, role::ListRoles>(),
+        query::<Pki, role::ReadRole>(),
+        command::<Pki, role::WriteRole<0>>(),
+        command::<Pki, role::WriteRole<1>>(),
+        command::<Pki, role::DeleteRole>(),
+        command::<Pki, ca::GenerateRoot<0>>(),
+        command::<Pki, ca::GenerateRoot<1>>(),
+        command::<Pki, ca::GenerateRoot<2>>(),
+        command::<Pki, ca::GenerateIntermediate<0>>(),
+        command::<Pki, ca::GenerateIntermediate<1>>(),
+        command::<Pki, ca::GenerateIntermediate<2>>(),
+        command::<Pki, ca::SignIntermediate<0>>(),
+        command::<Pki, ca::SignIntermediate<1>>(),
+        command::<Pki, ca::SignSelfIssued<0>>(),
+        command::<Pki, ca::SignSelfIssued<1>>(),
+        command::<Pki, root::DeleteRoot>(),
+        command::<Pki, import::ImportBundle<0>>(),
+        command::<Pki, import::ImportBundle<1>>(),
+        command::<Pki, import::ImportBundle<2>>(),
+        command::<Pki, import::ImportBundle<3>>(),
+        command::<Pki, import::ImportKey>(),
+        query::<Pki, issuers::ListIssuers>(),
+        query::<Pki, issuers::ReadIssuer>(),
+        command::<Pki, issuers::WriteIssuer<0>>(),
+        command::<Pki, issuers::WriteIssuer<1>>(),
+        command::<Pki, issuers::DeleteIssuer>(),
+        command::<Pki, issuers::RevokeIssuer>(),
+        query::<Pki, issuers::ReadDefaultIssuer>(),
+        command::<Pki, issuers::WriteDefaultIssuer<0>>(),
+        command::<Pki, issuers::WriteDefaultIssuer<1>>(),
+        query::<Pki, certificates::RawIssuer<0>>(),
+        query::<Pki, certificates::RawIssuer<1>>(),
+        query::<Pki, certificates::ShowIssuer>(),
+        query::<Pki, crl::ShowIssuerList<0>>(),
+        query::<Pki, crl::ShowIssuerList<1>>(),
+        query::<Pki, crl::RawIssuerList<0>>(),
+        query::<Pki, crl::RawIssuerList<1>>(),
+        query::<Pki, crl::RawIssuerList<2>>(),
+        query::<Pki, crl::RawIssuerList<3>>(),
+        query::<Pki, keys::ListKeys>(),
+        query::<Pki, keys::ReadKey>(),
+        command::<Pki, keys::WriteKey>(),
+        command::<Pki, keys::DeleteKey>(),
+        command::<Pki, keys::GenerateKey<0>>(),
+        command::<Pki, keys::GenerateKey<1>>(),
+        query::<Pki, keys::ReadDefaultKey>(),
+        command::<Pki, keys::WriteDefaultKey>(),
+        query::<Pki, urls::ReadUrls>(),
+        command::<Pki, urls::WriteUrls>(),
+        query::<Pki, urls::ReadCluster>(),
+        command::<Pki, urls::WriteCluster>(),
+        command::<Pki, tidy::Tidy>(),
+        command::<Pki, tidy::TidyStep>(),
+        command::<Pki, tidy::CancelTidy>(),
+        query::<Pki, tidy::TidyStatus>(),
+        query::<Pki, tidy::ReadAutoTidy>(),
+        command::<Pki, tidy::WriteAutoTidy>(),
+        command::<Pki, tidy::AutoTidyDue>(),
+    ];
+
+    fn open(_: &serde_json::Value) -> Result<Self> {
+        Ok(Self)
+    }
+}

@@ -1,0 +1,177 @@
+//! Revoking certificates.
+//!
+//! A revocation is one small record. Revocation lists are worked out from these records when they are asked for, so a
+//! revocation stands on the list at once, whatever else goes on.
+
+use kit::loose::Text;
+use kit::{Command, Error, Nothing, Reads, Reply, Result, Route, Writing};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use x509::{Certificate, PrivateKey, Serial};
+
+use super::Pki;
+use super::authorities::{authorities, refused};
+use super::fields::text;
+use super::store::{CERTIFICATES, CRL, CertificateRecord, Der, Id, REVOKED, RevokedRecord};
+
+/// A PEM text shorter than this holds nothing; it is rather the path of a file.
+const PEM_SIZE_MIN: usize = 75;
+
+/// Revokes a certificate by its serial number, or by itself where it was not stored.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Revoke {
+    /// The certificate, in PEM.
+    certificate: Option<Text>,
+    /// Its serial number, in hex with colons or hyphens.
+    serial_number: Option<Text>,
+}
+
+/// Since when a certificate is revoked.
+#[derive(JsonSchema, Serialize)]
+pub(super) struct Revoked {
+    revocation_time: u64,
+    revocation_time_rfc3339: String,
+    state: &'static str,
+}
+
+impl Command<Pki> for Revoke {
+    const ROUTE: Route = Route::post("revoke");
+    type Reply = Option<Revoked>;
+
+    fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<Option<Revoked>>> {
+        let found = find(cx, text(self.serial_number), text(self.certificate))?;
+        revoke(cx, &found)
+    }
+}
+
+/// Revokes a certificate on the word of who holds its key.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct RevokeWithKey {
+    /// The certificate, in PEM.
+    certificate: Option<Text>,
+    /// Its private key, in PEM.
+    private_key: Option<Text>,
+    /// Its serial number, in hex with colons or hyphens.
+    serial_number: Option<Text>,
+}
+
+impl Command<Pki> for RevokeWithKey {
+    const ROUTE: Route = Route::post("revoke-with-key");
+    type Reply = Option<Revoked>;
+
+    fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<Option<Revoked>>> {
+        let key = zeroize::Zeroizing::new(text(self.private_key));
+        if key.len() < PEM_SIZE_MIN {
+            return Err(Error::invalid(
+                "Provided data for private_key was too short; perhaps a path was passed to the API rather than the contents of a PEM file?",
+            ));
+        }
+        let key = PrivateKey::from_pem(&key).map_err(refused)?;
+        let found = find(cx, text(self.serial_number), text(self.certificate))?;
+        if key.public() != found.certificate.public_key() {
+            return Err(Error::invalid("provided private key doesn't match the certificate's public key"));
+        }
+        revoke(cx, &found)
+    }
+}
+
+/// Revokes a certificate whose lease has ended.
+#[derive(Deserialize, JsonSchema, Serialize)]
+pub(super) struct RevokeLeased {
+    /// Its serial number.
+    pub(super) serial_number: String,
+}
+
+impl Command<Pki> for RevokeLeased {
+    const ROUTE: Route = Route::internal("revoke-leased");
+    type Reply = Nothing;
+
+    fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
+        let serial = Serial::parse(&self.serial_number).map_err(refused)?;
+        if let Some(record) = CERTIFICATES.get(cx, serial.as_bytes())? {
+            let certificate = Certificate::from_der(&record.der.0).map_err(refused)?;
+            revoke(cx, &Found { certificate, issuer: record.issuer, stored: true })?;
+        }
+        Ok(Reply::Nothing)
+    }
+}
+
+/// A certificate that is to be revoked.
+struct Found {
+    certificate: Certificate,
+    issuer: Option<Id>,
+    stored: bool,
+}
+
+fn find(cx: &Writing<'_>, serial: String, pem: String) -> Result<Found> {
+    match (serial.is_empty(), pem.is_empty()) {
+        (true, true) => Err(Error::invalid("The serial number or certificate to revoke must be provided.")),
+        (false, false) => Err(Error::invalid("Must provide either the certificate or the serial to revoke; not both.")),
+        (false, true) => {
+            let unknown = || Error::invalid(format!("certificate with serial {serial} not found."));
+            let known = Serial::parse(&serial).map_err(|_| unknown())?;
+            let record = CERTIFICATES.get(cx, known.as_bytes())?.ok_or_else(unknown)?;
+            let certificate = Certificate::from_der(&record.der.0).map_err(refused)?;
+            Ok(Found { certificate, issuer: record.issuer, stored: true })
+        }
+        (true, false) => by_certificate(cx, &pem),
+    }
+}
+
+/// A certificate that was brought along: an issuer of this mount must have signed it.
+fn by_certificate(cx: &Writing<'_>, pem: &str) -> Result<Found> {
+    if pem.len() < PEM_SIZE_MIN {
+        return Err(Error::server(
+            "provided certificate data was too short; perhaps a path was passed to the API rather than the contents of a PEM file",
+        ));
+    }
+    let certificate = Certificate::from_pem(pem).map_err(refused)?;
+    if let Some(record) = CERTIFICATES.get(cx, certificate.serial().as_bytes())?
+        && record.der.0 == certificate.der()
+    {
+        return Ok(Found { certificate, issuer: record.issuer, stored: true });
+    }
+    let all = authorities(cx)?;
+    let issuer = all.issuer_of(&certificate).ok_or_else(|| {
+        Error::invalid("The provided certificate was not signed by any issuer of this mount, so it cannot be revoked here.")
+    })?;
+    Ok(Found { issuer: Some(issuer.id), certificate, stored: false })
+}
+
+fn revoke(cx: &mut Writing<'_>, found: &Found) -> Result<Reply<Option<Revoked>>> {
+    let serial = found.certificate.serial();
+    let not_after = found.certificate.validity().not_after;
+    if let Some(known) = REVOKED.get(cx, serial.as_bytes())? {
+        return Ok(Reply::Data(Some(shown(known))));
+    }
+    let all = authorities(cx)?;
+    if let Some(issuer) = all.issuers.iter().find(|issuer| issuer.certificate == found.certificate) {
+        return Err(Error::invalid(format!(
+            "adding issuer (id: {}) to its own CRL is not allowed; revoke it with issuer/{}/revoke",
+            issuer.id, issuer.id
+        )));
+    }
+    if not_after < cx.now().seconds() && !CRL.get(cx)?.allow_expired_cert_revocation {
+        cx.warn(format!(
+            "certificate with serial {serial} already expired; refusing to add to CRL. Set allow_expired_cert_revocation in config/crl to do so"
+        ));
+        return Ok(Reply::Data(None));
+    }
+    if !found.stored {
+        let record = CertificateRecord { der: Der(found.certificate.der().to_vec()), issuer: found.issuer };
+        CERTIFICATES.put(cx, serial.as_bytes(), &record)?;
+    }
+    let known = found.issuer.filter(|id| all.issuers.iter().any(|issuer| issuer.id == *id));
+    let issuer = known.or_else(|| all.issuer_of(&found.certificate).map(|issuer| issuer.id));
+    let record = RevokedRecord { at: cx.now(), issuer: issuer.or(found.issuer), not_after };
+    REVOKED.put(cx, serial.as_bytes(), &record)?;
+    Ok(Reply::Data(Some(shown(record))))
+}
+
+fn shown(record: RevokedRecord) -> Revoked {
+    Revoked {
+        revocation_time: record.at.seconds(),
+        revocation_time_rfc3339: record.at.rfc3339(),
+        state: "revoked",
+    }
+}

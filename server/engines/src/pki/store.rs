@@ -1,0 +1,289 @@
+//! What a PKI mount keeps, and under which names.
+//!
+//! Certificates and revocations lie under their serials, issuers and keys under random ids: all made by the server,
+//! so they lie in clear and page in order. Role names are the users' and lie sealed.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use kit::{IdTable, Secret, Table, Time, Writing};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use x509::Serial;
+
+use super::crl::CrlConfig;
+use super::role::Role;
+use super::tidy::{AutoTidy, TidyRecord};
+use super::urls::{ClusterConfig, Urls};
+
+/// Issuers by id.
+pub(super) const ISSUERS: IdTable<IssuerRecord> = IdTable::new(1);
+/// Keys by id.
+pub(super) const KEYS: IdTable<KeyRecord> = IdTable::new(2);
+/// Roles by name.
+pub(super) const ROLES: Table<Role> = Table::new(3);
+/// Every certificate that was not issued with `no_store`, by serial.
+pub(super) const CERTIFICATES: IdTable<CertificateRecord> = IdTable::new(4);
+/// Revocations by serial.
+pub(super) const REVOKED: IdTable<RevokedRecord> = IdTable::new(5);
+
+/// Which issuer and which key are the default.
+pub(super) const DEFAULTS: Setting<Defaults> = Setting::new("defaults");
+/// Where certificates say that the issuer and its lists are.
+pub(super) const URLS: Setting<Urls> = Setting::new("urls");
+/// Where this mount is reached from outside.
+pub(super) const CLUSTER: Setting<ClusterConfig> = Setting::new("cluster");
+/// How revocation lists are made.
+pub(super) const CRL: Setting<CrlConfig> = Setting::new("crl");
+/// When the revocation lists were last renewed without a revocation.
+pub(super) const CRL_ROTATED: Setting<Time> = Setting::new("crl-rotated");
+/// What tidies by itself, and how often.
+pub(super) const AUTO_TIDY: Setting<AutoTidy> = Setting::new("auto-tidy");
+/// The last tidy or the one that runs.
+pub(super) const TIDY: Setting<TidyRecord> = Setting::new("tidy");
+
+const SETTINGS: u8 = 6;
+
+/// The one record of its kind in a mount.
+pub(super) struct Setting<V> {
+    table: Table<V>,
+    name: &'static str,
+}
+
+impl<V: Serialize + serde::de::DeserializeOwned + Default> Setting<V> {
+    const fn new(name: &'static str) -> Self {
+        Self { table: Table::new(SETTINGS), name }
+    }
+
+    /// The record, or what it is before anyone wrote it.
+    pub(super) fn get(&self, cx: &impl kit::Reads) -> kit::Result<V> {
+        Ok(self.table.get(cx, self.name)?.unwrap_or_default())
+    }
+
+    /// Puts the record.
+    pub(super) fn put(&self, cx: &mut Writing<'_>, value: &V) -> kit::Result<()> {
+        self.table.put(cx, self.name, value)
+    }
+}
+
+/// The id of an issuer or a key: a random UUID.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Id([u8; 16]);
+
+impl Id {
+    /// A new one.
+    pub(super) fn new(cx: &Writing<'_>) -> Self {
+        let mut bytes = cx.random::<16>();
+        bytes[6] = bytes[6] & 0x0f | 0x40;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        Self(bytes)
+    }
+
+    /// Reads its text.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let dashes_fit = text.len() == 36 && [8, 13, 18, 23].iter().all(|at| text.as_bytes().get(*at) == Some(&b'-'));
+        let bytes = hex::decode(text.replace('-', "")).ok().filter(|_| dashes_fit)?;
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// As a table names it.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The id under which a table keeps a record.
+    pub(super) fn from_bytes(bytes: &[u8]) -> kit::Result<Self> {
+        let bytes = bytes.try_into().map_err(|_| kit::Error::internal("the id of a PKI record is not 16 bytes long"))?;
+        Ok(Self(bytes))
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, byte) in self.0.iter().enumerate() {
+            if matches!(at, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Id {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("not a UUID"))
+    }
+}
+
+/// Which issuer and key `default` means.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub(super) struct Defaults {
+    pub(super) issuer: Option<Id>,
+    pub(super) key: Option<Id>,
+    pub(super) follows_latest: bool,
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// An issuer: a CA certificate, with its key or without.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct IssuerRecord {
+    /// Empty, or a name that no other issuer has.
+    pub(super) name: String,
+    /// The key that signs for it, if it is here.
+    pub(super) key: Option<Id>,
+    /// Its certificate.
+    pub(super) certificate: Der,
+    /// The chain to show instead of the one that can be worked out.
+    pub(super) manual_chain: Vec<Id>,
+    /// What happens to a leaf that would outlive it.
+    pub(super) leaf_not_after: LeafNotAfter,
+    /// What it may be used for.
+    pub(super) usage: Usage,
+    /// How it signs revocation lists; empty: as its key usually does.
+    pub(super) revocation_signature_algorithm: String,
+    /// Its own URLs, instead of the mount's.
+    pub(super) urls: Option<Urls>,
+    /// Since when it is revoked.
+    pub(super) revoked_at: Option<Time>,
+    /// When it came here.
+    pub(super) created_at: Time,
+}
+
+/// What happens to a leaf that would outlive its issuer.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum LeafNotAfter {
+    /// It is refused.
+    #[default]
+    Err,
+    /// It ends with its issuer.
+    Truncate,
+    /// It outlives it.
+    Permit,
+}
+
+impl LeafNotAfter {
+    /// The API's word for it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Err => "err",
+            Self::Truncate => "truncate",
+            Self::Permit => "permit",
+        }
+    }
+}
+
+/// What an issuer may be used for. Reading it is always allowed.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub(super) struct Usage {
+    pub(super) issuing: bool,
+    pub(super) crl: bool,
+    pub(super) ocsp: bool,
+}
+
+impl Usage {
+    /// Everything.
+    pub(super) const ALL: Self = Self { issuing: true, crl: true, ocsp: true };
+
+    /// Reads the API's words.
+    pub(super) fn parse(words: &[String]) -> kit::Result<Self> {
+        let mut usage = Self { issuing: false, crl: false, ocsp: false };
+        for word in words {
+            match word.as_str() {
+                "read-only" => {}
+                "issuing-certificates" => usage.issuing = true,
+                "crl-signing" => usage.crl = true,
+                "ocsp-signing" => usage.ocsp = true,
+                _ => {
+                    return Err(kit::Error::invalid(format!(
+                        "Unable to parse specified usages: [{}] - valid values are crl-signing,issuing-certificates,ocsp-signing,read-only",
+                        words.join(" ")
+                    )));
+                }
+            }
+        }
+        Ok(usage)
+    }
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (is, name) in
+            [(self.crl, "crl-signing,"), (self.issuing, "issuing-certificates,"), (self.ocsp, "ocsp-signing,")]
+        {
+            if is {
+                f.write_str(name)?;
+            }
+        }
+        f.write_str("read-only")
+    }
+}
+
+/// A private key. It is sealed by the store like everything else, and wiped from memory when dropped.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct KeyRecord {
+    /// Empty, or a name that no other key has.
+    pub(super) name: String,
+    /// PKCS#8, in base64.
+    pub(super) pkcs8: Secret<String>,
+}
+
+/// A certificate that was issued or imported.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct CertificateRecord {
+    pub(super) der: Der,
+    /// Who issued it; nothing where that is another's doing.
+    pub(super) issuer: Option<Id>,
+}
+
+/// A revocation.
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
+pub(super) struct RevokedRecord {
+    /// Since when.
+    pub(super) at: Time,
+    /// On whose list it stands.
+    pub(super) issuer: Option<Id>,
+    /// When the certificate ends by itself, in seconds since 1970.
+    pub(super) not_after: u64,
+}
+
+/// DER, kept as base64.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Der(pub(super) Vec<u8>);
+
+impl fmt::Debug for Der {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Der({} bytes)", self.0.len())
+    }
+}
+
+impl Serialize for Der {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&STANDARD.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Der {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        STANDARD.decode(text).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// A new serial: 158 random bits, so that none is ever given twice.
+pub(super) fn new_serial(cx: &Writing<'_>) -> Serial {
+    Serial::from_random(cx.random())
+}
