@@ -1,5 +1,7 @@
 //! Ids that the server makes: tokens, accessors, UUIDs.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use storage::Random;
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -58,6 +60,38 @@ pub(crate) fn uuid(bytes: [u8; 16]) -> String {
     let text = hex::encode(bytes);
     let part = |from: usize, until: usize| text.get(from..until).unwrap_or_default();
     format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
+}
+
+/// Ids of requests: unique, and no secret. A counter under a random mask, because a request must not pay for the
+/// system's randomness twice.
+pub(crate) struct RequestIds {
+    run: [u8; 8],
+    mask: u64,
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    pub(crate) fn new(random: &dyn Random) -> Self {
+        let (mut run, mut mask) = ([0; 8], [0; 8]);
+        random.fill(&mut run);
+        random.fill(&mut mask);
+        Self { run, mask: u64::from_be_bytes(mask), next: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn next(&self) -> String {
+        // An odd factor maps the counter one to one.
+        let number = self.next.fetch_add(1, Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ self.mask;
+        let mut bytes = [0; 16];
+        bytes.iter_mut().zip(number.to_be_bytes().into_iter().chain(self.run)).for_each(|(to, from)| *to = from);
+        uuid(bytes)
+    }
+}
+
+/// The id of a mount, from its UUID.
+pub(crate) fn mount(uuid: &str) -> Option<kit::MountId> {
+    let mut id = [0; 16];
+    hex::decode_to_slice(uuid.replace('-', ""), &mut id).ok()?;
+    Some(kit::MountId(id))
 }
 
 /// A random UUID (version 4).

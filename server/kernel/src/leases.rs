@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use kit::{Due, Error, Grant, Name, Result, Time};
 use serde::{Deserialize, Serialize};
-use storage::{Key, Place, Random, Txn};
+use storage::{Key, Place, Random, Snapshot, Txn};
 
 use crate::agenda::{self, Item};
 use crate::ids;
@@ -147,6 +147,21 @@ pub(crate) fn below(txn: &Txn, prefix: &str, limit: usize) -> Result<Vec<String>
         Ok(if ids.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     })?;
     Ok(ids)
+}
+
+/// Shows every lease that could not be ended. It looks at all leases.
+pub(crate) fn irrevocable(snapshot: &Snapshot, mut each: impl FnMut(&str, Thing)) -> Result<()> {
+    let place = Place { mount: KERNEL, table: LEASES_TABLE };
+    let mut failed = None;
+    snapshot.walk(place, "", &mut |id, value| {
+        match serde_json::from_slice(value) {
+            Ok(Lease::Thing(thing)) if thing.irrevocable() => each(id, thing),
+            Ok(_) => {}
+            Err(error) => failed = Some(Error::from(error)),
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    failed.map_or(Ok(()), Err)
 }
 
 /// Up to `limit` ids of the leases that a token holds.

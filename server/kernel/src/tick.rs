@@ -129,7 +129,8 @@ impl Kernel {
         }
     }
 
-    fn take_back_thing(&self, txn: &mut Txn, thing: &Thing) -> Result<()> {
+    /// Takes back what a lease stands for.
+    pub(crate) fn take_back_thing(&self, txn: &mut Txn, thing: &Thing) -> Result<()> {
         self.run_due(txn, &thing.mount, &thing.end)
     }
 

@@ -13,7 +13,7 @@ use crate::finish::Pending;
 use crate::kernel::Kernel;
 use crate::mounts::{Class, Mounted, Router};
 use crate::request::{Answer, Request};
-use crate::tokens::Known;
+use crate::tokens::{Known, Uses};
 use crate::wrapping::Wrapping;
 use crate::{agenda, help, ids, leases, tokens};
 
@@ -148,15 +148,15 @@ impl Kernel {
     /// Identify, judge, audit, run.
     fn go(&self, ground: &Ground<'_>, trip: &mut Trip, at: &At<'_>) -> Result<Step> {
         let fields = Fields { path: at.captures, query: &ground.request.query, body: &ground.request.body };
+        if !trip.spent && !ground.request.help {
+            crate::sys::verify_wrapping(self, ground.today, ground.request, &fields, trip.now)?;
+        }
         if at.route.open && !ground.request.help {
             trip.known = self.identify(ground, trip).ok();
             self.ask(ground, trip)?;
             return self.run(ground, trip, at, &Right::Open, &fields);
         }
-        let known = match self.identify(ground, trip) {
-            Ok(known) => known,
-            Err(error) => return Err(error),
-        };
+        let known = self.identify(ground, trip)?;
         trip.known = Some(Arc::clone(&known));
         if let Some(step) = self.spend(ground, trip, &known)? {
             return Ok(step);
@@ -169,6 +169,7 @@ impl Kernel {
             return Ok(Step::Answer(Box::new(help.unwrap_or_else(|| Outcome::new(Body::Empty)))));
         }
         let permit = self.judge(ground, trip, at, &known, &fields)?;
+        crate::sys::check_wrapping_wish(ground.request)?;
         trip.granting = permit.granting_policies().map(|granted| granted.policy.to_string()).collect();
         self.ask(ground, trip)?;
         let limited = limit(&permit, &ground.request.query, at.route);
@@ -184,14 +185,9 @@ impl Kernel {
     }
 
     fn identify(&self, ground: &Ground<'_>, trip: &Trip) -> Result<Arc<Kept<Known>>> {
-        // A token whose last use this request has spent is still its token.
-        if trip.spent
-            && let Some(known) = &trip.known
-        {
-            return Ok(Arc::clone(known));
-        }
         let token = ground.request.token.as_ref().ok_or_else(Error::denied)?;
-        self.tokens.identify(token.expose(), &self.store, ground.today, trip.now, &trip.remote)
+        let uses = if trip.spent { Uses::Spent } else { Uses::Left };
+        self.tokens.identify(token.expose(), &self.store, ground.today, trip.now, &trip.remote, uses)
     }
 
     /// A token with a number of uses spends one before anything else, so that a failing request spends it too.
@@ -259,7 +255,6 @@ impl Kernel {
         } else {
             acl
         };
-        // A wrapping token may look at what it wraps, whatever its policies say.
         acl.permit(&question).map_err(|denied| {
             tracing::debug!(path = at.path.as_str(), reason = denied.reason(), "denied");
             Error::denied().wrapped()
@@ -539,7 +534,7 @@ impl Parameters for Lazy<'_> {
 
 impl Trip {
     fn new(kernel: &Kernel, request: &Request) -> Self {
-        let id = ids::new_uuid(&*kernel.env.random);
+        let id = kernel.request_ids.next();
         let remote = Remote { request_id: id.clone(), ..request.remote.clone() };
         Self {
             id,

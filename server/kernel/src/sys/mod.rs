@@ -4,6 +4,7 @@ mod capabilities;
 mod class;
 mod explain;
 mod filter;
+mod leases;
 mod mounting;
 mod mounts;
 mod password_policies;
@@ -11,6 +12,7 @@ mod policies;
 mod remount;
 mod shown;
 mod tune;
+mod wrapping;
 
 use std::sync::{Arc, Weak};
 
@@ -20,6 +22,7 @@ use self::class::{Methods, Secrets};
 use crate::kernel::Kernel;
 
 pub(crate) use filter::filter_keys;
+pub(crate) use wrapping::{check_wish as check_wrapping_wish, verify as verify_wrapping};
 
 /// The server's own engine. It sees beyond its mount.
 pub(crate) struct Sys {
@@ -76,6 +79,23 @@ impl Engine for Sys {
         query::<_, capabilities::Own>(),
         query::<_, capabilities::OfToken>(),
         query::<_, capabilities::OfAccessor>(),
+        query::<_, leases::Irrevocable>(),
+        query::<_, leases::Count>(),
+        query::<_, leases::Lookup>(),
+        query::<_, leases::List>(),
+        command::<_, leases::Renew>(),
+        command::<_, leases::LegacyRenew>(),
+        command::<_, leases::Revoke>(),
+        command::<_, leases::LegacyRevoke>(),
+        command::<_, leases::RevokePrefix>(),
+        command::<_, leases::LegacyRevokePrefix>(),
+        command::<_, leases::RevokeForce>(),
+        command::<_, leases::Tidy>(),
+        query::<_, wrapping::Wrap>(),
+        query::<_, wrapping::Lookup>(),
+        query::<_, wrapping::LookupOwn>(),
+        command::<_, wrapping::Unwrap>(),
+        command::<_, wrapping::Rewrap>(),
     ];
 
     fn open(_: &serde_json::Value) -> Result<Self> {

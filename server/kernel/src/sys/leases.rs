@@ -1,0 +1,411 @@
+use std::collections::BTreeMap;
+
+use kit::loose::{Flag, Span};
+use kit::{Beyond, Command, Error, Query, Reading, Reads, Reply, Result, Route, Time, Writing};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Sys;
+use crate::agenda::{self, Item};
+use crate::envelope::LeaseShown;
+use crate::kernel::Kernel;
+use crate::leases::{self, Lease, Thing};
+use crate::request::JSON;
+use crate::shelf::Source;
+use crate::walk::Attached;
+
+/// How many leases are ended in one transaction; the agenda goes on with the rest.
+const PIECE: usize = 2048;
+/// How many irrevocable leases are shown unless more are asked for.
+const SHOWN_MAX: usize = 10_000;
+
+/// A lease as it is shown.
+#[derive(JsonSchema, Serialize)]
+pub(super) struct Shown {
+    expire_time: Option<String>,
+    id: String,
+    issue_time: String,
+    last_renewal: Option<String>,
+    path: String,
+    renewable: bool,
+    ttl: u64,
+}
+
+/// Shows when a lease ends and whether it can be renewed.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Lookup {
+    /// The lease.
+    #[serde(default)]
+    lease_id: String,
+}
+
+impl Query<Sys> for Lookup {
+    const ROUTE: Route = Route::post("leases/lookup");
+    type Reply = Shown;
+
+    fn run(self, _: &Sys, cx: &Reading<'_>) -> Result<Reply<Shown>> {
+        if self.lease_id.is_empty() {
+            return Err(Error::invalid("lease_id must be specified"));
+        }
+        let snapshot = cx.beyond(&Beyond::for_the_kernel());
+        let shown = shown(snapshot, &self.lease_id, cx.now())?;
+        Ok(shown.ok_or_else(|| Error::invalid("invalid lease"))?.into())
+    }
+}
+
+fn shown(source: &impl Source, id: &str, now: Time) -> Result<Option<Shown>> {
+    let (path, _) = id.rsplit_once('/').unwrap_or(("", id));
+    let shown = |issued: Time, renewed: Option<Time>, expires: Option<Time>, renewable: bool| Shown {
+        expire_time: expires.map(Time::rfc3339),
+        id: id.to_owned(),
+        issue_time: issued.rfc3339(),
+        last_renewal: renewed.map(Time::rfc3339),
+        path: path.to_owned(),
+        renewable,
+        ttl: expires.map_or(0, |expires| now.until(expires).as_secs()),
+    };
+    Ok(match leases::find(source, id)? {
+        None => None,
+        Some(Lease::Thing(thing)) => {
+            Some(shown(thing.issued, thing.renewed, Some(thing.expires), thing.renewable && !thing.irrevocable()))
+        }
+        Some(Lease::Token { hash }) => leases::token_of(source, hash)?
+            .map(|token| shown(token.created, token.renewed, token.expires, token.renewable)),
+    })
+}
+
+#[derive(JsonSchema, Serialize)]
+pub(super) struct Keys {
+    keys: Vec<String>,
+}
+
+/// Lists leases and folders of leases below a prefix.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct List {
+    /// The folder to list.
+    prefix: String,
+}
+
+impl Query<Sys> for List {
+    const ROUTE: Route = Route::list("leases/lookup/{prefix*}").sudo();
+    type Reply = Keys;
+
+    fn run(self, _: &Sys, cx: &Reading<'_>) -> Result<Reply<Keys>> {
+        let keys = leases::list(cx.beyond(&Beyond::for_the_kernel()), self.prefix.trim_matches('/'))?;
+        if keys.is_empty() { Err(Error::not_found()) } else { Ok(Keys { keys }.into()) }
+    }
+}
+
+/// Lets what a lease stands for live longer.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Renew {
+    /// The lease.
+    #[serde(default)]
+    lease_id: String,
+    /// The lease, if the path names it.
+    url_lease_id: String,
+    /// How long from now; as long as at first, if left out.
+    increment: Option<Span>,
+}
+
+impl Command<Sys> for Renew {
+    const ROUTE: Route = Route::post("leases/renew/{url_lease_id*}");
+    type Reply = kit::Nothing;
+
+    fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
+        renew(engine, cx, named(self.lease_id, self.url_lease_id)?, self.increment)
+    }
+}
+
+/// Lets what a lease stands for live longer. Early clients call it here.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct LegacyRenew {
+    /// The lease.
+    #[serde(default)]
+    lease_id: String,
+    /// The lease, if the path names it.
+    url_lease_id: String,
+    /// How long from now; as long as at first, if left out.
+    increment: Option<Span>,
+}
+
+impl Command<Sys> for LegacyRenew {
+    const ROUTE: Route = Route::post("renew/{url_lease_id*}");
+    type Reply = kit::Nothing;
+
+    fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
+        renew(engine, cx, named(self.lease_id, self.url_lease_id)?, self.increment)
+    }
+}
+
+fn renew(engine: &Sys, cx: &mut Writing<'_>, id: String, increment: Option<Span>) -> Result<Reply<kit::Nothing>> {
+    let beyond = Beyond::for_the_kernel();
+    let now = cx.now();
+    let missing = || Error::invalid("lease not found");
+    let thing = match leases::find(cx.peek(&beyond), &id)?.ok_or_else(missing)? {
+        Lease::Token { .. } => return Err(Error::invalid("tokens cannot be renewed through this endpoint")),
+        Lease::Thing(thing) => thing,
+    };
+    if thing.irrevocable() {
+        return Err(Error::invalid("lease is expired and has failed previous revocation attempts"));
+    }
+    if thing.expires <= now {
+        return Err(Error::invalid("lease expired"));
+    }
+    let kernel = engine.kernel()?;
+    let router = kernel.router(cx.peek(&beyond).snapshot())?;
+    let mounted = crate::ids::mount(&thing.mount).and_then(|id| router.value().by_id(&id)).ok_or_else(missing)?;
+    let increment = increment.unwrap_or_default().duration();
+    let (thing, warnings) = leases::renew(cx.beyond(&beyond), &id, thing, increment, &mounted.info, now)?;
+    warnings.into_iter().for_each(|warning| cx.warn(warning));
+    let seconds = now.until(thing.expires).as_secs();
+    let lease = LeaseShown { id, renewable: thing.renewable, seconds };
+    cx.notes().attach(&beyond, Box::new(Attached::Lease(lease)));
+    Ok(Reply::Nothing)
+}
+
+/// Ends a lease: what it stands for is taken back.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Revoke {
+    /// The lease.
+    #[serde(default)]
+    lease_id: String,
+    /// The lease, if the path names it.
+    url_lease_id: String,
+    /// Whether the answer waits until it is done. It is by default.
+    sync: Option<Flag>,
+}
+
+impl Command<Sys> for Revoke {
+    const ROUTE: Route = Route::post("leases/revoke/{url_lease_id*}");
+    type Reply = kit::Nothing;
+
+    fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
+        revoke(engine, cx, &named(self.lease_id, self.url_lease_id)?, self.sync)
+    }
+}
+
+/// Ends a lease. Early clients call it here.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct LegacyRevoke {
+    /// The lease.
+    #[serde(default)]
+    lease_id: String,
+    /// The lease, if the path names it.
+    url_lease_id: String,
+    /// Whether the answer waits until it is done. It is by default.
+    sync: Option<Flag>,
+}
+
+impl Command<Sys> for LegacyRevoke {
+    const ROUTE: Route = Route::post("revoke/{url_lease_id*}");
+    type Reply = kit::Nothing;
+
+    fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
+        revoke(engine, cx, &named(self.lease_id, self.url_lease_id)?, self.sync)
+    }
+}
+
+fn named(lease_id: String, url_lease_id: String) -> Result<String> {
+    let id = if lease_id.is_empty() { url_lease_id } else { lease_id };
+    if id.trim_matches('/').is_empty() {
+        return Err(Error::invalid("lease_id must be specified"));
+    }
+    Ok(id.trim_matches('/').to_owned())
+}
+
+fn revoke(engine: &Sys, cx: &mut Writing<'_>, id: &str, sync: Option<Flag>) -> Result<Reply<kit::Nothing>> {
+    let kernel = engine.kernel()?;
+    let txn = cx.beyond(&Beyond::for_the_kernel());
+    let waits = sync.is_none_or(|Flag(flag)| flag);
+    match leases::find(txn, id)? {
+        // Who waits is told why it failed, and then nothing has changed.
+        Some(Lease::Thing(thing)) if waits => {
+            kernel.take_back_thing(txn, &thing)?;
+            leases::forget(txn, id, &thing)?;
+        }
+        Some(_) => kernel.end_any(txn, id, false)?,
+        None => {}
+    }
+    Ok(ended(waits))
+}
+
+fn ended(waits: bool) -> Reply<kit::Nothing> {
+    if waits { Reply::Nothing } else { Reply::Raw { status: 202, kind: JSON, bytes: Vec::new() } }
+}
+
+/// Ends every lease below a prefix.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct RevokePrefix {
+    /// The folder of leases.
+    prefix: String,
+    /// Whether the answer waits until it is done. It does by default.
+    sync: Option<Flag>,
+}
+
+impl Command<Sys> for RevokePrefix {
+    const ROUTE: Route = Route::post("leases/revoke-prefix/{prefix+}").sudo();
+    type Reply = kit::Nothing;
+
+    fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
+        end_all(&*engine.kernel()?, cx, &self.prefix, false)?;
+        Ok(ended(self.sync.is_none_or(|Flag(flag)| flag)))
+    }
+}
+
+/// Ends every lease below a prefix. Early clients call it here.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct LegacyRevokePrefix {
+    /// The folder of leases.
+    prefix: String,
+}
+
+impl Command<Sys> for LegacyRevokePrefix {
+    const ROUTE: Route = Route::post("revoke-prefix/{prefix+}").sudo();
+    type Reply = kit::Nothing;
+
+    fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
+        end_all(&*engine.kernel()?, cx, &self.prefix, false)?;
+        Ok(Reply::Nothing)
+    }
+}
+
+/// Ends every lease below a prefix, and forgets those whose things cannot be taken back.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct RevokeForce {
+    /// The folder of leases.
+    prefix: String,
+}
+
+impl Command<Sys> for RevokeForce {
+    const ROUTE: Route = Route::post("leases/revoke-force/{prefix+}").sudo();
+    type Reply = kit::Nothing;
+
+    fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
+        end_all(&*engine.kernel()?, cx, &self.prefix, true)?;
+        Ok(Reply::Nothing)
+    }
+}
+
+/// Ends a piece of what lies below a prefix, and leaves the rest to the agenda, which does it at once.
+fn end_all(kernel: &Kernel, cx: &mut Writing<'_>, prefix: &str, force: bool) -> Result<()> {
+    let (now, tag) = (cx.now(), cx.random::<16>());
+    let txn = cx.beyond(&Beyond::for_the_kernel());
+    let prefix = prefix.trim_matches('/');
+    if leases::find(txn, prefix)?.is_some() {
+        return kernel.end_any(txn, prefix, force);
+    }
+    let prefix = format!("{prefix}/");
+    let ids = leases::below(txn, &prefix, PIECE)?;
+    for id in &ids {
+        kernel.end_any(txn, id, force)?;
+    }
+    if ids.len() == PIECE {
+        agenda::enter(txn, now, tag, &Item::EndAll { prefix, force })?;
+    }
+    Ok(())
+}
+
+#[derive(JsonSchema, Serialize)]
+pub(super) struct Irrevocables {
+    lease_count: usize,
+    leases: Vec<IrrevocableShown>,
+}
+
+#[derive(JsonSchema, Serialize)]
+struct IrrevocableShown {
+    error: String,
+    lease_id: String,
+}
+
+/// Lists leases that could not be ended and are left to a person.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Irrevocable {
+    /// `irrevocable`, the only kind that is listed.
+    #[serde(rename = "type", default)]
+    kind: String,
+    /// How many are shown at most; `none`: all.
+    #[serde(default)]
+    limit: String,
+}
+
+impl Query<Sys> for Irrevocable {
+    const ROUTE: Route = Route::get("leases").sudo();
+    type Reply = Irrevocables;
+
+    fn run(self, _: &Sys, cx: &Reading<'_>) -> Result<Reply<Irrevocables>> {
+        if self.kind != "irrevocable" {
+            return Err(Error::not_found());
+        }
+        let limit = match self.limit.as_str() {
+            "" => SHOWN_MAX,
+            "none" => usize::MAX,
+            text => text.parse().map_err(|_| {
+                Error::server(format!("invalid 'limit' provided: strconv.Atoi: parsing {text:?}: invalid syntax"))
+            })?,
+        };
+        let (mut lease_count, mut leases) = (0, Vec::new());
+        leases::irrevocable(cx.beyond(&Beyond::for_the_kernel()), |id, thing| {
+            lease_count += 1;
+            if leases.len() < limit {
+                leases.push(IrrevocableShown { error: thing.error.unwrap_or_default(), lease_id: id.to_owned() });
+            }
+        })?;
+        if leases.len() < lease_count {
+            cx.warn(format!("only {limit} of {lease_count} leases are shown; ask for more with limit"));
+        }
+        Ok(Irrevocables { lease_count, leases }.into())
+    }
+}
+
+#[derive(JsonSchema, Serialize)]
+pub(super) struct Counted {
+    counts: BTreeMap<String, u64>,
+    lease_count: u64,
+}
+
+/// Counts leases that could not be ended, by mount.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Count {
+    /// `irrevocable`, the only kind that is counted.
+    #[serde(rename = "type", default)]
+    kind: String,
+}
+
+impl Query<Sys> for Count {
+    const ROUTE: Route = Route::get("leases/count");
+    type Reply = Counted;
+
+    fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Counted>> {
+        if self.kind != "irrevocable" {
+            return Err(Error::not_found());
+        }
+        let snapshot = cx.beyond(&Beyond::for_the_kernel());
+        let router = engine.kernel()?.router(snapshot)?;
+        let place = |thing: &Thing| {
+            let mounted = crate::ids::mount(&thing.mount).and_then(|id| router.value().by_id(&id));
+            mounted.map_or_else(|| "deleted".to_owned(), |mounted| mounted.entry.path.clone())
+        };
+        let mut counted = Counted { counts: BTreeMap::new(), lease_count: 0 };
+        leases::irrevocable(snapshot, |_, thing| {
+            counted.lease_count += 1;
+            *counted.counts.entry(place(&thing)).or_default() += 1;
+        })?;
+        Ok(counted.into())
+    }
+}
+
+/// Looks for indexes that point nowhere. There are none by construction: a lease, its date and what it stands for
+/// are written and deleted in one transaction. The path is there for clients that call it.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Tidy {}
+
+impl Command<Sys> for Tidy {
+    const ROUTE: Route = Route::post("leases/tidy");
+    type Reply = Option<()>;
+
+    fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
+        cx.warn("Tidy operation successfully started. Any information from the operation will be printed to OpenBao's server logs.");
+        Ok(Reply::Accepted(None))
+    }
+}

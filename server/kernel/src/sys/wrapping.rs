@@ -1,0 +1,220 @@
+use kit::{Beyond, Command, Error, Fault, Fields, MountId, Query, Reading, Reads, Reply, Result, Route, Secret, Time};
+use kit::Writing;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use storage::Snapshot;
+
+use super::Sys;
+use crate::envelope::Unwrapped;
+use crate::kernel::Kernel;
+use crate::request::Request;
+use crate::tokens::{self, TokenHash, TokenRecord};
+use crate::walk::Attached;
+use crate::wrapping::{self, WrapInfo, Wrapping};
+
+/// What of `sys/` has to do with wrapping.
+const BELOW: &str = "sys/wrapping/";
+
+/// Whether a request to look at, open or renew a wrapping shows one that is good. It is asked before who asks:
+/// whoever holds a wrapping that was opened by another is to learn that, and not that they are unknown.
+///
+/// # Errors
+/// If it does not.
+pub(crate) fn verify(kernel: &Kernel, today: &Snapshot, request: &Request, fields: &Fields<'_>, now: Time) -> Result<()> {
+    if !matches!(request.path.as_str().strip_prefix(BELOW), Some("lookup" | "unwrap" | "rewrap")) {
+        return Ok(());
+    }
+    let refused = |why: &str| Error::new(Fault::Denied, format!("error validating wrapping token: {why}"));
+    let given = fields.as_map()?.remove("token");
+    let id = match given.as_ref().and_then(Value::as_str) {
+        Some("") => return Err(refused("empty token in request body")),
+        Some(id) => id,
+        None => request.token.as_ref().ok_or_else(|| refused("token is empty"))?.expose(),
+    };
+    match tokens::find(today, kernel.tokens.hash(id))? {
+        Some(record) if good(&record, now) => Ok(()),
+        _ => Err(wrapping::invalid()),
+    }
+}
+
+/// Whether a request to wrap something says for how long.
+///
+/// # Errors
+/// If it does not.
+pub(crate) fn check_wish(request: &Request) -> Result<()> {
+    let wrap = request.path.as_str().strip_prefix(BELOW) == Some("wrap");
+    if wrap && request.wrap_ttl.is_none_or(|ttl| ttl.is_zero()) {
+        return Err(Error::invalid("endpoint requires response wrapping to be used"));
+    }
+    Ok(())
+}
+
+fn good(record: &TokenRecord, now: Time) -> bool {
+    wrapping::is_wrapping(record) && record.uses_left != Some(0) && record.expires.is_none_or(|expires| expires > now)
+}
+
+/// Wraps what the request says.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Wrap {
+    #[serde(rename = "*")]
+    data: Map<String, Value>,
+}
+
+impl Query<Sys> for Wrap {
+    const ROUTE: Route = Route::post("wrapping/wrap");
+    type Reply = Map<String, Value>;
+
+    fn run(self, _: &Sys, _: &Reading<'_>) -> Result<Reply<Self::Reply>> {
+        Ok(self.data.into())
+    }
+}
+
+#[derive(JsonSchema, Serialize)]
+pub(super) struct Shown {
+    creation_path: String,
+    creation_time: String,
+    creation_ttl: u64,
+}
+
+/// Shows when a wrapping was made and by which request, without opening it.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Lookup {
+    /// The wrapping token; the one that asks, if left out.
+    token: Option<Secret<String>>,
+}
+
+impl Query<Sys> for Lookup {
+    const ROUTE: Route = Route::post("wrapping/lookup").unauthenticated();
+    type Reply = Shown;
+
+    fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Shown>> {
+        look(engine, cx, self.token)
+    }
+}
+
+/// Shows when a wrapping was made and by which request, without opening it.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct LookupOwn {
+    /// The wrapping token; the one that asks, if left out.
+    token: Option<Secret<String>>,
+}
+
+impl Query<Sys> for LookupOwn {
+    const ROUTE: Route = Route::get("wrapping/lookup").unauthenticated();
+    type Reply = Shown;
+
+    fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Shown>> {
+        look(engine, cx, self.token)
+    }
+}
+
+fn look(engine: &Sys, cx: &Reading<'_>, token: Option<Secret<String>>) -> Result<Reply<Shown>> {
+    let kernel = engine.kernel()?;
+    let snapshot = cx.beyond(&Beyond::for_the_kernel());
+    let hash = asked(&kernel, cx, token.as_ref())?.1;
+    let record = tokens::find(snapshot, hash)?.ok_or_else(wrapping::invalid)?;
+    if !good(&record, cx.now()) {
+        return Err(wrapping::invalid());
+    }
+    let (_, info) = wrapping::held(snapshot, cubbyhole(&kernel, snapshot)?, hash)?;
+    let WrapInfo { creation_path, creation_time, creation_ttl, .. } = info;
+    Ok(Shown { creation_path, creation_time, creation_ttl }.into())
+}
+
+/// Opens a wrapping, once: its token ends in the same moment.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Unwrap {
+    /// The wrapping token; the one that asks, if left out.
+    token: Option<Secret<String>>,
+}
+
+impl Command<Sys> for Unwrap {
+    const ROUTE: Route = Route::post("wrapping/unwrap");
+    type Reply = kit::Nothing;
+
+    fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
+        let (held, _) = open(&*engine.kernel()?, cx, self.token.as_ref())?;
+        let unwrapped = Attached::Unwrapped(Unwrapped(held.into_bytes()));
+        cx.notes().attach(&Beyond::for_the_kernel(), Box::new(unwrapped));
+        Ok(Reply::Nothing)
+    }
+}
+
+/// Puts what a wrapping holds into a new one, which lives as long as the old did at first.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Rewrap {
+    /// The wrapping token; the one that asks, if left out.
+    token: Option<Secret<String>>,
+}
+
+impl Command<Sys> for Rewrap {
+    const ROUTE: Route = Route::post("wrapping/rewrap");
+    type Reply = kit::Nothing;
+
+    fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
+        let kernel = engine.kernel()?;
+        let beyond = Beyond::for_the_kernel();
+        let (held, info) = open(&kernel, cx, self.token.as_ref())?;
+        let now = cx.now();
+        let path = info.creation_path.clone();
+        let wrapping = Wrapping {
+            tokens: &kernel.tokens,
+            cubbyhole: cubbyhole(&kernel, cx.peek(&beyond).snapshot())?,
+            path: &path,
+            ttl: std::time::Duration::from_secs(info.creation_ttl),
+            now,
+            random: cx.randomness(),
+        };
+        let info = WrapInfo { creation_time: now.rfc3339(), ..info };
+        let wrapped = wrapping.put(cx.beyond(&beyond), held, info)?;
+        cx.notes().attach(&beyond, Box::new(Attached::Wrapped(wrapped)));
+        Ok(Reply::Nothing)
+    }
+}
+
+/// Takes out what a wrapping holds and ends its token, in one transaction. Of two who open it at once, the
+/// second runs into a conflict, comes back, and finds it gone.
+fn open(kernel: &Kernel, cx: &mut Writing<'_>, token: Option<&Secret<String>>) -> Result<(String, WrapInfo)> {
+    let beyond = Beyond::for_the_kernel();
+    let (whose, hash) = asked(kernel, cx, token)?;
+    let now = cx.now();
+    let cubbyhole = cubbyhole(kernel, cx.peek(&beyond).snapshot())?;
+    let txn = cx.beyond(&beyond);
+    let record = tokens::find(txn, hash)?.ok_or_else(wrapping::invalid)?;
+    // The use of a token that opens its own wrapping has been spent already.
+    let good = match whose {
+        Whose::Own => wrapping::is_wrapping(&record),
+        Whose::Other => good(&record, now),
+    };
+    if !good {
+        return Err(wrapping::invalid());
+    }
+    let held = wrapping::held(txn, cubbyhole, hash)?;
+    tokens::revoke(txn, hash, now)?;
+    Ok(held)
+}
+
+/// Whether a wrapping is opened by its own token or by another.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Whose {
+    Own,
+    Other,
+}
+
+/// The wrapping token that a request means.
+fn asked(kernel: &Kernel, cx: &impl Reads, token: Option<&Secret<String>>) -> Result<(Whose, TokenHash)> {
+    let own = cx.remote().token.token(&Beyond::for_the_kernel()).map(|id| kernel.tokens.hash(id.expose()));
+    match token.filter(|token| !token.expose().is_empty()) {
+        None => Ok((Whose::Own, own.ok_or_else(wrapping::invalid)?)),
+        Some(token) => {
+            let hash = kernel.tokens.hash(token.expose());
+            Ok((if own == Some(hash) { Whose::Own } else { Whose::Other }, hash))
+        }
+    }
+}
+
+fn cubbyhole(kernel: &Kernel, snapshot: &Snapshot) -> Result<MountId> {
+    let router = kernel.router(snapshot)?;
+    Ok(router.value().at("cubbyhole/").ok_or_else(|| Error::internal("no cubbyhole"))?.info.id)
+}
