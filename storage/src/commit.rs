@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -145,16 +146,14 @@ impl Core {
         let mut queue = lock(&self.queue);
         let refusal = match refusal {
             None if queue.closed => Some(Error::Closed),
-            None if queue.jobs.len() >= QUEUE_MAX => {
-                Some(Error::Trouble("too many writes are waiting".into()))
-            }
+            None if queue.jobs.len() >= QUEUE_MAX => Some(Error::Busy),
             refusal => refusal,
         };
         match refusal {
             None => {
                 queue.jobs.push_back((prepared, done));
                 drop(queue);
-                self.wake.notify_all();
+                self.wake.notify_one();
             }
             Some(error) => {
                 drop(queue);
@@ -179,7 +178,12 @@ impl Core {
             let (prepared, dones): (Vec<_>, Vec<_>) = group.into_iter().unzip();
             self.group(&mut writer, prepared).into_iter().zip(dones)
         };
-        answers.for_each(|(answer, done)| done(answer));
+        for (answer, done) in answers {
+            // Whoever is told may be wrong in its own ways; the others must still be told, and later ones served.
+            if catch_unwind(AssertUnwindSafe(|| done(answer))).is_err() {
+                tracing::error!("what waited for a commit panicked when it was told");
+            }
+        }
     }
 
     /// Runs `work` while nobody else can commit.

@@ -46,6 +46,12 @@ pub enum Error {
     /// The write failed, and the disk cannot be asked any more whether it was stored.
     #[error("the write failed, and whether it was stored is not known until the disk can be read again: {0}")]
     Uncertain(Arc<str>),
+    /// More writes wait than are worth waiting for.
+    #[error("too many writes are waiting for the disk; try again later")]
+    Busy,
+    /// What the seal of this store has no use for.
+    #[error("{0}")]
+    Seal(&'static str),
     /// The store was sealed while this was under way.
     #[error("the store was sealed")]
     Closed,

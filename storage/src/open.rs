@@ -12,7 +12,7 @@ use crate::keyring::{KeyStatus, Keyring};
 use crate::names;
 use crate::phase::{Options, SEAL, Sealed};
 use crate::seal::record::{self, SealRecord};
-use crate::seal::{Initialised, KeyBytes, SealChoice, SealConfig, Split, UnsealKey};
+use crate::seal::{Initialised, KeyBytes, NamedKey, SealChoice, SealConfig, Split, UnsealKey};
 use crate::snapshot::Snapshot;
 use crate::txn::{Conflict, Txn};
 
@@ -24,6 +24,8 @@ pub struct Open {
     core: Arc<Core>,
     committer: Mutex<Option<JoinHandle<()>>>,
     options: Options,
+    /// The static key in use, if the store unseals itself.
+    self_unseal: Mutex<Option<NamedKey>>,
 }
 
 /// A new seal, or a new recovery key, that is made and does not hold yet.
@@ -35,7 +37,7 @@ enum Kind {
 }
 
 impl Open {
-    pub(crate) fn start(core: Core, options: Options) -> Result<Self> {
+    pub(crate) fn start(core: Core, options: Options, self_unseal: Option<NamedKey>) -> Result<Self> {
         let core = Arc::new(core);
         let committer = if core.threaded {
             let core = Arc::clone(&core);
@@ -44,7 +46,7 @@ impl Open {
         } else {
             None
         };
-        Ok(Self { core, committer: Mutex::new(committer), options })
+        Ok(Self { core, committer: Mutex::new(committer), options, self_unseal: Mutex::new(self_unseal) })
     }
 
     /// The latest published state.
@@ -140,8 +142,8 @@ impl Open {
     /// If the numbers cannot be, or this store has no use for a recovery key.
     pub fn draft_recovery(&self, split: Split) -> Result<(NewSeal, Vec<crate::seal::shamir::Share>)> {
         if let SealConfig::Shamir(_) = self.seal_config()? {
-            return Err(Error::Name(
-                "recovery keys are for seals that unseal by themselves; this store has unseal keys",
+            return Err(Error::Seal(
+                "recovery keys are for seals that unseal by themselves; this store has unseal keys, so rekey those",
             ));
         }
         let key = KeyBytes::generate(&*self.core.random);
@@ -157,22 +159,27 @@ impl Open {
         self.core.exclusively(|writer| {
             let random = &*self.core.random;
             let keyring = self.core.shared.keyring.load();
+            let mut next = None;
             let (keyring, record) = match seal.0 {
                 Kind::Whole(made) => {
                     let recovery = made.recovery.as_ref().map(|key| &key.expose()[..]);
                     let keyring = keyring.rerooted(random)?.recovered_by(recovery)?;
                     let record = made.keep(keyring.root(), random);
-                    (keyring, Some(record))
+                    next = Some(made.self_unseal());
+                    (keyring, record)
                 }
                 Kind::Recovery(key, split) => {
                     let keyring = keyring.recovered_by(Some(key.expose()))?;
                     let record = self.recovery_record(split)?;
-                    (keyring, Some(record))
+                    (keyring, record)
                 }
             };
-            let mut batch = vec![keyring_write(&keyring, random)];
-            batch.extend(record.map(|record| SealedWrite { key: names::meta(SEAL), value: Some(record) }));
+            let record = SealedWrite { key: names::meta(SEAL), value: Some(record) };
+            let batch = vec![keyring_write(&keyring, random), record];
             self.core.store_meta(writer, batch, Some(keyring))?;
+            if let Some(key) = next {
+                *self.self_unseal.lock().unwrap_or_else(PoisonError::into_inner) = key;
+            }
             Ok(())
         })
     }
@@ -263,8 +270,18 @@ impl Open {
 
     /// The seal's record with another split of the recovery key.
     fn recovery_record(&self, split: Split) -> Result<crate::backend::Cipher> {
-        let Some(key) = &self.options.self_unseal else {
-            return Err(Error::Name("this store does not unseal by itself"));
+        let key = self.self_unseal.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let fits = |key: &NamedKey| {
+            let unseal = UnsealKey::Static { current: key.clone(), previous: None };
+            Ok::<_, Error>(self.seal_record()?.open(&unseal).is_some())
+        };
+        let key = match key {
+            Some(key) if fits(&key)? => key,
+            _ => {
+                return Err(Error::Seal(
+                    "the key that unseals this store is not known; seal and unseal it first",
+                ));
+            }
         };
         let config = SealConfig::Static { key_id: key.id.clone(), recovery: Some(split) };
         Ok(record::keep(&config, &key.key, self.core.shared.keyring.load().root(), &*self.core.random))

@@ -14,7 +14,7 @@ use crate::names;
 use crate::open::Open;
 use crate::random::Random;
 use crate::seal::record::{self, SealRecord};
-use crate::seal::{Initialised, NamedKey, SealChoice, SealConfig, UnsealKey};
+use crate::seal::{Initialised, SealChoice, SealConfig, UnsealKey};
 use crate::snapshot::{Moment, Shared};
 use crate::stripes::Stripes;
 
@@ -36,8 +36,6 @@ pub struct Options {
     pub committer: Committer,
     /// What stamps new key terms.
     pub clock: Clock,
-    /// The static key in use, once there is one.
-    pub(crate) self_unseal: Option<NamedKey>,
 }
 
 /// Where commits run.
@@ -119,12 +117,7 @@ pub fn open(backend: Box<dyn Backend>, options: Options) -> Result<Phase> {
 impl Options {
     /// A cache of 32 MiB, a thread for commits, and `clock` for the dates of key terms.
     pub fn new(clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        Self {
-            cache_bytes: 32 * 1024 * 1024,
-            committer: Committer::Thread,
-            clock: Arc::new(clock),
-            self_unseal: None,
-        }
+        Self { cache_bytes: 32 * 1024 * 1024, committer: Committer::Thread, clock: Arc::new(clock) }
     }
 }
 
@@ -181,21 +174,22 @@ impl Sealed {
     /// # Errors
     /// [`StillSealed`] with the store, to try again.
     pub fn unseal(self, key: &UnsealKey, random: Arc<dyn Random>) -> Result<Open, Box<StillSealed>> {
-        let started = self.core(key, random).and_then(|(core, options)| Ok(Open::start(core, options)?));
+        let self_unseal = match key {
+            UnsealKey::Shamir(_) => None,
+            UnsealKey::Static { current, .. } => Some(current.clone()),
+        };
+        let started =
+            self.core(key, random).and_then(|core| Ok(Open::start(core, self.options.clone(), self_unseal)?));
         started.map_err(|why| Box::new(StillSealed { sealed: self, why }))
     }
 
-    fn core(&self, key: &UnsealKey, random: Arc<dyn Random>) -> Result<(Core, Options), UnsealError> {
+    fn core(&self, key: &UnsealKey, random: Arc<dyn Random>) -> Result<Core, UnsealError> {
         let (root, next) = self.seal.open(key).ok_or(UnsealError::WrongKey)?;
         let (mut index, mut view) = read_anew(&*self.backend).map_err(Error::from)?;
         let read = |name| view.get(&names::meta(name)).map_err(Error::from);
         let stored = read(commit::KEYRING)?.ok_or(UnsealError::Damaged)?;
         let keyring = Keyring::unseal(&root, &stored).map_err(Error::from)?.ok_or(UnsealError::Damaged)?;
         keyring.count_from(seals(read(commit::COUNT)?.as_ref(), keyring.status().term));
-        let mut options = self.options.clone();
-        if let UnsealKey::Static { current, .. } = key {
-            options.self_unseal = Some(current.clone());
-        }
         if let (Some(next), SealConfig::Static { recovery, .. }) = (next, &self.seal.config) {
             let config = SealConfig::Static { key_id: next.id, recovery: *recovery };
             let record = record::keep(&config, &next.key, keyring.root(), &*random);
@@ -205,12 +199,13 @@ impl Sealed {
         }
         let mut seed = [0; 8];
         random.fill(&mut seed);
-        let lists = options.cache_bytes / LISTS_SHARE;
+        let cache = self.options.cache_bytes;
+        let lists = cache / LISTS_SHARE;
         let shared = Shared {
             names: keyring.names().map_err(Error::from)?,
             keyring: ArcSwap::from_pointee(keyring),
             stripes: Stripes::new(),
-            entries: Memory::bounded(options.cache_bytes - lists),
+            entries: Memory::bounded(cache - lists),
             lists: Memory::bounded(lists),
             hasher: FixedState::with_seed(u64::from_be_bytes(seed)),
             published: AtomicU64::new(index),
@@ -218,9 +213,9 @@ impl Sealed {
             sick: AtomicBool::new(false),
         };
         let moment = Moment { index, view, shared: Arc::new(shared) };
-        let threaded = options.committer == Committer::Thread;
-        let clock = Arc::clone(&options.clock);
-        Ok((Core::new(moment, Arc::clone(&self.backend), random, clock, threaded), options))
+        let threaded = self.options.committer == Committer::Thread;
+        let clock = Arc::clone(&self.options.clock);
+        Ok(Core::new(moment, Arc::clone(&self.backend), random, clock, threaded))
     }
 }
 

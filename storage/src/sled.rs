@@ -4,6 +4,7 @@ use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use ::sled::{Batch, Db};
 
@@ -17,6 +18,9 @@ const CHUNK: usize = 64 * 1024;
 /// A batch of sled is held in memory several times over.
 const BATCH_MAX: usize = 2 * 1024 * 1024;
 const CACHE: u64 = 16 * 1024 * 1024;
+/// How often, and how far apart, an opening is tried while sled's threads still end an earlier one.
+const TRIES: u32 = 500;
+const BETWEEN_TRIES: Duration = Duration::from_millis(10);
 /// The first byte of a key in sled: an entry's head.
 const HEAD: u8 = 0;
 /// The first byte of a key in sled: a piece of a large value.
@@ -155,7 +159,7 @@ impl Now {
 impl Store {
     fn open(folder: &Path) -> io::Result<Self> {
         let config = ::sled::Config::new().path(folder).flush_every_ms(None).cache_capacity(CACHE);
-        let db = caught(|| config.open().map_err(from_sled))?;
+        let db = retried(|| caught(|| config.open().map_err(from_sled)))?;
         // sled syncs neither its configuration nor what names these files.
         for file in std::fs::read_dir(folder)? {
             let path = file?.path();
@@ -304,6 +308,20 @@ fn from_sled(error: ::sled::Error) -> io::Error {
     }
 }
 
+/// sled lets go of its lock some time after it is dropped, and tells nobody when. Our own lock is held, so whoever has
+/// sled's is an earlier opening of this process that is about to end.
+fn retried<T>(open: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    for _ in 0..TRIES {
+        match open() {
+            Err(error) if error.to_string().contains("could not acquire lock") => {
+                std::thread::park_timeout(BETWEEN_TRIES);
+            }
+            opened => return opened,
+        }
+    }
+    open()
+}
+
 fn not_open() -> io::Error {
     io::Error::other("the disk failed and was not opened again")
 }
@@ -316,4 +334,24 @@ fn caught<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
             "the files are damaged: what they hold contradicts itself",
         ))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_of_overwritten_values_go() {
+        let folder = std::env::temp_dir().join(format!("sealkeep-sled-{}", std::process::id()));
+        let sled = Sled::open(&folder).unwrap();
+        let mut stored = Vec::new();
+        for size in [300_000, 70_000, 10, 200_000, 0] {
+            let value = (size > 0).then(|| Cipher(vec![7; size].into()));
+            sled.commit(&[SealedWrite { key: SealedKey([1, 2].as_slice().into()), value }]).unwrap();
+            stored.push(sled.0.read().store().unwrap().db.len());
+        }
+        drop(sled);
+        std::fs::remove_dir_all(folder).unwrap();
+        assert_eq!(stored, [1 + 5, 1 + 2, 1, 1 + 4, 0]);
+    }
 }

@@ -56,6 +56,14 @@ pub(crate) fn make(choice: &SealChoice, random: &dyn Random) -> Result<Made> {
 }
 
 impl Made {
+    /// The key that the server unseals by itself with, if this is such a seal.
+    pub(crate) fn self_unseal(&self) -> Option<NamedKey> {
+        match &self.config {
+            SealConfig::Shamir(_) => None,
+            SealConfig::Static { key_id, .. } => Some(NamedKey { id: key_id.clone(), key: self.key.clone() }),
+        }
+    }
+
     /// The record that keeps `root` under this seal.
     pub(crate) fn keep(&self, root: &[u8], random: &dyn Random) -> Cipher {
         keep(&self.config, &self.key, root, random)

@@ -148,6 +148,8 @@ fn a_new_seal_holds_once_it_is_installed() {
     // And on to another kind of seal.
     let (seal, _) = open.draft_seal(&SealChoice::Static { key: named("s", 9), recovery: None }).unwrap();
     open.install(seal).unwrap();
+    let (recovery, _) = open.draft_recovery(Split { shares: 2, threshold: 2 }).unwrap();
+    open.install(recovery).unwrap();
     drop(open);
     let key = UnsealKey::Static { current: named("s", 9), previous: None };
     still_there(&unseal(sealed(&memory), &key).unwrap());
@@ -181,6 +183,25 @@ fn a_rotation_leaves_old_entries_names_and_blobs_readable() {
         (2, 7, 1),
         "a clean end keeps the exact count"
     );
+}
+
+#[test]
+fn a_used_up_term_is_followed_by_the_next() {
+    let memory = Memory::new();
+    let (store, made) =
+        blank(&memory).init(&SealChoice::Shamir(Split { shares: 1, threshold: 1 }), &SystemRandom).unwrap();
+    drop(store);
+    let used_up = [&1_u32.to_be_bytes()[..], &(1_u64 << 31).to_be_bytes()].concat();
+    memory.tamper(b"\0seals", &used_up);
+    let open = unseal(sealed(&memory), &made.key).unwrap();
+    assert_eq!(open.key_status().encryptions, 1 << 31);
+    store_something(&open);
+    assert_eq!(open.key_status().term, 2);
+    store_something(&open);
+    drop(open);
+    let open = unseal(sealed(&memory), &made.key).unwrap();
+    still_there(&open);
+    assert_eq!(open.key_status().term, 2);
 }
 
 #[test]
