@@ -48,6 +48,12 @@ impl<V: Size> Memory<V> {
     }
 }
 
+impl Size for SealedKey {
+    fn size(&self) -> usize {
+        self.0.len()
+    }
+}
+
 impl Size for Entry {
     fn size(&self) -> usize {
         self.sealed.0.len() + self.cipher.as_ref().map_or(0, |cipher| cipher.0.len())

@@ -51,6 +51,21 @@ impl NameKey {
         }
     }
 
+    /// As [`seal`](Self::seal), for a path whose folder is sealed already.
+    pub(crate) fn seal_in(&self, folder: &SealedKey, key: &Key<'_>) -> SealedKey {
+        let (path, last, suffix): (_, _, &[u8]) = match key.name {
+            Name::Id(id) => return id_key(key.place, id),
+            Name::Path(path) => (path, LEAF, &[]),
+            Name::PathThen(path, suffix) => (path, LEAF_THEN, suffix),
+        };
+        let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
+        let mut out = Vec::with_capacity(folder.0.len() + name.len() + suffix.len() + 19);
+        out.extend_from_slice(&folder.0);
+        seal_segment(&mut self.cipher(), last, name, &mut out);
+        out.extend_from_slice(suffix);
+        SealedKey(out.into())
+    }
+
     /// What the stored keys of everything in `folder` begin with. The root is the empty folder.
     pub(crate) fn folder(&self, place: Place, folder: &str) -> SealedKey {
         match folder {
@@ -217,6 +232,10 @@ mod tests {
         let sealed = names().seal(&key);
         assert_eq!(names().open(&sealed.0).unwrap().key(), Some(key));
         assert_eq!(names().seal(&key), sealed, "sealing a name is deterministic");
+        if let Name::Path(path) | Name::PathThen(path, _) = name {
+            let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+            assert_eq!(names().seal_in(&names().folder(PLACE, parent), &key), sealed);
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub const FORMAT_VERSION: u32 = 1;
 const FORMAT: &str = "format";
 pub(crate) const SEAL: &str = "seal";
 const MAGIC: &[u8; 8] = b"sealkeep";
-/// How much of the cache's bytes the memo of listings gets.
+/// One part in so many of the cache's bytes is for the memo of listings, and half as much for sealed folders.
 const LISTS_SHARE: u64 = 8;
 
 /// How a store runs.
@@ -205,8 +205,9 @@ impl Sealed {
             names: keyring.names().map_err(Error::from)?,
             keyring: ArcSwap::from_pointee(keyring),
             stripes: Stripes::new(),
-            entries: Memory::bounded(cache - lists),
+            entries: Memory::bounded(cache - lists - lists / 2),
             lists: Memory::bounded(lists),
+            folders: Memory::bounded(lists / 2),
             hasher: FixedState::with_seed(u64::from_be_bytes(seed)),
             published: AtomicU64::new(index),
             damaged: AtomicU64::new(0),

@@ -9,7 +9,7 @@ use crate::Index;
 use crate::backend::{Cipher, SealedKey, View};
 use crate::cache::{Entry, Listing, Memory};
 use crate::error::{Error, Result};
-use crate::key::{self, Hashed, Key, Kind, LogicalRef, Place};
+use crate::key::{self, Hashed, Key, Kind, LogicalRef, Name, Place};
 use crate::keyring::Keyring;
 use crate::names::{self, NameKey};
 use crate::stripes::{ReadSet, Stripe, Stripes};
@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) stripes: Stripes,
     pub(crate) entries: Memory<Entry>,
     pub(crate) lists: Memory<Listing>,
+    /// Folders as they are sealed: always right, for it is a function of their names.
+    pub(crate) folders: Memory<SealedKey>,
     pub(crate) hasher: FixedState,
     pub(crate) published: AtomicU64,
     pub(crate) damaged: AtomicU64,
@@ -82,7 +84,7 @@ impl Snapshot {
         {
             return Ok(Arc::clone(&known.names));
         }
-        let prefix = self.names().folder(place, folder);
+        let prefix = self.folder(place, folder);
         let mut names = Vec::new();
         self.children(&prefix, &mut |name| names.push(name))?;
         names.sort_unstable();
@@ -199,7 +201,27 @@ impl Snapshot {
     /// The stored form of a key, from memory if it was met before.
     pub(crate) fn sealed(&self, key: &Key<'_>, hashed: &Hashed<'_>) -> SealedKey {
         let known = self.0.shared.entries.get(hashed).map(|entry| entry.sealed.clone());
-        known.unwrap_or_else(|| self.names().seal(key))
+        known.unwrap_or_else(|| self.seal(key))
+    }
+
+    fn seal(&self, key: &Key<'_>) -> SealedKey {
+        match key.name {
+            Name::Id(_) => self.names().seal(key),
+            Name::Path(path) | Name::PathThen(path, _) => {
+                let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+                self.names().seal_in(&self.folder(key.place, parent), key)
+            }
+        }
+    }
+
+    fn folder(&self, place: Place, folder: &str) -> Arc<SealedKey> {
+        let hashed = self.hash(LogicalRef::folder(place, folder));
+        if let Some(known) = self.0.shared.folders.get(&hashed) {
+            return known;
+        }
+        let sealed = Arc::new(self.names().folder(place, folder));
+        self.0.shared.folders.insert(hashed.hash, hashed.key.owned(), Arc::clone(&sealed));
+        sealed
     }
 
     pub(crate) fn find(&self, key: &Key<'_>, hashed: Hashed<'_>) -> Result<Arc<Entry>> {
@@ -210,7 +232,7 @@ impl Snapshot {
             return Ok(Arc::clone(known));
         }
         key.check()?;
-        let sealed = known.map_or_else(|| self.names().seal(key), |known| known.sealed.clone());
+        let sealed = known.map_or_else(|| self.seal(key), |known| known.sealed.clone());
         let cipher = self.0.view.get(&sealed).map_err(|error| self.sick(error))?;
         let entry = Arc::new(Entry { index: self.index(), sealed, cipher });
         if self.is_latest() {

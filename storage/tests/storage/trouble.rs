@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use storage::faulty::{Faults, Faulty, LyingDisk};
-use storage::{Committer, Conflict, Error, Key, Memory, Open, Redb};
+use storage::{Backend, Committer, Conflict, Error, Key, Memory, Open, Redb, Sled};
 
-use crate::desk::{PLACE, again, found};
+use crate::desk::{Folder, PLACE, again, found};
 
 fn write(open: &Open, path: &str) -> Result<(), Error> {
     let mut txn = open.begin();
@@ -134,6 +134,32 @@ fn a_failure_during_rotation_keeps_the_old_term() {
     assert_eq!(open.key_status().term, 2);
     write(&open, "a").unwrap();
     assert!(has(&open, "a"));
+}
+
+#[track_caller]
+fn reopens(backend: Box<dyn Backend>) {
+    let faults = Faults::new();
+    let (open, _) = found(Box::new(Faulty::new(backend, faults.clone())), Committer::Thread);
+    write(&open, "before").unwrap();
+    let old = open.snapshot();
+    faults.lose_commits(1);
+    assert!(matches!(write(&open, "lost"), Err(Error::NotStored(_))));
+    assert_eq!(faults.fired(), 1);
+    // A view from before the disk was opened anew may end. It does not lie.
+    assert!(!matches!(old.get(&Key::path(PLACE, "never")), Ok(Some(_))));
+    assert!(!matches!(old.list(PLACE, "").as_deref(), Ok([]) | Ok([_, _, ..])));
+    write(&open, "after").unwrap();
+    assert_eq!(open.snapshot().list(PLACE, "").unwrap().to_vec(), ["after", "before"]);
+}
+
+#[test]
+fn every_backend_reopens_while_views_of_it_live() {
+    let folder = Folder::new();
+    reopens(Box::new(Redb::open(folder.path()).unwrap()));
+    let folder = Folder::new();
+    reopens(Box::new(Sled::open(folder.path()).unwrap()));
+    reopens(Box::new(Redb::on(Arc::new(LyingDisk::new())).unwrap()));
+    reopens(Box::new(Memory::new()));
 }
 
 #[test]
