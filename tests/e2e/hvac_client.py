@@ -160,7 +160,7 @@ def audit(client):
 
 def end(client, keys):
     client.sys.rotate_encryption_key()
-    assert client.sys.read_encryption_key_status()["data"]["term"] == 2
+    assert client.sys.get_encryption_key_status()["data"]["term"] == 2
     client.sys.seal()
     assert client.sys.is_sealed()
     client.sys.submit_unseal_keys(keys["keys"][:2])

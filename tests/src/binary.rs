@@ -32,6 +32,11 @@ impl Binary {
         Self(PathBuf::from(path.trim()))
     }
 
+    /// Another program that takes the same command line.
+    pub fn at(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
     /// Where it lies.
     pub fn path(&self) -> &Path {
         &self.0
