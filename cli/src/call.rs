@@ -92,7 +92,7 @@ impl Call {
         self
     }
 
-    pub(crate) fn as_token(mut self, token: Zeroizing<String>) -> Call {
+    pub(crate) fn with_token(mut self, token: Zeroizing<String>) -> Call {
         self.token = Some(token);
         self
     }

@@ -107,14 +107,13 @@ fn run(args: &[String]) -> Outcome {
 }
 
 fn perform(keep: Keep) -> Outcome {
-    let verb = match keep.verb.local() {
-        Ok(outcome) => return outcome,
-        Err(verb) => verb,
-    };
+    if let Some(outcome) = keep.verb.local() {
+        return outcome;
+    }
     let mut session = keep.globals.session(Settings::read())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| Stop::local(format!("The system gives no event loop: {e}")))?;
-    runtime.block_on(verb.run(&mut session))
+    runtime.block_on(keep.verb.run(&mut session))
 }

@@ -16,7 +16,7 @@ pub(crate) fn hidden(prompt: &str) -> Result<Zeroizing<String>, Stop> {
     if !stdin.is_terminal() {
         return Err(Stop::local(format!(
             "{} cannot be asked for: standard input is not a terminal",
-            prompt.trim_end_matches([':', ' '])
+            prompt.split([':', '(']).next().unwrap_or_default().trim_end()
         ))
         .hint("Give it as an argument that is just `-` (or name=-) to read it from a pipe."));
     }

@@ -20,7 +20,7 @@ pub(crate) struct Completion {
 }
 
 impl Completion {
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(&self) -> Outcome {
         let shell = match Shell::from_str(&self.shell, true) {
             Ok(shell @ (Shell::Bash | Shell::Zsh | Shell::Fish)) => shell,
             _ => return Err(Stop::local("Completion is there for bash, zsh and fish")),
@@ -41,7 +41,7 @@ pub(crate) struct Man {
 }
 
 impl Man {
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(&self) -> Outcome {
         let failed = |e: std::io::Error| {
             Stop::local(format!("The manual cannot be written to {}: {e}", self.folder.display()))
         };

@@ -7,6 +7,7 @@ use crate::{
     call::Call,
     doc::Doc,
     output::{folded, say, warn},
+    refused::Refused,
     session::Session,
     stop::{Outcome, Stop},
     table::{columns, plain},
@@ -43,7 +44,8 @@ pub(crate) struct GenerateRoot {
     key: Option<String>,
 }
 
-const ATTEMPT: &str = "sys/generate-root/attempt";
+/// Where Vault has it, and where newer OpenBao servers have it, which want a token for it.
+const PLACES: [&str; 2] = ["sys/generate-root", "sys/generate-root-token"];
 const ORDER: [&str; 11] = [
     "nonce",
     "started",
@@ -63,34 +65,31 @@ impl GenerateRoot {
         if let Some(encoded) = &self.decode {
             return self.decode(session, encoded);
         }
+        let place = place(session).await?;
         if self.cancel {
-            let call = Call::delete(ATTEMPT);
+            let call = Call::delete(format!("{place}/attempt"));
             session.client.send(call).await.map_err(|e| e.during("Error canceling root token generation"))?;
             say("Success! Root token generation canceled (if it was started)");
             return Ok(0);
         }
         if self.init {
-            return self.begin(session).await;
+            return self.begin(session, place).await;
         }
-        let status = session
-            .client
-            .bare(Call::get(ATTEMPT))
+        let status = ask(session, Call::get(format!("{place}/attempt")))
             .await
             .map_err(|e| e.during("Error getting root generation status"))?;
         if self.status {
             return print(session, &status);
         }
-        self.provide(session, &status).await
+        self.provide(session, place, &status).await
     }
 
-    async fn begin(&self, session: &Session) -> Outcome {
+    async fn begin(&self, session: &Session, place: &str) -> Outcome {
         let mut body = json!({ "otp": self.otp.clone().unwrap_or_default() });
         if let (Some(key), Some(body)) = (&self.pgp_key, body.as_object_mut()) {
             body.insert("pgp_key".to_owned(), json!(pgp(std::slice::from_ref(key))?.first()));
         }
-        let status = session
-            .client
-            .bare(Call::put(ATTEMPT, body))
+        let status = ask(session, Call::put(format!("{place}/attempt"), body))
             .await
             .map_err(|e| e.during("Error initializing root generation"))?;
         let made = status.get("otp").and_then(Value::as_str).is_some_and(|otp| !otp.is_empty());
@@ -104,7 +103,7 @@ impl GenerateRoot {
         print(session, &status)
     }
 
-    async fn provide(&self, session: &Session, status: &Value) -> Outcome {
+    async fn provide(&self, session: &Session, place: &str, status: &Value) -> Outcome {
         if status.get("started").and_then(Value::as_bool) != Some(true) {
             return Err(Stop::local(
                 "No root generation is in progress. Start a root generation by running \"keep operator generate-root -init\".",
@@ -120,8 +119,8 @@ impl GenerateRoot {
             warn(format!("Operation nonce: {nonce}"));
         }
         let key = share(session, self.key.as_deref(), "Unseal Key (will be hidden): ")?;
-        let call = Call::put("sys/generate-root/update", json!({ "key": key.as_str(), "nonce": nonce }));
-        let status = session.client.bare(call).await.map_err(|e| e.during("Error posting unseal key"))?;
+        let call = Call::put(format!("{place}/update"), json!({ "key": key.as_str(), "nonce": nonce }));
+        let status = ask(session, call).await.map_err(|e| e.during("Error posting unseal key"))?;
         print(session, &status)
     }
 
@@ -143,6 +142,22 @@ impl GenerateRoot {
             return Ok(0);
         }
         session.output.doc(&Doc::map(vec![("token", json!(token).into())]))
+    }
+}
+
+/// Where the generation stands; the older place tells it outside the envelope, the newer one inside.
+async fn ask(session: &Session, call: Call) -> Result<Value, Refused> {
+    let secret = session.client.write(call).await?.unwrap_or_default();
+    Ok(secret.data.unwrap_or_default())
+}
+
+/// The place that this server has.
+async fn place(session: &Session) -> Result<&'static str, Stop> {
+    let [first, second] = PLACES;
+    match session.client.send(Call::get(format!("{first}/attempt")).preflight()).await {
+        Err(refused) if matches!(refused.status(), Some(404 | 405)) => Ok(second),
+        Err(refused) => Err(refused.during("Error getting root generation status")),
+        Ok(_) => Ok(first),
     }
 }
 

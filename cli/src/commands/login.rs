@@ -158,7 +158,7 @@ impl Login {
                 session.output.secret(&secret)?;
                 return Ok(None);
             }
-            let call = Call::put("sys/wrapping/unwrap", json!({})).as_token(wrap.token.clone().into());
+            let call = Call::put("sys/wrapping/unwrap", json!({})).with_token(wrap.token.clone().into());
             let inner = session.client.write(call).await.map_err(|e| e.during("Error extracting token"))?;
             secret = inner.ok_or_else(|| Stop::remote("The server returned an empty answer"))?;
         }

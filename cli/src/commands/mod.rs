@@ -75,14 +75,14 @@ pub(crate) struct Field {
 }
 
 impl Verb {
-    /// Runs what needs neither a server nor settings; hands back everything else.
-    pub(crate) fn local(self) -> Result<Outcome, Verb> {
+    /// Runs what needs neither a server nor settings.
+    pub(crate) fn local(&self) -> Option<Outcome> {
         match self {
-            Verb::Version => Ok(version()),
-            Verb::Completion(verb) => Ok(verb.run()),
-            Verb::Man(verb) => Ok(verb.run()),
-            Verb::Policy(policy::Policy::Fmt(verb)) => Ok(verb.run()),
-            other => Err(other),
+            Verb::Version => Some(version()),
+            Verb::Completion(verb) => Some(verb.run()),
+            Verb::Man(verb) => Some(verb.run()),
+            Verb::Policy(policy::Policy::Fmt(verb)) => Some(verb.run()),
+            _ => None,
         }
     }
 

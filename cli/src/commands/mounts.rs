@@ -83,6 +83,7 @@ impl Kind {
     fn routed(self, mount: &str) -> String {
         match self {
             Kind::Secrets => mount.to_owned(),
+            Kind::Auth if mount.starts_with("auth/") => mount.to_owned(),
             Kind::Auth => format!("auth/{mount}"),
         }
     }
@@ -367,7 +368,12 @@ fn print(output: Output, kind: Kind, mounts: &Map<String, Value>, detail: Column
 
 /// A mount with its keys, and those of its configuration, in their usual order.
 fn mount_doc(mount: &Value) -> Doc {
-    match Doc::ordered(mount, &ORDER) {
+    let mut mount = mount.clone();
+    if let Some(mount) = mount.as_object_mut() {
+        // Programs expect the key, and servers may leave it out.
+        mount.entry("deprecation_status").or_insert_with(|| json!(""));
+    }
+    match Doc::ordered(&mount, &ORDER) {
         Doc::Map(parts) => Doc::Map(
             parts
                 .into_iter()

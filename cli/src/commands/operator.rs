@@ -134,7 +134,7 @@ impl Init {
 
     fn print(&self, session: &Session, answer: &Value, recovery: bool) -> Outcome {
         if !session.output.is_table() {
-            return session.output.doc(&self.doc(answer));
+            return session.output.doc(&self.doc(answer, recovery));
         }
         let list = |key: &str| answer.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
         for (at, share) in list("keys_base64").iter().enumerate() {
@@ -167,26 +167,23 @@ impl Init {
         Ok(0)
     }
 
-    fn doc(&self, answer: &Value) -> Doc {
-        let part = |key: &str| answer.get(key).cloned();
-        let count = |key: &str| part(key).and_then(|list| Some(list.as_array()?.len())).unwrap_or_default();
-        let hex = |key: &str| Doc::Value(part(key).unwrap_or_else(|| json!([])));
+    fn doc(&self, answer: &Value, recovery: bool) -> Doc {
+        let part = |key: &str| Doc::Value(answer.get(key).cloned().unwrap_or_default());
+        let count = |given: Option<u32>, default: u32, counts: bool| -> Doc {
+            json!(if counts { given.unwrap_or(default) } else { 0 }).into()
+        };
         Doc::map(vec![
-            ("unseal_keys_b64", hex("keys_base64")),
-            ("unseal_keys_hex", hex("keys")),
-            ("unseal_shares", json!(self.key_shares.unwrap_or(count_or_default(count("keys")))).into()),
-            ("unseal_threshold", json!(self.key_threshold.unwrap_or(THRESHOLD_DEFAULT)).into()),
-            ("recovery_keys_b64", hex("recovery_keys_base64")),
-            ("recovery_keys_hex", hex("recovery_keys")),
-            ("recovery_keys_shares", json!(self.recovery_shares.unwrap_or(SHARES_DEFAULT)).into()),
-            ("recovery_keys_threshold", json!(self.recovery_threshold.unwrap_or(THRESHOLD_DEFAULT)).into()),
-            ("root_token", Doc::Value(part("root_token").unwrap_or_default())),
+            ("unseal_keys_b64", part("keys_base64")),
+            ("unseal_keys_hex", part("keys")),
+            ("unseal_shares", count(self.key_shares, SHARES_DEFAULT, !recovery)),
+            ("unseal_threshold", count(self.key_threshold, THRESHOLD_DEFAULT, !recovery)),
+            ("recovery_keys_b64", part("recovery_keys_base64")),
+            ("recovery_keys_hex", part("recovery_keys")),
+            ("recovery_keys_shares", count(self.recovery_shares, SHARES_DEFAULT, recovery)),
+            ("recovery_keys_threshold", count(self.recovery_threshold, THRESHOLD_DEFAULT, recovery)),
+            ("root_token", part("root_token")),
         ])
     }
-}
-
-fn count_or_default(count: usize) -> u32 {
-    u32::try_from(count).ok().filter(|count| *count > 0).unwrap_or(SHARES_DEFAULT)
 }
 
 /// Keys as base64 without armour, from arguments or files.

@@ -148,7 +148,7 @@ pub(crate) struct Fmt {
 
 impl Fmt {
     /// Needs no server: layout is not meaning.
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(&self) -> Outcome {
         let name = self.file.display().to_string();
         let text = fs::read_to_string(&self.file)
             .map_err(|e| Stop::local(format!("Error reading source file {name}: {e}")))?;

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The order in which programs read a status.
-const ORDER: [&str; 22] = [
+const ORDER: [&str; 23] = [
     "type",
     "initialized",
     "sealed",
@@ -37,6 +37,7 @@ const ORDER: [&str; 22] = [
     "leader_address",
     "leader_cluster_address",
     "raft_committed_index",
+    "raft_applied_index",
 ];
 
 /// Print whether the server is sealed, and what it is
@@ -73,6 +74,8 @@ pub(crate) struct Seal(Map<String, Value>);
 pub(crate) async fn fetch(client: &Client, call: Call) -> Result<Seal, Refused> {
     let status = client.bare(call).await?;
     let mut status = Seal(status.as_object().cloned().unwrap_or_default());
+    // Programs expect the key, and servers may leave it out.
+    status.0.entry("build_date").or_insert_with(|| Value::String(String::new()));
     if status.flag("sealed") {
         // A sealed node does not know its leader; whether it would have one shows in its storage.
         let clustered = status.0.get("storage_type").and_then(Value::as_str) == Some("raft");
@@ -90,7 +93,7 @@ pub(crate) async fn fetch(client: &Client, call: Call) -> Result<Seal, Refused> 
             Value::Number(number) => number.as_u64() != Some(0),
             _ => false,
         };
-        if said && ORDER.contains(&key.as_str()) || key == "raft_applied_index" && said {
+        if said && ORDER.contains(&key.as_str()) {
             status.0.insert(key.clone(), value.clone());
         }
     }

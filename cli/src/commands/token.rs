@@ -16,7 +16,7 @@ use crate::{
 /// Work with tokens
 #[derive(Subcommand, Debug)]
 pub(crate) enum Token {
-    Create(Create),
+    Create(Box<Create>),
     Lookup(Lookup),
     Renew(Renew),
     Revoke(Revoke),

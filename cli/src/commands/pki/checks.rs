@@ -144,6 +144,11 @@ impl Probe<'_> {
                 path,
                 "The server does not know this path, so this check cannot judge it.",
             )),
+            Seen::Failed(why) => Some(self.found(
+                Status::Warning,
+                path,
+                format!("The server failed to answer, so this check cannot judge it: {why}"),
+            )),
             Seen::Data(_) | Seen::Nothing => None,
         }
     }

@@ -30,6 +30,8 @@ pub(super) enum Seen {
     Denied,
     /// The server does not know the path.
     Unknown,
+    /// The server failed, and said this.
+    Failed(String),
 }
 
 impl<'a> Probe<'a> {
@@ -64,6 +66,7 @@ impl<'a> Probe<'a> {
             return Err(Stop::local(match seen {
                 Seen::Denied => format!("Failed to run health check: this token may not list {}/issuers", self.mount),
                 Seen::Unknown => format!("Failed to run health check: {}/ is no PKI mount", self.mount),
+                Seen::Failed(why) => format!("Failed to run health check: {}/issuers: {why}", self.mount),
                 Seen::Data(_) | Seen::Nothing => {
                     "Failed to run health check: this mount lacks any configured issuers, limiting health check usefulness".to_owned()
                 }
@@ -88,7 +91,7 @@ impl<'a> Probe<'a> {
             match self.read(&format!("roles/{name}")).await? {
                 Seen::Data(secret) => roles.push((name, *secret)),
                 Seen::Denied => seen = Seen::Denied,
-                Seen::Nothing | Seen::Unknown => {}
+                Seen::Nothing | Seen::Unknown | Seen::Failed(_) => {}
             }
         }
         Ok((seen, roles))
@@ -105,6 +108,7 @@ impl<'a> Probe<'a> {
             Ok(None) => Seen::Nothing,
             Err(Refused::Answer(answer)) if answer.status == 403 => Seen::Denied,
             Err(Refused::Answer(answer)) if matches!(answer.status, 400 | 404 | 405) => Seen::Unknown,
+            Err(Refused::Answer(answer)) if answer.status == 500 => Seen::Failed(answer.errors.join("; ")),
             Err(other) => return Err(other.during("Failed to run health check").code(1)),
         };
         seen.insert(key, found.clone());

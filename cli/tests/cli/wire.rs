@@ -1,0 +1,186 @@
+//! What goes over the wire, seen by a server that answers what the test tells it to.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    sync::mpsc::{Receiver, channel},
+};
+
+use crate::bao::{Folder, Said, bare, run};
+
+/// A server that gives these answers, one per connection, and tells what it was asked.
+struct Stub {
+    address: String,
+    asked: Receiver<String>,
+}
+
+impl Stub {
+    fn new(answers: Vec<String>) -> Stub {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let (tell, asked) = channel();
+        std::thread::spawn(move || {
+            for (answer, stream) in answers.iter().zip(listener.incoming()) {
+                let mut stream = stream.unwrap();
+                let _ = tell.send(request(&stream));
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+        Stub { address, asked }
+    }
+
+    fn keep(&self, line: &str, env: &[(&str, &str)]) -> Said {
+        let folder = Folder::new();
+        let mut command = bare(env!("CARGO_BIN_EXE_keep"), &folder.0, line);
+        command.env("KEEP_ADDR", &self.address).env("KEEP_TOKEN", "s.top-secret").envs(env.iter().copied());
+        run(command, "")
+    }
+
+    fn requests(&self) -> Vec<String> {
+        self.asked.try_iter().collect()
+    }
+}
+
+fn request(stream: &TcpStream) -> String {
+    let mut reader = BufReader::new(stream);
+    let mut text = String::new();
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).unwrap() == 0 || line == "\r\n" {
+            break;
+        }
+        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+        text.push_str(&line);
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    text + &String::from_utf8(body).unwrap()
+}
+
+fn answer(status: &str, headers: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n{body}", body.len())
+}
+
+fn found() -> String {
+    answer("200 OK", "", r#"{"request_id":"r","data":{"a":"b"}}"#)
+}
+
+fn busy() -> String {
+    answer("429 Too Many Requests", "Retry-After: 0\r\n", r#"{"errors":["slow down"]}"#)
+}
+
+#[test]
+fn headers_carry_token_namespace_wrapping_and_more() {
+    let stub = Stub::new(vec![found()]);
+    let said = stub
+        .keep("write -ns=team/a -wrap-ttl=90 -header=X-Team=web -mfa=totp:123 -policy-override a/b k=v", &[]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let asked = stub.requests().remove(0).to_lowercase();
+    for part in [
+        "put /v1/a/b http/1.1",
+        "x-vault-token: s.top-secret",
+        "x-vault-request: true",
+        "x-vault-namespace: team/a/",
+        "x-vault-wrap-ttl: 1m30s",
+        "x-team: web",
+        "x-vault-mfa: totp:123",
+        "x-vault-policy-override: true",
+        r#"{"k":"v"}"#,
+    ] {
+        assert!(asked.contains(part), "{part} in {asked}");
+    }
+    assert_eq!(stub.keep("read -header=X-Vault-Token=other a/b", &[]).code, 1);
+}
+
+#[test]
+fn retries_are_made_only_when_asked_for_and_only_so_often() {
+    let stub = Stub::new(vec![busy(), busy(), found()]);
+    let said = stub.keep("read a/b", &[("VAULT_MAX_RETRIES", "2")]);
+    assert_eq!((said.code, stub.requests().len()), (0, 3), "{said:?}");
+    let stub = Stub::new(vec![busy(), found()]);
+    let said = stub.keep("read a/b", &[]);
+    assert_eq!((said.code, stub.requests().len()), (2, 1), "{said:?}");
+    let stub = Stub::new(vec![busy(), busy(), found()]);
+    let said = stub.keep("read a/b", &[("BAO_MAX_RETRIES", "1")]);
+    assert_eq!((said.code, stub.requests().len()), (2, 2), "{said:?}");
+    assert!(said.err.contains("Code: 429. Errors:\n\n* slow down"), "{said:?}");
+    let stub = Stub::new(vec![answer("501 Not Implemented", "", r#"{"errors":["no"]}"#), found()]);
+    let said = stub.keep("read a/b", &[("KEEP_MAX_RETRIES", "2")]);
+    assert_eq!((said.code, stub.requests().len()), (2, 1), "{said:?}");
+}
+
+#[test]
+fn redirects_keep_verb_body_and_token_but_not_for_ever() {
+    let leader = Stub::new(vec![found()]);
+    let location = format!("Location: {}/v1/a/b\r\n", leader.address);
+    let standby = Stub::new(vec![answer("307 Temporary Redirect", &location, "")]);
+    let said = standby.keep("write a/b k=v", &[]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let asked = leader.requests().remove(0);
+    assert!(
+        asked.starts_with("PUT /v1/a/b ")
+            && asked.contains("s.top-secret")
+            && asked.ends_with(r#"{"k":"v"}"#),
+        "{asked}"
+    );
+
+    let around = answer("307 Temporary Redirect", "Location: /v1/a/b\r\n", "");
+    let circle = Stub::new(vec![around.clone(), around.clone(), around.clone(), around]);
+    let said = circle.keep("read a/b", &[]);
+    assert!(said.code == 2 && said.err.contains("circle"), "{said:?}");
+    let stays = Stub::new(vec![answer("307 Temporary Redirect", &location, "")]);
+    assert_eq!(stays.keep("read -disable-redirects a/b", &[]).code, 2);
+}
+
+#[test]
+fn a_preview_sends_nothing_and_shows_no_token() {
+    let stub = Stub::new(vec![found()]);
+    let said = stub.keep("write -output-curl-string a/b 'k=it is' q=$x", &[]);
+    let expect = format!(
+        "curl -X PUT -H \"X-Vault-Request: true\" -H \"X-Vault-Token: $(keep print token)\" -d '{{\"k\":\"it is\",\"q\":\"$x\"}}' \"{}/v1/a/b\"\n",
+        stub.address
+    );
+    assert_eq!((said.code, said.out), (0, expect));
+    assert!(stub.requests().is_empty());
+}
+
+#[test]
+fn answers_that_are_no_answers_are_told_in_one_line() {
+    for (wire, told) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n<html>hi<".to_owned(), "cannot be read"),
+        ("nonsense\r\n\r\n".to_owned(), "malformed HTTP response"),
+        (String::new(), "EOF"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n{".to_owned(), "broke off"),
+    ] {
+        let stub = Stub::new(vec![wire.clone()]);
+        let said = stub.keep("read a/b", &[]);
+        assert!(
+            said.code == 2 && said.err.contains(told) && !said.err.contains("panicked"),
+            "{wire:?}: {said:?}"
+        );
+    }
+}
+
+#[test]
+fn variables_of_all_three_names_count_in_their_order() {
+    let stub = Stub::new(vec![found(), found()]);
+    let folder = Folder::new();
+    let ask = |env: &[(&str, &str)]| {
+        let mut command = bare(env!("CARGO_BIN_EXE_keep"), &folder.0, "read a/b");
+        command.env("VAULT_ADDR", &stub.address).envs(env.iter().copied());
+        run(command, "")
+    };
+    assert_eq!(ask(&[("VAULT_TOKEN", "of-vault"), ("BAO_TOKEN", ""), ("KEEP_FORMAT", "json")]).code, 0);
+    assert_eq!(
+        ask(&[("VAULT_TOKEN", "of-vault"), ("BAO_TOKEN", "of-bao"), ("KEEP_TOKEN", "of-keep")]).code,
+        0
+    );
+    let asked = stub.requests();
+    assert!(
+        asked[0].contains("of-vault") && asked[1].contains("of-keep") && !asked[1].contains("of-vault"),
+        "{asked:?}"
+    );
+}
