@@ -2,10 +2,11 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 /// An opened entry. Wiped when its last clone is dropped, and never printed.
-#[derive(Clone, Eq, PartialEq)]
+#[derive(Clone)]
 pub struct Value(Arc<Zeroizing<Vec<u8>>>);
 
 impl Value {
@@ -27,6 +28,15 @@ impl AsRef<[u8]> for Value {
         &self.0
     }
 }
+
+impl PartialEq for Value {
+    /// Takes as long for any two values of one length: what is compared here may be a secret.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Value {}
 
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -10,7 +10,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::random::Random;
 
 /// One share: the y bytes, then x. Or, of a key that was not split, the key. Wiped when dropped; never printed.
-#[derive(Clone, Eq, PartialEq)]
+#[derive(Clone)]
 pub struct Share(Zeroizing<Vec<u8>>);
 
 /// Shares, or numbers of shares, that cannot be. The texts are those that clients know.
