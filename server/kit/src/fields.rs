@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::value::StrDeserializer;
+use serde::de::value::{SeqDeserializer, StrDeserializer};
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::value::RawValue;
@@ -63,7 +63,8 @@ impl<'a> Fields<'a> {
                 entries.push(Entry::new(name, source));
             }
         }
-        let value = P::deserialize(Parameters { entries: &mut entries, prefix: "" }).map_err(|error| error.0)?;
+        let value =
+            P::deserialize(Parameters { entries: &mut entries, prefix: "" }).map_err(|error| error.0)?;
         for entry in entries.into_iter().skip(captured).filter(|entry| !entry.used) {
             let names = if entry.replaced { &mut ignored.replaced } else { &mut ignored.unknown };
             names.push(entry.name.into_owned());
@@ -187,7 +188,12 @@ impl<'de> Deserializer<'de> for Parameters<'_, 'de> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Refused> {
-        visitor.visit_map(Walk { fields: fields.iter(), field: "", entries: self.entries, prefix: self.prefix })
+        visitor.visit_map(Walk {
+            fields: fields.iter(),
+            field: "",
+            entries: self.entries,
+            prefix: self.prefix,
+        })
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
@@ -219,13 +225,19 @@ impl<'de> MapAccess<'de> for Walk<'_, 'de> {
         for field in self.fields.by_ref() {
             let null = field.ends_with('?');
             let there = field.ends_with('*')
-                || self.entries.iter().any(|entry| is(entry, self.prefix, field) && (null || !entry.is_null()));
+                || self
+                    .entries
+                    .iter()
+                    .any(|entry| is(entry, self.prefix, field) && (null || !entry.is_null()));
             if there {
                 self.field = field;
                 return seed.deserialize(StrDeserializer::new(field)).map(Some);
             }
             // A null counts as left out, and is not unknown.
-            self.entries.iter_mut().filter(|entry| is(entry, self.prefix, field)).for_each(|entry| entry.used = true);
+            self.entries
+                .iter_mut()
+                .filter(|entry| is(entry, self.prefix, field))
+                .for_each(|entry| entry.used = true);
         }
         Ok(None)
     }
@@ -244,14 +256,45 @@ impl<'de> MapAccess<'de> for Walk<'_, 'de> {
         };
         entry.used = true;
         let read = match &entry.source {
-            Source::Text(text) => seed.deserialize(de::value::StringDeserializer::<serde_json::Error>::new((*text).to_owned())),
-            Source::Texts(texts) => seed.deserialize(de::value::SeqDeserializer::new(texts.iter().copied())),
+            Source::Text(text) => seed.deserialize(There(StrDeserializer::<serde_json::Error>::new(text))),
+            Source::Texts(texts) => seed.deserialize(There(SeqDeserializer::new(texts.iter().copied()))),
             Source::Json(raw) => seed.deserialize(&mut serde_json::Deserializer::from_str(raw.get())),
         };
         read.map_err(|error| {
-            let text = format!("Field validation failed: error converting input for field {:?}: {error}", entry.name);
+            let text = format!(
+                "Field validation failed: error converting input for field {:?}: {error}",
+                entry.name
+            );
             Refused(Error::invalid(text))
         })
+    }
+}
+
+/// What a path or a query says. A field may be optional; this one is there.
+struct There<D>(D);
+
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for There<D> {
+    type Error = D::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.0.deserialize_any(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        unit_struct seq tuple tuple_struct map struct enum identifier ignored_any
     }
 }
 
@@ -286,7 +329,9 @@ impl<'de> MapAccess<'de> for RestWalk<'_, 'de> {
     type Error = Refused;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Refused> {
-        let Some(entry) = self.entries.by_ref().find(|entry| matches!(entry.source, Source::Json(_)) && !entry.used) else {
+        let Some(entry) =
+            self.entries.by_ref().find(|entry| matches!(entry.source, Source::Json(_)) && !entry.used)
+        else {
             return Ok(None);
         };
         let key = seed.deserialize(StrDeserializer::new(&entry.name)).map(Some);
@@ -313,7 +358,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::loose::{Given, Number, Span, Texts};
+    use crate::loose::{Given, Number, Span, Text, Texts};
     use crate::route::{Match, Route};
 
     #[derive(Debug, Deserialize, PartialEq)]
@@ -377,6 +422,27 @@ mod tests {
         assert!(ignored.unknown.is_empty());
         assert_eq!(change(r#"{"name":"a"}"#).0.name, Given::Value("a".to_owned()));
         assert_eq!(change("{}").0.name, Given::Absent);
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Page {
+        #[serde(default)]
+        after: Option<Text>,
+        #[serde(default)]
+        limit: Option<Number>,
+        #[serde(default)]
+        names: Option<Texts>,
+    }
+
+    #[test]
+    fn optional_fields_come_from_the_query_too() {
+        let query: Vec<(Cow<'_, str>, Cow<'_, str>)> =
+            [("after", "a"), ("limit", "3"), ("names", "x"), ("names", "y")]
+                .map(|(a, b)| (a.into(), b.into()))
+                .into();
+        let (page, _): (Page, _) = Fields { query: &query, ..Fields::default() }.parse().unwrap();
+        assert_eq!((page.after, page.limit), (Some(Text("a".to_owned())), Some(Number(3))));
+        assert_eq!(page.names, Some(Texts(vec!["x".to_owned(), "y".to_owned()])));
     }
 
     #[test]

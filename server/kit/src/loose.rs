@@ -114,7 +114,8 @@ impl Span {
         while !rest.is_empty() {
             let digits = rest.find(|char: char| !char.is_ascii_digit() && char != '.')?;
             let (number, tail) = rest.split_at_checked(digits)?;
-            let unit_length = tail.find(|char: char| char.is_ascii_digit() || char == '.').unwrap_or(tail.len());
+            let unit_length =
+                tail.find(|char: char| char.is_ascii_digit() || char == '.').unwrap_or(tail.len());
             let (unit, next) = tail.split_at_checked(unit_length)?;
             nanos = nanos.checked_add(scale(number, unit)?)?;
             rest = next;
@@ -247,14 +248,20 @@ impl<'de> Deserialize<'de> for Texts {
         Ok(Self(match Value::deserialize(from)? {
             Value::String(text) if text.trim().is_empty() => Vec::new(),
             Value::String(text) => text.split(',').map(trimmed).collect(),
-            value => list(value).ok_or_else(|| D::Error::custom("expected a list of strings"))?.iter().map(|text| trimmed(text)).collect(),
+            value => list(value)
+                .ok_or_else(|| D::Error::custom("expected a list of strings"))?
+                .iter()
+                .map(|text| trimmed(text))
+                .collect(),
         }))
     }
 }
 
 impl<'de> Deserialize<'de> for Slice {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        list(Value::deserialize(from)?).map(Self).ok_or_else(|| D::Error::custom("expected a list of strings"))
+        list(Value::deserialize(from)?)
+            .map(Self)
+            .ok_or_else(|| D::Error::custom("expected a list of strings"))
     }
 }
 

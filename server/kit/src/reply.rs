@@ -1,5 +1,5 @@
-use serde::Serialize;
 use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::error::Result;
 
