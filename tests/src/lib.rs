@@ -9,6 +9,7 @@
 )]
 
 pub mod binary;
+pub mod desk;
 pub mod dice;
 pub mod http;
 pub mod scratch;

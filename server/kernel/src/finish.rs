@@ -1,6 +1,7 @@
 use kit::{Error, Fault, Result};
 use storage::{Conflict, Index, Txn};
-use tokio::sync::oneshot;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::{SemaphorePermit, oneshot};
 
 use crate::audit::Audited;
 use crate::envelope::Outcome;
@@ -18,6 +19,14 @@ pub struct Pending {
 const RACES_MAX: u32 = 8;
 /// How many requests may wait for the pool of costly work; more are told to come back.
 pub(crate) const QUEUE_MAX: usize = 256;
+
+/// Does costly work without holding up the other requests of this thread.
+fn costly<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}
 
 impl Pending {
     pub(crate) fn new(trip: Trip) -> Self {
@@ -48,53 +57,49 @@ impl Kernel {
     async fn attempts(&self, request: &Request, trip: &mut Trip) -> Result<Outcome> {
         let mut races = 0;
         loop {
+            let place = if trip.pooled { Some(self.place().await?) } else { None };
             // A command that keeps losing gets its turn alone; the others pass each other freely.
             let alone = if races < RACES_MAX { None } else { Some(self.turn.write().await) };
             let shared = if alone.is_some() { None } else { Some(self.turn.read().await) };
-            let step = if trip.pooled { self.pooled(request, trip).await? } else { self.step(request, trip, May::Write)? };
-            match step {
+            let step = match &place {
+                Some(_) => costly(|| self.step(request, trip, May::Write))?,
+                None => self.step(request, trip, May::Write)?,
+            };
+            drop(place);
+            let (txn, outcome) = match step {
                 Step::Answer(outcome) => return Ok(*outcome),
                 Step::Wait => return Err(Error::internal("a request waits for nothing")),
-                Step::Pool => trip.pooled = true,
-                Step::Spend(txn) => match self.commit(txn).await? {
-                    Ok(_) => {
-                        trip.spent = true;
-                        let left = trip.known.as_ref().and_then(|known| known.value().record.uses_left);
-                        trip.last_use = left == Some(1);
-                    }
-                    Err(Conflict) => races += 1,
-                },
-                Step::Commit(txn, outcome) => match self.commit(txn).await? {
-                    Ok(_) => {
-                        self.wake();
-                        return Ok(*outcome);
-                    }
-                    Err(Conflict) => races += 1,
-                },
+                Step::Pool => {
+                    trip.pooled = true;
+                    continue;
+                }
+                Step::Spend(txn) => (txn, None),
+                Step::Commit(txn, outcome) => (txn, Some(outcome)),
+            };
+            match (self.commit(txn).await?, outcome) {
+                (Err(Conflict), _) => races += 1,
+                (Ok(_), Some(outcome)) => {
+                    self.wake();
+                    return Ok(*outcome);
+                }
+                (Ok(_), None) => {
+                    let left = trip.known.as_ref().and_then(|known| known.value().record.uses_left);
+                    trip.last_use = left == Some(1);
+                    trip.spent = true;
+                }
             }
             drop((alone, shared));
         }
     }
 
-    /// A step in the pool for costly work.
-    async fn pooled(&self, request: &Request, trip: &mut Trip) -> Result<Step> {
-        let permit = match self.pool.try_acquire() {
-            Ok(permit) => permit,
-            Err(_) => {
-                let _place = self.queue.try_acquire().map_err(|_| {
-                    Error::new(Fault::Busy, "too many costly requests at once; try again in a second")
-                })?;
-                self.pool.acquire().await.map_err(|_| Error::internal("the pool is closed"))?
-            }
-        };
-        let step = match tokio::runtime::Handle::try_current().map(|handle| handle.runtime_flavor()) {
-            Ok(tokio::runtime::RuntimeFlavor::MultiThread) => {
-                tokio::task::block_in_place(|| self.step(request, trip, May::Write))
-            }
-            _ => self.step(request, trip, May::Write),
-        };
-        drop(permit);
-        step
+    /// A place in the pool for costly work, or in the short queue before it.
+    async fn place(&self) -> Result<SemaphorePermit<'_>> {
+        if let Ok(place) = self.pool.try_acquire() {
+            return Ok(place);
+        }
+        let busy = |_| Error::new(Fault::Busy, "too many costly requests at once; try again in a second");
+        let _queued = self.queue.try_acquire().map_err(busy)?;
+        self.pool.acquire().await.map_err(|_| Error::internal("the pool is closed"))
     }
 
     /// Waits until a transaction is durable, or until it is known that it will not be.

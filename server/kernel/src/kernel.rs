@@ -9,6 +9,7 @@ use crate::audit::Audits;
 use crate::cubbyhole::Cubbyhole;
 use crate::finish::QUEUE_MAX;
 use crate::lockout::Lockouts;
+use crate::metrics::Metrics;
 use crate::mounts::{self, Mounts, Registry, Router, System};
 use crate::settings::Settings;
 use crate::shelf::Shelf;
@@ -27,6 +28,7 @@ pub struct Kernel {
     pub(crate) tokens: Tokens,
     pub(crate) audits: Audits,
     pub(crate) lockouts: Lockouts,
+    pub(crate) metrics: Metrics,
     pub(crate) env: Env,
     /// The latest moment that was handed out: time never runs backwards.
     latest: AtomicU64,
@@ -37,6 +39,7 @@ pub struct Kernel {
     /// Held alone by a command that lost too many races.
     pub(crate) turn: RwLock<()>,
     woken: Notify,
+    pub(crate) request_ids: ids::RequestIds,
     cluster: Cluster,
     system: Engines,
 }
@@ -95,6 +98,7 @@ impl Kernel {
         let mounts = Mounts::new(Arc::clone(&env.registry), settings.default_lease_ttl, settings.max_lease_ttl);
         let audits = Audits::new(&settings.declared_audits, settings.allow_audit_prefix);
         let tokens = Tokens::new(&store);
+        let request_ids = ids::RequestIds::new(&*env.random);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let pool = Semaphore::new(cores.saturating_sub(1).max(1));
         Ok(Arc::new_cyclic(|kernel: &Weak<Self>| {
@@ -109,12 +113,14 @@ impl Kernel {
                 tokens,
                 audits,
                 lockouts: Lockouts::default(),
+                metrics: Metrics::default(),
                 env,
                 latest: AtomicU64::new(0),
                 pool,
                 queue: Semaphore::new(QUEUE_MAX),
                 turn: RwLock::new(()),
                 woken: Notify::new(),
+                request_ids,
                 cluster,
                 system,
             }
@@ -221,18 +227,21 @@ impl System for Kernel {
     }
 }
 
-/// Makes what every server has, once.
+/// Makes what every server has, once, and writes down which version opens it.
 fn first(store: &Open, env: &Env) -> Result<()> {
     let mut txn = store.begin();
-    if FACTS.get(&txn, Name::Path("cluster-id"))?.is_some() {
-        return Ok(());
+    let now = (env.now)();
+    crate::sys::note_version(&mut txn, &env.settings, now)?;
+    if FACTS.get(&txn, Name::Path("cluster-id"))?.is_none() {
+        let random = &*env.random;
+        FACTS.put(&mut txn, Name::Path("cluster-id"), &ids::new_uuid(random))?;
+        let name = format!("sealkeep-cluster-{}", ids::base62(random, 8).to_lowercase());
+        FACTS.put(&mut txn, Name::Path("cluster-name"), &name)?;
+        mounts::first_mounts(&mut txn, random)?;
+        policies::first_policies(&mut txn, now)?;
     }
-    let random = &*env.random;
-    FACTS.put(&mut txn, Name::Path("cluster-id"), &ids::new_uuid(random))?;
-    let name = format!("sealkeep-cluster-{}", ids::base62(random, 8).to_lowercase());
-    FACTS.put(&mut txn, Name::Path("cluster-name"), &name)?;
-    mounts::first_mounts(&mut txn, random)?;
-    policies::first_policies(&mut txn, (env.now)())?;
-    store.commit(txn)?.map_err(|_| Error::internal("another process writes to this store"))?;
+    if !txn.is_empty() {
+        store.commit(txn)?.map_err(|_| Error::internal("another process writes to this store"))?;
+    }
     Ok(())
 }

@@ -89,6 +89,15 @@ pub(crate) struct Made {
     pub(crate) record: TokenRecord,
 }
 
+/// Whether a token must have a use left.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Uses {
+    /// It must.
+    Left,
+    /// This request has spent one, perhaps the last.
+    Spent,
+}
+
 /// Finds and keeps tokens.
 pub(crate) struct Tokens {
     memo: Memo<TokenHash, Known>,
@@ -120,6 +129,7 @@ impl Tokens {
         today: &Snapshot,
         now: Time,
         remote: &Remote,
+        uses: Uses,
     ) -> Result<Arc<Kept<Known>>> {
         let hash = self.hash(id);
         let kept = self.memo.get(&hash, today, |txn| {
@@ -131,7 +141,8 @@ impl Tokens {
             finish(hash, record, ends, TokenKind::Batch, txn, now)
         })?;
         let known = kept.value();
-        if known.ends.is_some_and(|ends| ends <= now) || !known.allows(remote) {
+        let used_up = uses == Uses::Left && known.record.uses_left == Some(0);
+        if used_up || known.ends.is_some_and(|ends| ends <= now) || !known.allows(remote) {
             return Err(Error::denied());
         }
         Ok(kept)
@@ -312,9 +323,6 @@ pub(crate) fn bury(txn: &mut Txn, hash: TokenHash, now: Time, piece: usize) -> R
 
 fn know(hash: TokenHash, txn: &Txn, now: Time) -> Result<Known> {
     let record = find(txn, hash)?.ok_or_else(Error::denied)?;
-    if record.uses_left == Some(0) {
-        return Err(Error::denied());
-    }
     let ends = soonest(record.expires, ancestors_end(txn, record.parent)?);
     finish(hash, record, ends, TokenKind::Service, txn, now)
 }

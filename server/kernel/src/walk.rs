@@ -80,6 +80,7 @@ pub(crate) struct Ground<'a> {
 impl Kernel {
     /// The whole way of a request. Never waits.
     pub fn handle(&self, request: &Request) -> Handled {
+        self.metrics.begin();
         let mut trip = Trip::new(self, request);
         match self.step(request, &mut trip, May::Look) {
             Ok(Step::Answer(outcome)) => Handled::Done(self.conclude(request, &mut trip, Ok(*outcome)).0),
@@ -111,7 +112,9 @@ impl Kernel {
         let nearest = ground.router.value().nearest(path.as_str());
         trip.mounted = nearest.map(|(mounted, _)| Arc::clone(mounted));
         let Some((mounted, rest)) = nearest else {
-            self.judge_nothing(ground, trip, path)?;
+            if let Nothing::Step(step) = self.judge_nothing(ground, trip, path)? {
+                return Ok(Routed::Step(step));
+            }
             let text = format!("no handler for route \"{}\". route entry not found.", path.as_str());
             return Err(Error::new(Fault::NotFound, text));
         };
@@ -133,7 +136,10 @@ impl Kernel {
                 self.go(ground, trip, &at).map(Routed::Step)
             }
             other => {
-                let permit = self.judge_nothing(ground, trip, path)?;
+                let permit = match self.judge_nothing(ground, trip, path)? {
+                    Nothing::Permit(permit) => permit,
+                    Nothing::Step(step) => return Ok(Routed::Step(step)),
+                };
                 if let Some(help) = help::asked(ground.request, mounted, rest, permit) {
                     return Ok(Routed::Step(Step::Answer(Box::new(help))));
                 }
@@ -151,7 +157,8 @@ impl Kernel {
         if !trip.spent && !ground.request.help {
             crate::sys::verify_wrapping(self, ground.today, ground.request, &fields, trip.now)?;
         }
-        if at.route.open && !ground.request.help {
+        let open = at.route.open || self.opened(ground.request, at);
+        if open && !ground.request.help {
             trip.known = self.identify(ground, trip).ok();
             self.ask(ground, trip)?;
             return self.run(ground, trip, at, &Right::Open, &fields);
@@ -184,6 +191,11 @@ impl Kernel {
         })
     }
 
+    /// Whether the operator has opened what otherwise wants a token.
+    fn opened(&self, request: &Request, at: &At<'_>) -> bool {
+        self.env.settings.open_metrics && request.token.is_none() && at.path.as_str() == crate::sys::METRICS
+    }
+
     fn identify(&self, ground: &Ground<'_>, trip: &Trip) -> Result<Arc<Kept<Known>>> {
         let token = ground.request.token.as_ref().ok_or_else(Error::denied)?;
         let uses = if trip.spent { Uses::Spent } else { Uses::Left };
@@ -204,12 +216,15 @@ impl Kernel {
     }
 
     /// Where nothing answers, a stranger is told what they would be told anywhere.
-    fn judge_nothing(&self, ground: &Ground<'_>, trip: &mut Trip, path: &Path) -> Result<Permit> {
+    fn judge_nothing(&self, ground: &Ground<'_>, trip: &mut Trip, path: &Path) -> Result<Nothing> {
         let known = self.identify(ground, trip)?;
         trip.known = Some(Arc::clone(&known));
+        if let Some(step) = self.spend(ground, trip, &known)? {
+            return Ok(Nothing::Step(step));
+        }
         let acl = &known.value().acl;
         if ground.request.help {
-            return Ok(acl.permit_help());
+            return Ok(Nothing::Permit(acl.permit_help()));
         }
         let question = Question {
             path,
@@ -219,7 +234,7 @@ impl Kernel {
             wrap_ttl: ground.request.wrap_ttl,
             now: trip.now.0,
         };
-        acl.permit(&question).map_err(|_| Error::denied().wrapped())
+        acl.permit(&question).map(Nothing::Permit).map_err(|_| Error::denied().wrapped())
     }
 
     fn judge(
@@ -415,10 +430,13 @@ impl Kernel {
                     Ok(outcome) => outcome.into_answer(&trip.id),
                     Err(error) => Answer::from_error(&error),
                 };
+                self.metrics.end(request.verb, answer.status);
                 (crate::audit::Audits::audited(written, answer), false)
             }
             Err(error) => {
                 tracing::error!(request = trip.id, cause = error.cause(), "a request could not be audited");
+                self.metrics.end(request.verb, 500);
+                self.metrics.unaudited();
                 (crate::audit::Audits::refused(Answer::from_error(&Error::internal("audit"))), true)
             }
         }
@@ -454,6 +472,14 @@ pub(crate) struct At<'a> {
     pub(crate) route: Route,
     pub(crate) kind: Kind,
     pub(crate) captures: Captures<'a>,
+}
+
+/// What a request comes to that has found nothing.
+enum Nothing {
+    /// It might have looked.
+    Permit(Permit),
+    /// It has to wait first.
+    Step(Step),
 }
 
 enum Routed {

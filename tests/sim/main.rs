@@ -1,0 +1,3 @@
+//! The whole server under a seed: same seed, same run.
+
+mod tokens;

@@ -1,0 +1,87 @@
+//! Tokens live, are used up, and die with all that they made.
+
+use std::time::Duration;
+
+use kit::Verb::{Get, Post};
+use tests::desk::Desk;
+
+#[test]
+fn a_stranger_is_told_nothing() {
+    let desk = Desk::new(1);
+    for path in ["sys/mounts", "secret/x", "auth/token/lookup-self", "no/such/thing"] {
+        let said = desk.ask_as("", Get, path, "").expect(403);
+        assert_eq!(said.error(), "permission denied", "{path}");
+        desk.ask_as("s.wrong", Get, path, "").expect(403);
+    }
+}
+
+#[test]
+fn a_child_dies_with_its_parent() {
+    let desk = Desk::new(2);
+    let parent =
+        desk.ask(Post, "auth/token/create", r#"{"policies":["default"],"ttl":"1h"}"#).expect(200).token();
+    let policy = desk.ask_as(&parent, Get, "auth/token/lookup-self", "").expect(200);
+    assert_eq!(policy.json["data"]["policies"], serde_json::json!(["default"]));
+    let child = desk.ask(Post, "auth/token/create", r#"{"ttl":"1h"}"#).expect(200).token();
+    let grandchild = desk.ask_as(&child, Post, "auth/token/create", r#"{"ttl":"30m"}"#).expect(200).token();
+    desk.ask_as(&grandchild, Get, "auth/token/lookup-self", "").expect(200);
+    desk.ask(Post, "auth/token/revoke", &format!(r#"{{"token":"{child}"}}"#)).expect(204);
+    // At once, before anything is swept.
+    for token in [&child, &grandchild] {
+        desk.ask_as(token, Get, "auth/token/lookup-self", "").expect(403);
+    }
+    desk.tick();
+    desk.ask_as(&grandchild, Get, "auth/token/lookup-self", "").expect(403);
+    desk.ask_as(&parent, Get, "auth/token/lookup-self", "").expect(200);
+}
+
+#[test]
+fn a_token_ends_at_its_date() {
+    let desk = Desk::new(3);
+    let token =
+        desk.ask(Post, "auth/token/create", r#"{"policies":["default"],"ttl":"1h"}"#).expect(200).token();
+    desk.wait(Duration::from_secs(1800));
+    desk.ask_as(&token, Post, "auth/token/renew-self", "{}").expect(200);
+    desk.wait(Duration::from_secs(3000));
+    desk.ask_as(&token, Get, "auth/token/lookup-self", "").expect(200);
+    desk.wait(Duration::from_secs(700));
+    desk.ask_as(&token, Get, "auth/token/lookup-self", "").expect(403);
+    desk.tick();
+    desk.ask(Post, "auth/token/lookup", &format!(r#"{{"token":"{token}"}}"#)).expect(403);
+}
+
+#[test]
+fn a_token_of_two_uses_has_two() {
+    let desk = Desk::new(4);
+    let body = r#"{"policies":["default"],"ttl":"1h","num_uses":2}"#;
+    let token = desk.ask(Post, "auth/token/create", body).expect(200).token();
+    desk.ask_as(&token, Get, "auth/token/lookup-self", "").expect(200);
+    // A refused request spends a use too.
+    desk.ask_as(&token, Get, "secret/forbidden", "").expect(403);
+    desk.ask_as(&token, Get, "auth/token/lookup-self", "").expect(403);
+}
+
+#[test]
+fn a_batch_token_is_not_stored_and_dies_with_the_one_that_made_it() {
+    let desk = Desk::new(5);
+    let parent = desk.ask(Post, "auth/token/create", r#"{"ttl":"1h"}"#).expect(200).token();
+    let body = r#"{"type":"batch","policies":["default"],"ttl":"30m"}"#;
+    let batch = desk.ask_as(&parent, Post, "auth/token/create", body).expect(200).token();
+    assert!(batch.starts_with("b."), "{batch}");
+    let shown = desk.ask_as(&batch, Get, "auth/token/lookup-self", "").expect(200);
+    assert_eq!(shown.json["data"]["type"], "batch");
+    desk.ask_as(&batch, Post, "auth/token/renew-self", "{}").expect(400);
+    desk.ask(Post, "auth/token/revoke", &format!(r#"{{"token":"{parent}"}}"#)).expect(204);
+    desk.ask_as(&batch, Get, "auth/token/lookup-self", "").expect(403);
+}
+
+#[test]
+fn what_survives_a_crash_is_what_was_acknowledged() {
+    let desk = Desk::new(6);
+    let kept = desk.ask(Post, "auth/token/create", r#"{"ttl":"1h"}"#).expect(200).token();
+    let gone = desk.ask(Post, "auth/token/create", r#"{"ttl":"1h"}"#).expect(200).token();
+    desk.ask(Post, "auth/token/revoke", &format!(r#"{{"token":"{gone}"}}"#)).expect(204);
+    let desk = desk.crash(storage::faulty::PowerCut::Drop);
+    desk.ask_as(&kept, Get, "auth/token/lookup-self", "").expect(200);
+    desk.ask_as(&gone, Get, "auth/token/lookup-self", "").expect(403);
+}

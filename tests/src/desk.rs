@@ -1,0 +1,247 @@
+//! A server in a drawer: a disk in memory, a dial for a clock, a seed for randomness. No socket, no thread, no wait.
+
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use kernel::{Answer, Control, Env, Handled, Kernel, Registry, Request, Settings};
+use kit::{AnyEngine, AnyMethod, Secret, Time, Verb};
+use policy::Path;
+use serde_json::Value;
+use storage::faulty::{LyingDisk, PowerCut};
+use storage::seal::{SealChoice, Split, UnsealKey};
+use storage::{Committer, Options, Phase, Random, Redb};
+
+use crate::dice::Dice;
+
+/// When every desk begins: the first of January 2026.
+const START_SECONDS: u64 = 1_767_225_600;
+
+/// A server in a drawer.
+pub struct Desk {
+    /// The kernel itself.
+    pub kernel: Arc<Kernel>,
+    /// The disk, which can fail and lose power.
+    pub disk: LyingDisk,
+    /// The first root token.
+    pub root: String,
+    clock: Arc<AtomicU64>,
+    key: UnsealKey,
+    settings: Settings,
+    seed: u64,
+}
+
+/// Randomness that a seed repeats.
+pub struct Seeded(Mutex<Dice>);
+
+impl Seeded {
+    /// Starts the stream of this seed.
+    pub fn new(seed: u64) -> Self {
+        Self(Mutex::new(Dice::new(seed)))
+    }
+}
+
+impl Random for Seeded {
+    fn fill(&self, bytes: &mut [u8]) {
+        let mut dice = self.0.lock().unwrap();
+        for chunk in bytes.chunks_mut(8) {
+            chunk.copy_from_slice(&dice.roll().to_le_bytes()[..chunk.len()]);
+        }
+    }
+}
+
+/// Every engine and method there is.
+pub struct Everything;
+
+impl Registry for Everything {
+    fn engine(&self, kind: &str, options: &Value) -> kit::Result<Arc<dyn AnyEngine>> {
+        engines::open(kind, options)
+    }
+
+    fn method(&self, kind: &str, options: &Value) -> kit::Result<(Arc<dyn AnyEngine>, Arc<dyn AnyMethod>)> {
+        let _ = options;
+        Err(kit::Error::invalid(format!("plugin not found in the catalog: {kind}")))
+    }
+
+    fn engine_kinds(&self) -> &'static [&'static str] {
+        &["kv", "pki"]
+    }
+
+    fn method_kinds(&self) -> &'static [&'static str] {
+        &["approle", "userpass"]
+    }
+}
+
+struct Alone;
+
+impl Control for Alone {
+    fn seal(&self) {}
+
+    fn describe(&self) -> Value {
+        Value::Null
+    }
+}
+
+/// What a desk answered.
+#[derive(Debug)]
+pub struct Said {
+    /// The status.
+    pub status: u16,
+    /// The body as it went out.
+    pub raw: Vec<u8>,
+    /// The body as JSON; null if it is none.
+    pub json: Value,
+}
+
+impl Desk {
+    /// A new server, unsealed.
+    pub fn new(seed: u64) -> Self {
+        Self::with(seed, Settings { allow_audit_api: true, ..Settings::default() })
+    }
+
+    /// A new server with settings of its own.
+    pub fn with(seed: u64, settings: Settings) -> Self {
+        let disk = LyingDisk::new();
+        let backend = Box::new(Redb::on(Arc::new(disk.clone())).unwrap());
+        let clock = Arc::new(AtomicU64::new(START_SECONDS * 1_000_000_000));
+        let Phase::Blank(blank) = storage::open(backend, options()).unwrap() else {
+            panic!("a new disk is blank")
+        };
+        let choice = SealChoice::Shamir(Split { shares: 1, threshold: 1 });
+        let (sealed, initialised) = blank.init(&choice, &Seeded::new(seed)).unwrap();
+        let store = sealed.unseal(&initialised.key, Arc::new(Seeded::new(seed ^ 1))).unwrap();
+        let kernel = Kernel::open(store, env(&clock, seed ^ 2, settings.clone())).unwrap();
+        let root = kernel.first_root_token().unwrap();
+        Self { kernel, disk, root, clock, key: initialised.key, settings, seed }
+    }
+
+    /// Pulls the plug and starts again from what the disk holds.
+    ///
+    /// # Panics
+    /// If what the disk holds does not open.
+    #[must_use]
+    pub fn crash(self, cut: PowerCut) -> Self {
+        let Self { kernel, disk, root, clock, key, settings, seed } = self;
+        drop(kernel);
+        let seed = seed.wrapping_add(7);
+        disk.restart(cut, &Seeded::new(seed));
+        let backend = Box::new(Redb::on(Arc::new(disk.clone())).unwrap());
+        let Phase::Sealed(sealed) = storage::open(backend, options()).unwrap() else {
+            panic!("a used disk is sealed")
+        };
+        let store = sealed.unseal(&key, Arc::new(Seeded::new(seed ^ 1))).unwrap();
+        let kernel = Kernel::open(store, env(&clock, seed ^ 2, settings.clone())).unwrap();
+        Self { kernel, disk, root, clock, key, settings, seed }
+    }
+
+    /// Turns the clock on.
+    pub fn wait(&self, span: Duration) {
+        self.clock.fetch_add(u64::try_from(span.as_nanos()).unwrap(), Ordering::Relaxed);
+    }
+
+    /// Does all that is due.
+    pub fn tick(&self) {
+        while self.kernel.tick().unwrap() > 0 {}
+    }
+
+    /// Asks as root.
+    pub fn ask(&self, verb: Verb, path: &str, body: &str) -> Said {
+        self.ask_as(&self.root, verb, path, body)
+    }
+
+    /// Asks with a token, or without one if it is empty.
+    pub fn ask_as(&self, token: &str, verb: Verb, path: &str, body: &str) -> Said {
+        self.send(&request(token, verb, path, body))
+    }
+
+    /// Asks for an answer that is wrapped for a minute, and gives the wrapping token.
+    pub fn ask_wrapped(&self, token: &str, verb: Verb, path: &str, body: &str) -> String {
+        let request = Request { wrap_ttl: Some(Duration::from_secs(60)), ..request(token, verb, path, body) };
+        let said = self.send(&request);
+        said.json["wrap_info"]["token"].as_str().unwrap_or_else(|| panic!("not wrapped: {said:?}")).to_owned()
+    }
+
+    /// Sends a request as HTTP would.
+    pub fn send(&self, request: &Request) -> Said {
+        let answer = match self.kernel.handle(request) {
+            Handled::Done(answer) => answer,
+            Handled::Later(pending) => block_on(self.kernel.finish(pending, request)),
+        };
+        let Answer { status, body, .. } = answer.into_inner();
+        let json = serde_json::from_slice(&body).unwrap_or_default();
+        Said { status, raw: body, json }
+    }
+}
+
+impl Said {
+    /// The token of a login or a creation.
+    pub fn token(&self) -> String {
+        self.json["auth"]["client_token"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no token in {self:?}"))
+            .to_owned()
+    }
+
+    /// The first error.
+    pub fn error(&self) -> &str {
+        self.json["errors"][0].as_str().unwrap_or_default()
+    }
+
+    /// Insists on a status.
+    #[track_caller]
+    #[allow(clippy::must_use_candidate, clippy::return_self_not_must_use, reason = "insisting is often all that is wanted")]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.raw));
+        self
+    }
+}
+
+/// A request as HTTP makes it.
+pub fn request(token: &str, verb: Verb, path: &str, body: &str) -> Request {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let folder = matches!(verb, Verb::List | Verb::Scan) && !path.ends_with('/');
+    Request {
+        verb,
+        path: Path::parse(&if folder { format!("{path}/") } else { path.to_owned() }).unwrap(),
+        token: (!token.is_empty()).then(|| Secret::new(token.to_owned())),
+        query: pairs.map(|(name, value)| (name.to_owned().into(), value.to_owned().into())).collect(),
+        body: body.as_bytes().to_vec(),
+        namespace: String::new(),
+        wrap_ttl: None,
+        remote: kit::Remote { address: Some([127, 0, 0, 1].into()), ..kit::Remote::default() },
+        headers: Vec::new(),
+        help: false,
+    }
+}
+
+fn options() -> Options {
+    let mut options = Options::new(|| START_SECONDS);
+    options.committer = Committer::Inline;
+    options.cache_bytes = 1024 * 1024;
+    options
+}
+
+fn env(clock: &Arc<AtomicU64>, seed: u64, settings: Settings) -> Env {
+    let dial = Arc::clone(clock);
+    Env {
+        // Each look moves it a little: two things never happen at once.
+        now: Box::new(move || Time(dial.fetch_add(1000, Ordering::Relaxed))),
+        random: Arc::new(Seeded::new(seed)),
+        registry: Arc::new(Everything),
+        settings,
+        control: Arc::new(Alone),
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        if let Poll::Ready(value) = future.as_mut().poll(&mut context) {
+            return value;
+        }
+    }
+}
