@@ -1,0 +1,312 @@
+//! One mount on a disk in memory: enough of a server to ask an engine something and see what comes of it.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kit::{
+    AnyEngine, AnyMethod, Body, Caller, Claim, Due, Error, Fields, Found, Kind, Match, Memos, Mount, MountId,
+    Notes, Once, Reading, Remote, Renewal, Right, Terms, Time, Verb, Writing,
+};
+use serde_json::{Value, json};
+use storage::seal::{SealChoice, Split};
+use storage::{Committer, Memory, Open, Options, Phase, Random};
+
+/// When every bench begins: the first of January 2026.
+const START_SECONDS: u64 = 1_767_225_600;
+
+/// A mount and what it stands on.
+pub(crate) struct Bench {
+    open: Open,
+    mount: Mount,
+    engine: Arc<dyn AnyEngine>,
+    method: Option<Arc<dyn AnyMethod>>,
+    now: Time,
+    random: Arc<Counter>,
+    /// From where requests come.
+    pub(crate) remote: Remote,
+    due: Mutex<Vec<Due>>,
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) data: Value,
+    /// `data` as it was written.
+    pub(crate) text: String,
+    /// The body as it was written, whatever it is.
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) advised: Option<u64>,
+    pub(crate) errors: Vec<String>,
+    pub(crate) claim: Option<Claim>,
+}
+
+/// Randomness that does not repeat itself, and is the same in each run.
+struct Counter(AtomicU64);
+
+impl Random for Counter {
+    fn fill(&self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            let mut word = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+            word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            chunk.copy_from_slice(&(word ^ (word >> 31)).to_be_bytes()[..chunk.len()]);
+        }
+    }
+}
+
+impl Bench {
+    pub(crate) fn new(engine: Arc<dyn AnyEngine>, method: Option<Arc<dyn AnyMethod>>) -> Self {
+        let random = Arc::new(Counter(AtomicU64::new(1)));
+        let mut options = Options::new(|| START_SECONDS);
+        options.committer = Committer::Inline;
+        let phase = storage::open(Box::new(Memory::new()), options).unwrap();
+        let Phase::Blank(blank) = phase else { panic!("a new disk is blank") };
+        let choice = SealChoice::Shamir(Split { shares: 1, threshold: 1 });
+        let (sealed, made) = blank.init(&choice, &*random).unwrap();
+        let Ok(open) = sealed.unseal(&made.key, Arc::clone(&random) as Arc<dyn Random>) else {
+            panic!("the key was just made")
+        };
+        let mount = Mount {
+            id: MountId([1; 16]),
+            path: "mount/".to_owned(),
+            namespace: String::new(),
+            accessor: "mount_1".to_owned(),
+            kind: engine.name().to_owned(),
+            options: json!({}),
+            default_ttl: Duration::from_secs(2_764_800),
+            max_ttl: Duration::from_secs(2_764_800),
+            memos: Arc::new(Memos::new(1000)),
+        };
+        let address: IpAddr = "127.0.0.1".parse().unwrap();
+        let remote = Remote { address: Some(address), ..Remote::default() };
+        let due = Mutex::default();
+        Self { open, mount, engine, method, now: Time::from_seconds(START_SECONDS), random, remote, due }
+    }
+
+    /// Puts another engine on the same data, as a tuned mount does.
+    pub(crate) fn reopen(self, engine: Arc<dyn AnyEngine>) -> Self {
+        Self { engine, ..self }
+    }
+
+    pub(crate) fn wait(&mut self, seconds: u64) {
+        self.now = self.now.plus(Duration::from_secs(seconds));
+    }
+
+    pub(crate) fn now(&self) -> String {
+        self.now.rfc3339()
+    }
+
+    /// How many entries the backend would show of this table of paths.
+    pub(crate) fn paths(&self, table: u8) -> usize {
+        let mut count = 0;
+        let place = storage::Place { mount: self.mount.id, table };
+        let mut each = |_: &str, _: &[u8]| {
+            count += 1;
+            Ok(std::ops::ControlFlow::Continue(()))
+        };
+        self.open.snapshot().walk(place, "", &mut each).unwrap();
+        count
+    }
+
+    /// How many entries there are under ids of this table, and all their bytes.
+    pub(crate) fn ids(&self, table: u8) -> (usize, Vec<u8>) {
+        let (mut count, mut all) = (0, Vec::new());
+        let place = storage::Place { mount: self.mount.id, table };
+        let mut each = |id: &[u8], value: storage::Value| {
+            count += 1;
+            all.extend_from_slice(id);
+            all.extend_from_slice(&value);
+            Ok(std::ops::ControlFlow::Continue(()))
+        };
+        self.open.snapshot().scan(place, &[], None, &mut each).unwrap();
+        (count, all)
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.send(Verb::Get, path, "")
+    }
+
+    pub(crate) fn list(&self, path: &str) -> Answer {
+        self.send(Verb::List, path, "")
+    }
+
+    pub(crate) fn delete(&self, path: &str) -> Answer {
+        self.send(Verb::Delete, path, "")
+    }
+
+    pub(crate) fn post(&self, path: &str, body: Value) -> Answer {
+        self.send(Verb::Post, path, &body.to_string())
+    }
+
+    pub(crate) fn patch(&self, path: &str, body: Value) -> Answer {
+        self.send(Verb::Patch, path, &body.to_string())
+    }
+
+    /// Whether a write would be judged as an update; nothing if the engine does not say.
+    pub(crate) fn exists(&self, path: &str) -> Option<bool> {
+        let Found::Here { endpoint, captures, .. } = self.engine.find(Verb::Post, path) else {
+            panic!("nothing takes a write at {path}")
+        };
+        let (snapshot, caller) = (self.open.snapshot(), Caller::default());
+        let cx = Reading::new(&Right::Open, &snapshot, &self.mount, &caller, &self.remote, self.now);
+        self.engine.exists(endpoint, &captures, &cx).unwrap()
+    }
+
+    pub(crate) fn send(&self, verb: Verb, target: &str, body: &str) -> Answer {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let query: Vec<(Cow<'_, str>, Cow<'_, str>)> = query
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect();
+        let fields = |captures| Fields { path: captures, query: &query, body: body.as_bytes() };
+        if let Some(method) = &self.method
+            && let Some((point, _, fit)) = method.find_login(verb, path)
+        {
+            return match fit {
+                Match::Yes(captures) => self.log_in(point, &fields(captures)),
+                Match::Lower(_) => self.send(verb, &target.to_lowercase(), body),
+                Match::No => panic!("a login that does not fit was found"),
+            };
+        }
+        match self.engine.find(verb, path) {
+            Found::Here { endpoint, kind: Kind::Query, captures, .. } => {
+                let (snapshot, caller) = (self.open.snapshot(), Caller::default());
+                let cx = Reading::new(&Right::Open, &snapshot, &self.mount, &caller, &self.remote, self.now);
+                let result = self.engine.query(endpoint, &cx, &fields(captures));
+                Answer::of(result, &cx.into_notes())
+            }
+            Found::Here { endpoint, captures, .. } => {
+                let (result, notes) =
+                    self.write(&Right::Open, |cx| self.engine.command(endpoint, cx, &fields(captures)));
+                Answer::of(result, &notes)
+            }
+            Found::Lower(range) => {
+                let mut lower = target.to_owned();
+                lower.replace_range(range.clone(), &path[range].to_lowercase());
+                self.send(verb, &lower, body)
+            }
+            Found::OtherVerb => Answer::error(405),
+            Found::Nowhere => Answer::error(404),
+        }
+    }
+
+    fn log_in(&self, point: usize, fields: &Fields<'_>) -> Answer {
+        let method = self.method.as_ref().unwrap();
+        let (result, notes) = self.write(&Right::Login, |cx| method.login(point, cx, fields));
+        match result {
+            Ok(claim) => Answer { claim: Some(claim), ..Answer::error(200) },
+            Err(error) => Answer::of(Err(error), &notes),
+        }
+    }
+
+    fn write<T>(
+        &self,
+        right: &Right<'_>,
+        run: impl Fn(&mut Writing<'_>) -> kit::Result<T>,
+    ) -> (kit::Result<T>, Notes) {
+        let mut once = Once::default();
+        loop {
+            let mut txn = self.open.begin();
+            let caller = Caller::default();
+            let mut cx = Writing::new(
+                right,
+                &mut txn,
+                &self.mount,
+                &caller,
+                &self.remote,
+                self.now,
+                &*self.random,
+                &mut once,
+            );
+            let result = run(&mut cx);
+            let (due, grant, notes) = cx.finish();
+            if result.is_err() {
+                return (result, notes);
+            }
+            if self.open.commit(txn).unwrap().is_ok() {
+                let ends = grant.map(|grant| grant.end);
+                self.due.lock().unwrap().extend(due.into_iter().chain(ends));
+                return (result, notes);
+            }
+        }
+    }
+
+    /// Runs what is due, and what that makes due. Returns how many operations ran.
+    pub(crate) fn tick(&self) -> usize {
+        let mut ran = 0;
+        loop {
+            let next = {
+                let mut due = self.due.lock().unwrap();
+                due.iter().position(|due| due.at <= self.now).map(|at| due.remove(at))
+            };
+            let Some(next) = next else { return ran };
+            let endpoint = self.engine.find_internal(&next.operation).expect("what is due is an operation");
+            let body = next.fields.to_string();
+            let fields = Fields { body: body.as_bytes(), ..Fields::default() };
+            self.write(&Right::Due, |cx| self.engine.command(endpoint, cx, &fields)).0.unwrap();
+            ran += 1;
+        }
+    }
+
+    /// Whether a token with this claim behind it may live longer.
+    pub(crate) fn renew(&self, claim: &Claim) -> kit::Result<Terms> {
+        let (snapshot, caller) = (self.open.snapshot(), Caller::default());
+        let cx = Reading::new(&Right::Open, &snapshot, &self.mount, &caller, &self.remote, self.now);
+        let past =
+            Renewal { internal: &claim.internal, policies: &claim.terms.policies, metadata: &claim.metadata };
+        self.method.as_ref().unwrap().renew(&past, &cx)
+    }
+}
+
+impl Answer {
+    fn error(status: u16) -> Self {
+        let (warnings, errors) = (Vec::new(), Vec::new());
+        let (text, bytes) = (String::new(), Vec::new());
+        Self { status, data: Value::Null, text, bytes, warnings, advised: None, errors, claim: None }
+    }
+
+    fn of(result: kit::Result<Body, Error>, notes: &Notes) -> Self {
+        let warnings = notes.take_warnings();
+        let (status, bytes) = match result {
+            Ok(Body::Data(bytes) | Body::Bare(bytes)) => (200, bytes),
+            Ok(Body::Raw { status, bytes, .. }) => (status, bytes),
+            Ok(Body::Nothing) => (if warnings.is_empty() { 204 } else { 200 }, Vec::new()),
+            Ok(Body::Accepted(bytes)) => (202, bytes),
+            Ok(Body::Gone(bytes)) => (404, bytes),
+            Ok(Body::Empty) => (404, Vec::new()),
+            Err(error) => return Self { errors: error.texts(), ..Self::error(error.status()) },
+        };
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let data = serde_json::from_str(&text).unwrap_or_default();
+        Self {
+            status,
+            data,
+            text,
+            bytes,
+            warnings,
+            advised: notes.advised(),
+            errors: Vec::new(),
+            claim: None,
+        }
+    }
+
+    /// The status, checked against what it should be.
+    #[track_caller]
+    pub(crate) fn is(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{self:?}");
+        self
+    }
+
+    /// A refusal with this status and a text that holds `text`.
+    #[track_caller]
+    pub(crate) fn refuses(&self, status: u16, text: &str) {
+        assert_eq!(self.status, status, "{self:?}");
+        assert!(self.errors.iter().any(|error| error.contains(text)), "{:?} lacks {text:?}", self.errors);
+    }
+}
