@@ -148,6 +148,10 @@ fn limits(dice: &mut Dice) -> String {
     (*dice.pick(&all[..])).to_owned()
 }
 
+fn segment(dice: &mut Dice) -> &'static str {
+    SEGMENTS[dice.below(SEGMENTS.len())]
+}
+
 /// A path as a rule may name it.
 fn glob(dice: &mut Dice) -> String {
     let mut path = (*dice.pick(&MOUNTS)).to_owned();
@@ -156,7 +160,7 @@ fn glob(dice: &mut Dice) -> String {
     }
     for _ in 0..dice.below(4) {
         path.push('/');
-        path.push_str(if dice.once_in(4) { "+" } else { *dice.pick(&SEGMENTS) });
+        path.push_str(if dice.once_in(4) { "+" } else { segment(dice) });
     }
     match dice.below(5) {
         0 => path.push('/'),
@@ -172,7 +176,7 @@ fn path(dice: &mut Dice) -> String {
     let mut path = (*dice.pick(&MOUNTS)).to_owned();
     for _ in 0..=dice.below(4) {
         path.push('/');
-        path.push_str(*dice.pick(&SEGMENTS));
+        path.push_str(segment(dice));
     }
     if dice.once_in(5) {
         path.push('/');
