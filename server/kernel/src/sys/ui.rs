@@ -90,9 +90,9 @@ impl Query<Sys> for One {
             let text = format!("preflight capability check returned 403, please ensure client's policies grant access to path {path:?}");
             Error::new(Fault::Denied, text)
         })?;
-        let shown = MountShown::of(entry, &kernel);
-        let place = entry.path.strip_prefix("auth/").unwrap_or(&entry.path);
-        Ok(MountShown { path: Some(place.to_owned()), ..shown }.into())
+        let mut shown = MountShown::of(entry, &kernel);
+        shown.path = Some(entry.path.strip_prefix("auth/").unwrap_or(&entry.path).to_owned());
+        Ok(shown.into())
     }
 }
 
