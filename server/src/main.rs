@@ -1,1 +1,146 @@
-fn main() {}
+//! The Sealkeep server: reads its configuration, introduces the engines to the kernel, and lets clients in.
+
+mod args;
+mod authority;
+mod config;
+mod dev;
+mod first_run;
+mod http;
+mod log;
+mod phase;
+mod registry;
+mod run;
+mod store;
+mod world;
+
+use std::process::ExitCode;
+
+use args::{Cli, Command, Files, Server};
+use config::{Config, Environment, Finding, Weight};
+use dev::Dev;
+use log::Logs;
+use run::{Failure, Plan};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The version of this program.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The version that clients read: features of the API are gated on its first part.
+pub(crate) const VERSION_ON_THE_WIRE: &str = concat!("2.7.2+sealkeep.", env!("CARGO_PKG_VERSION"));
+/// When this version was made.
+pub(crate) const COMMIT_DATE: &str = "2026-11-26T00:00:00Z";
+
+fn main() -> ExitCode {
+    world::uptime();
+    let cli = match args::read(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are asked for, and go to standard output with 0; the rest is wrong usage.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    // Everything this process writes is for its owner alone, whatever its parent thought.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    match start(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("sealkeep: {}", failure.text);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn start(cli: Cli) -> Result<(), Failure> {
+    let environment = Environment::of_process();
+    match cli.command {
+        Some(Command::Version) => {
+            println!("Sealkeep v{VERSION} (API {VERSION_ON_THE_WIRE})");
+            Ok(())
+        }
+        Some(Command::Validate(files)) => validate(&files, &environment),
+        Some(Command::Server(flags)) => {
+            hide_memory();
+            server(&flags, environment)
+        }
+        None => {
+            hide_memory();
+            first_run::run(environment)
+        }
+    }
+}
+
+/// Nothing may end up in a core dump.
+fn hide_memory() {
+    if let Err(error) = locked::forbid_core_dumps() {
+        eprintln!(
+            "sealkeep: core dumps cannot be forbidden ({error}): forbid them from outside, with ulimit -c 0"
+        );
+    }
+}
+
+fn validate(files: &Files, environment: &Environment) -> Result<(), Failure> {
+    match config::load(&files.config, environment) {
+        Ok((_, warnings)) => {
+            shown(&warnings);
+            println!("The configuration is right.");
+            Ok(())
+        }
+        Err(findings) => Err(wrong(&findings)),
+    }
+}
+
+fn server(flags: &Server, environment: Environment) -> Result<(), Failure> {
+    let development = flags.dev || flags.development.dev_tls;
+    let mut files = flags.config.clone();
+    if files.is_empty()
+        && let Some(path) = environment.setting("CONFIG_PATH")
+    {
+        files.push(path.into());
+    }
+    if files.is_empty() && !development {
+        let text = "say which configuration to run: sealkeep server -config=FILE, or sealkeep server -dev to try things out";
+        return Err(Failure::usage(text));
+    }
+    let loaded = match development {
+        true => config::load_partial(&files, &environment),
+        false => config::load(&files, &environment),
+    };
+    let (mut config, warnings) = loaded.map_err(|findings| wrong(&findings))?;
+    override_log(&mut config, flags)?;
+    let dev = development.then(|| Dev::begin(&flags.development, &mut config, &environment)).transpose()?;
+    let logs = Logs::begin(&config.log)?;
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    let plan = Plan { config, files, environment, logs };
+    run::run(plan, |running| match dev {
+        Some(dev) => dev.prepare(running),
+        None => Ok(()),
+    })
+}
+
+fn override_log(config: &mut Config, flags: &Server) -> Result<(), Failure> {
+    if let Some(level) = &flags.log_level {
+        config.log.level = level.parse().map_err(Failure::usage)?;
+    }
+    if let Some(format) = &flags.log_format {
+        config.log.format = format.parse().map_err(Failure::usage)?;
+    }
+    if let Some(file) = &flags.log_file {
+        config.log.file = Some(file.clone());
+    }
+    Ok(())
+}
+
+fn shown(findings: &[Finding]) {
+    for finding in findings.iter().filter(|finding| finding.weight == Weight::Warning) {
+        println!("warning: {finding}");
+    }
+}
+
+fn wrong(findings: &[Finding]) -> Failure {
+    let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
+    Failure::usage(format!("the configuration is wrong, and nothing was started:\n{}", lines.join("\n")))
+}

@@ -1,0 +1,14 @@
+//! HTTP: from bytes to a [`kernel::Request`], and back.
+
+mod body;
+pub(crate) mod conn;
+mod cors;
+mod forwarded;
+pub(crate) mod json;
+pub(crate) mod listener;
+mod outside;
+mod query;
+pub(crate) mod reply;
+mod request;
+pub(crate) mod tls;
+mod watch;

@@ -1,0 +1,68 @@
+//! Bodies: read within limits, looked through, and turned into a JSON object or nothing.
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+
+use super::json::{self, Whole};
+use super::query;
+use super::reply::{self, Reply};
+use super::request::BodyKind;
+use crate::config::{Limits, Times};
+
+/// Room that is made before a client has shown that it really sends so much.
+const ROOM_AT_ONCE: u64 = 64 * 1024;
+
+/// Reads a body to its end, or to the limit.
+pub(crate) async fn read(mut body: Incoming, limits: &Limits, times: &Times) -> Result<Vec<u8>, Box<Reply>> {
+    let max = limits.body_size_max.unwrap_or(u64::MAX);
+    let told = body.size_hint().lower();
+    if told > max {
+        return Err(too_large());
+    }
+    let all = async {
+        let mut bytes = Vec::with_capacity(usize::try_from(told.min(ROOM_AT_ONCE)).unwrap_or(0));
+        while let Some(frame) = body.frame().await {
+            // The client is gone, or broke the protocol; nobody reads this answer.
+            let frame = frame.map_err(|_| Box::new(reply::bare(400)))?;
+            let data: Bytes = frame.into_data().unwrap_or_default();
+            if u64::try_from(bytes.len() + data.len()).unwrap_or(u64::MAX) > max {
+                return Err(too_large());
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok(bytes)
+    };
+    match times.body {
+        None => all.await,
+        Some(limit) => match tokio::time::timeout(limit, all).await {
+            Ok(read) => read,
+            Err(_) => Err(Box::new(reply::error(408, "the body of the request did not arrive in time"))),
+        },
+    }
+}
+
+/// What the kernel is given: a JSON object that was looked through, or nothing.
+pub(crate) fn understood(bytes: Vec<u8>, kind: BodyKind, limits: &Limits) -> Result<Vec<u8>, Box<Reply>> {
+    let form = kind == BodyKind::Form && !matches!(bytes.first(), None | Some(b'{' | b'['));
+    let bytes = match form {
+        false => bytes,
+        true => query::form(&bytes).ok_or_else(|| Box::new(reply::error(400, "error parsing form data")))?,
+    };
+    match json::check(&bytes, limits) {
+        Ok(Whole::Object) => Ok(bytes),
+        Ok(Whole::Nothing | Whole::Null) => Ok(Vec::new()),
+        Ok(other) => {
+            let kind = other.go();
+            let text = format!(
+                "failed to decode JSON input: json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
+            );
+            Err(Box::new(reply::error(400, &text)))
+        }
+        Err(refused) => Err(Box::new(reply::error(400, &refused.to_string()))),
+    }
+}
+
+fn too_large() -> Box<Reply> {
+    Box::new(reply::error(413, "http: request body too large"))
+}

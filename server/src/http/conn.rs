@@ -1,0 +1,259 @@
+//! One connection: bytes become a [`kernel::Request`], the phase says who answers it, and the answer goes back.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use bytes::Bytes;
+use http::{HeaderValue, Request};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body as _, Incoming};
+use hyper_util::service::TowerToHyperService;
+use kernel::{Answer, Handled, Kernel};
+
+use super::body;
+use super::reply::{self, Reply};
+use super::request::{self, API, Asked, BodyKind, Peer};
+use super::watch::Pulse;
+use super::{cors, outside};
+use crate::config::{Listener, Metrics};
+use crate::phase::{Phase, Reaction, State};
+
+/// What all connections of one listener share.
+pub(crate) struct Door {
+    pub(crate) listener: Listener,
+    state: Arc<State>,
+    outside: Router,
+}
+
+impl Door {
+    /// A door to the server.
+    pub(crate) fn new(listener: Listener, state: Arc<State>, ui: bool) -> Self {
+        Self { listener, state, outside: outside::router(ui) }
+    }
+}
+
+/// Answers the requests of one connection.
+pub(crate) struct Service {
+    pub(crate) door: Arc<Door>,
+    pub(crate) peer: Peer,
+    pub(crate) pulse: Arc<Pulse>,
+}
+
+/// An answer, mostly at once. What is waited for is boxed, so that what is not stays small.
+pub(crate) enum Answering {
+    /// Here it is.
+    Now(Option<Reply>),
+    /// It takes a body, a disk, or the outside.
+    Later(Pin<Box<dyn Future<Output = Reply> + Send>>),
+}
+
+/// How long the answer to `sys/seal` waits for the seal.
+const SEAL_WAIT: Duration = Duration::from_secs(10);
+/// No page outside the API is longer.
+const PAGE_SIZE_MAX: usize = 1 << 20;
+
+impl hyper::service::Service<Request<Incoming>> for Service {
+    type Response = Reply;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn call(&self, request: Request<Incoming>) -> Answering {
+        self.pulse.asked(request::is_multiplexed(request.version()));
+        let busy = Busy(Arc::clone(&self.pulse));
+        match self.start(request) {
+            Answering::Now(reply) => Answering::Now(reply),
+            Answering::Later(waiting) => Answering::Later(Box::pin(async move {
+                let reply = waiting.await;
+                drop(busy);
+                reply
+            })),
+        }
+    }
+}
+
+/// Ends with the request, also when the client goes away in the middle of it.
+struct Busy(Arc<Pulse>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.answered();
+    }
+}
+
+impl Service {
+    fn start(&self, request: Request<Incoming>) -> Answering {
+        let (head, incoming) = request.into_parts();
+        let Some(raw) = head.uri.path().strip_prefix(API) else {
+            return self.outside(Request::from_parts(head, incoming));
+        };
+        let listener = &self.door.listener;
+        let asked = request::read(raw, head.uri.query(), &head.method, &head.headers, &self.peer, listener);
+        let asked = match asked.and_then(|asked| self.may_enter(asked)) {
+            Ok(asked) => asked,
+            Err(refusal) => return self.refused(*refusal),
+        };
+        if asked.body == BodyKind::Ignored || incoming.is_end_stream() {
+            return answer(&self.door, asked);
+        }
+        let door = Arc::clone(&self.door);
+        Answering::Later(Box::pin(async move {
+            match with_body(&door, asked, incoming).await {
+                Ok(asked) => match answer(&door, asked) {
+                    Answering::Now(reply) => reply.unwrap_or_else(|| reply::bare(500)),
+                    Answering::Later(waiting) => waiting.await,
+                },
+                Err(mut refusal) => {
+                    reply::decorate(&mut refusal, &door.listener.response_headers);
+                    *refusal
+                }
+            }
+        }))
+    }
+
+    /// What this door is not for.
+    fn may_enter(&self, asked: Asked) -> Result<Asked, Box<Reply>> {
+        let metrics = asked.request.path.as_str() == "sys/metrics";
+        match (self.door.listener.metrics, metrics) {
+            (Metrics::Only, false) | (Metrics::Never, true) => Err(Box::new(reply::bare(404))),
+            (Metrics::WithToken, true) if asked.request.token.is_none() => {
+                Err(Box::new(reply::error(403, "permission denied")))
+            }
+            _ if asked.head_only && asked.request.path.as_str() != "sys/health" => {
+                Err(Box::new(reply::wrapped(405, "unsupported operation")))
+            }
+            _ => Ok(asked),
+        }
+    }
+
+    fn refused(&self, mut reply: Reply) -> Answering {
+        reply::decorate(&mut reply, &self.door.listener.response_headers);
+        Answering::Now(Some(reply))
+    }
+
+    fn outside(&self, request: Request<Incoming>) -> Answering {
+        if self.door.listener.metrics == Metrics::Only {
+            return self.refused(reply::bare(404));
+        }
+        let router = TowerToHyperService::new(self.door.outside.clone());
+        let door = Arc::clone(&self.door);
+        Answering::Later(Box::pin(async move {
+            let Ok(page) = hyper::service::Service::call(&router, request).await;
+            let (head, body) = page.into_parts();
+            let bytes = http_body_util::Limited::new(body, PAGE_SIZE_MAX).collect().await;
+            let bytes = bytes.map_or_else(|_| Bytes::new(), http_body_util::Collected::to_bytes);
+            let mut reply = Reply::from_parts(head, Full::new(bytes));
+            reply::decorate(&mut reply, &door.listener.response_headers);
+            reply
+        }))
+    }
+}
+
+async fn with_body(door: &Door, mut asked: Asked, incoming: Incoming) -> Result<Asked, Box<Reply>> {
+    let listener = &door.listener;
+    let bytes = body::read(incoming, &listener.limits, &listener.times).await?;
+    asked.request.body = body::understood(bytes, asked.body, &listener.limits)?;
+    Ok(asked)
+}
+
+/// What goes onto the answer when it is there.
+struct Dress {
+    door: Arc<Door>,
+    origin: Option<HeaderValue>,
+    namespace: Option<HeaderValue>,
+}
+
+impl Dress {
+    fn put_on(self, answer: Answer) -> Reply {
+        let mut reply = reply::answer(answer);
+        let listener = &self.door.listener;
+        if let (Some(origin), Some(cors)) = (&self.origin, &listener.cors) {
+            cors::allow(&mut reply, origin, cors);
+        }
+        if let Some(namespace) = self.namespace {
+            reply.headers_mut().insert("x-vault-namespace", namespace);
+        }
+        reply::decorate(&mut reply, &listener.response_headers);
+        reply
+    }
+}
+
+fn answer(door: &Arc<Door>, asked: Asked) -> Answering {
+    let Asked { request, origin, namespace, .. } = asked;
+    let dress = Dress { door: Arc::clone(door), origin, namespace };
+    match door.state.answer(&request) {
+        Some(Reaction::Now(answer)) => return Answering::Now(Some(dress.put_on(answer))),
+        Some(Reaction::Blocking(work)) => return blocking(dress, request, work),
+        None => {}
+    }
+    let phase = door.state.phase();
+    let Phase::Open { kernel, .. } = &**phase else {
+        return Answering::Now(Some(dress.put_on(reply::error_answer(503, "Vault is sealed"))));
+    };
+    match kernel.handle(&request) {
+        Handled::Done(answer) => Answering::Now(Some(dress.put_on(answer.into_inner()))),
+        Handled::Later(pending) => later(dress, Arc::clone(kernel), request, pending),
+    }
+}
+
+/// Waits for what the kernel has begun. It runs to its end even if the client goes away or time is up: a commit
+/// that nobody hears of must still be audited, and what was made outside must be recorded.
+fn later(dress: Dress, kernel: Arc<Kernel>, request: kernel::Request, pending: kernel::Pending) -> Answering {
+    let limit = dress.door.listener.limits.request_duration_max;
+    let seals = request.path.as_str() == "sys/seal";
+    let work = tokio::spawn(async move { kernel.finish(pending, &request).await.into_inner() });
+    Answering::Later(Box::pin(async move {
+        let answer = match tokio::time::timeout(limit, work).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "a request ended in a fault of ours");
+                reply::error_answer(500, "internal error")
+            }
+            Err(_) => reply::error_answer(500, "1 error occurred:\n\t* context deadline exceeded\n\n"),
+        };
+        if seals && answer.status == 204 {
+            sealed(&dress.door.state).await;
+        }
+        dress.put_on(answer)
+    }))
+}
+
+/// The seal falls when the request that wants it is over; whoever asked for it hears so when it has fallen.
+async fn sealed(state: &State) {
+    let mut changes = state.changes();
+    let closed = async {
+        while state.kernel().is_some() {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    // Too late is late and no failure: the seal falls all the same.
+    let _ = tokio::time::timeout(SEAL_WAIT, closed).await;
+}
+
+fn blocking(dress: Dress, request: kernel::Request, work: fn(&State, &[u8]) -> Answer) -> Answering {
+    Answering::Later(Box::pin(async move {
+        let state = Arc::clone(&dress.door.state);
+        let done = tokio::task::spawn_blocking(move || work(&state, &request.body)).await;
+        dress.put_on(done.unwrap_or_else(|error| {
+            tracing::error!(%error, "a change of phase ended in a fault of ours");
+            reply::error_answer(500, "internal error")
+        }))
+    }))
+}
+
+impl Future for Answering {
+    type Output = Result<Reply, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Now(reply) => Poll::Ready(Ok(reply.take().unwrap_or_else(|| reply::bare(500)))),
+            Self::Later(waiting) => waiting.as_mut().poll(cx).map(Ok),
+        }
+    }
+}

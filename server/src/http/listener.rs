@@ -1,0 +1,275 @@
+//! Doors: sockets, TLS, limits on connections, and an orderly end.
+
+use std::future::poll_fn;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::conn::{Door, Service};
+use super::request::Peer;
+use super::tls::Certificates;
+use super::watch::{Order, Pulse, Watch};
+use crate::config::Place;
+
+/// Connections of one listener at the same time. More wait to be accepted.
+const CONNECTIONS_MAX: u32 = 8192;
+/// The head of a request, all of it.
+const HEAD_SIZE_MAX: usize = 64 * 1024;
+/// Requests at the same time on one connection of HTTP/2.
+const STREAMS_MAX: u32 = 128;
+/// How long the handshake of TLS may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// A pause after the system had no room for one more connection.
+const NO_ROOM: Duration = Duration::from_millis(100);
+
+/// A socket that is bound, and what stands behind it.
+pub(crate) struct Bound {
+    socket: Socket,
+    door: Arc<Door>,
+    certificates: Option<Arc<Certificates>>,
+    watch: Arc<Watch>,
+}
+
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener, PathBuf),
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Bound {
+    /// Takes the address. Nobody is let in yet.
+    pub(crate) async fn new(door: Door) -> io::Result<Self> {
+        let certificates = door.listener.tls.as_ref().map(Certificates::read).transpose()?.map(Arc::new);
+        let socket = match &door.listener.place {
+            Place::Tcp(address) => {
+                Socket::Tcp(TcpListener::bind(address).await.map_err(|error| taken(address, &error))?)
+            }
+            Place::Unix { path, mode } => unix(path, *mode).await?,
+        };
+        Ok(Self { socket, door: Arc::new(door), certificates, watch: Arc::default() })
+    }
+
+    /// Where it listens, as a URL or path.
+    pub(crate) fn shown(&self) -> String {
+        match &self.socket {
+            Socket::Tcp(socket) => {
+                let scheme = if self.certificates.is_some() { "https" } else { "http" };
+                socket.local_addr().map_or_else(|_| String::new(), |address| format!("{scheme}://{address}"))
+            }
+            Socket::Unix(_, path) => format!("unix://{}", path.display()),
+        }
+    }
+
+    /// The certificates, to be read again.
+    pub(crate) fn certificates(&self) -> Option<Arc<Certificates>> {
+        self.certificates.clone()
+    }
+
+    /// Closes connections that wait too long. To be called once a second.
+    pub(crate) fn sweeper(&self) -> impl Fn() + Send + Sync + 'static {
+        let (watch, times) = (Arc::clone(&self.watch), self.door.listener.times);
+        move || watch.sweep(&times)
+    }
+
+    /// Lets clients in until `stop`; then ends what was begun, for `grace` at most.
+    pub(crate) async fn serve(self, mut stop: watch::Receiver<bool>, grace: Duration) {
+        let room = Arc::new(Semaphore::new(usize::try_from(CONNECTIONS_MAX).unwrap_or(usize::MAX)));
+        loop {
+            let accepted = async {
+                let permit = Arc::clone(&room).acquire_owned().await;
+                (permit, self.accept().await)
+            };
+            let (permit, accepted) = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => break,
+                accepted = accepted => accepted,
+            };
+            let (Ok(permit), Ok((stream, peer))) = (permit, accepted) else {
+                tokio::time::sleep(NO_ROOM).await;
+                continue;
+            };
+            let service = Service { door: Arc::clone(&self.door), peer, pulse: self.watch.enter() };
+            let certificates = self.certificates.clone();
+            tokio::spawn(async move {
+                speak(stream, certificates, service).await;
+                drop(permit);
+            });
+        }
+        let Self { socket, watch, .. } = self;
+        if let Socket::Unix(_, path) = &socket {
+            // Whoever connects from now on shall hear at once that nobody is there.
+            let _ = std::fs::remove_file(path);
+        }
+        drop(socket);
+        watch.tell_all(Order::Drain);
+        let ended = tokio::time::timeout(grace, room.acquire_many(CONNECTIONS_MAX)).await;
+        if ended.is_err() {
+            let left = watch.tell_all(Order::Close);
+            tracing::warn!(left, "connections were closed in the middle of a request");
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(Stream, Peer)> {
+        let accepted = match &self.socket {
+            Socket::Tcp(socket) => socket.accept().await.map(|(stream, address)| {
+                // Answers are written whole: waiting for more to send only delays them.
+                let _ = stream.set_nodelay(true);
+                let peer = Peer {
+                    address: Some(address.ip().to_canonical()),
+                    port: address.port(),
+                    ..Peer::default()
+                };
+                (Stream::Tcp(stream), peer)
+            }),
+            Socket::Unix(socket, _) => {
+                socket.accept().await.map(|(stream, _)| (Stream::Unix(stream), Peer::default()))
+            }
+        };
+        accepted.inspect_err(|error| tracing::warn!(%error, "a connection could not be accepted"))
+    }
+}
+
+fn taken(address: &str, error: &io::Error) -> io::Error {
+    let text = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!(
+                "{address} is taken: another program listens there. Stop it, or give this one another address"
+            )
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("{address} cannot be taken: ports below 1024 need the capability CAP_NET_BIND_SERVICE")
+        }
+        _ => format!("{address} cannot be taken: {error}"),
+    };
+    io::Error::new(error.kind(), text)
+}
+
+async fn unix(path: &Path, mode: Option<u32>) -> io::Result<Socket> {
+    if path.exists() {
+        if UnixStream::connect(path).await.is_ok() {
+            let text = format!(
+                "{} is taken: another program listens there. Stop it, or give this one another path",
+                path.display()
+            );
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
+        }
+        // A socket that nobody answers at was left behind by a server that was killed.
+        std::fs::remove_file(path)?;
+    }
+    let bound = UnixListener::bind(path).map_err(|error| taken(&path.display().to_string(), &error))?;
+    if let Some(mode) = mode {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    }
+    Ok(Socket::Unix(bound, path.to_owned()))
+}
+
+async fn speak(stream: Stream, certificates: Option<Arc<Certificates>>, mut service: Service) {
+    match (stream, certificates) {
+        (Stream::Tcp(stream), None) => serve(stream, service).await,
+        (Stream::Unix(stream), _) => serve(stream, service).await,
+        (Stream::Tcp(stream), Some(certificates)) => {
+            let accept = TlsAcceptor::from(certificates.current()).accept(stream);
+            // A failed handshake is the client's affair, and scanners make many.
+            match tokio::time::timeout(HANDSHAKE, accept).await {
+                Ok(Ok(stream)) => {
+                    service.peer.certificates = client_chain(&stream);
+                    serve(stream, service).await;
+                }
+                Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+                Err(_) => tracing::debug!("a TLS handshake took too long"),
+            }
+        }
+    }
+}
+
+fn client_chain(stream: &TlsStream<TcpStream>) -> Arc<[Vec<u8>]> {
+    let (_, session) = stream.get_ref();
+    session.peer_certificates().unwrap_or_default().iter().map(|certificate| certificate.to_vec()).collect()
+}
+
+async fn serve<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: T, service: Service) {
+    let pulse = Arc::clone(&service.pulse);
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // How long a client may take is watched for all connections together, see `watch`.
+    builder.http1().header_read_timeout(None).max_buf_size(HEAD_SIZE_MAX);
+    builder.http2().max_concurrent_streams(STREAMS_MAX).max_header_list_size(HEAD_SIZE_MAX as u32);
+    let io = TokioIo::new(Watched { stream, pulse: Arc::clone(&pulse) });
+    let mut connection = pin!(builder.serve_connection(io, service));
+    let mut draining = false;
+    let ended = poll_fn(|cx| {
+        match pulse.order(cx.waker()) {
+            Order::Close => return Poll::Ready(Ok(())),
+            Order::Drain if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            _ => {}
+        }
+        connection.as_mut().poll(cx)
+    });
+    if let Err(error) = ended.await {
+        tracing::debug!(%error, "a connection broke off");
+    }
+}
+
+/// A stream that tells its [`Pulse`] when bytes come in.
+struct Watched<T> {
+    stream: T,
+    pulse: Arc<Pulse>,
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if read.is_ready() {
+            self.pulse.bytes();
+        }
+        read
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,353 @@
+//! From the head of an HTTP request to a [`kernel::Request`] without its body.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Method, Version};
+use kernel::Request;
+use kit::loose::Span;
+use kit::{Remote, Secret, Verb};
+use policy::{BadPath, Path};
+
+use super::forwarded;
+use super::query;
+use super::reply::{self, Reply};
+use crate::config::{Cors, Forwarded, Listener};
+
+/// A request whose head was understood.
+pub(crate) struct Asked {
+    pub(crate) request: Request,
+    pub(crate) body: BodyKind,
+    /// A page of another origin asks, and may.
+    pub(crate) origin: Option<HeaderValue>,
+    /// The namespace header as it came, to be sent back.
+    pub(crate) namespace: Option<HeaderValue>,
+    /// HEAD: for `sys/health` alone.
+    pub(crate) head_only: bool,
+}
+
+/// How the body is to be read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum BodyKind {
+    /// Whatever is sent, it is not looked at.
+    Ignored,
+    /// JSON.
+    Json,
+    /// A form, unless it begins like JSON.
+    Form,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Peer {
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) port: u16,
+    pub(crate) certificates: std::sync::Arc<[Vec<u8>]>,
+}
+
+/// Everything below this is the API.
+pub(crate) const API: &str = "/v1/";
+
+/// Understands a request for the API, or says what is wrong with it. `raw` is its path behind [`API`].
+pub(crate) fn read(
+    raw: &str,
+    query: Option<&str>,
+    method: &Method,
+    headers: &HeaderMap,
+    peer: &Peer,
+    listener: &Listener,
+) -> Result<Asked, Box<Reply>> {
+    let path = path(raw, query)?;
+    let known = Known::read(headers);
+    if listener.wants_request_header && !known.vault_request {
+        return Err(refuse(412, "missing \"X-Vault-Request\" header"));
+    }
+    let address = match &listener.forwarded {
+        None => peer.address,
+        Some(rule) => client(rule, headers, peer)?,
+    };
+    let origin = origin(known.origin, listener.cors.as_ref(), method)?;
+    known.check_consistency()?;
+    let wrap_ttl = known.wrap_ttl.map(wrap_ttl).transpose()?.flatten();
+    let Asks { verb, help, head_only, pairs } = asks(method, query)?;
+    let writes = matches!(verb, Verb::Post | Verb::Patch);
+    if writes && !help && path.is_folder() {
+        return Err(refuse(400, "cannot write to a path ending in '/'"));
+    }
+    let body = match verb {
+        Verb::Patch if !help => {
+            merge_patch(known.content_type)?;
+            BodyKind::Json
+        }
+        Verb::Post if !help => match known.content_type {
+            Some(kind) if is_form(kind) => BodyKind::Form,
+            _ => BodyKind::Json,
+        },
+        _ => BodyKind::Ignored,
+    };
+    let request = Request {
+        path: if matches!(verb, Verb::List | Verb::Scan) { path.as_folder() } else { path },
+        verb,
+        token: known.token.map(|token| Secret::new(token.to_owned())),
+        query: pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+        body: Vec::new(),
+        namespace: known.namespace.map_or_else(String::new, namespace),
+        wrap_ttl,
+        remote: Remote {
+            address,
+            port: peer.port,
+            certificates: std::sync::Arc::clone(&peer.certificates),
+            ..Remote::default()
+        },
+        headers: known.others,
+        help,
+    };
+    Ok(Asked { request, body, origin, namespace: known.namespace.cloned(), head_only })
+}
+
+fn refuse(status: u16, text: &str) -> Box<Reply> {
+    Box::new(reply::error(status, text))
+}
+
+fn path(raw: &str, query: Option<&str>) -> Result<Path, Box<Reply>> {
+    Path::parse(raw).map_err(|bad| match bad {
+        BadPath::NotCanonical { clean } => {
+            let mut location = String::with_capacity(clean.len() + 16);
+            location.push_str(API);
+            encode(&clean, &mut location);
+            if let Some(query) = query {
+                location.push('?');
+                location.push_str(query);
+            }
+            Box::new(reply::redirect(&location))
+        }
+        BadPath::NotPrintable => Box::new(reply::empty(400)),
+        other => refuse(400, &other.to_string()),
+    })
+}
+
+/// Percent-encodes what a path may not hold in clear, as Go does.
+fn encode(path: &str, out: &mut String) {
+    for byte in path.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => out.push(char::from(byte)),
+            b'/' | b'-' | b'_' | b'.' | b'~' | b'$' | b'&' | b'+' | b',' | b':' | b';' | b'=' | b'@' => {
+                out.push(char::from(byte));
+            }
+            _ => {
+                out.push('%');
+                for digit in [byte >> 4, byte & 15] {
+                    out.extend(char::from_digit(digit.into(), 16).map(|digit| digit.to_ascii_uppercase()));
+                }
+            }
+        }
+    }
+}
+
+struct Asks {
+    verb: Verb,
+    help: bool,
+    head_only: bool,
+    pairs: Vec<(String, String)>,
+}
+
+/// What is asked, and the parameters in the query string. Writes have none there.
+fn asks(method: &Method, query: Option<&str>) -> Result<Asks, Box<Reply>> {
+    let plain = match method.as_str() {
+        "GET" => Verb::Get,
+        "POST" | "PUT" => Verb::Post,
+        "DELETE" => Verb::Delete,
+        "LIST" => Verb::List,
+        "SCAN" => Verb::Scan,
+        "PATCH" => Verb::Patch,
+        "HELP" => return Ok(Asks { verb: Verb::Get, help: true, head_only: false, pairs: Vec::new() }),
+        "HEAD" => return Ok(Asks { verb: Verb::Get, help: false, head_only: true, pairs: all(query) }),
+        "OPTIONS" => return Err(refuse(400, "cannot handle internal-only request operation")),
+        _ => return Err(Box::new(reply::bare(405))),
+    };
+    let Some(query) = query else {
+        return Ok(Asks { verb: plain, help: false, head_only: false, pairs: Vec::new() });
+    };
+    let mut pairs = all(Some(query));
+    let help = pairs.iter().any(|(name, _)| name == "help");
+    if help {
+        return Ok(Asks { verb: Verb::Get, help, head_only: false, pairs: Vec::new() });
+    }
+    let mut verb = plain;
+    if plain == Verb::Get {
+        let asked = |word: &str| {
+            let found = pairs.iter().find(|(name, _)| name == word);
+            found
+                .map_or(Some(false), |(_, value)| query::boolean(value))
+                .ok_or_else(|| Box::new(reply::bare(400)))
+        };
+        verb = match (asked("list")?, asked("scan")?) {
+            (true, true) => return Err(Box::new(reply::bare(400))),
+            (true, false) => Verb::List,
+            (false, true) => Verb::Scan,
+            (false, false) => Verb::Get,
+        };
+        pairs.retain(|(name, _)| name != "list" && name != "scan");
+    }
+    if matches!(verb, Verb::Post | Verb::Patch) {
+        pairs.clear();
+    }
+    Ok(Asks { verb, help, head_only: false, pairs })
+}
+
+/// More parameters than this no endpoint has.
+const PAIRS_MAX: usize = 256;
+
+fn all(query: Option<&str>) -> Vec<(String, String)> {
+    query.map_or_else(Vec::new, |query| query::pairs(query).take(PAIRS_MAX).collect())
+}
+
+/// The headers, sorted in one pass.
+#[derive(Default)]
+struct Known<'a> {
+    token: Option<&'a str>,
+    namespace: Option<&'a HeaderValue>,
+    wrap_ttl: Option<&'a HeaderValue>,
+    index: Option<&'a HeaderValue>,
+    inconsistent: Option<&'a HeaderValue>,
+    origin: Option<&'a HeaderValue>,
+    content_type: Option<&'a HeaderValue>,
+    vault_request: bool,
+    others: Vec<(String, String)>,
+}
+
+impl<'a> Known<'a> {
+    fn read(headers: &'a HeaderMap) -> Self {
+        let mut known = Self::default();
+        let mut bearer = None;
+        let mut shown = None;
+        for (name, value) in headers {
+            match name.as_str() {
+                "x-vault-token" => shown = shown.or(Some(value)),
+                "x-vault-namespace" => known.namespace = Some(value),
+                "x-vault-wrap-ttl" => known.wrap_ttl = Some(value),
+                "x-vault-index" => known.index = Some(value),
+                "x-vault-inconsistent" => known.inconsistent = Some(value),
+                "x-vault-request" => known.vault_request = value.as_bytes() == b"true",
+                "origin" => known.origin = Some(value),
+                "content-type" => {
+                    known.content_type = Some(value);
+                    known.others.push((name.as_str().to_owned(), text(value)));
+                }
+                // Of no interest to anybody behind HTTP.
+                "host" | "accept" | "accept-encoding" | "connection" | "content-length"
+                | "transfer-encoding" => {}
+                "x-vault-wrap-format" => {}
+                "authorization" => match value.as_bytes().strip_prefix(b"Bearer ") {
+                    // A token of ours goes nowhere else, whatever a mount asks for.
+                    Some(token) => bearer = std::str::from_utf8(token).ok(),
+                    None => known.others.push((name.as_str().to_owned(), text(value))),
+                },
+                other => known.others.push((other.to_owned(), text(value))),
+            }
+        }
+        // A token that is no text is a wrong one, not none.
+        let shown = shown.map(|value| std::str::from_utf8(value.as_bytes()).unwrap_or("\u{fffd}"));
+        known.token = shown.filter(|token| !token.is_empty()).or(bearer).filter(|token| !token.is_empty());
+        known
+    }
+
+    /// Headers about replicas, which a single node meets by itself. Malformed ones are refused as elsewhere.
+    fn check_consistency(&self) -> Result<(), Box<Reply>> {
+        if let Some(index) = self.index
+            && !index.is_empty()
+            && !is_index(index.as_bytes())
+        {
+            return Err(refuse(400, "failed to decode \"X-Vault-Index\""));
+        }
+        match self.inconsistent.map(HeaderValue::as_bytes) {
+            None | Some(b"" | b"fail" | b"forward-active-node" | b"await-state") => Ok(()),
+            Some(_) => Err(refuse(400, "unknown value for \"X-Vault-Inconsistent\" header")),
+        }
+    }
+}
+
+fn text(value: &HeaderValue) -> String {
+    String::from_utf8_lossy(value.as_bytes()).into_owned()
+}
+
+fn is_index(header: &[u8]) -> bool {
+    use base64::Engine as _;
+    let decoded = base64::engine::general_purpose::STANDARD.decode(header);
+    decoded
+        .is_ok_and(|json| serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&json).is_ok())
+}
+
+fn namespace(header: &HeaderValue) -> String {
+    let text = text(header);
+    let trimmed = text.trim().trim_matches('/');
+    if trimmed == "root" { String::new() } else { trimmed.to_owned() }
+}
+
+fn wrap_ttl(header: &HeaderValue) -> Result<Option<Duration>, Box<Reply>> {
+    let shown = text(header);
+    match Span::parse(&shown).map(|span| u64::try_from(span.0)) {
+        None => Err(refuse(
+            400,
+            &format!("error parsing X-Vault-Wrap-TTL header: time: invalid duration \"{shown}\""),
+        )),
+        Some(Err(_)) => {
+            Err(refuse(400, "error parsing X-Vault-Wrap-TTL header: requested wrap ttl cannot be negative"))
+        }
+        Some(Ok(nanos)) => Ok(Some(Duration::from_nanos(nanos)).filter(|ttl| !ttl.is_zero())),
+    }
+}
+
+fn is_form(kind: &HeaderValue) -> bool {
+    let kind = kind.as_bytes();
+    let essence = kind.split(|byte| *byte == b';').next().unwrap_or(kind);
+    essence.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+}
+
+fn merge_patch(kind: Option<&HeaderValue>) -> Result<(), Box<Reply>> {
+    let Some(kind) = kind.map(text).filter(|kind| !kind.is_empty()) else {
+        return Err(refuse(400, "mime: no media type"));
+    };
+    let (essence, parameters) = kind.split_once(';').unwrap_or((&kind, ""));
+    if !parameters.trim().is_empty() && !parameters.contains('=') {
+        return Err(refuse(400, "mime: invalid media parameter"));
+    }
+    let essence = essence.trim().to_ascii_lowercase();
+    if essence == "application/merge-patch+json" {
+        return Ok(());
+    }
+    let text = format!("PATCH requires Content-Type of application/merge-patch+json, provided {essence}");
+    Err(refuse(415, &text))
+}
+
+fn client(rule: &Forwarded, headers: &HeaderMap, peer: &Peer) -> Result<Option<IpAddr>, Box<Reply>> {
+    let chain = headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes);
+    forwarded::client(rule, peer.address, chain).map_err(|text| refuse(400, &text))
+}
+
+/// `Some` if the answer must say that this origin may read it.
+fn origin(
+    origin: Option<&HeaderValue>,
+    cors: Option<&Cors>,
+    method: &Method,
+) -> Result<Option<HeaderValue>, Box<Reply>> {
+    let (Some(origin), Some(cors)) = (origin, cors) else { return Ok(None) };
+    let allowed = |known: &String| known == "*" || known.as_bytes() == origin.as_bytes();
+    if !cors.origins.iter().any(allowed) {
+        return Err(refuse(403, "origin not allowed"));
+    }
+    if method == Method::OPTIONS {
+        let mut reply = reply::empty(200);
+        super::cors::preflight(&mut reply, origin, cors);
+        return Err(Box::new(reply));
+    }
+    Ok(Some(origin.clone()))
+}
+
+/// Whether the connection speaks HTTP/2, where reading pauses mean nothing.
+pub(crate) fn is_multiplexed(version: Version) -> bool {
+    version == Version::HTTP_2
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,261 @@
+//! The life of a server: open, listen, serve, stop.
+
+mod control;
+mod describe;
+mod signals;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kernel::{Env, Kernel, Settings};
+use storage::SystemRandom;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::config::{Config, Environment, Metrics, Place};
+use crate::http::conn::Door;
+use crate::http::listener::Bound;
+use crate::log::Logs;
+use crate::phase::{Facts, State};
+use crate::registry::All;
+use crate::{store, world};
+use control::Around;
+
+/// What is needed to start.
+pub(crate) struct Plan {
+    pub(crate) config: Config,
+    /// The files that are looked at again at SIGHUP, for the log level.
+    pub(crate) files: Vec<PathBuf>,
+    pub(crate) environment: Environment,
+    pub(crate) logs: Logs,
+}
+
+/// A server that is listening, or about to be. What starts it may still prepare it.
+pub(crate) struct Running {
+    pub(crate) state: Arc<State>,
+    /// Where it listens, in the order of the configuration.
+    pub(crate) addresses: Vec<String>,
+}
+
+/// Why the server ended otherwise than it was told to.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// One line that says what to do.
+    pub(crate) text: String,
+    /// What the process ends with.
+    pub(crate) code: u8,
+}
+
+impl Failure {
+    /// It could not start, or go on.
+    pub(crate) fn start(text: impl Into<String>) -> Self {
+        Self { text: text.into(), code: 1 }
+    }
+
+    /// It was asked for something wrong: the command line or the configuration.
+    pub(crate) fn usage(text: impl Into<String>) -> Self {
+        Self { text: text.into(), code: 2 }
+    }
+}
+
+/// In-flight requests get so long to end.
+const GRACE: Duration = Duration::from_secs(8);
+/// And the disk so long after them.
+const SETTLE: Duration = Duration::from_secs(2);
+const TICK: Duration = Duration::from_secs(1);
+
+/// Runs until told to stop. `prepare` is called once the addresses are taken, before anybody is let in.
+pub(crate) fn run(plan: Plan, prepare: impl FnOnce(&Running) -> Result<(), Failure>) -> Result<(), Failure> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::start(format!("the system gives no threads: {error}")))?;
+    let ended = runtime.block_on(serve(plan, prepare));
+    runtime.shutdown_timeout(SETTLE);
+    ended
+}
+
+async fn serve(plan: Plan, prepare: impl FnOnce(&Running) -> Result<(), Failure>) -> Result<(), Failure> {
+    let Plan { config, files, environment, logs } = plan;
+    let (state, seal_wanted) = state(&config, &environment)?;
+    let mut doors = Vec::new();
+    for listener in &config.listeners {
+        let door = Door::new(listener.clone(), Arc::clone(&state), config.ui);
+        doors.push(Bound::new(door).await.map_err(|error| Failure::start(error.to_string()))?);
+    }
+    let addresses = doors.iter().map(Bound::shown).collect();
+    let signals = signals::Signals::begin()?;
+    let running = Running { state: Arc::clone(&state), addresses };
+    // Unsealing reads the disk, and preparing may write it; nobody else runs yet.
+    tokio::task::block_in_place(|| {
+        state.unseal_itself().map_err(|stuck| Failure::start(stuck.to_string()))?;
+        prepare(&running)
+    })?;
+    write_pid(&config)?;
+    if !locked::all_locked() {
+        tracing::warn!(
+            "the system refuses to lock all key memory: raise the limit on locked memory (ulimit -l)"
+        );
+    }
+    let certificates: Vec<_> = doors.iter().filter_map(Bound::certificates).collect();
+    let sweepers: Vec<_> = doors.iter().map(Bound::sweeper).collect();
+    let (stop, stopped) = watch::channel(false);
+    let mut work = JoinSet::new();
+    for door in doors {
+        work.spawn(door.serve(stopped.clone(), GRACE));
+    }
+    let mut chores = JoinSet::new();
+    chores.spawn(tick(Arc::clone(&state), sweepers));
+    chores.spawn(control::seal_when_wanted(Arc::clone(&state), seal_wanted));
+    for certificates in &certificates {
+        chores.spawn(look_at_certificate(Arc::clone(certificates)));
+    }
+    tracing::info!(addresses = running.addresses.join(" "), "listening");
+    signals.until_stop(|| signals::reload(&state, &certificates, &logs, &files, &environment)).await;
+    tracing::info!("stopping: requests in flight are answered, new ones are not taken");
+    let _ = stop.send(true);
+    while work.join_next().await.is_some() {}
+    chores.shutdown().await;
+    close(state).await;
+    remove_pid(&config);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn state(
+    config: &Config,
+    environment: &Environment,
+) -> Result<(Arc<State>, Arc<tokio::sync::Notify>), Failure> {
+    let keys = store::keys(&config.seal, environment)?;
+    let store = store::open(&config.storage)?;
+    let settings = settings(config);
+    let facts = Facts {
+        version: settings.version.clone(),
+        commit_date: settings.commit_date.clone(),
+        storage_kind: settings.storage_kind.clone(),
+        clusters: settings.storage_kind == "raft",
+        api_addr: settings.api_addr.clone(),
+        cluster_addr: settings.cluster_addr.clone(),
+        keys,
+    };
+    let seal_wanted = Arc::new(tokio::sync::Notify::new());
+    let around = Arc::new(Around::new(Arc::clone(&seal_wanted), describe::describe(config)));
+    let begin = move |store| {
+        let env = Env {
+            now: Box::new(world::now),
+            random: Arc::new(SystemRandom),
+            registry: Arc::new(All),
+            settings: settings.clone(),
+            control: Arc::clone(&around) as _,
+        };
+        Kernel::open(store, env)
+    };
+    let state = State::new(store, facts, Arc::new(SystemRandom), Box::new(begin));
+    Ok((Arc::new(state), seal_wanted))
+}
+
+fn settings(config: &Config) -> Settings {
+    let open_metrics =
+        |listener: &crate::config::Listener| matches!(listener.metrics, Metrics::Open | Metrics::Only);
+    let duration = config.listeners.iter().map(|listener| listener.limits.request_duration_max).max();
+    let defaults = Settings::default();
+    Settings {
+        version: crate::VERSION_ON_THE_WIRE.to_owned(),
+        commit_date: crate::COMMIT_DATE.to_owned(),
+        storage_kind: store::kind(&config.storage).to_owned(),
+        cluster_name: config.cluster_name.clone(),
+        api_addr: config.api_addr.clone().unwrap_or_else(|| guessed_address(config)),
+        cluster_addr: config.cluster_addr.clone().unwrap_or_default(),
+        default_lease_ttl: config.default_lease_ttl,
+        max_lease_ttl: config.max_lease_ttl,
+        max_request_duration: duration.unwrap_or(defaults.max_request_duration),
+        allow_audit_api: config.allow_audit_api,
+        allow_audit_prefix: config.allow_audit_prefix,
+        raw_storage_endpoint: config.raw_storage_endpoint,
+        introspection_endpoint: config.introspection_endpoint,
+        open_metrics: config.listeners.iter().any(open_metrics),
+        ui: config.ui,
+        declared_audits: config.audits.clone(),
+        lockouts: config.lockouts.clone(),
+    }
+}
+
+/// The first address on which it listens, unless that is every address.
+fn guessed_address(config: &Config) -> String {
+    let guess = config.listeners.iter().find_map(|listener| match &listener.place {
+        Place::Tcp(address) if !address.starts_with("0.0.0.0:") && !address.starts_with("[::]:") => {
+            Some(format!("{}://{address}", if listener.tls.is_some() { "https" } else { "http" }))
+        }
+        _ => None,
+    });
+    guess.unwrap_or_default()
+}
+
+/// Runs what is due, and closes connections that wait too long.
+async fn tick(state: Arc<State>, sweepers: Vec<impl Fn() + Send + Sync + 'static>) {
+    let mut changes = state.changes();
+    let mut beat = tokio::time::interval(TICK);
+    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let kernel = state.kernel();
+        let woken = async {
+            match &kernel {
+                Some(kernel) => kernel.woken().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = beat.tick() => sweepers.iter().for_each(|sweep| sweep()),
+            () = woken => {}
+            _ = changes.changed() => continue,
+        }
+        let Some(kernel) = kernel else { continue };
+        let ticked = tokio::task::spawn_blocking(move || kernel.tick()).await;
+        if let Ok(Err(error)) = ticked {
+            tracing::error!(%error, cause = error.cause(), "what is due could not be looked up");
+        }
+    }
+}
+
+fn look_at_certificate(certificates: Arc<crate::http::tls::Certificates>) -> impl Future<Output = ()> + Send {
+    async move {
+        let mut beat = tokio::time::interval(certificates.look_every());
+        loop {
+            beat.tick().await;
+            certificates.reload_if_changed();
+        }
+    }
+}
+
+/// Seals, so that everything is on disk and the keys are gone before the process is.
+async fn close(state: Arc<State>) {
+    let sealed = tokio::task::spawn_blocking(move || state.seal());
+    match tokio::time::timeout(SETTLE, sealed).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(stuck))) => {
+            tracing::error!(error = %stuck, "the storage did not close well; it is checked at the next start")
+        }
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the storage did not close well; it is checked at the next start")
+        }
+        Err(_) => tracing::error!("the storage did not close in time; it is checked at the next start"),
+    }
+}
+
+fn write_pid(config: &Config) -> Result<(), Failure> {
+    let Some(path) = &config.pid_file else { return Ok(()) };
+    std::fs::write(path, std::process::id().to_string()).map_err(|error| {
+        Failure::start(format!("the pid file {} cannot be written: {error}", path.display()))
+    })
+}
+
+fn remove_pid(config: &Config) {
+    if let Some(path) = &config.pid_file {
+        // It may be gone, and nothing depends on it.
+        let _ = std::fs::remove_file(path);
+    }
+}

@@ -1,0 +1,42 @@
+use std::sync::Arc;
+
+use kernel::Control;
+use tokio::sync::Notify;
+
+use crate::phase::State;
+
+/// The server as the kernel sees it.
+pub(super) struct Around {
+    seal_wanted: Arc<Notify>,
+    described: serde_json::Value,
+}
+
+impl Around {
+    pub(super) fn new(seal_wanted: Arc<Notify>, described: serde_json::Value) -> Self {
+        Self { seal_wanted, described }
+    }
+}
+
+impl Control for Around {
+    fn seal(&self) {
+        // The request that wants it must end first, so this only asks for it.
+        self.seal_wanted.notify_one();
+    }
+
+    fn describe(&self) -> serde_json::Value {
+        self.described.clone()
+    }
+}
+
+/// Seals each time it is asked for.
+pub(super) async fn seal_when_wanted(state: Arc<State>, wanted: Arc<Notify>) {
+    loop {
+        wanted.notified().await;
+        let state = Arc::clone(&state);
+        match tokio::task::spawn_blocking(move || state.seal()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(stuck)) => tracing::error!(error = %stuck, "sealed, but the storage did not close well"),
+            Err(error) => tracing::error!(%error, "sealing ended in a fault of ours"),
+        }
+    }
+}
