@@ -24,6 +24,9 @@ impl Kernel {
     pub fn tick(&self) -> Result<usize> {
         let now = self.now();
         let today = self.store.snapshot();
+        if let Err(error) = crate::sys::rotate_if_due(self, &today, now) {
+            tracing::error!(%error, "the keyring is due for a new term and could not begin it");
+        }
         let due = agenda::due(&today, now, PIECE)?;
         drop(today);
         let count = due.len();

@@ -1,17 +1,26 @@
 //! `sys/`: the engine through which the server itself is operated.
 
+mod audit;
 mod capabilities;
 mod class;
 mod explain;
 mod filter;
+mod host;
+mod keys;
 mod leases;
+mod lockouts;
+mod metrics;
 mod mounting;
 mod mounts;
+mod node;
 mod password_policies;
 mod policies;
 mod remount;
 mod shown;
+mod specs;
+mod tools;
 mod tune;
+mod ui;
 mod wrapping;
 
 use std::sync::{Arc, Weak};
@@ -22,6 +31,9 @@ use self::class::{Methods, Secrets};
 use crate::kernel::Kernel;
 
 pub(crate) use filter::filter_keys;
+pub(crate) use keys::rotate_if_due;
+pub(crate) use metrics::PATH as METRICS;
+pub(crate) use node::note_version;
 pub(crate) use wrapping::{check_wish as check_wrapping_wish, verify as verify_wrapping};
 
 /// The server's own engine. It sees beyond its mount.
@@ -96,6 +108,40 @@ impl Engine for Sys {
         query::<_, wrapping::LookupOwn>(),
         command::<_, wrapping::Unwrap>(),
         command::<_, wrapping::Rewrap>(),
+        query::<_, audit::List>(),
+        command::<_, audit::Enable>(),
+        command::<_, audit::Disable>(),
+        query::<_, audit::Hash>(),
+        query::<_, tools::Hash>(),
+        query::<_, tools::HashBy>(),
+        query::<_, tools::Random>(),
+        query::<_, tools::RandomFrom>(),
+        query::<_, tools::RandomBy>(),
+        query::<_, keys::Status>(),
+        command::<_, keys::Rotate>(),
+        command::<_, keys::RotateKeyring>(),
+        query::<_, keys::Config>(),
+        query::<_, keys::KeyringConfig>(),
+        command::<_, keys::SetConfig>(),
+        command::<_, keys::SetKeyringConfig>(),
+        query::<_, lockouts::List>(),
+        command::<_, lockouts::Unlock>(),
+        query::<_, node::VersionHistory>(),
+        query::<_, node::HaStatus>(),
+        query::<_, node::ReplicationStatus>(),
+        query::<_, node::Sanitized>(),
+        command::<_, node::Seal>(),
+        command::<_, node::StepDown>(),
+        query::<_, node::CountTokens>(),
+        query::<_, node::CountRequests>(),
+        query::<_, host::HostInfo>(),
+        query::<_, metrics::Metrics>(),
+        query::<_, ui::All>(),
+        query::<_, ui::One>(),
+        query::<_, ui::ResultantAcl>(),
+        query::<_, ui::ListNamespaces>(),
+        query::<_, specs::Read>(),
+        query::<_, specs::Posted>(),
     ];
 
     fn open(_: &serde_json::Value) -> Result<Self> {

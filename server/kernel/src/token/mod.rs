@@ -14,8 +14,6 @@ use crate::kernel::Kernel;
 use crate::shelf::Source;
 use crate::tokens::{self, TokenHash, TokenRecord};
 
-pub(crate) use renew::renew;
-
 /// The engine of tokens. It sees beyond its mount.
 pub(crate) struct Token {
     kernel: Weak<Kernel>,

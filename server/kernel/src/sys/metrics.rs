@@ -1,0 +1,184 @@
+use std::fmt::Write as _;
+use std::fs::{read_dir, read_to_string};
+
+use kit::{Beyond, Query, Reading, Reads, Reply, Result, Route, Time};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::Sys;
+use crate::kernel::Kernel;
+use crate::mounts::Router;
+use crate::request::JSON;
+
+/// The path at which metrics may be had without a token, if the configuration says so.
+pub(crate) const PATH: &str = "sys/metrics";
+/// The content type that Prometheus reads.
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Something that was measured.
+struct Sample {
+    /// With dots; Prometheus sees underscores.
+    name: &'static str,
+    about: &'static str,
+    kind: Kind,
+    value: f64,
+    labels: Vec<(&'static str, String)>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    Gauge,
+    Counter,
+}
+
+/// Shows what the server measures about itself, as JSON or as Prometheus reads it.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Metrics {
+    /// `prometheus`, or nothing for JSON.
+    #[serde(default)]
+    format: String,
+}
+
+impl Query<Sys> for Metrics {
+    const ROUTE: Route = Route::get("metrics");
+    type Reply = kit::Nothing;
+
+    fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Self::Reply>> {
+        let kernel = engine.kernel()?;
+        let router = kernel.router(cx.beyond(&Beyond::for_the_kernel()))?;
+        let (status, kind, body) = match self.format.as_str() {
+            "" => (200, JSON, json(&samples(&kernel, router.value()), cx.now())),
+            "prometheus" => (200, TEXT, text(&samples(&kernel, router.value()))),
+            other => (400, "text/plain", format!("metric response format {other:?} unknown")),
+        };
+        Ok(Reply::Raw { status, kind, bytes: body.into_bytes() })
+    }
+}
+
+fn samples(kernel: &Kernel, router: &Router) -> Vec<Sample> {
+    let cluster = || vec![("cluster", kernel.cluster_name().to_owned())];
+    let gauge = |name, about, value, labels| Sample { name, about, kind: Kind::Gauge, value, labels };
+    let mut samples = vec![
+        gauge("vault.core.active", "Whether this node leads.", 1.0, cluster()),
+        gauge("vault.core.unsealed", "Whether the server is unsealed.", 1.0, cluster()),
+        gauge("vault.core.in_flight_requests", "Requests being answered.", kernel.metrics.in_flight() as f64, cluster()),
+        gauge("vault.core.locked_users", "Users that failed to log in lately.", kernel.lockouts.all().len() as f64, cluster()),
+    ];
+    for (kind, local) in [("auth", false), ("auth", true), ("logical", false), ("logical", true)] {
+        let here = router.all().filter(|mounted| {
+            mounted.entry.local == local && mounted.entry.path.starts_with("auth/") == (kind == "auth")
+        });
+        let labels = [cluster(), vec![("local", local.to_string()), ("type", kind.to_owned())]].concat();
+        samples.push(gauge("vault.core.mount_table.num_entries", "Mounts.", here.count() as f64, labels));
+    }
+    for (operation, class, count) in kernel.metrics.answers() {
+        samples.push(Sample {
+            name: "vault.core.handle_request.count",
+            about: "Requests answered, by operation and class of status.",
+            kind: Kind::Counter,
+            value: count as f64,
+            labels: vec![("operation", operation.to_owned()), ("status", class.to_owned())],
+        });
+    }
+    samples.push(Sample {
+        name: "vault.audit.log_response_failure",
+        about: "Answers that no audit device took.",
+        kind: Kind::Counter,
+        value: kernel.metrics.unaudited_count() as f64,
+        labels: Vec::new(),
+    });
+    let keys = kernel.store.key_status();
+    let term = vec![("term", keys.term.to_string())];
+    let about = "Entries sealed with the active key.";
+    samples.push(gauge("vault.barrier.estimated_encryptions", about, keys.encryptions as f64, term));
+    let refusing = f64::from(u8::from(kernel.trouble().is_some()));
+    samples.push(gauge("sealkeep.store.refusing_writes", "Whether the disk takes no writes.", refusing, Vec::new()));
+    let damaged = kernel.store.damaged() as f64;
+    samples.push(gauge("sealkeep.store.damaged_entries", "Entries found damaged.", damaged, Vec::new()));
+    samples.extend(process());
+    samples
+}
+
+/// What Linux tells of this process; elsewhere nothing.
+fn process() -> Vec<Sample> {
+    let pages = |field: usize| {
+        let statm = read_to_string("/proc/self/statm").ok()?;
+        let pages: u64 = statm.split_whitespace().nth(field)?.parse().ok()?;
+        Some(pages.saturating_mul(rustix::param::page_size() as u64) as f64)
+    };
+    let seconds = || {
+        let stat = read_to_string("/proc/self/stat").ok()?;
+        // The name of the program stands in brackets and may hold anything; what follows is counted from there.
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+        let (user, system): (f64, f64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        Some((user + system) / rustix::param::clock_ticks_per_second() as f64)
+    };
+    let files = || Some(read_dir("/proc/self/fd").ok()?.count() as f64);
+    let measured = [
+        ("process.cpu_seconds_total", "Time that processors spent.", Kind::Counter, seconds()),
+        ("process.open_fds", "Open files.", Kind::Gauge, files()),
+        ("process.resident_memory_bytes", "Memory in use.", Kind::Gauge, pages(1)),
+        ("process.virtual_memory_bytes", "Memory asked for.", Kind::Gauge, pages(0)),
+        ("vault.runtime.sys_bytes", "Memory in use.", Kind::Gauge, pages(1)),
+    ];
+    let sample = |(name, about, kind, value): (_, _, _, Option<f64>)| {
+        Some(Sample { name, about, kind, value: value?, labels: Vec::new() })
+    };
+    measured.into_iter().filter_map(sample).collect()
+}
+
+/// As Prometheus reads it.
+fn text(samples: &[Sample]) -> String {
+    let mut text = String::new();
+    let mut last = "";
+    for sample in samples {
+        let name = sample.name.replace('.', "_");
+        if sample.name != last {
+            let kind = if sample.kind == Kind::Gauge { "gauge" } else { "counter" };
+            // Writing to a String does not fail.
+            let _ = writeln!(text, "# HELP {name} {}\n# TYPE {name} {kind}", sample.about);
+            last = sample.name;
+        }
+        let quoted = |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let labels: Vec<String> = sample.labels.iter().map(|(key, value)| format!("{key}=\"{}\"", quoted(value))).collect();
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        let _ = writeln!(text, "{name}{labels} {}", sample.value);
+    }
+    text
+}
+
+/// As clients of the JSON form read it.
+fn json(samples: &[Sample], now: Time) -> String {
+    let date = now.truncated().rfc3339().replace('T', " ").replace('Z', " +0000 UTC");
+    let shown = |kind: Kind, value: &str| -> Vec<Value> {
+        let some = samples.iter().filter(|sample| sample.kind == kind);
+        let labels = |sample: &Sample| -> Map<String, Value> {
+            sample.labels.iter().map(|(key, value)| ((*key).to_owned(), value.as_str().into())).collect()
+        };
+        some.map(|sample| json!({ "Name": sample.name, value: sample.value, "Labels": labels(sample) })).collect()
+    };
+    json!({
+        "Timestamp": date,
+        "Gauges": shown(Kind::Gauge, "Value"),
+        "Points": [],
+        "Counters": shown(Kind::Counter, "Count"),
+        "Samples": [],
+    })
+    .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prometheus_reads_it() {
+        let sample = |name, value, labels| Sample { name, about: "Something.", kind: Kind::Counter, value, labels };
+        let samples = [
+            sample("a.b", 1.0, vec![("x", "q\"uo\\te".to_owned())]),
+            sample("a.b", 2.5, Vec::new()),
+        ];
+        assert_eq!(text(&samples), "# HELP a_b Something.\n# TYPE a_b counter\na_b{x=\"q\\\"uo\\\\te\"} 1\na_b 2.5\n");
+    }
+}
