@@ -148,6 +148,7 @@ impl Outcome {
             Body::Gone(_) => 404,
         };
         let mut body = self.write(request_id);
+        self.merge(&mut body);
         body.push(b'\n');
         Answer::json(status, body)
     }
@@ -169,15 +170,22 @@ impl Outcome {
         json(&mut out, &Some(&self.warnings).filter(|warnings| !warnings.is_empty()));
         out.extend_from_slice(b",\"auth\":");
         json(&mut out, &self.auth);
-        if self.merged
-            && let Some(inner) = data.strip_prefix(b"{").and_then(|data| data.strip_suffix(b"}"))
-            && !inner.is_empty()
-        {
-            out.push(b',');
-            out.extend_from_slice(inner);
-        }
         out.push(b'}');
         out
+    }
+
+    /// Repeats the fields of `data` at the end of an envelope, if the route wants it so. What is wrapped is
+    /// without them.
+    fn merge(&self, envelope: &mut Vec<u8>) {
+        let data = self.data().filter(|_| self.merged).unwrap_or_default();
+        if let Some(inner) = data.strip_prefix(b"{").and_then(|data| data.strip_suffix(b"}"))
+            && !inner.is_empty()
+        {
+            envelope.pop();
+            envelope.push(b',');
+            envelope.extend_from_slice(inner);
+            envelope.push(b'}');
+        }
     }
 }
 

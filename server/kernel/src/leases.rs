@@ -153,11 +153,14 @@ pub(crate) fn below(txn: &Txn, prefix: &str, limit: usize) -> Result<Vec<String>
 pub(crate) fn irrevocable(snapshot: &Snapshot, mut each: impl FnMut(&str, Thing)) -> Result<()> {
     let place = Place { mount: KERNEL, table: LEASES_TABLE };
     let mut failed = None;
-    snapshot.walk(place, "", &mut |id, value| {
-        match serde_json::from_slice(value) {
-            Ok(Lease::Thing(thing)) if thing.irrevocable() => each(id, thing),
+    snapshot.walk(place, "", &mut |id, _| {
+        match find(snapshot, id) {
+            Ok(Some(Lease::Thing(thing))) if thing.irrevocable() => each(id, thing),
             Ok(_) => {}
-            Err(error) => failed = Some(Error::from(error)),
+            Err(error) => {
+                failed = Some(error);
+                return Ok(ControlFlow::Break(()));
+            }
         }
         Ok(ControlFlow::Continue(()))
     })?;

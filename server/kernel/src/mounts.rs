@@ -206,7 +206,7 @@ impl Mounts {
             accessor: entry.accessor.clone(),
             kind: entry.kind.clone(),
             options,
-            default_ttl: or(entry.config.default_lease_ttl, self.default_ttl).min(max_ttl),
+            default_ttl: or(entry.config.default_lease_ttl, self.default_ttl),
             max_ttl,
             memos: Arc::clone(&self.memos),
         };

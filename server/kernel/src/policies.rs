@@ -1,5 +1,3 @@
-use std::collections::BTreeSet;
-
 use kit::{Error, Name, Result, Time};
 use policy::{Policy, builtin};
 use serde::{Deserialize, Serialize};
@@ -43,13 +41,14 @@ fn written(text: &str) -> StoredPolicy {
     StoredPolicy { text: text.to_owned(), ..StoredPolicy::default() }
 }
 
-/// The names of all policies below a folder, in full, sorted. Those that no one can be given are left out.
+/// The names of all policies below a folder, in full, sorted; `root`, which is stored nowhere, at the end. Those
+/// that no one can be given are left out.
 pub(crate) fn names(source: &impl Source, folder: &str) -> Result<Vec<String>> {
-    let mut names: BTreeSet<String> = POLICIES.walk(source, folder)?.into_iter().collect();
+    let mut names = POLICIES.walk(source, folder)?;
     if folder.is_empty() {
-        names.insert("root".to_owned());
+        names.push(builtin::ROOT.to_owned());
     }
-    Ok(names.into_iter().collect())
+    Ok(names)
 }
 
 pub(crate) fn put(txn: &mut Txn, name: &str, policy: &StoredPolicy) -> Result<()> {

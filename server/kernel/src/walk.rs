@@ -7,7 +7,7 @@ use policy::{Capability, NoParameters, Parameters, Path, Permit, Question, Unrea
 use serde_json::{Map, Value};
 use storage::{Snapshot, Txn};
 
-use crate::audit::{self, Audited, Device, Record, Response};
+use crate::audit::{self, Audited, Record, Response};
 use crate::envelope::{Auth, LeaseShown, Outcome, Unwrapped};
 use crate::finish::Pending;
 use crate::kernel::Kernel;
@@ -396,7 +396,7 @@ impl Kernel {
         if trip.asked {
             return Ok(());
         }
-        let kept = self.audits.devices(ground.today, &self.store)?;
+        let kept = self.audits.trail(ground.today, &self.store)?;
         self.audits.write(kept.value(), &self.record(ground.request, trip, None, None))?;
         trip.asked = true;
         Ok(())
@@ -415,14 +415,14 @@ impl Kernel {
             tracing::error!(request = trip.id, path = request.path.as_str(), cause, "a request failed");
         }
         let today = self.store.snapshot();
-        let written = self.audits.devices(&today, &self.store).and_then(|kept| {
-            let devices: &[Arc<Device>] = kept.value();
+        let written = self.audits.trail(&today, &self.store).and_then(|kept| {
+            let trail = kept.value();
             let error = result.as_ref().err().map(|error| error.texts().concat());
             if !trip.asked {
-                self.audits.write(devices, &self.record(request, trip, error.as_deref(), None))?;
+                self.audits.write(trail, &self.record(request, trip, error.as_deref(), None))?;
             }
             let response = result.as_ref().map_or_else(|_| Response::default(), Outcome::response);
-            self.audits.write(devices, &self.record(request, trip, error.as_deref(), Some(response)))
+            self.audits.write(trail, &self.record(request, trip, error.as_deref(), Some(response)))
         });
         match written {
             Ok(written) => {

@@ -210,6 +210,12 @@ impl Notes {
         self.inner.borrow_mut().attached = Some(what);
     }
 
+    /// Whether anything stands beside the reply already.
+    pub(crate) fn speak(&self) -> bool {
+        let inner = self.inner.borrow();
+        !inner.warnings.is_empty() || inner.attached.is_some()
+    }
+
     /// Takes out what was attached.
     pub fn take_attached(&self) -> Option<Box<dyn Any + Send>> {
         self.inner.borrow_mut().attached.take()

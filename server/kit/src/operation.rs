@@ -84,7 +84,7 @@ pub const fn query<E: Engine, O: Query<E>>() -> Endpoint<E> {
     fn run<E: Engine, O: Query<E>>(engine: &E, cx: &Reading<'_>, fields: &Fields<'_>) -> Result<Body> {
         let (operation, ignored) = fields.parse::<O>()?;
         let reply = operation.run(engine, cx)?.into_body()?;
-        tell(ignored, cx.notes());
+        tell_beside(&reply, ignored, cx.notes());
         Ok(reply)
     }
     Endpoint {
@@ -101,7 +101,7 @@ pub const fn command<E: Engine, O: Command<E>>() -> Endpoint<E> {
     fn run<E: Engine, O: Command<E>>(engine: &E, cx: &mut Writing<'_>, fields: &Fields<'_>) -> Result<Body> {
         let (operation, ignored) = fields.parse::<O>()?;
         let reply = operation.run(engine, cx)?.into_body()?;
-        tell(ignored, cx.notes());
+        tell_beside(&reply, ignored, cx.notes());
         Ok(reply)
     }
     Endpoint {
@@ -110,6 +110,13 @@ pub const fn command<E: Engine, O: Command<E>>() -> Endpoint<E> {
         reply: schema::<O::Reply>,
         exists: O::exists,
         call: Call::Command(run::<E, O>),
+    }
+}
+
+/// Warns of parameters that came to nothing, if there is an answer to put the warning in.
+fn tell_beside(reply: &Body, ignored: Ignored, notes: &Notes) {
+    if !matches!(reply, Body::Nothing) || notes.speak() {
+        tell(ignored, notes);
     }
 }
 

@@ -1,5 +1,6 @@
 use kit::{Time, Verb};
 
+use crate::audit::HeaderRule;
 use crate::audit::device::{Device, Hasher};
 use crate::audit::redact::redact;
 use crate::envelope::{Auth, Wrapped};
@@ -44,7 +45,7 @@ pub(crate) fn operation(verb: Verb) -> &'static str {
 }
 
 /// The line of a record for one device: one JSON object and a newline.
-pub(crate) fn line(record: &Record<'_>, device: &Device) -> Vec<u8> {
+pub(crate) fn line(record: &Record<'_>, shown: &[HeaderRule], device: &Device) -> Vec<u8> {
     let hasher = device.hasher();
     let mut json = Json { out: Vec::with_capacity(1024), first: true };
     json.open();
@@ -53,7 +54,7 @@ pub(crate) fn line(record: &Record<'_>, device: &Device) -> Vec<u8> {
     if let Some(known) = record.known {
         auth(&mut json, known, record, device, &hasher);
     }
-    request(&mut json, record, device, &hasher);
+    request(&mut json, record, shown, device, &hasher);
     if let Some(response) = &record.response {
         answer(&mut json, response, record, device, &hasher);
     }
@@ -113,7 +114,7 @@ fn auth(json: &mut Json, known: &Known, record: &Record<'_>, device: &Device, ha
     json.close();
 }
 
-fn request(json: &mut Json, record: &Record<'_>, device: &Device, hasher: &Hasher<'_>) {
+fn request(json: &mut Json, record: &Record<'_>, shown: &[HeaderRule], device: &Device, hasher: &Hasher<'_>) {
     let request = record.request;
     json.object("request");
     json.text("id", record.id);
@@ -149,6 +150,33 @@ fn request(json: &mut Json, record: &Record<'_>, device: &Device, hasher: &Hashe
     }
     if let Some(ttl) = request.wrap_ttl {
         json.number("wrap_ttl", ttl.as_secs());
+    }
+    headers(json, &request.headers, shown, hasher);
+    json.close();
+}
+
+/// Those headers of a request that the operator wants to see.
+fn headers(json: &mut Json, sent: &[(String, String)], shown: &[HeaderRule], hasher: &Hasher<'_>) {
+    let of = |rule: &HeaderRule| sent.iter().filter(|(name, _)| *name == rule.name).map(|(_, value)| value).collect::<Vec<_>>();
+    let wanted: Vec<_> = shown.iter().map(|rule| (rule, of(rule))).filter(|(_, values)| !values.is_empty()).collect();
+    if wanted.is_empty() {
+        return;
+    }
+    json.object("headers");
+    for (rule, values) in wanted {
+        json.key(&rule.name);
+        json.out.push(b'[');
+        for (index, value) in values.into_iter().enumerate() {
+            if index > 0 {
+                json.out.push(b',');
+            }
+            match rule.hmac {
+                true => hasher.text(value, &mut json.out),
+                false => quote(value, &mut json.out),
+            }
+        }
+        json.out.push(b']');
+        json.first = false;
     }
     json.close();
 }

@@ -19,6 +19,8 @@ pub(crate) use line::{Record, Response, line, operation};
 
 /// Audit devices by path, those of the configuration aside.
 const AUDITS: Shelf<AuditEntry> = Shelf::new(9);
+/// Headers that audit shows, by name.
+const HEADERS: Shelf<HeaderRule> = Shelf::new(16);
 
 /// An audit device as it is stored.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -31,6 +33,21 @@ pub(crate) struct AuditEntry {
     pub(crate) local: bool,
     /// Makes the hashes of this device its own.
     pub(crate) salt: String,
+}
+
+/// A header of requests that audit shows.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct HeaderRule {
+    /// In lower case.
+    pub(crate) name: String,
+    /// Its values are hashed.
+    pub(crate) hmac: bool,
+}
+
+/// Where lines go, and what they show beside what they always show.
+pub(crate) struct Trail {
+    pub(crate) devices: Vec<Arc<Device>>,
+    pub(crate) headers: Vec<HeaderRule>,
 }
 
 /// Proof that a value was written to the audit log. HTTP takes nothing else.
@@ -46,7 +63,7 @@ impl<T> Audited<T> {
 
 /// All devices, and whether they take what is written.
 pub(crate) struct Audits {
-    memo: Memo<(), Vec<Arc<Device>>>,
+    memo: Memo<(), Trail>,
     /// Devices by path and salt, so that a change of one leaves the others open.
     opened: Mutex<HashMap<String, Arc<Device>>>,
     declared: Vec<AuditEntry>,
@@ -69,8 +86,8 @@ impl Audits {
         Self { memo: Memo::new(1), opened: Mutex::default(), declared: declared.collect(), allow_prefix }
     }
 
-    /// The devices as of `today`.
-    pub(crate) fn devices(&self, today: &Snapshot, store: &Open) -> Result<Arc<Kept<Vec<Arc<Device>>>>> {
+    /// The devices as of `today`, and the headers that they are shown.
+    pub(crate) fn trail(&self, today: &Snapshot, store: &Open) -> Result<Arc<Kept<Trail>>> {
         self.memo.get(&(), today, |txn| {
             let entries = self.entries(txn)?;
             let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,7 +103,7 @@ impl Audits {
                 devices.push(device);
             }
             *opened = kept;
-            Ok(devices)
+            Ok(Trail { devices, headers: headers(txn)? })
         })
     }
 
@@ -113,10 +130,10 @@ impl Audits {
     ///
     /// # Errors
     /// If there are devices and none of them took it.
-    pub(crate) fn write(&self, devices: &[Arc<Device>], record: &Record<'_>) -> Result<Written> {
-        let mut taken = devices.is_empty();
-        for device in devices {
-            match device.write(&line(record, device), record.now) {
+    pub(crate) fn write(&self, trail: &Trail, record: &Record<'_>) -> Result<Written> {
+        let mut taken = trail.devices.is_empty();
+        for device in &trail.devices {
+            match device.write(&line(record, &trail.headers, device), record.now) {
                 Ok(()) => taken = true,
                 Err(error) => tracing::error!(device = device.path, %error, "an audit device refused a line"),
             }
@@ -149,6 +166,23 @@ pub(crate) fn put(txn: &mut Txn, entry: &AuditEntry) -> Result<()> {
 
 pub(crate) fn delete(txn: &mut Txn, path: &str) -> Result<()> {
     AUDITS.delete(txn, Name::Path(path.trim_matches('/')))
+}
+
+/// The headers that audit shows, in the order of their names.
+pub(crate) fn headers(source: &impl Source) -> Result<Vec<HeaderRule>> {
+    let mut rules = Vec::new();
+    for name in HEADERS.list(source, "")?.iter() {
+        rules.extend(HEADERS.get(source, Name::Path(name))?);
+    }
+    Ok(rules)
+}
+
+pub(crate) fn put_header(txn: &mut Txn, rule: &HeaderRule) -> Result<()> {
+    HEADERS.put(txn, Name::Path(&rule.name), rule)
+}
+
+pub(crate) fn delete_header(txn: &mut Txn, name: &str) -> Result<()> {
+    HEADERS.delete(txn, Name::Path(name))
 }
 
 /// The record that a device is tried with before it is enabled.

@@ -147,8 +147,8 @@ impl Query<Sys> for Hash {
         }
         let kernel = engine.kernel()?;
         let path = format!("{}/", self.path.trim_matches('/'));
-        let devices = kernel.audits.devices(cx.beyond(&Beyond::for_the_kernel()), &kernel.store)?;
-        let device = devices.value().iter().find(|device| device.path == path);
+        let trail = kernel.audits.trail(cx.beyond(&Beyond::for_the_kernel()), &kernel.store)?;
+        let device = trail.value().devices.iter().find(|device| device.path == path);
         let device = device.ok_or_else(|| Error::invalid(format!("unknown audit backend {path:?}")))?;
         Ok(Hashed { hash: device.hash(&self.input) }.into())
     }

@@ -1,6 +1,7 @@
 //! `sys/`: the engine through which the server itself is operated.
 
 mod audit;
+mod audit_headers;
 mod capabilities;
 mod class;
 mod explain;
@@ -112,6 +113,10 @@ impl Engine for Sys {
         command::<_, audit::Enable>(),
         command::<_, audit::Disable>(),
         query::<_, audit::Hash>(),
+        query::<_, audit_headers::List>(),
+        query::<_, audit_headers::Get>(),
+        command::<_, audit_headers::Put>(),
+        command::<_, audit_headers::Delete>(),
         query::<_, tools::Hash>(),
         query::<_, tools::HashBy>(),
         query::<_, tools::Random>(),

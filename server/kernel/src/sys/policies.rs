@@ -50,7 +50,10 @@ impl PolicyShown {
 /// The stored policy of a name, if it can be seen.
 fn find(source: &impl Source, name: &str) -> Result<StoredPolicy> {
     let hidden = name == builtin::CONTROL_GROUP;
-    policies::find(source, name)?.filter(|_| !hidden).ok_or_else(Error::not_found)
+    let found = policies::find(source, name)?.filter(|_| !hidden).ok_or_else(Error::not_found)?;
+    // It was never written, and is not the first that clients see of it.
+    let version = if name == builtin::RESPONSE_WRAPPING { 1 } else { found.version };
+    Ok(StoredPolicy { version, ..found })
 }
 
 /// Shows a policy.

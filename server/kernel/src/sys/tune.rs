@@ -1,21 +1,20 @@
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
 use kit::loose::{Flag, Pairs, Span, Text, Texts};
 use kit::{Beyond, Command, Error, Query, Reading, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use storage::{Place, Txn};
 
 use super::Sys;
 use super::class::{Class, full};
 use super::shown::TuneShown;
 use crate::kernel::Kernel;
-use crate::mounts::{LockoutConfig, MountEntry, Mounted};
+use crate::mounts::{LockoutConfig, MountEntry};
 
 /// Methods for which a name can be locked out.
 const LOCKING: [&str; 3] = ["userpass", "ldap", "approle"];
-/// How many tables an engine has at most.
-const TABLES_MAX: u8 = 16;
+/// What kind of tokens an auth method can be told to give.
 const TOKEN_TYPES: [&str; 5] = ["", "default-service", "default-batch", "service", "batch"];
 
 /// What of a mount can be set when it is mounted and changed later.
@@ -151,7 +150,7 @@ impl<C: Class> Command<Sys> for Tune<C> {
         };
         settings.apply_tuned(&mut entry, &kernel)?;
         if let Some(Pairs(options)) = self.options {
-            tune_options(cx.beyond(&beyond), mounted, &mut entry, options)?;
+            tune_options(&mut entry, options)?;
         }
         let opened = kernel.mounts.open(entry, &*kernel)?;
         opened.entry.store(cx.beyond(&beyond))?;
@@ -302,17 +301,12 @@ fn ttl(text: &str) -> Result<Option<u64>> {
 }
 
 /// Options over those that the mount has; one without a value is taken away.
-fn tune_options(
-    txn: &mut Txn,
-    mounted: &Mounted,
-    entry: &mut MountEntry,
-    given: std::collections::BTreeMap<String, String>,
-) -> Result<()> {
+fn tune_options(entry: &mut MountEntry, given: BTreeMap<String, String>) -> Result<()> {
     let options = entry.options.get_or_insert_default();
     if entry.kind == "kv"
         && let Some(wanted) = given.get("version")
     {
-        change_version(txn, mounted, options.get("version").map_or("1", String::as_str), wanted)?;
+        change_version(options.get("version").map_or("1", String::as_str), wanted)?;
     }
     for (name, value) in given {
         if value.is_empty() {
@@ -324,28 +318,15 @@ fn tune_options(
     Ok(())
 }
 
-/// Whether a kv mount may become one of another version. The two store differently, so only an empty one may.
-fn change_version(txn: &mut Txn, mounted: &Mounted, current: &str, wanted: &str) -> Result<()> {
+/// Whether a kv mount may become one of another version. An unversioned one may become versioned: the engine
+/// keeps both alike, so it is versioned at once.
+fn change_version(current: &str, wanted: &str) -> Result<()> {
     let number: u64 = if wanted.is_empty() { Ok(0) } else { wanted.parse() }.map_err(|_| {
         Error::invalid(format!("unable to parse options: strconv.ParseInt: parsing {wanted:?}: invalid syntax"))
     })?;
     match (current, number) {
-        (_, 1 | 2) if current == wanted => Ok(()),
         ("2", 1) => Err(Error::invalid("cannot downgrade mount from version 2")),
-        (_, 2) => {
-            let mut looking = Txn::on(txn.snapshot().clone());
-            if looking.sweep(mounted.info.id, 1)? == 0 {
-                // A sweep leaves no trace of what it read; these listings do, so that a write in between conflicts.
-                for table in 0..TABLES_MAX {
-                    txn.list(Place { mount: mounted.info.id, table }, "")?;
-                }
-                return Ok(());
-            }
-            Err(Error::invalid(format!(
-                "cannot upgrade {} to version 2 while it holds secrets, for version 2 stores them in another way; enable kv-v2 at another path, copy the secrets, and disable this mount",
-                mounted.entry.path
-            )))
-        }
+        (_, 1 | 2) => Ok(()),
         (_, other) => Err(Error::invalid(format!("invalid version provided: {other}"))),
     }
 }
