@@ -1,5 +1,5 @@
-//! Distinguished names, in the order and with the string types that Go and so Vault use, so that a CA that moves
-//! here keeps its name byte for byte.
+//! Distinguished names, in the order and with the string types that Go and so Vault use. A CA that moves here keeps
+//! its name byte for byte, since the name in its certificate is copied and never made anew.
 
 use crate::error::While;
 use crate::{Error, Result, tlv};
@@ -72,9 +72,7 @@ impl Subject {
         ];
         let mut names = Vec::new();
         for (oid, values) in fields {
-            if let Some(name) = relative_name(oid, values) {
-                names.push(name);
-            }
+            relative_names(oid, values, &mut names);
         }
         let der = tlv::sequence(&names);
         match der.len() {
@@ -134,9 +132,8 @@ impl std::fmt::Display for Subject {
         ];
         let mut separator = "";
         for (name, values) in fields {
-            let values = values.iter().filter(|value| !value.is_empty());
-            for (at, value) in values.enumerate() {
-                write!(f, "{}{name}={}", if at == 0 { separator } else { "+" }, escaped(value))?;
+            for value in values.iter().rev().filter(|value| !value.is_empty()) {
+                write!(f, "{separator}{name}={}", escaped(value))?;
                 separator = ",";
             }
         }
@@ -170,15 +167,14 @@ pub(crate) fn common_names(der: &[u8]) -> Result<Vec<String>> {
     Ok(found)
 }
 
-fn relative_name(oid: &ObjectIdentifier, values: &[String]) -> Option<Vec<u8>> {
-    let mut attributes: Vec<Vec<u8>> = values
-        .iter()
-        .filter(|value| !value.is_empty())
-        .map(|value| tlv::sequence(&[tlv::oid(oid), directory_string(value)]))
-        .collect();
-    attributes.sort();
-    attributes.dedup();
-    (!attributes.is_empty()).then(|| tlv::set_of(attributes))
+/// Each value in a relative name of its own: X.501 allows one of a type in each, though Go writes them together.
+fn relative_names(oid: &ObjectIdentifier, values: &[String], names: &mut Vec<Vec<u8>>) {
+    for value in values.iter().filter(|value| !value.is_empty()) {
+        let name = tlv::set_of(vec![tlv::sequence(&[tlv::oid(oid), directory_string(value)])]);
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
 }
 
 /// PrintableString where the text allows it, UTF8String otherwise.
@@ -239,12 +235,13 @@ mod tests {
     #[test]
     fn every_field_survives() {
         let read = Subject::from_der(&full().to_der().unwrap()).unwrap();
-        let mut expected = full();
-        // DER sorts the values of one relative name by their encodings, so the shorter comes first.
-        expected.organization.reverse();
-        assert_eq!(read, expected);
+        assert_eq!(read, full());
         assert_eq!(Subject::default().to_der().unwrap(), [0x30, 0]);
-        assert_eq!(Subject { organization: vec!["A, B".into(), "C".into()], ..Subject::common_name("x") }.to_string(), "CN=x,O=A\\, B+C".replace("+C", "+O=C"));
+        assert_eq!(
+            Subject { organization: vec!["A, B".into(), "C".into()], ..Subject::common_name("x") }
+                .to_string(),
+            "CN=x,O=C,O=A\\, B"
+        );
     }
 
     #[test]

@@ -150,7 +150,9 @@ mod tests {
     fn names_are_read_in_any_case_and_unknown_ones_refused() {
         let usage = KeyUsage::parse(&["digitalsignature", "KeyUsageCRLSign", " certsign ", ""]).unwrap();
         assert_eq!(usage.names(), ["DigitalSignature", "CertSign", "CRLSign"]);
-        let fitting = |family| KeyUsage::parse(&["DigitalSignature", "KeyAgreement", "KeyEncipherment"]).unwrap().fitting(family);
+        let fitting = |family| {
+            KeyUsage::parse(&["DigitalSignature", "KeyAgreement", "KeyEncipherment"]).unwrap().fitting(family)
+        };
         assert_eq!(fitting(Family::Rsa).names(), ["DigitalSignature", "KeyEncipherment"]);
         assert_eq!(fitting(Family::Ec).names(), ["DigitalSignature", "KeyAgreement"]);
         assert_eq!(fitting(Family::Ed25519).names(), ["DigitalSignature"]);

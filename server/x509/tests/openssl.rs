@@ -213,7 +213,7 @@ fn a_leaf_says_what_it_was_told_to_say() {
         "URI:http://pki.example.com/crl",
         "Policy: 1.3.6.1.4.1.1.1",
         "Explicit Text: as is",
-        "CN=a.example.com,OU=two+OU=one,C=DE",
+        "CN=a.example.com,OU=two,OU=one,C=DE",
         "Issuer: CN=Root,O=Grün AG",
     ] {
         assert!(text.contains(expected), "{expected}\n{text}");

@@ -8,7 +8,7 @@ use kit::{Error, Reads, Result, Secret};
 use std::ops::ControlFlow;
 use x509::{Certificate, KeyEncoding, Padding, PrivateKey, Scheme};
 
-use super::store::{DEFAULTS, Defaults, Id, ISSUERS, IssuerRecord, KEYS, KeyRecord};
+use super::store::{DEFAULTS, Defaults, ISSUERS, Id, IssuerRecord, KEYS, KeyRecord};
 
 /// All issuers and keys of a mount.
 pub(super) struct Authorities {
@@ -75,7 +75,10 @@ impl Authorities {
             _ => {
                 let id = Id::parse(reference);
                 let named = |issuer: &&Issuer| !reference.is_empty() && issuer.record.name == reference;
-                self.issuers.iter().find(|issuer| Some(issuer.id) == id).or_else(|| self.issuers.iter().find(named))
+                self.issuers
+                    .iter()
+                    .find(|issuer| Some(issuer.id) == id)
+                    .or_else(|| self.issuers.iter().find(named))
             }
         }
     }
@@ -90,7 +93,9 @@ impl Authorities {
 
     /// The issuer that is to sign a certificate: one with a key, that may issue.
     pub(super) fn signer(&self, reference: &str) -> Result<(&Issuer, &PrivateKey)> {
-        let fetch = |text: String| Error::server(format!("could not fetch the CA certificate (was one set?): {text}"));
+        let fetch = |text: String| {
+            Error::server(format!("could not fetch the CA certificate (was one set?): {text}"))
+        };
         let issuer = match self.issuer(reference) {
             Some(issuer) => issuer,
             None if reference == DEFAULT && self.issuers.is_empty() => {
@@ -156,7 +161,11 @@ impl KeyRecord {
 
     /// The key of the record.
     pub(super) fn parse(&self) -> Result<PrivateKey> {
-        let der = Secret::new(STANDARD.decode(self.pkcs8.expose()).map_err(|_| Error::internal("a stored key is not base64"))?);
+        let der = Secret::new(
+            STANDARD
+                .decode(self.pkcs8.expose())
+                .map_err(|_| Error::internal("a stored key is not base64"))?,
+        );
         PrivateKey::from_der(der.expose()).map_err(damaged)
     }
 }

@@ -7,8 +7,8 @@ use kit::{Command, Error, Reads, Reply, Result, Route, Secret, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use x509::{
-    AltNames, Certificate, ExtKeyUsage, Extensions, KeyShape, KeyUsage, PrivateKey, Request, RequestTemplate, Scheme,
-    Subject, Template, pem,
+    AltNames, Certificate, ExtKeyUsage, Extensions, KeyShape, KeyUsage, PrivateKey, Request, RequestTemplate,
+    Scheme, Subject, Template, pem,
 };
 
 use super::authorities::{Authorities, DEFAULT, Issuer, authorities, refused};
@@ -278,9 +278,8 @@ impl<const AT: usize> Command<Pki> for GenerateIntermediate<AT> {
         if flag(self.add_basic_constraints) {
             extensions = extensions.key_usage(KeyUsage::CA).certificate_authority(None);
         }
-        let extensions = extensions
-            .alt_names(&ca_names(&asked)?, asked.subject == Subject::default())
-            .map_err(refused)?;
+        let extensions =
+            extensions.alt_names(&ca_names(&asked)?, asked.subject == Subject::default()).map_err(refused)?;
         let subject = asked.subject.to_der().map_err(refused)?;
         let template = RequestTemplate { subject: &subject, extensions: &extensions };
         let der = template.sign(&key.private, scheme).map_err(refused)?;
@@ -307,8 +306,8 @@ impl<const AT: usize> Command<Pki> for SignIntermediate<AT> {
         let reference = self.issuer_ref.take().map_or(DEFAULT.to_owned(), |text| text.0);
         let all = authorities(cx)?;
         let (issuer, key) = all.signer(&reference)?;
-        let (path_length, usage, purposes, permitted) = self.limits(issuer, &request)?;
-        let draft = Draft { path_length, usage, purposes, permitted };
+        let draft = self.draft(issuer, &request)?;
+        let path_length = draft.path_length;
         let extensions = self.extensions(&asked, &request, issuer, draft)?;
         let urls = urls_of(issuer, cx)?;
         if urls.is_empty() {
@@ -320,11 +319,11 @@ impl<const AT: usize> Command<Pki> for SignIntermediate<AT> {
         let extensions = urls.into_extensions(extensions)?;
         let subject = self.subject(&asked, &request)?;
         let validity = lifetime::of_ca(&asked.lifetime, asked.not_before_duration, cx)?;
-        let end = lifetime::within_issuer(kit::Time::from_seconds(validity.not_after), issuer)?;
+        let end = lifetime::of_intermediate(validity, issuer, cx);
         let serial = new_serial(cx);
         let template = Template {
             serial: &serial,
-            validity: x509::Validity { not_after: end.seconds(), ..validity },
+            validity: x509::Validity { not_after: end, ..validity },
             subject: &subject,
             public_key: request.public_key(),
             extensions: &extensions,
@@ -338,7 +337,7 @@ impl<const AT: usize> Command<Pki> for SignIntermediate<AT> {
         Ok(Reply::Data(SignedCa {
             certificate: asked.format.bundle(shown.clone(), None, &above)?,
             ca_chain: std::iter::once(shown).chain(above).collect(),
-            expiration: end.seconds(),
+            expiration: end,
             issuing_ca: asked.format.show_issuer(issuer),
             serial_number: serial.colons(),
         }))
@@ -346,20 +345,19 @@ impl<const AT: usize> Command<Pki> for SignIntermediate<AT> {
 }
 
 impl<const AT: usize> SignIntermediate<AT> {
-    fn limits(
-        &mut self,
-        issuer: &Issuer,
-        request: &Request,
-    ) -> Result<(Option<u8>, KeyUsage, Vec<ExtKeyUsage>, Vec<String>)> {
+    /// What the new CA may do: what was asked for, within what its issuer may.
+    fn draft(&mut self, issuer: &Issuer, request: &Request) -> Result<Draft> {
         let asked = match (flag(self.use_csr_values), request.path_length()) {
             (true, Some(length)) if self.max_path_length.is_none() => Some(Number(length.into())),
             _ => self.max_path_length,
         };
-        let path_length = path_length(asked, Some(issuer))?;
         let usage = KeyUsage::parse(&texts(self.key_usage.take())).map_err(refused)?;
-        let usage = usage.fitting(request.public_key().shape().family);
-        let purposes = purposes(self.ext_key_usage.take(), self.ext_key_usage_oids.take())?;
-        Ok((path_length, usage, purposes, texts(self.permitted_dns_domains.take())))
+        Ok(Draft {
+            path_length: path_length(asked, Some(issuer))?,
+            usage: usage.fitting(request.public_key().shape().family),
+            purposes: purposes(self.ext_key_usage.take(), self.ext_key_usage_oids.take())?,
+            permitted: texts(self.permitted_dns_domains.take()),
+        })
     }
 
     fn subject(&self, asked: &AskedCa, request: &Request) -> Result<Vec<u8>> {
@@ -374,21 +372,27 @@ impl<const AT: usize> SignIntermediate<AT> {
     }
 
     /// The extensions of the new CA. Those of the request count only where they cannot widen what it may do.
-    fn extensions(&self, asked: &AskedCa, request: &Request, issuer: &Issuer, draft: Draft) -> Result<Extensions> {
-        let own = match self.skid.as_ref().map(|text| text.0.replace([':', '-'], "")).filter(|hex| !hex.is_empty()) {
-            None => request.public_key().key_id(),
-            Some(hex) => hex::decode(&hex)
-                .map_err(|_| Error::invalid(format!("cannot parse requested SKID value {hex} as hex")))?,
-        };
+    fn extensions(
+        &self,
+        asked: &AskedCa,
+        request: &Request,
+        issuer: &Issuer,
+        draft: Draft,
+    ) -> Result<Extensions> {
+        let own =
+            match self.skid.as_ref().map(|text| text.0.replace([':', '-'], "")).filter(|hex| !hex.is_empty())
+            {
+                None => request.public_key().key_id(),
+                Some(hex) => hex::decode(&hex)
+                    .map_err(|_| Error::invalid(format!("cannot parse requested SKID value {hex} as hex")))?,
+            };
         let authority = issuer.certificate.subject_key_id();
         let authority = authority.unwrap_or_else(|| issuer.certificate.public_key().key_id());
         let extensions = draft.extensions(asked, &own, &authority)?;
         if !flag(self.use_csr_values) {
             return Ok(extensions);
         }
-        extensions
-            .alt_names(request.alt_names(), false)
-            .map_err(refused)
+        extensions.alt_names(request.alt_names(), false).map_err(refused)
     }
 }
 
@@ -490,7 +494,9 @@ fn path_length(asked: Option<Number>, issuer: Option<&Issuer>) -> Result<Option<
     let asked = match asked {
         -1 => None,
         length => Some(u8::try_from(length).map_err(|_| {
-            Error::invalid(format!("max_path_length is {length}; it must be from 0 to 255, or -1 for no limit"))
+            Error::invalid(format!(
+                "max_path_length is {length}; it must be from 0 to 255, or -1 for no limit"
+            ))
         })?),
     };
     let above = issuer.and_then(|issuer| issuer.certificate.path_length());
@@ -572,6 +578,9 @@ impl<const AT: usize> Command<Pki> for SignSelfIssued<AT> {
         };
         let scheme = issuer.scheme(0, x509::Padding::Pkcs1)?;
         let der = template.sign(issuer.certificate.subject_der(), key, scheme).map_err(refused)?;
-        Ok(Reply::Data(Bridged { certificate: pem::encode(pem::CERTIFICATE, &der), issuing_ca: issuer.pem.clone() }))
+        Ok(Reply::Data(Bridged {
+            certificate: pem::encode(pem::CERTIFICATE, &der),
+            issuing_ca: issuer.pem.clone(),
+        }))
     }
 }

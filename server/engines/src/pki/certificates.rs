@@ -128,8 +128,11 @@ impl<const AT: usize> Query<Pki> for RawCa<AT> {
             0 => raw(DER, bytes(|issuer| issuer.certificate.der().to_vec())),
             IN_PEM => raw(PEM, bytes(|issuer| issuer.pem.clone().into_bytes())),
             _ => {
-                let chain: Vec<_> =
-                    issuer.into_iter().flat_map(|issuer| all.chain(issuer)).map(|above| above.pem.as_str()).collect();
+                let chain: Vec<_> = issuer
+                    .into_iter()
+                    .flat_map(|issuer| all.chain(issuer))
+                    .map(|above| above.pem.as_str())
+                    .collect();
                 raw(DER, chain.join("\n").into_bytes())
             }
         })
@@ -162,7 +165,9 @@ impl<const AT: usize> Query<Pki> for ShowCa<AT> {
                 let chain = chain.join("\n");
                 ShownCertificate { ca_chain: Some(chain.clone()), ..ShownCertificate::unrevoked(chain) }
             }
-            2 => ShownCertificate::unrevoked(pem::encode(pem::CRL, &crl::list(cx, issuer, Extent::Complete)?)),
+            2 => {
+                ShownCertificate::unrevoked(pem::encode(pem::CRL, &crl::list(cx, issuer, Extent::Complete)?))
+            }
             _ => ShownCertificate::unrevoked(pem::encode(pem::CRL, &crl::list(cx, issuer, Extent::Delta)?)),
         };
         Ok(Reply::Data(shown))

@@ -162,7 +162,8 @@ fn rebuilt_list(
     let start = begin(rotated, config.step(), outer.now());
     if extent == Extent::Complete {
         let algorithm = &issuer.record.revocation_signature_algorithm;
-        let key = format!("crl-at/{}/{}/{}/{}/{algorithm}", issuer.id, start.0, config.expiry, config.disable);
+        let key =
+            format!("crl-at/{}/{}/{}/{}/{algorithm}", issuer.id, start.0, config.expiry, config.disable);
         return outer.memo(&key, |_| {
             let found = read_revocations(outer, issuer.id)?;
             let complete = if config.disable { vec![] } else { entries(&found, Time::default(), start) };
@@ -409,7 +410,11 @@ impl Command<Pki> for WriteConfig {
         }
         for (name, field, given) in [
             ("expiry", &mut config.expiry, self.expiry),
-            ("auto_rebuild_grace_period", &mut config.auto_rebuild_grace_period, self.auto_rebuild_grace_period),
+            (
+                "auto_rebuild_grace_period",
+                &mut config.auto_rebuild_grace_period,
+                self.auto_rebuild_grace_period,
+            ),
             ("delta_rebuild_interval", &mut config.delta_rebuild_interval, self.delta_rebuild_interval),
             ("ocsp_expiry", &mut config.ocsp_expiry, self.ocsp_expiry),
         ] {
@@ -453,7 +458,9 @@ mod tests {
     #[test]
     fn a_list_begins_at_the_change_or_whole_steps_after() {
         let step = Duration::from_secs(10);
-        for (change, now, expect) in [(100, 100, 100), (100, 109, 100), (100, 110, 110), (100, 155, 150), (100, 50, 100)] {
+        for (change, now, expect) in
+            [(100, 100, 100), (100, 109, 100), (100, 110, 110), (100, 155, 150), (100, 50, 100)]
+        {
             let (change, now) = (Time::from_seconds(change), Time::from_seconds(now));
             assert_eq!(begin(change, step, now), Time::from_seconds(expect));
         }
@@ -461,7 +468,9 @@ mod tests {
 
     #[test]
     fn a_list_never_runs_out_before_the_next_one() {
-        for (expiry, grace, auto) in [("72h", "12h", false), ("72h", "12h", true), ("1s", "0s", false), ("0", "9h", true)] {
+        for (expiry, grace, auto) in
+            [("72h", "12h", false), ("72h", "12h", true), ("1s", "0s", false), ("0", "9h", true)]
+        {
             let config = CrlConfig {
                 expiry: expiry.into(),
                 auto_rebuild_grace_period: grace.into(),

@@ -215,7 +215,9 @@ impl Names {
         }
         for text in self.ip_sans.iter().filter(|text| !text.is_empty()) {
             let ip = text.parse();
-            names.ip.push(ip.map_err(|_| Error::invalid(format!("the value {text:?} is not a valid IP address")))?);
+            names.ip.push(
+                ip.map_err(|_| Error::invalid(format!("the value {text:?} is not a valid IP address")))?,
+            );
         }
         names.uri = self.uri_sans.iter().filter(|uri| !uri.is_empty()).cloned().collect();
         for uri in &names.uri {
@@ -223,7 +225,9 @@ impl Names {
         }
         for text in self.other_sans.iter().filter(|text| !text.is_empty()) {
             let other = OtherName::parse(text);
-            names.other.push(other.map_err(|e| Error::invalid(format!("could not parse requested other SAN: {e}")))?);
+            names.other.push(
+                other.map_err(|e| Error::invalid(format!("could not parse requested other SAN: {e}")))?,
+            );
         }
         Ok(names)
     }

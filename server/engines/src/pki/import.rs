@@ -134,7 +134,11 @@ fn import_key(cx: &mut Writing<'_>, key: &PrivateKey, imported: &mut Imported) -
     Ok(())
 }
 
-fn import_certificate(cx: &mut Writing<'_>, certificate: &Certificate, imported: &mut Imported) -> Result<()> {
+fn import_certificate(
+    cx: &mut Writing<'_>,
+    certificate: &Certificate,
+    imported: &mut Imported,
+) -> Result<()> {
     let all = Authorities::load(cx)?;
     let key = all.keys.iter().find(|key| key.private.public() == certificate.public_key()).map(|key| key.id);
     let named = key.map(|id| id.to_string()).unwrap_or_default();
@@ -177,7 +181,9 @@ impl Command<Pki> for ImportKey {
         let name = text(self.key_name);
         let parts = Parts::read(&text(self.pem_bundle))?;
         let [key] = parts.keys.as_slice() else {
-            return Err(Error::invalid("only a single key can be present within the pem_bundle for importing"));
+            return Err(Error::invalid(
+                "only a single key can be present within the pem_bundle for importing",
+            ));
         };
         if !parts.certificates.is_empty() {
             return Err(Error::invalid("importing keys takes no certificates; use /issuers/import/bundle"));
@@ -198,4 +204,3 @@ impl Command<Pki> for ImportKey {
         }))
     }
 }
-

@@ -8,7 +8,9 @@ use x509::{Certificate, Padding, Scheme};
 
 use super::authorities::{Authorities, DEFAULT, Issuer, authorities, refused};
 use super::ca::NEXT;
-use super::store::{DEFAULTS, Der, ISSUERS, Id, IssuerRecord, LeafNotAfter, REVOKED, RevokedRecord, ROLES, Usage};
+use super::store::{
+    DEFAULTS, Der, ISSUERS, Id, IssuerRecord, LeafNotAfter, REVOKED, ROLES, RevokedRecord, Usage,
+};
 use super::urls::Urls;
 use super::{Pki, listing};
 
@@ -56,7 +58,9 @@ pub(super) fn check_issuer_name(name: &str, own: Option<Id>, all: &Authorities) 
     if !name.is_empty() && !is_plain_name(name) {
         return Err(Error::invalid("issuer name contained invalid characters"));
     }
-    if !name.is_empty() && all.issuers.iter().any(|issuer| issuer.record.name == name && Some(issuer.id) != own) {
+    if !name.is_empty()
+        && all.issuers.iter().any(|issuer| issuer.record.name == name && Some(issuer.id) != own)
+    {
         return Err(Error::invalid("issuer name already in use"));
     }
     Ok(())
@@ -137,8 +141,10 @@ fn show(all: &Authorities, issuer: &Issuer) -> ShownIssuer {
     let record = &issuer.record;
     let urls = record.urls.clone().unwrap_or_default();
     let line = |issuer: &Issuer| format!("{}\n", issuer.pem);
-    let manual = (!record.manual_chain.is_empty()).then(|| record.manual_chain.iter().map(Id::to_string).collect());
-    let own_scheme = || issuer.scheme(0, Padding::Pkcs1).map(|scheme| scheme.name().to_owned()).unwrap_or_default();
+    let manual =
+        (!record.manual_chain.is_empty()).then(|| record.manual_chain.iter().map(Id::to_string).collect());
+    let own_scheme =
+        || issuer.scheme(0, Padding::Pkcs1).map(|scheme| scheme.name().to_owned()).unwrap_or_default();
     let algorithm = Some(record.revocation_signature_algorithm.clone()).filter(|name| !name.is_empty());
     ShownIssuer {
         ca_chain: all.chain(issuer).map(line).collect(),
@@ -224,7 +230,8 @@ impl<const VERB: usize> Command<Pki> for WriteIssuer<VERB> {
         self.apply(issuer, &all, &mut record)?;
         ISSUERS.put(cx, issuer.id.as_bytes(), &record)?;
         let all = Authorities::load(cx)?;
-        let issuer = all.issuer(&issuer.id.to_string()).ok_or_else(|| Error::internal("an issuer just written"))?;
+        let issuer =
+            all.issuer(&issuer.id.to_string()).ok_or_else(|| Error::internal("an issuer just written"))?;
         Ok(Reply::Data(show(&all, issuer)))
     }
 }
@@ -305,7 +312,7 @@ fn manual_chain(references: &[String], issuer: &Issuer, all: &Authorities) -> Re
     let mut chain = Vec::with_capacity(references.len());
     for reference in references.iter().filter(|reference| !reference.is_empty()) {
         let above = all.issuer(reference);
-        chain.push(above.ok_or_else(|| Error::invalid(super::authorities::no_issuer(reference)))?.id);
+        chain.push(above.ok_or_else(|| Error::server(super::authorities::no_issuer(reference)))?.id);
     }
     match chain.first() {
         Some(first) if *first != issuer.id => Err(Error::invalid(
@@ -458,7 +465,9 @@ impl<const AT: usize> Command<Pki> for WriteDefaultIssuer<AT> {
                 cx.warn("This selected default issuer has no key associated with it. Some operations like issuing certificates and signing CRLs will be unavailable with the requested default issuer until a key is imported or the default issuer is changed.");
             }
         } else if self.default_follows_latest_issuer.is_none() {
-            return Err(Error::invalid("Invalid issuer specification; must be non-empty and can't be 'default'."));
+            return Err(Error::invalid(
+                "Invalid issuer specification; must be non-empty and can't be 'default'.",
+            ));
         }
         if let Some(Flag(follows)) = self.default_follows_latest_issuer {
             defaults.follows_latest = follows;

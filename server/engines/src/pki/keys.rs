@@ -70,8 +70,10 @@ impl Query<Pki> for ListKeys {
 
     fn run(self, _: &Pki, cx: &Reading<'_>) -> Result<Reply<Self::Reply>> {
         let all = authorities(cx)?;
-        let shown =
-            |key: &Key| ListedKey { is_default: all.defaults.key == Some(key.id), key_name: key.name.clone() };
+        let shown = |key: &Key| ListedKey {
+            is_default: all.defaults.key == Some(key.id),
+            key_name: key.name.clone(),
+        };
         let entries = all.keys.iter().map(|key| (key.id.to_string(), shown(key))).collect();
         listing::detailed(listing::part(entries, self.after, self.limit))
     }
@@ -158,7 +160,10 @@ impl Command<Pki> for DeleteKey {
         let all = Authorities::load(cx)?;
         let Some(key) = all.key(&self.key_ref) else { return Ok(Reply::Nothing) };
         if let Some(issuer) = all.issuers.iter().find(|issuer| issuer.record.key == Some(key.id)) {
-            return Err(Error::invalid(format!("Failed to Delete Key.  Key in Use by Issuer: {}", issuer.id)));
+            return Err(Error::invalid(format!(
+                "Failed to Delete Key.  Key in Use by Issuer: {}",
+                issuer.id
+            )));
         }
         KEYS.delete(cx, key.id.as_bytes())?;
         let mut defaults = DEFAULTS.get(cx)?;
@@ -245,7 +250,9 @@ impl Command<Pki> for WriteDefaultKey {
     fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<ShownDefault>> {
         let reference = text(self.default);
         if reference.is_empty() || reference == DEFAULT {
-            return Err(Error::invalid("Invalid key specification; must be non-empty and can't be 'default'."));
+            return Err(Error::invalid(
+                "Invalid key specification; must be non-empty and can't be 'default'.",
+            ));
         }
         let all = Authorities::load(cx)?;
         let key = all.key(&reference).ok_or_else(|| {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use kit::loose::{Flag, Number, Text, Texts};
 use kit::{Caller, Command, Error, Reads, Reply, Result, Route, Writing};
 use x509::{
-    AltNames, Extensions, KeyShape, KeyUsage, PrivateKey, PublicKey, Request, Scheme, Serial, Subject, Template,
-    Validity,
+    AltNames, Extensions, KeyShape, KeyUsage, PrivateKey, PublicKey, Request, Scheme, Serial, Subject,
+    Template, Validity,
 };
 
 use super::Pki;
@@ -66,7 +66,8 @@ leaf_operation! {
     }
 }
 
-const ISSUE_ROUTES: [Route; 2] = [Route::post("issue/{role}"), Route::post("issuer/{issuer_ref}/issue/{role}")];
+const ISSUE_ROUTES: [Route; 2] =
+    [Route::post("issue/{role}"), Route::post("issuer/{issuer_ref}/issue/{role}")];
 const SIGN_ROUTES: [Route; 2] = [Route::post("sign/{role}"), Route::post("issuer/{issuer_ref}/sign/{role}")];
 const VERBATIM_ROUTES: [Route; 4] = [
     Route::post("sign-verbatim"),
@@ -302,9 +303,8 @@ impl<'a> Leaf<'a> {
             public_key,
             extensions: &extensions,
         };
-        let der = template
-            .sign(self.issuer.certificate.subject_der(), self.key, self.scheme)
-            .map_err(refused)?;
+        let der =
+            template.sign(self.issuer.certificate.subject_der(), self.key, self.scheme).map_err(refused)?;
         let chain = chain(self.authorities, self.issuer, asked.format, asked.remove_roots);
         let certificate = asked.format.show(x509::pem::CERTIFICATE, &der);
         let reply = Issued {
@@ -361,8 +361,9 @@ fn decide_names(
     asked.names.add_common_name(&common_name, &mut names)?;
     names.dedup();
     if !common_name.is_empty() {
-        names::judge_common_name(rules, caller, &common_name)
-            .map_err(|why| Error::invalid(format!("common name {common_name} not allowed by this role: {why}")))?;
+        names::judge_common_name(rules, caller, &common_name).map_err(|why| {
+            Error::invalid(format!("common name {common_name} not allowed by this role: {why}"))
+        })?;
     }
     judge_alternatives(rules, caller, &names, provenance)?;
     let subject = Subject {
@@ -384,7 +385,9 @@ fn common_name(role: &Role, asked: &Asked, request: Option<&Request>, cx: &impl 
     let given = asked.names.common_name.as_str();
     let of_request = request.filter(|_| role.use_csr_common_name);
     if of_request.is_some() && !given.is_empty() {
-        cx.warn("the common_name field was provided but the role is set with \"use_csr_common_name\" set to true");
+        cx.warn(
+            "the common_name field was provided but the role is set with \"use_csr_common_name\" set to true",
+        );
     }
     let name = of_request.map_or("", |request| request.subject().common_name.as_str());
     let name = if name.is_empty() { given } else { name };
@@ -405,8 +408,9 @@ fn common_name(role: &Role, asked: &Asked, request: Option<&Request>, cx: &impl 
 fn judge_alternatives(rules: &Rules, caller: &Caller, names: &AltNames, provenance: &str) -> Result<()> {
     let role = &rules.role;
     for name in &names.dns {
-        names::judge(rules, caller, name)
-            .map_err(|why| Error::invalid(format!("subject alternate name {name} not allowed by this role: {why}")))?;
+        names::judge(rules, caller, name).map_err(|why| {
+            Error::invalid(format!("subject alternate name {name} not allowed by this role: {why}"))
+        })?;
     }
     for name in &names.email {
         names::judge(rules, caller, name)
@@ -417,7 +421,11 @@ fn judge_alternatives(rules: &Rules, caller: &Caller, names: &AltNames, provenan
             "IP Subject Alternative Names are not allowed in this role, but was provided {provenance}: allow_ip_sans is false"
         )));
     }
-    if let Some(ip) = names.ip.iter().find(|ip| !rules.networks.is_empty() && !rules.networks.iter().any(|n| n.contains(**ip))) {
+    if let Some(ip) = names
+        .ip
+        .iter()
+        .find(|ip| !rules.networks.is_empty() && !rules.networks.iter().any(|n| n.contains(**ip)))
+    {
         return Err(Error::invalid(format!(
             "the IP address \"{ip}\" is not allowed in this role: it lies in none of allowed_ip_sans_cidr [{}]",
             role.allowed_ip_sans_cidr.join(" ")

@@ -30,7 +30,12 @@ impl AskedLifetime {
 }
 
 /// The lifetime of a leaf, as its role, its issuer and the mount allow it.
-pub(super) fn of_leaf(asked: &AskedLifetime, rules: &Rules, issuer: &Issuer, cx: &impl Reads) -> Result<Validity> {
+pub(super) fn of_leaf(
+    asked: &AskedLifetime,
+    rules: &Rules,
+    issuer: &Issuer,
+    cx: &impl Reads,
+) -> Result<Validity> {
     let role = &rules.role;
     let not_before = leaf_start(asked, rules, cx.now())?;
     let limits = Limits { ttl: role.ttl, max_ttl: role.max_ttl };
@@ -104,11 +109,15 @@ fn leaf_start(asked: &AskedLifetime, rules: &Rules, now: Time) -> Result<Time> {
 fn bounded(time: Time, rules: &Rules, max_ttl: u64, now: Time) -> Result<Time> {
     let shown = time.rfc3339();
     match &rules.not_after_bound {
-        NotAfterBound::Forbid => Err(Error::invalid("not_after_bound is set to forbid. not_after cannot be provided.")),
-        NotAfterBound::TtlLimited if time > now.plus(Duration::from_secs(max_ttl)) => Err(Error::invalid(format!(
-            "not_after_bound is set to ttl-limited. Cannot satisfy request as that would result in notAfter of {shown} that is beyond the TTL of {}",
-            go(max_ttl)
-        ))),
+        NotAfterBound::Forbid => {
+            Err(Error::invalid("not_after_bound is set to forbid. not_after cannot be provided."))
+        }
+        NotAfterBound::TtlLimited if time > now.plus(Duration::from_secs(max_ttl)) => {
+            Err(Error::invalid(format!(
+                "not_after_bound is set to ttl-limited. Cannot satisfy request as that would result in notAfter of {shown} that is beyond the TTL of {}",
+                go(max_ttl)
+            )))
+        }
         NotAfterBound::Until(bound) if time > *bound => Err(Error::invalid(format!(
             "not_after_bound is set to {0}. Cannot satisfy request as that would result in notAfter of {shown} that is beyond the maximum timestamp of {0}",
             bound.rfc3339()
@@ -117,8 +126,21 @@ fn bounded(time: Time, rules: &Rules, max_ttl: u64, now: Time) -> Result<Time> {
     }
 }
 
+/// The end of an intermediate. It may lie beyond that of its issuer, since another may sign it too, but that is told.
+pub(super) fn of_intermediate(validity: Validity, issuer: &Issuer, cx: &impl Reads) -> u64 {
+    let end = issuer.certificate.validity().not_after;
+    if validity.not_after <= end {
+        return validity.not_after;
+    }
+    if issuer.record.leaf_not_after == LeafNotAfter::Truncate {
+        return end;
+    }
+    cx.warn("The expiration time for the signed certificate is after the CA's expiration time. If the new certificate is not treated as a root, validation paths with the certificate past the issuing CA's expiration time will fail.");
+    validity.not_after
+}
+
 /// Cuts a lifetime to that of the issuer, or refuses it, as the issuer says.
-pub(super) fn within_issuer(not_after: Time, issuer: &Issuer) -> Result<Time> {
+fn within_issuer(not_after: Time, issuer: &Issuer) -> Result<Time> {
     let end = Time::from_seconds(issuer.certificate.validity().not_after);
     if not_after.seconds() <= end.seconds() {
         return Ok(not_after);

@@ -38,8 +38,13 @@ pub(super) fn detailed<T>(entries: Vec<(String, T)>) -> Result<Reply<Detailed<T>
 }
 
 /// The part of a sorted list that follows `after`, at most `limit` entries of it.
-pub(super) fn part<T>(entries: Vec<(String, T)>, after: Option<Text>, limit: Option<Number>) -> Vec<(String, T)> {
+pub(super) fn part<T>(
+    entries: Vec<(String, T)>,
+    after: Option<Text>,
+    limit: Option<Number>,
+) -> Vec<(String, T)> {
     let after = after.unwrap_or_default().0;
-    let count = usize::try_from(limit.unwrap_or_default().0).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+    let count =
+        usize::try_from(limit.unwrap_or_default().0).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
     entries.into_iter().skip_while(|(key, _)| !after.is_empty() && *key <= after).take(count).collect()
 }

@@ -34,8 +34,7 @@ pub(crate) struct Pki;
 
 impl Engine for Pki {
     const NAME: &'static str = "pki";
-    const ABOUT: &'static str =
-        "Issues X.509 certificates from roots and intermediates of its own, as roles allow, and revokes them.";
+    const ABOUT: &'static str = "Issues X.509 certificates from roots and intermediates of its own, as roles allow, and revokes them.";
 
     const ENDPOINTS: &'static [Endpoint<Self>] = &[
         command::<Pki, leaf::Issue<0>>(),

@@ -49,8 +49,10 @@ pub(super) fn judge(rules: &Rules, caller: &Caller, name: &str) -> Result<(), Re
 
 /// Whether the role allows a URI.
 pub(super) fn judge_uri(role: &Role, caller: &Caller, uri: &str) -> Result<(), Refusal> {
-    let mut patterns =
-        role.allowed_uri_sans.iter().filter_map(|pattern| fill(role.allowed_uri_sans_template, pattern, caller));
+    let mut patterns = role
+        .allowed_uri_sans
+        .iter()
+        .filter_map(|pattern| fill(role.allowed_uri_sans_template, pattern, caller));
     match patterns.any(|pattern| pattern.fits_glob(role, uri)) {
         true => Ok(()),
         false => Err(format!("{uri} fits none of allowed_uri_sans [{}]", role.allowed_uri_sans.join(" "))),
@@ -72,7 +74,9 @@ impl<'a> Asked<'a> {
         let (email, host) = match name.split_once('@') {
             None => (false, name),
             Some((mailbox, host)) if !host.contains('@') && !mailbox.is_empty() => (true, host),
-            Some(_) => return Err("it is no mail address: one @ has to stand between mailbox and domain".to_owned()),
+            Some(_) => {
+                return Err("it is no mail address: one @ has to stand between mailbox and domain".to_owned());
+            }
         };
         if !host.contains('*') {
             return Ok(Self { whole: name, domain: host, email, wildcard: None });
@@ -93,7 +97,11 @@ impl<'a> Asked<'a> {
 
     fn is_well_formed(&self) -> Result<(), Refusal> {
         let wrong = || {
-            let kind = if self.email { "the domain of the mail address is no host name" } else { "it is no host name" };
+            let kind = if self.email {
+                "the domain of the mail address is no host name"
+            } else {
+                "it is no host name"
+            };
             format!("{kind}, which enforce_hostnames demands")
         };
         if let Some(label) = self.wildcard
@@ -122,7 +130,8 @@ impl<'a> Asked<'a> {
 
     fn falls_under(&self, role: &Role, filled: &Filled) -> bool {
         let domain = filled.text.as_str();
-        let bare = self.whole.eq_ignore_ascii_case(domain) || self.email && self.domain.eq_ignore_ascii_case(domain);
+        let bare =
+            self.whole.eq_ignore_ascii_case(domain) || self.email && self.domain.eq_ignore_ascii_case(domain);
         let subdomain =
             below(self.domain, domain) || self.is_wildcard() && self.domain.eq_ignore_ascii_case(domain);
         role.allow_bare_domains && bare
@@ -275,7 +284,11 @@ mod tests {
         };
         check(glob, "ftp7.example.com", Ok(()));
         check(glob, "http.example.com", Err("falls under none"));
-        check(|role| role.allowed_domains = vec!["ftp*.x".into()], "ftp1.x", Err("allow_glob_domains is false"));
+        check(
+            |role| role.allowed_domains = vec!["ftp*.x".into()],
+            "ftp1.x",
+            Err("allow_glob_domains is false"),
+        );
         check(|role| role.allowed_domains = vec![], "a.b", Err("no allowed_domains"));
     }
 

@@ -71,16 +71,19 @@ impl Format {
     /// A private key.
     pub(super) fn show_key(self, key: &PrivateKey) -> Result<Secret<String>> {
         let text = match self.form {
-            Form::Der if !self.key_in_pem => {
-                STANDARD.encode(&*key.to_der(self.key).map_err(refused)?)
-            }
+            Form::Der if !self.key_in_pem => STANDARD.encode(&*key.to_der(self.key).map_err(refused)?),
             _ => key.to_pem(self.key).map_err(refused)?.to_string(),
         };
         Ok(Secret::new(text))
     }
 
     /// The certificate field of an answer: in a bundle with the key before and the chain behind it.
-    pub(super) fn bundle(self, certificate: String, key: Option<&PrivateKey>, chain: &[String]) -> Result<Secret<String>> {
+    pub(super) fn bundle(
+        self,
+        certificate: String,
+        key: Option<&PrivateKey>,
+        chain: &[String],
+    ) -> Result<Secret<String>> {
         if self.form != Form::Bundle {
             return Ok(Secret::new(certificate));
         }
@@ -99,8 +102,14 @@ impl Format {
 }
 
 /// The issuer and those above it, in the form that was asked for.
-pub(super) fn chain(authorities: &Authorities, issuer: &Issuer, format: Format, remove_roots: bool) -> Vec<String> {
-    let kept = authorities.chain(issuer).filter(|above| !(remove_roots && above.certificate.is_self_issued()));
+pub(super) fn chain(
+    authorities: &Authorities,
+    issuer: &Issuer,
+    format: Format,
+    remove_roots: bool,
+) -> Vec<String> {
+    let kept =
+        authorities.chain(issuer).filter(|above| !(remove_roots && above.certificate.is_self_issued()));
     kept.map(|above| format.show_issuer(above)).collect()
 }
 

@@ -106,7 +106,9 @@ struct Found {
 fn find(cx: &Writing<'_>, serial: String, pem: String) -> Result<Found> {
     match (serial.is_empty(), pem.is_empty()) {
         (true, true) => Err(Error::invalid("The serial number or certificate to revoke must be provided.")),
-        (false, false) => Err(Error::invalid("Must provide either the certificate or the serial to revoke; not both.")),
+        (false, false) => {
+            Err(Error::invalid("Must provide either the certificate or the serial to revoke; not both."))
+        }
         (false, true) => {
             let unknown = || Error::invalid(format!("certificate with serial {serial} not found."));
             let known = Serial::parse(&serial).map_err(|_| unknown())?;

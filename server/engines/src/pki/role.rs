@@ -300,7 +300,9 @@ impl JsonSchema for PolicyTexts {
 /// Other names hold commas in a list, and are divided by them in a single text.
 fn commas(texts: Slice) -> Vec<String> {
     match texts.0.as_slice() {
-        [single] => single.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect(),
+        [single] => {
+            single.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
+        }
         _ => texts.0,
     }
 }
@@ -312,4 +314,3 @@ fn unsigned(number: Number) -> u64 {
 fn seconds(span: Span) -> u64 {
     span.duration().as_secs()
 }
-

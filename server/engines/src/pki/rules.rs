@@ -65,7 +65,8 @@ pub(super) enum OtherNames {
 
 /// The rules of a role, as they were committed.
 pub(super) fn rules(cx: &impl Reads, name: &str) -> Result<Option<Arc<Option<Rules>>>> {
-    let found = cx.memo(&format!("role/{name}"), |cx| ROLES.get(cx, name)?.map(|role| Rules::of(&role)).transpose())?;
+    let found =
+        cx.memo(&format!("role/{name}"), |cx| ROLES.get(cx, name)?.map(|role| Rules::of(&role)).transpose())?;
     Ok(found.is_some().then_some(found))
 }
 
@@ -229,8 +230,9 @@ pub(super) struct Network {
 
 fn networks(texts: &[String]) -> Result<Vec<Network>> {
     let parse = |text: &String| {
-        Network::parse(text)
-            .ok_or_else(|| Error::invalid(format!("error parsing allowed_ip_sans_cidr: invalid CIDR address: {text}")))
+        Network::parse(text).ok_or_else(|| {
+            Error::invalid(format!("error parsing allowed_ip_sans_cidr: invalid CIDR address: {text}"))
+        })
     };
     texts.iter().map(parse).collect()
 }
@@ -248,7 +250,9 @@ impl Network {
     pub(super) fn contains(&self, address: IpAddr) -> bool {
         let cut = |bits: u128, width: u32| bits.checked_shr(width - self.bits).unwrap_or(0);
         match (self.address, address.to_canonical()) {
-            (IpAddr::V4(net), IpAddr::V4(ip)) => cut(net.to_bits().into(), 32) == cut(ip.to_bits().into(), 32),
+            (IpAddr::V4(net), IpAddr::V4(ip)) => {
+                cut(net.to_bits().into(), 32) == cut(ip.to_bits().into(), 32)
+            }
             (IpAddr::V6(net), IpAddr::V6(ip)) => cut(net.to_bits(), 128) == cut(ip.to_bits(), 128),
             _ => false,
         }

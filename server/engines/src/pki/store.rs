@@ -81,7 +81,8 @@ impl Id {
 
     /// Reads its text.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let dashes_fit = text.len() == 36 && [8, 13, 18, 23].iter().all(|at| text.as_bytes().get(*at) == Some(&b'-'));
+        let dashes_fit =
+            text.len() == 36 && [8, 13, 18, 23].iter().all(|at| text.as_bytes().get(*at) == Some(&b'-'));
         let bytes = hex::decode(text.replace('-', "")).ok().filter(|_| dashes_fit)?;
         bytes.try_into().ok().map(Self)
     }
@@ -93,7 +94,9 @@ impl Id {
 
     /// The id under which a table keeps a record.
     pub(super) fn from_bytes(bytes: &[u8]) -> kit::Result<Self> {
-        let bytes = bytes.try_into().map_err(|_| kit::Error::internal("the id of a PKI record is not 16 bytes long"))?;
+        let bytes = bytes
+            .try_into()
+            .map_err(|_| kit::Error::internal("the id of a PKI record is not 16 bytes long"))?;
         Ok(Self(bytes))
     }
 }
@@ -221,9 +224,11 @@ impl Usage {
 
 impl fmt::Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (is, name) in
-            [(self.crl, "crl-signing,"), (self.issuing, "issuing-certificates,"), (self.ocsp, "ocsp-signing,")]
-        {
+        for (is, name) in [
+            (self.crl, "crl-signing,"),
+            (self.issuing, "issuing-certificates,"),
+            (self.ocsp, "ocsp-signing,"),
+        ] {
             if is {
                 f.write_str(name)?;
             }

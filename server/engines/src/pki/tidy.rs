@@ -130,7 +130,10 @@ impl Options {
             return Err(Error::invalid("safety_buffer and issuer_safety_buffer must be greater than zero"));
         }
         pause.map(Span::duration).ok_or_else(|| {
-            Error::invalid(format!("given pause_duration could not be decoded: time: invalid duration {:?}", self.pause_duration))
+            Error::invalid(format!(
+                "given pause_duration could not be decoded: time: invalid duration {:?}",
+                self.pause_duration
+            ))
         })
     }
 }
@@ -352,7 +355,11 @@ fn revocations(cx: &mut Writing<'_>, record: &mut TidyRecord) -> Result<()> {
     Ok(())
 }
 
-fn adopt(cx: &mut Writing<'_>, record: &mut TidyRecord, orphans: Vec<(Vec<u8>, RevokedRecord)>) -> Result<()> {
+fn adopt(
+    cx: &mut Writing<'_>,
+    record: &mut TidyRecord,
+    orphans: Vec<(Vec<u8>, RevokedRecord)>,
+) -> Result<()> {
     if orphans.is_empty() {
         return Ok(());
     }
@@ -428,10 +435,10 @@ impl Query<Pki> for TidyStatus {
 /// What a tidy was told and what it did. Nothing stands for what never began.
 #[derive(JsonSchema, Serialize)]
 pub(super) struct Status {
-    acme_account_deleted_count: u64,
-    acme_account_revoked_count: u64,
+    acme_account_deleted_count: Option<u64>,
+    acme_account_revoked_count: Option<u64>,
     acme_account_safety_buffer: Option<u64>,
-    acme_orders_deleted_count: u64,
+    acme_orders_deleted_count: Option<u64>,
     cert_store_deleted_count: Option<u64>,
     current_cert_store_count: Option<u64>,
     current_revoked_cert_count: Option<u64>,
@@ -456,7 +463,7 @@ pub(super) struct Status {
     tidy_revoked_certs: Option<bool>,
     time_finished: Option<String>,
     time_started: Option<String>,
-    total_acme_account_count: u64,
+    total_acme_account_count: Option<u64>,
 }
 
 impl JsonSchema for State {
@@ -474,10 +481,10 @@ fn status(record: &TidyRecord, mount: &kit::Mount) -> Status {
     let options = began.then_some(&record.options);
     let flag = |of: fn(&Options) -> bool| options.map(of);
     Status {
-        acme_account_deleted_count: 0,
-        acme_account_revoked_count: 0,
+        acme_account_deleted_count: began.then_some(0),
+        acme_account_revoked_count: began.then_some(0),
         acme_account_safety_buffer: options.map(|options| options.acme_account_safety_buffer),
-        acme_orders_deleted_count: 0,
+        acme_orders_deleted_count: began.then_some(0),
         cert_store_deleted_count: began.then_some(record.certificates_deleted),
         current_cert_store_count: None,
         current_revoked_cert_count: None,
@@ -502,7 +509,7 @@ fn status(record: &TidyRecord, mount: &kit::Mount) -> Status {
         tidy_revoked_certs: flag(Options::revoked),
         time_finished: record.finished.map(Time::rfc3339),
         time_started: began.then(|| record.started.rfc3339()),
-        total_acme_account_count: 0,
+        total_acme_account_count: began.then_some(0),
     }
 }
 

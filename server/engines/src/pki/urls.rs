@@ -64,7 +64,8 @@ fn filled(own: Option<&Urls>, id: Id, cx: &impl Reads) -> Result<Urls> {
     if !urls.enable_templating {
         return Ok(urls.clone());
     }
-    let fill = |list: &Vec<String>| list.iter().map(|url| fill_in(url, id, &places.cluster)).collect::<Result<_>>();
+    let fill =
+        |list: &Vec<String>| list.iter().map(|url| fill_in(url, id, &places.cluster)).collect::<Result<_>>();
     Ok(Urls {
         issuing_certificates: fill(&urls.issuing_certificates)?,
         crl_distribution_points: fill(&urls.crl_distribution_points)?,
@@ -75,7 +76,9 @@ fn filled(own: Option<&Urls>, id: Id, cx: &impl Reads) -> Result<Urls> {
 }
 
 fn fill_in(url: &str, id: Id, cluster: &ClusterConfig) -> Result<String> {
-    for (template, value) in [("{{cluster_path}}", &cluster.path), ("{{cluster_aia_path}}", &cluster.aia_path)] {
+    for (template, value) in
+        [("{{cluster_path}}", &cluster.path), ("{{cluster_aia_path}}", &cluster.aia_path)]
+    {
         if url.contains(template) && value.is_empty() {
             return Err(Error::invalid(format!(
                 "the URL {url} uses {template}, which config/cluster does not set; write it there first"
@@ -83,17 +86,22 @@ fn fill_in(url: &str, id: Id, cluster: &ClusterConfig) -> Result<String> {
         }
     }
     let url = url.replace("{{issuer_id}}", &id.to_string());
-    let url = url.replace("{{cluster_path}}", &cluster.path).replace("{{cluster_aia_path}}", &cluster.aia_path);
+    let url =
+        url.replace("{{cluster_path}}", &cluster.path).replace("{{cluster_aia_path}}", &cluster.aia_path);
     match is_url(&url) {
         true => Ok(url),
-        false => Err(Error::invalid(format!("invalid URL found in Authority Information Access (AIA): {url}"))),
+        false => {
+            Err(Error::invalid(format!("invalid URL found in Authority Information Access (AIA): {url}")))
+        }
     }
 }
 
 impl Urls {
     /// Whether no URL is set, so that verifiers find neither issuer nor list.
     pub(super) fn is_empty(&self) -> bool {
-        self.issuing_certificates.is_empty() && self.crl_distribution_points.is_empty() && self.ocsp_servers.is_empty()
+        self.issuing_certificates.is_empty()
+            && self.crl_distribution_points.is_empty()
+            && self.ocsp_servers.is_empty()
     }
 
     /// Adds them to a certificate.
@@ -129,7 +137,10 @@ fn is_url(text: &str) -> bool {
     let parts = text.split_once("://");
     text.bytes().all(|b| b.is_ascii_graphic())
         && parts.is_some_and(|(scheme, rest)| {
-            scheme.bytes().all(|b| b.is_ascii_alphanumeric()) && !scheme.is_empty() && !rest.is_empty() && !rest.starts_with('/')
+            scheme.bytes().all(|b| b.is_ascii_alphanumeric())
+                && !scheme.is_empty()
+                && !rest.is_empty()
+                && !rest.starts_with('/')
         })
 }
 
@@ -215,7 +226,7 @@ impl Command<Pki> for WriteCluster {
         for (field, given) in [(&mut cluster.path, self.path), (&mut cluster.aia_path, self.aia_path)] {
             let Some(Text(url)) = given else { continue };
             if !url.is_empty() && !is_url(&url) {
-                return Err(Error::invalid(format!("invalid, non-URL value for config/cluster: {url}")));
+                return Err(Error::invalid(format!("invalid, non-URL path given to cluster: {url}")));
             }
             *field = url;
         }
