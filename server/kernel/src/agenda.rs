@@ -16,7 +16,7 @@ pub(crate) type Tag = [u8; 16];
 
 /// What happens when its date comes.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case", tag = "kind")]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Item {
     /// An internal operation of a mount.
     Operation {

@@ -24,7 +24,7 @@ const RETRY: Duration = Duration::from_secs(10);
 
 /// Something that was granted for a while.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case", tag = "kind")]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Lease {
     /// A token that ends by itself; its dates stand in its own record.
     Token { hash: TokenHash },
