@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 /// The Sealkeep server: keeps secrets, issues certificates, speaks the Vault API.
 ///
-/// Without a command it runs a server of your own: HTTPS on 127.0.0.1:8200, its data in
+/// Without a command it runs a server of your own: HTTPS on 127.0.0.1:8200 (or $SEALKEEP_ADDRESS), its data in
 /// $SEALKEEP_DATA or $XDG_DATA_HOME/sealkeep.
 #[derive(Debug, Parser)]
 #[command(name = "sealkeep", version = crate::VERSION, disable_help_subcommand = true)]

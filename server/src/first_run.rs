@@ -41,7 +41,8 @@ pub(crate) fn run(environment: Environment) -> Result<(), Failure> {
     let authority = Authority::in_folder(&folders.config, authority::local_names());
     let certificate = authority.certificate().map_err(|error| folders.unwritable(&folders.config, &error))?;
     let tls = Some(dev::served(certificate));
-    config.listeners = vec![Listener { place: Place::Tcp(ADDRESS.to_owned()), tls, ..Listener::default() }];
+    let address = environment.plain("SEALKEEP_ADDRESS").unwrap_or(ADDRESS).to_owned();
+    config.listeners = vec![Listener { place: Place::Tcp(address), tls, ..Listener::default() }];
     config.audits = vec![audit(&folders.data)];
     let ca = authority.ca.clone();
     let prepare = move |running: &Running| {
@@ -104,7 +105,7 @@ impl Folders {
             return Ok(Start::Again);
         }
         let failed = |text: String| Failure::start(format!("the server cannot be set up: {text}"));
-        let shares = running.state.init_open(ONE).map_err(|stuck| failed(stuck.to_string()))?;
+        let shares = running.state.init_open(ONE, None).map_err(|stuck| failed(stuck.to_string()))?;
         let token_file = self.config.join(TOKEN_FILE);
         authority::write(&token_file, shares.root_token.as_bytes())
             .map_err(|error| self.unwritable(&token_file, &error))?;

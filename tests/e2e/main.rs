@@ -10,6 +10,7 @@
 mod audit;
 mod bao;
 mod certificates;
+mod first_steps;
 mod hvac;
 mod kill;
 mod restart;

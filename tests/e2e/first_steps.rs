@@ -1,0 +1,83 @@
+//! docs/guide/first-steps.md, typed as it stands.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use tests::binary::{Binary, source_root};
+use tests::scratch::Scratch;
+
+/// A first run with a home of its own. It ends with the test.
+struct FirstRun {
+    child: Child,
+    address: String,
+    /// Kept open, so that what the server says later has somewhere to go.
+    _output: BufReader<ChildStdout>,
+}
+
+impl FirstRun {
+    fn start(home: &Path) -> Self {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]).arg(Binary::sealkeep().path());
+        command.env_clear().env("HOME", home).env("PATH", "/usr/bin:/bin").env("SEALKEEP_ADDRESS", "127.0.0.1:0");
+        command.stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+        let mut child = command.spawn().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut address = String::new();
+        output.read_line(&mut address).unwrap();
+        let ready = output.by_ref().lines().map(Result::unwrap).find(|line| line.contains("keep kv put"));
+        assert!(ready.is_some(), "the first run did not say what to type next");
+        Self { child, address: address.trim().to_owned(), _output: output }
+    }
+}
+
+impl Drop for FirstRun {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The commands of the page: its blocks that are marked `sh`.
+fn commands() -> String {
+    let page = std::fs::read_to_string(source_root().join("docs/guide/first-steps.md")).unwrap();
+    let mut script = String::from("set -euo pipefail\n");
+    let mut inside = false;
+    for line in page.lines() {
+        match (inside, line) {
+            (false, "```sh") => inside = true,
+            (true, "```") => inside = false,
+            (true, line) => {
+                script.push_str(line);
+                script.push('\n');
+            }
+            _ => {}
+        }
+    }
+    script
+}
+
+#[test]
+fn every_command_of_the_page_does_what_it_says() {
+    let home = Scratch::new();
+    let first = FirstRun::start(home.path());
+    let keep = Binary::keep();
+    let bin = keep.path().parent().unwrap();
+    let output = Command::new("bash")
+        .args(["-c", &commands()])
+        .current_dir(home.path())
+        .env_clear()
+        .env("HOME", home.path())
+        .env("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", bin.display()))
+        .env("KEEP_ADDR", &first.address)
+        .output()
+        .unwrap();
+    let (said, wrong) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}\n{wrong}");
+    for expected in ["correct-horse", "app-reader", "first-steps-web.pem: OK", "battery-staple", "\"type\":\"response\""] {
+        assert!(said.contains(expected), "{expected:?} is missing in\n{said}\n{wrong}");
+    }
+    assert!(wrong.contains("permission denied"), "the program was let do what it may not\n{wrong}");
+    assert!(wrong.contains("www.example.com"), "the refusal does not name what it refused\n{wrong}");
+}
