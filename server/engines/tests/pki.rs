@@ -526,6 +526,7 @@ fn many_revocations_survive_tidy_rotation_and_auto_rebuild() {
     assert_eq!(before.revoked.len(), 60);
     let tidy = bench.post("tidy", json!({"tidy_cert_store": true, "tidy_revoked_certs": true, "safety_buffer": "30m", "page_size": 10})).is(202);
     assert!(tidy.warnings[0].contains("successfully started"));
+    bench.post("tidy", json!({"safety_buffer": "-1h"})).refuses(400, "cannot provide negative value '-3600'");
     assert_eq!(bench.get("tidy-status").data["state"], "Running");
     assert!(bench.tick() > 6, "a tidy goes in pieces");
     let status = bench.get("tidy-status").is(200);
@@ -609,6 +610,13 @@ fn issuers_and_keys_are_named_listed_and_deleted() {
     bench.delete("key/kb").is(204);
     let gone = bench.delete(&format!("issuer/{b}")).is(200);
     assert!(gone.warnings[0].contains("was configured as the default issuer"));
+    role(&bench, json!({"issuer_ref": "c"})).is(200);
+    let named = bench
+        .post("root/generate/existing", json!({"common_name": "D", "key_ref": "ka", "issuer_name": "d"}))
+        .is(200);
+    role(&bench, json!({"issuer_ref": "d"})).is(200);
+    let id = text(&named, "issuer_id");
+    assert_eq!(bench.delete(&format!("issuer/{id}")).is(200).warnings, ["1 roles reference d"]);
     bench.get("issuer/default").refuses(500, "no default issuer currently configured");
     let rotated = bench.post("root/rotate/internal", json!({"common_name": "N", "key_type": "ec"})).is(200);
     assert_eq!(rotated.data["issuer_name"], "next");

@@ -2,6 +2,8 @@
 
 use kit::loose::{Flag, Number, Slice, Span, Text, Texts};
 use kit::{Error, Result};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Deserializer};
 use x509::{AltNames, OtherName, Subject};
 
 use super::authorities::refused;
@@ -38,7 +40,7 @@ macro_rules! leaf_operation {
             /// serialNumber of the subject.
             serial_number: Option<kit::loose::Text>,
             /// The lifetime.
-            ttl: Option<kit::loose::Span>,
+            ttl: Option<$crate::pki::fields::Seconds>,
             /// URIs.
             uri_sans: Option<kit::loose::Texts>,
             /// UID of the subject.
@@ -99,7 +101,7 @@ macro_rules! ca_operation {
             /// The start, as a time in UTC.
             not_before: Option<kit::loose::Text>,
             /// How long before now the certificate begins, for clocks that are slow.
-            not_before_duration: Option<kit::loose::Span>,
+            not_before_duration: Option<$crate::pki::fields::Seconds>,
             /// O of the subject.
             organization: Option<kit::loose::Texts>,
             /// Names of other types, as `<oid>;UTF8:<value>`.
@@ -119,7 +121,7 @@ macro_rules! ca_operation {
             /// street of the subject.
             street_address: Option<kit::loose::Texts>,
             /// The lifetime.
-            ttl: Option<kit::loose::Span>,
+            ttl: Option<$crate::pki::fields::Seconds>,
             /// URIs.
             uri_sans: Option<kit::loose::Texts>,
             /// Whether an RSA key signs with PSS.
@@ -159,7 +161,7 @@ macro_rules! ca_operation {
                         &$crate::pki::fields::text(self.not_before.take()),
                         &$crate::pki::fields::text(self.not_after.take()),
                     )?,
-                    not_before_duration: self.not_before_duration.map_or(30, |span| span.duration().as_secs()),
+                    not_before_duration: self.not_before_duration.map_or(30, |seconds| seconds.0),
                     format: $crate::pki::reply::Format::read(self.format.take(), self.private_key_format.take())?,
                     signature_bits: $crate::pki::fields::unsigned(self.signature_bits),
                     padding: $crate::pki::fields::padding(self.use_pss),
@@ -293,12 +295,36 @@ pub(super) fn padding(use_pss: Option<Flag>) -> x509::Padding {
     if flag(use_pss) { x509::Padding::Pss } else { x509::Padding::Pkcs1 }
 }
 
-/// Whole seconds of a span; a negative one is refused.
-pub(super) fn span_seconds(field: &str, span: Option<Span>) -> Result<u64> {
-    let seconds = span.unwrap_or_default().seconds();
-    u64::try_from(seconds).map_err(|_| {
-        Error::invalid(format!(
-            "Field validation failed: error converting input for field {field:?}: cannot provide negative value '{seconds}'"
-        ))
-    })
+/// A span of time in whole seconds, as the API takes it: `3600`, `"3600"`, `"1h"`. A negative one is refused.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seconds(pub(super) u64);
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let value = serde_json::Value::deserialize(from)?;
+        let wrong = || serde::de::Error::custom(format!("time: invalid duration {value}"));
+        let span = match &value {
+            serde_json::Value::String(text) => Span::parse(text),
+            serde_json::Value::Number(number) => Span::parse(&format!("{number}s")),
+            _ => None,
+        };
+        let seconds = span.ok_or_else(wrong)?.seconds();
+        u64::try_from(seconds)
+            .map(Self)
+            .map_err(|_| serde::de::Error::custom(format!("cannot provide negative value '{seconds}'")))
+    }
+}
+
+impl JsonSchema for Seconds {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        Span::schema_name()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Span::json_schema(generator)
+    }
 }

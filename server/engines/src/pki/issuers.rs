@@ -24,6 +24,8 @@ pub(super) struct NewIssuer<'a> {
 
 /// Records an issuer. The first one becomes the default, and each new one where the mount follows the latest.
 pub(super) fn add_issuer(cx: &mut Writing<'_>, new: NewIssuer<'_>, all: &Authorities) -> Result<()> {
+    let shape = new.certificate.public_key().shape();
+    let scheme = Scheme::choose(shape, 0, Padding::Pkcs1).map_err(refused)?;
     let record = IssuerRecord {
         name: new.name,
         key: new.key,
@@ -31,7 +33,7 @@ pub(super) fn add_issuer(cx: &mut Writing<'_>, new: NewIssuer<'_>, all: &Authori
         manual_chain: vec![],
         leaf_not_after: LeafNotAfter::Err,
         usage: Usage { ocsp: true, crl: crl_usage(new.certificate), issuing: true },
-        revocation_signature_algorithm: String::new(),
+        revocation_signature_algorithm: scheme.name().to_owned(),
         urls: None,
         revoked_at: None,
         created_at: cx.now(),
@@ -116,8 +118,9 @@ pub(super) struct ShownIssuer {
     certificate: String,
     crl_distribution_points: Vec<String>,
     delta_crl_distribution_points: Vec<String>,
-    /// Whether templates in its own URLs are filled in.
-    enable_aia_url_templating: bool,
+    /// Whether templates in its own URLs are filled in; nothing where it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enable_aia_url_templating: Option<bool>,
     issuer_id: String,
     issuer_name: String,
     issuing_certificates: Vec<String>,
@@ -143,15 +146,12 @@ fn show(all: &Authorities, issuer: &Issuer) -> ShownIssuer {
     let line = |issuer: &Issuer| format!("{}\n", issuer.pem);
     let manual =
         (!record.manual_chain.is_empty()).then(|| record.manual_chain.iter().map(Id::to_string).collect());
-    let own_scheme =
-        || issuer.scheme(0, Padding::Pkcs1).map(|scheme| scheme.name().to_owned()).unwrap_or_default();
-    let algorithm = Some(record.revocation_signature_algorithm.clone()).filter(|name| !name.is_empty());
     ShownIssuer {
         ca_chain: all.chain(issuer).map(line).collect(),
         certificate: line(issuer),
         crl_distribution_points: urls.crl_distribution_points,
         delta_crl_distribution_points: urls.delta_crl_distribution_points,
-        enable_aia_url_templating: urls.enable_templating,
+        enable_aia_url_templating: record.urls.as_ref().map(|urls| urls.enable_templating),
         issuer_id: issuer.id.to_string(),
         issuer_name: record.name.clone(),
         issuing_certificates: urls.issuing_certificates,
@@ -159,7 +159,7 @@ fn show(all: &Authorities, issuer: &Issuer) -> ShownIssuer {
         leaf_not_after_behavior: record.leaf_not_after.name(),
         manual_chain: manual,
         ocsp_servers: urls.ocsp_servers,
-        revocation_signature_algorithm: algorithm.unwrap_or_else(own_scheme),
+        revocation_signature_algorithm: record.revocation_signature_algorithm.clone(),
         revocation_time: record.revoked_at.map(Time::seconds),
         revocation_time_rfc3339: record.revoked_at.map(Time::rfc3339),
         revoked: record.revoked_at.is_some(),
@@ -338,28 +338,33 @@ impl Command<Pki> for DeleteIssuer {
         let Some(issuer) = all.issuer(&self.issuer_ref) else { return Ok(Reply::Data(None)) };
         ISSUERS.delete(cx, issuer.id.as_bytes())?;
         let mut defaults = DEFAULTS.get(cx)?;
+        let mut references = vec![issuer.record.name.clone(), issuer.id.to_string()];
         if defaults.issuer == Some(issuer.id) {
             defaults.issuer = None;
             DEFAULTS.put(cx, &defaults)?;
+            references.push(DEFAULT.to_owned());
             cx.warn(format!(
                 "Deleted issuer {} (via issuer_ref {}); this was configured as the default issuer. Operations without an explicit issuer will not work until a new default is configured.",
                 issuer.id, self.issuer_ref
             ));
         }
-        warn_roles(cx, &self.issuer_ref)?;
+        warn_roles(cx, &references)?;
         Ok(Reply::Data(None))
     }
 }
 
 /// Tells of roles that now issue by nobody.
-fn warn_roles(cx: &Writing<'_>, reference: &str) -> Result<()> {
-    let mut count = 0;
+fn warn_roles(cx: &Writing<'_>, references: &[String]) -> Result<()> {
+    let mut counts = vec![0; references.len()];
     for name in ROLES.list(cx, "")?.iter() {
-        if ROLES.get(cx, name)?.is_some_and(|role| role.issuer_ref == reference) {
-            count += 1;
+        let Some(role) = ROLES.get(cx, name)? else { continue };
+        for (count, _) in
+            counts.iter_mut().zip(references).filter(|(_, reference)| **reference == role.issuer_ref)
+        {
+            *count += 1;
         }
     }
-    if count > 0 {
+    for (count, reference) in counts.iter().zip(references).filter(|(count, _)| **count > 0) {
         cx.warn(format!("{count} roles reference {reference}"));
     }
     Ok(())

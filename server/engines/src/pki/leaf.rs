@@ -256,7 +256,8 @@ impl<'a> Leaf<'a> {
 
     /// What the request asks for, and where it is silent, what the parameters say.
     fn verbatim_extensions(&self, rules: &Rules, request: &Request, cx: &impl Reads) -> Result<Extensions> {
-        let mut extensions = Extensions::new().key_usage(rules.key_usage).ext_key_usage(&rules.purposes);
+        let usage = usable(rules.key_usage, request.public_key())?;
+        let mut extensions = Extensions::new().key_usage(usage).ext_key_usage(&rules.purposes);
         if rules.role.basic_constraints_valid_for_non_ca {
             extensions = extensions.not_an_authority();
         }

@@ -7,7 +7,7 @@ use kit::{Error, Reads, Result, Time};
 use x509::Validity;
 
 use super::authorities::Issuer;
-use super::fields::span_seconds;
+use super::fields::Seconds;
 use super::rules::{NotAfterBound, NotBeforeBound, Rules, moment};
 use super::store::LeafNotAfter;
 
@@ -20,9 +20,9 @@ pub(super) struct AskedLifetime {
 
 impl AskedLifetime {
     /// Reads the parameters.
-    pub(super) fn read(ttl: Option<Span>, not_before: &str, not_after: &str) -> Result<Self> {
+    pub(super) fn read(ttl: Option<Seconds>, not_before: &str, not_after: &str) -> Result<Self> {
         Ok(Self {
-            ttl_seconds: span_seconds("ttl", ttl)?,
+            ttl_seconds: ttl.unwrap_or_default().0,
             not_before: moment("not_before", not_before)?,
             not_after: moment("not_after", not_after)?,
         })

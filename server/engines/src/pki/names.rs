@@ -132,8 +132,8 @@ impl<'a> Asked<'a> {
         let domain = filled.text.as_str();
         let bare =
             self.whole.eq_ignore_ascii_case(domain) || self.email && self.domain.eq_ignore_ascii_case(domain);
-        let subdomain =
-            below(self.domain, domain) || self.is_wildcard() && self.domain.eq_ignore_ascii_case(domain);
+        // Bare domains fit in any case and subdomains in their own, as in Vault, whose roles people bring along.
+        let subdomain = below(self.domain, domain) || self.is_wildcard() && self.domain == domain;
         role.allow_bare_domains && bare
             || role.allow_subdomains && subdomain
             || role.allow_glob_domains && domain.contains('*') && filled.fits_glob(role, self.whole)
@@ -145,12 +145,22 @@ impl<'a> Asked<'a> {
         }
         let domains = role.allowed_domains.join(" ");
         let named = |domain: &&String| self.whole.eq_ignore_ascii_case(domain);
-        let under = |domain: &&String| below(self.domain, domain) || self.domain.eq_ignore_ascii_case(domain);
+        let lower = self.domain.to_lowercase();
+        let under =
+            |domain: &&String| below(&lower, &domain.to_lowercase()) || lower == domain.to_lowercase();
         if role.allowed_domains.iter().any(|domain| named(&domain)) && !role.allow_bare_domains {
             return "it is one of allowed_domains itself, and allow_bare_domains is false".to_owned();
         }
         if role.allowed_domains.iter().any(|domain| under(&domain)) && !role.allow_subdomains {
             return "it lies below one of allowed_domains, and allow_subdomains is false".to_owned();
+        }
+        if role.allow_subdomains
+            && lower != self.domain
+            && role.allowed_domains.iter().any(|domain| under(&domain))
+        {
+            return format!(
+                "it lies below one of allowed_domains [{domains}], but is written in another case"
+            );
         }
         if role.allowed_domains.iter().any(|domain| domain.contains('*')) && !role.allow_glob_domains {
             return format!("allowed_domains [{domains}] holds patterns, and allow_glob_domains is false");
@@ -163,7 +173,7 @@ impl<'a> Asked<'a> {
 fn below(name: &str, domain: &str) -> bool {
     let cut = name.len().checked_sub(domain.len()).filter(|cut| *cut > 1);
     let split = cut.and_then(|cut| Some((name.get(..cut)?, name.get(cut..)?)));
-    split.is_some_and(|(head, tail)| head.ends_with('.') && tail.eq_ignore_ascii_case(domain))
+    split.is_some_and(|(head, tail)| head.ends_with('.') && tail == domain)
 }
 
 /// A pattern of a role, its template filled in.
@@ -248,6 +258,7 @@ mod tests {
         check(subdomains, "*.example.com", Ok(()));
         check(subdomains, "a*.b.example.com", Ok(()));
         check(subdomains, "example.com", Err("allow_bare_domains"));
+        check(subdomains, "A.Example.COM", Err("written in another case"));
         check(subdomains, "badexample.com", Err("falls under none of allowed_domains [example.com]"));
         check(subdomains, "example.com.evil.org", Err("falls under none"));
         check(subdomains, ".example.com", Err("host name"));

@@ -3,12 +3,13 @@
 //! Every field of a role is declared once, below; what is stored, what is read back, what a write takes and what a
 //! patch takes are made from that one list.
 
-use kit::loose::{Flag, Number, Slice, Span, Text, Texts};
+use kit::loose::{Flag, Number, Slice, Text, Texts};
 use kit::{Command, Error, Query, Reading, Reads, Reply, Result, Route, Writing, page};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::authorities::{DEFAULT, authorities};
+use super::fields::Seconds;
 use super::rules::Rules;
 use super::store::ROLES;
 use super::{Pki, listing};
@@ -110,7 +111,7 @@ role_fields! {
     /// L of the subject.
     locality: Vec<String> = vec![], Texts, |v| v.0;
     /// The longest lifetime in seconds; 0 for the mount's.
-    max_ttl: u64 = 0, Span, |v| seconds(v);
+    max_ttl: u64 = 0, Seconds, |v| v.0;
     /// Whether certificates are kept nowhere: faster, but they cannot be listed or revoked by serial.
     no_store: bool = false, Flag, |v| v.0;
     /// The end of all certificates, as a time in UTC.
@@ -122,7 +123,7 @@ role_fields! {
     /// What a request may say of the start: `permit`, `duration`, or `forbid`.
     not_before_bound: String = PERMIT.to_owned(), Text, |v| v.0;
     /// How long before now certificates begin, in seconds, for clocks that are slow.
-    not_before_duration: u64 = 30, Span, |v| seconds(v);
+    not_before_duration: u64 = 30, Seconds, |v| v.0;
     /// O of the subject.
     organization: Vec<String> = vec![], Texts, |v| v.0;
     /// OU of the subject.
@@ -142,7 +143,7 @@ role_fields! {
     /// street of the subject.
     street_address: Vec<String> = vec![], Texts, |v| v.0;
     /// The lifetime in seconds where a request names none; 0 for the mount's.
-    ttl: u64 = 0, Span, |v| seconds(v);
+    ttl: u64 = 0, Seconds, |v| v.0;
     /// Whether the common name of a CSR counts, not the one of the request.
     use_csr_common_name: bool = true, Flag, |v| v.0;
     /// Whether the names of a CSR count, not those of the request.
@@ -309,8 +310,4 @@ fn commas(texts: Slice) -> Vec<String> {
 
 fn unsigned(number: Number) -> u64 {
     u64::try_from(number.0).unwrap_or(0)
-}
-
-fn seconds(span: Span) -> u64 {
-    span.duration().as_secs()
 }

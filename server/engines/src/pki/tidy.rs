@@ -11,6 +11,7 @@ use x509::Certificate;
 
 use super::Pki;
 use super::authorities::Authorities;
+use super::fields::Seconds;
 use super::store::{AUTO_TIDY, CERTIFICATES, CRL_ROTATED, DEFAULTS, ISSUERS, REVOKED, RevokedRecord, TIDY};
 
 /// How many records one transaction looks at, at most and at least.
@@ -35,12 +36,15 @@ macro_rules! tidy_fields {
         /// Begins a tidy. It goes on by itself; `tidy-status` tells how far it is.
         #[derive(Deserialize, JsonSchema)]
         pub(super) struct Tidy {
+            /// The old name of `tidy_revoked_certs`.
+            tidy_revocation_list: Option<Flag>,
             $($(#[doc = $doc])* $field: Option<$loose>,)*
         }
 
         impl Tidy {
             fn options(self) -> Options {
-                let mut options = Options::default();
+                let old = self.tidy_revocation_list.unwrap_or_default().0;
+                let mut options = Options { tidy_revoked_certs: old, ..Options::default() };
                 $(if let Some($value) = self.$field { options.$field = $from; })*
                 options
             }
@@ -49,10 +53,12 @@ macro_rules! tidy_fields {
         /// Sets what is tidied by itself, and how often.
         #[derive(Deserialize, JsonSchema)]
         pub(super) struct WriteAutoTidy {
+            /// The old name of `tidy_revoked_certs`.
+            tidy_revocation_list: Option<Flag>,
             /// Whether it is done at all.
             enabled: Option<Flag>,
             /// How long after the last tidy the next begins.
-            interval_duration: Option<Span>,
+            interval_duration: Option<Seconds>,
             /// Whether certificates are counted.
             maintain_stored_certificate_counts: Option<Flag>,
             /// Whether the counts are published as metrics.
@@ -63,7 +69,8 @@ macro_rules! tidy_fields {
         impl WriteAutoTidy {
             fn apply(self, auto: &mut AutoTidy) {
                 if let Some(v) = self.enabled { auto.enabled = v.0; }
-                if let Some(v) = self.interval_duration { auto.interval_duration = seconds(v); }
+                if let Some(v) = self.tidy_revocation_list { auto.options.tidy_revoked_certs = v.0; }
+                if let Some(v) = self.interval_duration { auto.interval_duration = v.0; }
                 if let Some(v) = self.maintain_stored_certificate_counts { auto.maintain_stored_certificate_counts = v.0; }
                 if let Some(v) = self.publish_stored_certificate_count_metrics {
                     auto.publish_stored_certificate_count_metrics = v.0;
@@ -76,17 +83,17 @@ macro_rules! tidy_fields {
 
 tidy_fields! {
     /// How long an ACME account is kept after its last order, in seconds.
-    acme_account_safety_buffer: u64 = 2_592_000, Span, |v| seconds(v);
+    acme_account_safety_buffer: u64 = 2_592_000, Seconds, |v| v.0;
     /// How long an issuer is kept after its end, in seconds.
-    issuer_safety_buffer: u64 = 31_536_000, Span, |v| seconds(v);
+    issuer_safety_buffer: u64 = 31_536_000, Seconds, |v| v.0;
     /// How many records one step looks at.
     page_size: u64 = PAGE_MAX, Number, |v| u64::try_from(v.0).unwrap_or(0);
     /// How long to wait between two steps.
     pause_duration: String = "0s".to_owned(), Text, |v| v.0;
     /// How long a revocation is kept after the certificate's end, in seconds; where it is not set, as a certificate.
-    revoked_safety_buffer: Option<u64> = None, Span, |v| Some(seconds(v));
+    revoked_safety_buffer: Option<u64> = None, Seconds, |v| Some(v.0);
     /// How long a certificate is kept after its end, in seconds.
-    safety_buffer: u64 = 259_200, Span, |v| seconds(v);
+    safety_buffer: u64 = 259_200, Seconds, |v| v.0;
     /// Whether ACME accounts and orders are tidied.
     tidy_acme: bool = false, Flag, |v| v.0;
     /// Whether certificates that have ended are forgotten.
@@ -97,8 +104,6 @@ tidy_fields! {
     tidy_invalid_certs: bool = false, Flag, |v| v.0;
     /// Whether what old versions left behind is removed. There is none here.
     tidy_move_legacy_ca_bundle: bool = false, Flag, |v| v.0;
-    /// The old name of `tidy_revoked_certs`.
-    tidy_revocation_list: bool = false, Flag, |v| v.0;
     /// Whether revocations without an issuer are given theirs.
     tidy_revoked_cert_issuer_associations: bool = false, Flag, |v| v.0;
     /// Whether revocations of certificates that have ended are forgotten.
@@ -106,12 +111,8 @@ tidy_fields! {
 }
 
 impl Options {
-    fn revoked(&self) -> bool {
-        self.tidy_revoked_certs || self.tidy_revocation_list
-    }
-
     fn is_idle(&self) -> bool {
-        !(self.revoked()
+        !(self.tidy_revoked_certs
             || self.tidy_cert_store
             || self.tidy_expired_issuers
             || self.tidy_invalid_certs
@@ -148,6 +149,14 @@ pub(super) struct AutoTidy {
     publish_stored_certificate_count_metrics: bool,
     #[serde(flatten)]
     options: Options,
+}
+
+impl AutoTidy {
+    /// With the values that follow from others written out.
+    fn shown(mut self) -> Self {
+        self.options.revoked_safety_buffer = Some(self.options.revoked_buffer());
+        self
+    }
 }
 
 impl Default for AutoTidy {
@@ -326,7 +335,7 @@ fn certificates(cx: &mut Writing<'_>, record: &mut TidyRecord) -> Result<()> {
 
 fn revocations(cx: &mut Writing<'_>, record: &mut TidyRecord) -> Result<()> {
     let options = &record.options;
-    if !options.revoked() && !options.tidy_revoked_cert_issuer_associations {
+    if !options.tidy_revoked_certs && !options.tidy_revoked_cert_issuer_associations {
         record.step = Step::Issuers;
         return Ok(());
     }
@@ -334,7 +343,7 @@ fn revocations(cx: &mut Writing<'_>, record: &mut TidyRecord) -> Result<()> {
     let (mut seen, mut gone, mut orphans) = (Vec::new(), Vec::new(), Vec::new());
     REVOKED.scan(cx, &record.from()?, |id, revoked| {
         seen.push(id.to_vec());
-        if options.revoked() && ended(revoked.not_after, options.revoked_buffer(), now) {
+        if options.tidy_revoked_certs && ended(revoked.not_after, options.revoked_buffer(), now) {
             gone.push(id.to_vec());
         } else if options.tidy_revoked_cert_issuer_associations && revoked.issuer.is_none() {
             orphans.push((id.to_vec(), revoked));
@@ -506,7 +515,7 @@ fn status(record: &TidyRecord, mount: &kit::Mount) -> Status {
         tidy_invalid_certs: flag(|options| options.tidy_invalid_certs),
         tidy_move_legacy_ca_bundle: flag(|options| options.tidy_move_legacy_ca_bundle),
         tidy_revoked_cert_issuer_associations: flag(|options| options.tidy_revoked_cert_issuer_associations),
-        tidy_revoked_certs: flag(Options::revoked),
+        tidy_revoked_certs: flag(|options| options.tidy_revoked_certs),
         time_finished: record.finished.map(Time::rfc3339),
         time_started: began.then(|| record.started.rfc3339()),
         total_acme_account_count: began.then_some(0),
@@ -522,7 +531,7 @@ impl Query<Pki> for ReadAutoTidy {
     type Reply = AutoTidy;
 
     fn run(self, _: &Pki, cx: &Reading<'_>) -> Result<Reply<AutoTidy>> {
-        Ok(Reply::Data(AUTO_TIDY.get(cx)?))
+        Ok(Reply::Data(AUTO_TIDY.get(cx)?.shown()))
     }
 }
 
@@ -543,7 +552,7 @@ impl Command<Pki> for WriteAutoTidy {
             ));
         }
         AUTO_TIDY.put(cx, &auto)?;
-        Ok(Reply::Data(auto))
+        Ok(Reply::Data(auto.shown()))
     }
 }
 
@@ -565,8 +574,4 @@ impl Command<Pki> for AutoTidyDue {
         }
         Ok(Reply::Nothing)
     }
-}
-
-fn seconds(span: Span) -> u64 {
-    span.duration().as_secs()
 }
