@@ -27,7 +27,7 @@ const FLOORS: [(&str, &[&str]); 10] = [
     ("kernel", &["kit", "x509", "policy", "storage"]),
     ("engines", &["kit", "x509", "policy", "storage"]),
     ("auth", &["kit", "x509", "policy", "storage"]),
-    ("sealkeep", &["kernel", "engines", "auth", "kit", "x509", "policy", "storage"]),
+    ("sealkeep", &["kernel", "engines", "auth", "kit", "x509", "policy", "storage", "locked"]),
     // It reads the catalogue as data: it links no server crate.
     ("keep", &[]),
 ];

@@ -69,12 +69,12 @@ impl Dev {
     pub(crate) fn prepare(&self, running: &Running) -> Result<(), Failure> {
         let failed =
             |text: String| Failure::start(format!("the development server cannot be set up: {text}"));
-        let shares = running.state.init_open(ONE).map_err(|stuck| failed(stuck.to_string()))?;
+        let shares = running
+            .state
+            .init_open(ONE, self.root_token.clone())
+            .map_err(|stuck| failed(stuck.to_string()))?;
         let kernel = running.state.kernel().ok_or_else(|| failed("it is sealed".to_owned()))?;
-        let token = match &self.root_token {
-            None => shares.root_token.to_string(),
-            Some(id) => kernel.root_token(Some(id.clone())).map_err(|error| failed(error.to_string()))?,
-        };
+        let token = shares.root_token.to_string();
         if self.mount_kv {
             mount_secret(&kernel, &token).map_err(&failed)?;
         }

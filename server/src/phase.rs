@@ -266,3 +266,6 @@ fn refused(status: u16, text: &str) -> Answer {
 fn bare(status: u16, value: &serde_json::Value) -> Answer {
     Answer::json(status, format!("{value}\n").into_bytes())
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,6 @@ mod control;
 mod describe;
 mod signals;
 
-use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +16,7 @@ use tokio::task::JoinSet;
 use crate::config::{Config, Environment, Metrics, Place};
 use crate::http::conn::Door;
 use crate::http::listener::Bound;
+use crate::http::tls::Certificates;
 use crate::log::Logs;
 use crate::phase::{Facts, State};
 use crate::registry::All;
@@ -65,6 +65,8 @@ const GRACE: Duration = Duration::from_secs(8);
 /// And the disk so long after them.
 const SETTLE: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_secs(1);
+/// How long nothing is looked up after nothing was found.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Runs until told to stop. `prepare` is called once the addresses are taken, before anybody is let in.
 pub(crate) fn run(plan: Plan, prepare: impl FnOnce(&Running) -> Result<(), Failure>) -> Result<(), Failure> {
@@ -215,19 +217,23 @@ async fn tick(state: Arc<State>, sweepers: Vec<impl Fn() + Send + Sync + 'static
         }
         let Some(kernel) = kernel else { continue };
         let ticked = tokio::task::spawn_blocking(move || kernel.tick()).await;
-        if let Ok(Err(error)) = ticked {
-            tracing::error!(%error, cause = error.cause(), "what is due could not be looked up");
+        match ticked {
+            // Every commit wakes this task. A server that is written to all the time must not look all the time.
+            Ok(Ok(0)) | Err(_) => tokio::time::sleep(PAUSE).await,
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::error!(%error, cause = error.cause(), "what is due could not be looked up");
+                tokio::time::sleep(PAUSE).await;
+            }
         }
     }
 }
 
-fn look_at_certificate(certificates: Arc<crate::http::tls::Certificates>) -> impl Future<Output = ()> + Send {
-    async move {
-        let mut beat = tokio::time::interval(certificates.look_every());
-        loop {
-            beat.tick().await;
-            certificates.reload_if_changed();
-        }
+async fn look_at_certificate(certificates: Arc<Certificates>) {
+    let mut beat = tokio::time::interval(certificates.look_every());
+    loop {
+        beat.tick().await;
+        certificates.reload_if_changed();
     }
 }
 

@@ -30,13 +30,13 @@ enum Then {
 const RECOVERY: Split = Split { shares: 5, threshold: 3 };
 
 impl State {
-    /// Makes the store, and leaves the server open: for dev mode and the first run.
-    pub(crate) fn init_open(&self, split: Split) -> Result<Shares, Stuck> {
+    /// Makes the store, and leaves the server open: for dev mode and the first run. The first token can be chosen.
+    pub(crate) fn init_open(&self, split: Split, root_token: Option<String>) -> Result<Shares, Stuck> {
         let choice = match &self.facts.keys {
             Some(keys) => SealChoice::Static { key: keys.current.clone(), recovery: None },
             None => SealChoice::Shamir(split),
         };
-        self.init(&choice, Then::Open)
+        self.init(&choice, Then::Open, root_token)
     }
 
     /// `POST sys/init`
@@ -50,7 +50,7 @@ impl State {
             Err(text) => return refused(400, &text),
         };
         let then = if self.facts.keys.is_some() { Then::Open } else { Then::Sealed };
-        match self.init(&choice, then) {
+        match self.init(&choice, then, None) {
             Ok(shares) => told(&shares, self.facts.keys.is_some()),
             Err(stuck @ Stuck::Initialised) => refused(400, &stuck.to_string()),
             Err(stuck) => {
@@ -81,7 +81,7 @@ impl State {
         Ok(SealChoice::Static { key: keys.current.clone(), recovery: Some(recovery) })
     }
 
-    fn init(&self, choice: &SealChoice, then: Then) -> Result<Shares, Stuck> {
+    fn init(&self, choice: &SealChoice, then: Then, root_token: Option<String>) -> Result<Shares, Stuck> {
         let mut store = self.store();
         let blank = match store.take() {
             Some(storage::Phase::Blank(blank)) => blank,
@@ -93,7 +93,7 @@ impl State {
         let (sealed, Initialised { shares, recovery, key }) = blank.init(choice, &*self.random)?;
         *store = Some(storage::Phase::Sealed(sealed));
         let kernel = self.open(&mut store, &key)?;
-        let root_token = Zeroizing::new(kernel.first_root_token().map_err(Stuck::Kernel)?);
+        let root_token = Zeroizing::new(kernel.root_token(root_token).map_err(Stuck::Kernel)?);
         drop(store);
         if then == Then::Sealed {
             drop(kernel);
