@@ -67,7 +67,11 @@ fn details(mounted: &Mounted, here: &[&Listed]) -> String {
         }
         text.push_str("## PARAMETERS\n\n");
         for (name, field) in fields {
-            let kind = field.get("type").and_then(Value::as_str).unwrap_or("any");
+            let kind = match field.get("type") {
+                Some(Value::Array(kinds)) => kinds.iter().find(|kind| *kind != "null"),
+                kind => kind,
+            };
+            let kind = kind.and_then(Value::as_str).unwrap_or("any");
             let about = field.get("description").and_then(Value::as_str).unwrap_or_default();
             let _ = write!(text, "    {name} ({kind})\n        {about}\n\n");
         }

@@ -145,7 +145,18 @@ impl Document {
     fn operation(&mut self, place: &Place, listed: &Listed) {
         let Some(verb) = listed.route.verb else { return };
         let shape = Shape::of(&listed.route, &listed.fields);
-        let name = format!("{}-{}-{}", place.name, word(verb), words(listed.route.pattern));
+        // A list of everything has a path of its own, without the part that may be left out.
+        if matches!(verb, Verb::List | Verb::Scan)
+            && listed.route.pattern.ends_with("*}")
+            && let Some(root) = shape.root()
+        {
+            self.enter(place, listed, verb, &root);
+        }
+        self.enter(place, listed, verb, &shape);
+    }
+
+    fn enter(&mut self, place: &Place, listed: &Listed, verb: Verb, shape: &Shape) {
+        let name = format!("{}-{}-{}", place.name, word(verb), words(&shape.path));
         let name = name.trim_matches('-').replace("--", "-");
         let mut operation = Map::new();
         operation.insert("summary".to_owned(), shape.about.clone().into());
@@ -164,7 +175,7 @@ impl Document {
         }
         let responses = self.responses(&name, listed);
         operation.insert("responses".to_owned(), responses);
-        let path = self.path(place, &shape, verb);
+        let path = self.path(place, shape);
         let entry = self.paths.entry(path).or_default();
         let method = match verb {
             Verb::Get | Verb::List | Verb::Scan => "get",
@@ -194,17 +205,9 @@ impl Document {
     }
 
     /// The path of an operation, entered with its parameters.
-    fn path(&mut self, place: &Place, shape: &Shape, verb: Verb) -> String {
-        let mut path = format!("{}{}", place.prefix, shape.path);
+    fn path(&mut self, place: &Place, shape: &Shape) -> String {
+        let path = format!("{}{}", place.prefix, shape.path);
         let mut parameters = shape.parameters.clone();
-        // A listing of everything stands without the part that may be left out, as generators expect it.
-        if matches!(verb, Verb::List | Verb::Scan)
-            && let Some(root) = shape.root()
-            && !self.same.contains_key(&bare(&path))
-        {
-            path = format!("{}{root}", place.prefix);
-            parameters.retain(|parameter| path.contains(&format!("{{{}}}", text(parameter, "name"))));
-        }
         let known = self.same.entry(bare(&path)).or_insert_with(|| path.clone()).clone();
         let entry = self.paths.entry(known.clone()).or_default();
         if !entry.contains_key("description") {
@@ -261,6 +264,7 @@ impl Document {
 }
 
 /// What an operation takes, divided by where it comes.
+#[derive(Clone)]
 struct Shape {
     /// `mounts/{path}/tune`.
     path: String,
@@ -333,10 +337,12 @@ impl Shape {
         })
     }
 
-    /// The path without a parameter at its end.
-    fn root(&self) -> Option<String> {
+    /// The same without the parameter at the end of the path.
+    fn root(&self) -> Option<Self> {
         let (root, last) = self.path.rsplit_once('/').unwrap_or(("", &self.path));
-        last.starts_with('{').then(|| root.to_owned())
+        let name = last.strip_prefix('{')?.strip_suffix('}')?;
+        let kept = self.parameters.iter().filter(|parameter| text(parameter, "name") != name);
+        Some(Self { path: root.to_owned(), parameters: kept.cloned().collect(), ..self.clone() })
     }
 }
 
@@ -373,7 +379,7 @@ fn plain(schema: &Value, root: &Value, depth: usize) -> Value {
     let mut out = Map::new();
     for (key, value) in schema {
         match (key.as_str(), value) {
-            ("$schema" | "$defs" | "title", _) => {}
+            ("$schema" | "$defs" | "title", _) | ("default", Value::Null) => {}
             ("type", Value::Array(kinds)) => {
                 let kind = kinds.iter().find(|kind| kind.as_str() != Some("null"));
                 out.insert(key.clone(), kind.cloned().unwrap_or_else(|| "object".into()));
@@ -474,7 +480,9 @@ mod tests {
         assert_eq!(schema["properties"]["config"]["properties"]["default_lease_ttl"]["type"], "string");
         assert_eq!(document["paths"]["/sys/auth/{path}"]["x-vault-sudo"], true);
         assert_eq!(document["paths"]["/sys/wrapping/lookup"]["x-vault-unauthenticated"], true);
-        assert!(document["paths"]["/sys/policies/acl"].is_null() || document["paths"]["/sys/policies/acl"]["get"].is_object());
+        assert_eq!(document["paths"]["/sys/policies/acl"]["get"]["parameters"][0]["required"], true);
+        assert_eq!(document["paths"]["/sys/policies/acl/{name}"]["get"]["parameters"][0]["required"], false);
+        assert!(document["paths"]["/sys/leases/lookup/{prefix}"]["get"].is_object());
         let text = document.to_string();
         assert!(!text.contains("$defs") && !text.contains("\"null\""), "{text}");
     }

@@ -65,6 +65,7 @@ impl Wrapping<'_> {
         let record = TokenRecord {
             policies: vec![POLICY.to_owned()],
             path: info.creation_path.clone(),
+            display_name: "token".to_owned(),
             created: self.now,
             ttl_seconds: info.creation_ttl,
             explicit_max_ttl_seconds: info.creation_ttl,

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use kit::loose::{Json, Span, Texts};
 use kit::{AnyEngine, Beyond, Error, Found, Query, Reading, Reads, Reply, Result, Route, Secret, Verb};
-use policy::{Capability, Path, Question, Subject};
+use policy::{Capability, Explanation, Path, Question, Subject, Verdict, builtin};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -59,6 +59,9 @@ impl Query<Sys> for Explain {
             (Some(token), None) => living(&kernel, cx, &token)?.ok_or_else(|| Error::invalid("invalid token"))?.policies,
             (None, None) => own(&kernel, cx)?.policies,
         };
+        if names.iter().any(|name| name == builtin::ROOT) {
+            return Ok(Json(serde_json::to_value(everything(&path, capability))?).into());
+        }
         let parsed = policies::parsed(snapshot, &names)?;
         let placed: Vec<_> = parsed.iter().map(|policy| ("", policy)).collect();
         let router = kernel.router(snapshot)?;
@@ -72,6 +75,19 @@ impl Query<Sys> for Explain {
         };
         let explanation = policy::explain(&placed, &Subject::default(), &question);
         Ok(Json(serde_json::to_value(explanation)?).into())
+    }
+}
+
+/// Why a root token may: there is no rule to name.
+fn everything(path: &Path, capability: Capability) -> Explanation {
+    Explanation {
+        path: path.as_str().to_owned(),
+        capability,
+        verdict: Verdict::Allowed,
+        reason: "the root policy grants everything".to_owned(),
+        rule: None,
+        decided_by: Vec::new(),
+        near_misses: Vec::new(),
     }
 }
 
