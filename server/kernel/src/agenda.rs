@@ -38,8 +38,9 @@ pub(crate) enum Item {
     },
     /// What an unmounted engine left behind is cleared away.
     Sweep { mount: String },
-    /// Every lease below a prefix ends.
-    EndAll { prefix: String, force: bool },
+    /// Every lease below a prefix ends that was issued until then. What is mounted at the same path later keeps its
+    /// own.
+    EndAll { prefix: String, force: bool, until: Time },
 }
 
 /// An entry whose date has come.

@@ -134,19 +134,35 @@ pub(crate) fn list(source: &impl Source, folder: &str) -> Result<Vec<String>> {
     Ok(LEASES.list(source, folder)?.to_vec())
 }
 
-/// Up to `limit` ids of leases below a prefix, which need not end at a slash.
-pub(crate) fn below(txn: &Txn, prefix: &str, limit: usize) -> Result<Vec<String>> {
+/// Up to `limit` ids of leases below a prefix, which need not end at a slash, that were issued until then.
+pub(crate) fn below(txn: &Txn, prefix: &str, until: Time, limit: usize) -> Result<Vec<String>> {
     let prefix = prefix.trim_start_matches('/');
     let (folder, partial) = prefix.rsplit_once('/').unwrap_or(("", prefix));
-    let mut ids = Vec::new();
+    let (mut ids, mut failed) = (Vec::new(), None);
     let place = Place { mount: KERNEL, table: LEASES_TABLE };
     txn.walk(place, folder, &mut |path, _| {
-        if path.starts_with(partial) {
-            ids.push(if folder.is_empty() { path.to_owned() } else { format!("{folder}/{path}") });
+        if !path.starts_with(partial) {
+            return Ok(ControlFlow::Continue(()));
         }
-        Ok(if ids.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        let id = if folder.is_empty() { path.to_owned() } else { format!("{folder}/{path}") };
+        match issued(txn, &id) {
+            Ok(at) if at.is_none_or(|at| at <= until) => ids.push(id),
+            Ok(_) => {}
+            Err(error) => failed = Some(error),
+        }
+        let more = ids.len() < limit && failed.is_none();
+        Ok(if more { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     })?;
-    Ok(ids)
+    failed.map_or(Ok(ids), Err)
+}
+
+/// When a lease was issued; nothing, if it names a token that is gone.
+fn issued(source: &impl Source, id: &str) -> Result<Option<Time>> {
+    Ok(match find(source, id)? {
+        Some(Lease::Thing(thing)) => Some(thing.issued),
+        Some(Lease::Token { hash }) => token_of(source, hash)?.map(|token| token.created),
+        None => None,
+    })
 }
 
 /// Shows every lease that could not be ended. It looks at all leases.

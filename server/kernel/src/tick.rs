@@ -66,8 +66,8 @@ impl Kernel {
                 let swept = txn.sweep(mount_id(mount)?, PIECE)?;
                 self.again(txn, swept == PIECE, found)
             }
-            Item::EndAll { prefix, force } => {
-                let ids = leases::below(txn, prefix, PIECE)?;
+            Item::EndAll { prefix, force, until } => {
+                let ids = leases::below(txn, prefix, *until, PIECE)?;
                 for id in &ids {
                     self.end_any(txn, id, *force)?;
                 }

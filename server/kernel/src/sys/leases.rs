@@ -296,12 +296,12 @@ fn end_all(kernel: &Kernel, cx: &mut Writing<'_>, prefix: &str, force: bool) -> 
         return kernel.end_any(txn, prefix, force);
     }
     let prefix = format!("{prefix}/");
-    let ids = leases::below(txn, &prefix, PIECE)?;
+    let ids = leases::below(txn, &prefix, now, PIECE)?;
     for id in &ids {
         kernel.end_any(txn, id, force)?;
     }
     if ids.len() == PIECE {
-        agenda::enter(txn, now, tag, &Item::EndAll { prefix, force })?;
+        agenda::enter(txn, now, tag, &Item::EndAll { prefix, force, until: now })?;
     }
     Ok(())
 }

@@ -81,7 +81,7 @@ pub(super) fn unmount(cx: &mut Writing<'_>, entry: &MountEntry) -> Result<()> {
     entry.forget(txn)?;
     agenda::enter(txn, now, sweep, &Item::Sweep { mount: entry.uuid.clone() })?;
     // What a lease stands for lies in the mount and goes with it, so there is nothing to take back.
-    let ids = leases::below(txn, &entry.path, PIECE)?;
+    let ids = leases::below(txn, &entry.path, now, PIECE)?;
     for id in &ids {
         match leases::find(txn, id)? {
             Some(Lease::Thing(thing)) => leases::forget(txn, id, &thing)?,
@@ -90,7 +90,8 @@ pub(super) fn unmount(cx: &mut Writing<'_>, entry: &MountEntry) -> Result<()> {
         }
     }
     if ids.len() == PIECE {
-        agenda::enter(txn, now, rest, &Item::EndAll { prefix: entry.path.clone(), force: true })?;
+        let item = Item::EndAll { prefix: entry.path.clone(), force: true, until: now };
+        agenda::enter(txn, now, rest, &item)?;
     }
     Ok(())
 }

@@ -70,7 +70,7 @@ impl Command<Sys> for Remount {
         let (now, tag) = (cx.now(), cx.random::<16>());
         let txn = cx.beyond(&beyond);
         MountEntry { path: to.clone(), ..mounted.entry.clone() }.store(txn)?;
-        agenda::enter(txn, now, tag, &Item::EndAll { prefix: from.clone(), force: true })?;
+        agenda::enter(txn, now, tag, &Item::EndAll { prefix: from.clone(), force: true, until: now })?;
         forget_old(txn, now)?;
         MOVES.put(txn, Name::Id(id.as_bytes()), &Move { source: from, target: to, at: now })?;
         cx.warn(QUEUED);
