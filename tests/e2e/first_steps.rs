@@ -20,7 +20,11 @@ impl FirstRun {
     fn start(home: &Path) -> Self {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(Binary::sealkeep().path());
-        command.env_clear().env("HOME", home).env("PATH", "/usr/bin:/bin").env("SEALKEEP_ADDRESS", "127.0.0.1:0");
+        command
+            .env_clear()
+            .env("HOME", home)
+            .env("PATH", "/usr/bin:/bin")
+            .env("SEALKEEP_ADDRESS", "127.0.0.1:0");
         command.stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
         let mut child = command.spawn().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
@@ -75,7 +79,9 @@ fn every_command_of_the_page_does_what_it_says() {
         .unwrap();
     let (said, wrong) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}\n{wrong}");
-    for expected in ["correct-horse", "app-reader", "first-steps-web.pem: OK", "battery-staple", "\"type\":\"response\""] {
+    for expected in
+        ["correct-horse", "app-reader", "first-steps-web.pem: OK", "battery-staple", "\"type\":\"response\""]
+    {
         assert!(said.contains(expected), "{expected:?} is missing in\n{said}\n{wrong}");
     }
     assert!(wrong.contains("permission denied"), "the program was let do what it may not\n{wrong}");

@@ -1,4 +1,6 @@
-use kit::{Command, Endpoint, Engine, Error, Query, Reading, Reads, Reply, Result, Route, Table, TokenKind, Writing};
+use kit::{
+    Command, Endpoint, Engine, Error, Query, Reading, Reads, Reply, Result, Route, Table, TokenKind, Writing,
+};
 use kit::{command, query};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

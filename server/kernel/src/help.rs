@@ -50,7 +50,8 @@ fn overview(mounted: &Mounted, listed: &[Listed]) -> String {
     patterns.dedup();
     for pattern in patterns {
         let lines = listed.iter().filter(|listed| listed.route.pattern == pattern);
-        let about: Vec<String> = lines.map(|listed| format!("{:?}: {}", verb(listed), about(listed))).collect();
+        let about: Vec<String> =
+            lines.map(|listed| format!("{:?}: {}", verb(listed), about(listed))).collect();
         // Writing to a String does not fail.
         let _ = write!(text, "    {pattern}\n        {}\n\n", about.join("\n        "));
     }
@@ -58,7 +59,11 @@ fn overview(mounted: &Mounted, listed: &[Listed]) -> String {
 }
 
 fn details(mounted: &Mounted, here: &[&Listed]) -> String {
-    let mut text = format!("Request:        {}{}\n", mounted.entry.path, here.first().map_or("", |listed| listed.route.pattern));
+    let mut text = format!(
+        "Request:        {}{}\n",
+        mounted.entry.path,
+        here.first().map_or("", |listed| listed.route.pattern)
+    );
     for listed in here {
         let _ = write!(text, "\n## {:?}\n\n{}\n\n", verb(listed), about(listed));
         let Some(Value::Object(fields)) = listed.fields.get("properties") else { continue };

@@ -82,7 +82,10 @@ impl RequestIds {
         // An odd factor maps the counter one to one.
         let number = self.next.fetch_add(1, Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ self.mask;
         let mut bytes = [0; 16];
-        bytes.iter_mut().zip(number.to_be_bytes().into_iter().chain(self.run)).for_each(|(to, from)| *to = from);
+        bytes
+            .iter_mut()
+            .zip(number.to_be_bytes().into_iter().chain(self.run))
+            .for_each(|(to, from)| *to = from);
         uuid(bytes)
     }
 }

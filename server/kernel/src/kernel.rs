@@ -95,7 +95,8 @@ impl Kernel {
             None => fact("cluster-name")?,
         };
         let cluster = Cluster { id: fact("cluster-id")?, name };
-        let mounts = Mounts::new(Arc::clone(&env.registry), settings.default_lease_ttl, settings.max_lease_ttl);
+        let mounts =
+            Mounts::new(Arc::clone(&env.registry), settings.default_lease_ttl, settings.max_lease_ttl);
         let audits = Audits::new(&settings.declared_audits, settings.allow_audit_prefix);
         let tokens = Tokens::new(&store);
         let request_ids = ids::RequestIds::new(&*env.random);

@@ -77,7 +77,8 @@ impl Lockouts {
             let oldest = failures.values().map(|known| known.last).min().unwrap_or_default();
             failures.retain(|_, known| known.last > oldest);
         }
-        let known = failures.entry((accessor.to_owned(), who.to_owned())).or_insert(Failures { count: 0, last: now });
+        let known =
+            failures.entry((accessor.to_owned(), who.to_owned())).or_insert(Failures { count: 0, last: now });
         if known.last.until(now) >= rule.reset {
             known.count = 0;
         }
@@ -93,6 +94,9 @@ impl Lockouts {
     /// Every name that is locked out, by mount accessor.
     pub(crate) fn all(&self) -> Vec<(String, String, u64, Time)> {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        failures.iter().map(|((accessor, who), known)| (accessor.clone(), who.clone(), known.count, known.last)).collect()
+        failures
+            .iter()
+            .map(|((accessor, who), known)| (accessor.clone(), who.clone(), known.count, known.last))
+            .collect()
     }
 }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kit::{Captures, Caller, Claim, Error, Fault, Fields, Result, Right, Route, TokenKind, Writing};
+use kit::{Caller, Captures, Claim, Error, Fault, Fields, Result, Right, Route, TokenKind, Writing};
 use policy::Path;
 use storage::Txn;
 
@@ -46,7 +46,8 @@ impl Kernel {
         let nobody = Caller { kind: TokenKind::None, ..Caller::default() };
         let random = &*self.env.random;
         let (info, now) = (&mounted.info, trip.now);
-        let mut cx = Writing::new(&Right::Login, &mut txn, info, &nobody, &trip.remote, now, random, &mut trip.once);
+        let mut cx =
+            Writing::new(&Right::Login, &mut txn, info, &nobody, &trip.remote, now, random, &mut trip.once);
         let claim = method.login(point, &mut cx, &fields).inspect_err(|error| {
             if let Some(rule) = rule.filter(|_| error.fault() == Fault::Credentials) {
                 self.lockouts.failed(accessor, &who, rule, now);

@@ -59,8 +59,13 @@ impl Metrics {
     /// How many answers there were, by verb and class of status; those that never were are left out.
     pub(crate) fn answers(&self) -> Vec<(&'static str, &'static str, u64)> {
         let rows = VERBS.iter().zip(&self.answers);
-        let cells = rows.flat_map(|((_, verb), row)| CLASSES.iter().zip(row).map(|(class, count)| (*verb, *class, count)));
-        cells.map(|(verb, class, count)| (verb, class, count.load(Relaxed))).filter(|(.., count)| *count > 0).collect()
+        let cells = rows.flat_map(|((_, verb), row)| {
+            CLASSES.iter().zip(row).map(|(class, count)| (*verb, *class, count))
+        });
+        cells
+            .map(|(verb, class, count)| (verb, class, count.load(Relaxed)))
+            .filter(|(.., count)| *count > 0)
+            .collect()
     }
 }
 
@@ -71,7 +76,9 @@ mod tests {
     #[test]
     fn answers_are_counted_by_verb_and_class() {
         let metrics = Metrics::default();
-        for (verb, status) in [(Verb::Get, 200), (Verb::Get, 204), (Verb::Get, 404), (Verb::Post, 500), (Verb::Get, 900)] {
+        for (verb, status) in
+            [(Verb::Get, 200), (Verb::Get, 204), (Verb::Get, 404), (Verb::Post, 500), (Verb::Get, 900)]
+        {
             metrics.begin();
             metrics.end(verb, status);
         }

@@ -197,7 +197,8 @@ impl Mounts {
                 (engine, Some(method))
             }
         };
-        let or = |seconds: u64, other: Duration| if seconds == 0 { other } else { Duration::from_secs(seconds) };
+        let or =
+            |seconds: u64, other: Duration| if seconds == 0 { other } else { Duration::from_secs(seconds) };
         let max_ttl = or(entry.config.max_lease_ttl, self.max_ttl);
         let info = kit::Mount {
             id: entry.id()?,

@@ -84,7 +84,9 @@ impl Place {
             (kind, _) => kind.to_owned(),
         };
         match (generic, mounted.entry.class) {
-            (Naming::Generic, Class::Auth) => Self::generic("auth/", path.strip_prefix("auth/").unwrap_or(path), &name),
+            (Naming::Generic, Class::Auth) => {
+                Self::generic("auth/", path.strip_prefix("auth/").unwrap_or(path), &name)
+            }
             (Naming::Generic, Class::Secret) => Self::generic("", path, &name),
             _ => Self::fixed(path, &name),
         }
@@ -166,7 +168,8 @@ impl Document {
         match verb {
             Verb::Post | Verb::Patch if shape.has_body() => {
                 let schema = self.schema(&format!("{}Request", pascal(&name)), shape.body());
-                let kind = if verb == Verb::Patch { "application/merge-patch+json" } else { "application/json" };
+                let kind =
+                    if verb == Verb::Patch { "application/merge-patch+json" } else { "application/json" };
                 let body = json!({ "required": true, "content": { kind: { "schema": { "$ref": schema } } } });
                 operation.insert("requestBody".to_owned(), body);
             }
@@ -190,8 +193,13 @@ impl Document {
         };
         if let Some(flag) = flag {
             let taken = entry.contains_key(method);
-            let about = if taken { format!("Return a {flag} if `true`") } else { "Must be set to `true`".to_owned() };
-            let schema = if taken { json!({ "type": "string" }) } else { json!({ "type": "string", "enum": ["true"] }) };
+            let about =
+                if taken { format!("Return a {flag} if `true`") } else { "Must be set to `true`".to_owned() };
+            let schema = if taken {
+                json!({ "type": "string" })
+            } else {
+                json!({ "type": "string", "enum": ["true"] })
+            };
             query.push(json!({ "name": flag, "description": about, "in": "query", "schema": schema, "required": !taken }));
         }
         if listed.route.sudo {
@@ -229,7 +237,8 @@ impl Document {
         let reply = listed.reply.as_ref().map(|reply| plain(reply.as_value(), reply.as_value(), 0));
         let speaks = reply.filter(|reply| {
             let properties = reply.get("properties").and_then(Value::as_object);
-            properties.is_some_and(|properties| !properties.is_empty()) || reply.get("additionalProperties").is_some()
+            properties.is_some_and(|properties| !properties.is_empty())
+                || reply.get("additionalProperties").is_some()
         });
         match speaks {
             Some(reply) => {
@@ -279,19 +288,28 @@ struct Shape {
 impl Shape {
     fn of(route: &kit::Route, fields: &schemars::Schema) -> Self {
         let fields = plain(fields.as_value(), fields.as_value(), 0);
-        let mut required: Vec<String> = fields.get("required").and_then(Value::as_array).into_iter().flatten()
-            .filter_map(|name| name.as_str().map(str::to_owned)).collect();
+        let mut required: Vec<String> = fields
+            .get("required")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(|name| name.as_str().map(str::to_owned))
+            .collect();
         let mut properties = Map::new();
         let mut free = false;
         for (name, property) in fields.get("properties").and_then(Value::as_object).into_iter().flatten() {
             match (name.as_str(), name.strip_suffix('*')) {
                 ("*", _) => free = true,
                 (_, Some(prefix)) => {
-                    for (inner, property) in property.get("properties").and_then(Value::as_object).into_iter().flatten() {
+                    for (inner, property) in
+                        property.get("properties").and_then(Value::as_object).into_iter().flatten()
+                    {
                         properties.insert(format!("{prefix}{inner}"), property.clone());
                     }
                 }
-                (name, None) => drop(properties.insert(name.trim_end_matches('?').to_owned(), property.clone())),
+                (name, None) => {
+                    drop(properties.insert(name.trim_end_matches('?').to_owned(), property.clone()))
+                }
             }
         }
         required.retain(|name| properties.contains_key(name));
@@ -302,7 +320,9 @@ impl Shape {
                 continue;
             };
             let name = hole.split(':').next().unwrap_or(hole).trim_end_matches(['*', '+']);
-            let about = properties.remove(name).map_or_else(String::new, |property| text(&property, "description").to_owned());
+            let about = properties
+                .remove(name)
+                .map_or_else(String::new, |property| text(&property, "description").to_owned());
             required.retain(|other| other != name);
             path.push(format!("{{{name}}}"));
             parameters.push(json!({
@@ -349,7 +369,9 @@ impl Shape {
 /// Adds parameters to an operation, each once.
 fn add_parameters(operation: &mut Value, query: Vec<Value>) {
     let Some(operation) = operation.as_object_mut().filter(|_| !query.is_empty()) else { return };
-    let Some(list) = operation.entry("parameters").or_insert_with(|| json!([])).as_array_mut() else { return };
+    let Some(list) = operation.entry("parameters").or_insert_with(|| json!([])).as_array_mut() else {
+        return;
+    };
     for parameter in query {
         if list.iter().all(|known| text(known, "name") != text(&parameter, "name")) {
             list.push(parameter);
@@ -359,10 +381,15 @@ fn add_parameters(operation: &mut Value, query: Vec<Value>) {
 
 /// A schema as OpenAPI 3.0 has them: no references into itself, no type that is also null.
 fn plain(schema: &Value, root: &Value, depth: usize) -> Value {
-    let Some(schema) = schema.as_object().filter(|_| depth < DEPTH_MAX) else { return json!({ "type": "object" }) };
-    if let Some(name) = schema.get("$ref").and_then(Value::as_str).and_then(|text| text.strip_prefix("#/$defs/")) {
+    let Some(schema) = schema.as_object().filter(|_| depth < DEPTH_MAX) else {
+        return json!({ "type": "object" });
+    };
+    if let Some(name) =
+        schema.get("$ref").and_then(Value::as_str).and_then(|text| text.strip_prefix("#/$defs/"))
+    {
         let found = root.get("$defs").and_then(|defs| defs.get(name));
-        let mut found = found.map_or_else(|| json!({ "type": "object" }), |found| plain(found, root, depth + 1));
+        let mut found =
+            found.map_or_else(|| json!({ "type": "object" }), |found| plain(found, root, depth + 1));
         if let (Some(found), Some(about)) = (found.as_object_mut(), schema.get("description")) {
             found.insert("description".to_owned(), about.clone());
         }
@@ -385,7 +412,8 @@ fn plain(schema: &Value, root: &Value, depth: usize) -> Value {
                 out.insert(key.clone(), kind.cloned().unwrap_or_else(|| "object".into()));
             }
             ("properties", Value::Object(properties)) => {
-                let inner = properties.iter().map(|(name, value)| (name.clone(), plain(value, root, depth + 1)));
+                let inner =
+                    properties.iter().map(|(name, value)| (name.clone(), plain(value, root, depth + 1)));
                 out.insert(key.clone(), Value::Object(inner.collect()));
             }
             ("items" | "additionalProperties", Value::Object(_)) => {
@@ -410,7 +438,8 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 
 /// A path with the names of its parameters taken out: two that are the same without them are one.
 fn bare(path: &str) -> String {
-    let segments: Vec<&str> = path.split('/').map(|segment| if segment.starts_with('{') { "{}" } else { segment }).collect();
+    let segments: Vec<&str> =
+        path.split('/').map(|segment| if segment.starts_with('{') { "{}" } else { segment }).collect();
     segments.join("/")
 }
 
@@ -473,7 +502,8 @@ mod tests {
         let document = openapi(&None, "1.2.3");
         let enable = &document["paths"]["/sys/mounts/{path}"];
         assert_eq!(enable["parameters"][0]["name"], "path");
-        let reference = enable["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str().unwrap();
+        let reference =
+            enable["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str().unwrap();
         let schema = &document["components"]["schemas"][reference.rsplit('/').next().unwrap()];
         assert_eq!(schema["properties"]["type"]["type"], "string");
         assert!(schema["properties"].get("path").is_none());
@@ -493,7 +523,10 @@ mod tests {
         let mut ids = BTreeSet::new();
         for (path, entry) in document["paths"].as_object().unwrap() {
             for method in ["get", "post", "patch", "delete"] {
-                let Some(id) = entry.get(method).map(|operation| operation["operationId"].as_str().unwrap()) else { continue };
+                let Some(id) = entry.get(method).map(|operation| operation["operationId"].as_str().unwrap())
+                else {
+                    continue;
+                };
                 assert!(ids.insert(id.to_owned()), "{id} at {path} is not the only one");
             }
             let holes = path.matches('{').count();

@@ -32,7 +32,9 @@ pub(crate) struct StoredPolicy {
 pub(crate) fn find(source: &impl Source, name: &str) -> Result<Option<StoredPolicy>> {
     match name {
         "" => Ok(None),
-        builtin::ROOT | builtin::RESPONSE_WRAPPING | builtin::CONTROL_GROUP => Ok(builtin::text(name).map(written)),
+        builtin::ROOT | builtin::RESPONSE_WRAPPING | builtin::CONTROL_GROUP => {
+            Ok(builtin::text(name).map(written))
+        }
         _ => POLICIES.get(source, Name::Path(name)),
     }
 }

@@ -49,7 +49,12 @@ impl Answer {
     pub fn from_error(error: &Error) -> Self {
         let body = serde_json::json!({ "errors": error.texts() });
         let retry_after = (error.status() == 429).then_some(1);
-        Self { status: error.status(), kind: JSON, body: escaped(format!("{body}\n").into_bytes()), retry_after }
+        Self {
+            status: error.status(),
+            kind: JSON,
+            body: escaped(format!("{body}\n").into_bytes()),
+            retry_after,
+        }
     }
 
     /// JSON with a status.

@@ -20,7 +20,13 @@ pub(crate) struct Shelf<V> {
 pub(crate) trait Source {
     fn value(&self, key: &Key<'_>) -> storage::Result<Option<Value>>;
     fn names(&self, place: Place, folder: &str) -> storage::Result<Arc<[String]>>;
-    fn rows(&self, place: Place, from: &[u8], until: Option<&[u8]>, each: &mut Row<'_>) -> storage::Result<()>;
+    fn rows(
+        &self,
+        place: Place,
+        from: &[u8],
+        until: Option<&[u8]>,
+        each: &mut Row<'_>,
+    ) -> storage::Result<()>;
 }
 
 /// Takes one row of a scan.
@@ -117,7 +123,12 @@ impl<V: Serialize + DeserializeOwned> Shelf<V> {
     }
 
     /// Up to `limit` rows whose ids begin with `prefix`.
-    pub(crate) fn below(&self, source: &impl Source, prefix: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, V)>> {
+    pub(crate) fn below(
+        &self,
+        source: &impl Source,
+        prefix: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, V)>> {
         let mut rows = Vec::new();
         self.scan(source, prefix, None, |id, value| {
             if rows.len() == limit || !id.starts_with(prefix) {

@@ -150,7 +150,8 @@ impl Kernel {
         let mut once = Once::default();
         let fields = Fields { body: &body, ..Fields::default() };
         let (info, now) = (&mounted.info, self.now());
-        let mut cx = Writing::new(&Right::Due, txn, info, &nobody, &remote, now, &*self.env.random, &mut once);
+        let mut cx =
+            Writing::new(&Right::Due, txn, info, &nobody, &remote, now, &*self.env.random, &mut once);
         mounted.engine.command(endpoint, &mut cx, &fields)?;
         let (due, _, _) = cx.finish();
         self.enter_due(txn, info, due)
@@ -164,7 +165,8 @@ impl Kernel {
         }
         let router = self.router(txn.snapshot())?;
         let Some(mounted) = router.value().by_id(&mount_id(mount)?) else { return Ok(()) };
-        let route = mounted.engine.find_internal(&due.operation).and_then(|endpoint| mounted.engine.route(endpoint));
+        let route =
+            mounted.engine.find_internal(&due.operation).and_then(|endpoint| mounted.engine.route(endpoint));
         let Some(period) = route.and_then(|route| route.every) else { return Ok(()) };
         let next = kit::Due { at: self.now().plus(period), ..due.clone() };
         self.enter_due(txn, &mounted.info, vec![next])
@@ -180,6 +182,7 @@ impl Kernel {
 
 fn mount_id(uuid: &str) -> Result<MountId> {
     let mut id = [0; 16];
-    hex::decode_to_slice(uuid.replace('-', ""), &mut id).map_err(|_| Error::internal("an entry names a damaged mount id"))?;
+    hex::decode_to_slice(uuid.replace('-', ""), &mut id)
+        .map_err(|_| Error::internal("an entry names a damaged mount id"))?;
     Ok(MountId(id))
 }

@@ -233,7 +233,10 @@ pub(crate) fn find(source: &impl Source, hash: TokenHash) -> Result<Option<Token
 }
 
 /// The token that an accessor stands for.
-pub(crate) fn find_accessor(source: &impl Source, accessor: &str) -> Result<Option<(TokenHash, TokenRecord)>> {
+pub(crate) fn find_accessor(
+    source: &impl Source,
+    accessor: &str,
+) -> Result<Option<(TokenHash, TokenRecord)>> {
     if accessor.is_empty() {
         return Ok(None);
     }
@@ -327,7 +330,14 @@ fn know(hash: TokenHash, txn: &Txn, now: Time) -> Result<Known> {
     finish(hash, record, ends, TokenKind::Service, txn, now)
 }
 
-fn finish(hash: TokenHash, record: TokenRecord, ends: Option<Time>, kind: TokenKind, txn: &Txn, now: Time) -> Result<Known> {
+fn finish(
+    hash: TokenHash,
+    record: TokenRecord,
+    ends: Option<Time>,
+    kind: TokenKind,
+    txn: &Txn,
+    now: Time,
+) -> Result<Known> {
     // A token dies with the auth mount that it came by.
     if let Some(mount) = &record.mount
         && !crate::mounts::lives(txn, mount)?
@@ -381,7 +391,9 @@ pub(crate) fn check_depth(source: &impl Source, mut parent: Option<TokenHash>) -
         let Some(hash) = parent else { return Ok(()) };
         parent = find(source, hash)?.and_then(|record| record.parent);
     }
-    Err(Error::invalid(format!("tokens may not make tokens more than {DEPTH_MAX} deep; create an orphan token instead")))
+    Err(Error::invalid(format!(
+        "tokens may not make tokens more than {DEPTH_MAX} deep; create an orphan token instead"
+    )))
 }
 
 fn soonest(one: Option<Time>, other: Option<Time>) -> Option<Time> {
@@ -398,13 +410,16 @@ fn child_key(parent: TokenHash, child: TokenHash) -> [u8; 64] {
 }
 
 fn child_of(key: &[u8]) -> Result<TokenHash> {
-    key.last_chunk::<32>().map(|hash| TokenHash(*hash)).ok_or_else(|| Error::internal("a child key has a wrong length"))
+    key.last_chunk::<32>()
+        .map(|hash| TokenHash(*hash))
+        .ok_or_else(|| Error::internal("a child key has a wrong length"))
 }
 
 impl TokenRecord {
     /// The policies with `default` where it belongs, sorted, each once, in lower case.
     pub(crate) fn sanitised(policies: &[String], add_default: bool) -> Vec<String> {
-        let mut names: Vec<String> = policies.iter().map(|name| name.trim().to_lowercase()).filter(|name| !name.is_empty()).collect();
+        let mut names: Vec<String> =
+            policies.iter().map(|name| name.trim().to_lowercase()).filter(|name| !name.is_empty()).collect();
         if names.iter().any(|name| name == "root") {
             return vec!["root".to_owned()];
         }

@@ -96,7 +96,8 @@ mod tests {
         let issued = Time::from_seconds(1_000_000);
         let granted = mount.grant(issued, issued.plus(age)).ok();
         let found = granted.as_ref().map(|granted| (granted.ttl.as_secs(), granted.warnings.clone()));
-        let expect = expect.map(|(ttl, warnings)| (ttl, warnings.iter().map(|&text| text.to_owned()).collect()));
+        let expect =
+            expect.map(|(ttl, warnings)| (ttl, warnings.iter().map(|&text| text.to_owned()).collect()));
         assert_eq!(found, expect, "{bounds:?} at {age:?}");
     }
 
@@ -106,7 +107,8 @@ mod tests {
         check(none, Duration::ZERO, Some((2_764_800, &[])));
         check(Bounds { increment: HOUR, ..none }, Duration::ZERO, Some((3600, &[])));
         check(Bounds { ttl: HOUR * 2, increment: HOUR, ..none }, Duration::ZERO, Some((3600, &[])));
-        let warning = "TTL of \"9999h\" exceeded the effective max_ttl of \"768h\"; TTL value is capped accordingly";
+        let warning =
+            "TTL of \"9999h\" exceeded the effective max_ttl of \"768h\"; TTL value is capped accordingly";
         check(Bounds { increment: HOUR * 9999, ..none }, Duration::ZERO, Some((2_764_800, &[warning])));
         check(Bounds { max_ttl: HOUR, increment: HOUR / 2, ..none }, HOUR / 2, Some((1800, &[])));
         check(Bounds { max_ttl: HOUR, ..none }, HOUR, None);

@@ -1,7 +1,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use kit::{Beyond, Body, Caller, Captures, Due, Error, Fault, Fields, Found, Grant, Kept, Kind, Notes, Once, Reading};
+use kit::{
+    Beyond, Body, Caller, Captures, Due, Error, Fault, Fields, Found, Grant, Kept, Kind, Notes, Once, Reading,
+};
 use kit::{Remote, Result, Right, Route, Shown, Time, TokenKind, Verb, Writing};
 use policy::{Capability, NoParameters, Parameters, Path, Permit, Question, Unreadable};
 use serde_json::{Map, Value};
@@ -293,7 +295,8 @@ impl Kernel {
         }
         if at.mounted.entry.class == Class::System {
             let token = ground.request.token.as_ref();
-            trip.remote.token = token.map(|token| Shown::new(&Beyond::for_the_kernel(), token)).unwrap_or_default();
+            trip.remote.token =
+                token.map(|token| Shown::new(&Beyond::for_the_kernel(), token)).unwrap_or_default();
         }
         let known = trip.known.clone();
         let nobody = Caller { kind: TokenKind::None, ..Caller::default() };
@@ -351,11 +354,13 @@ impl Kernel {
             return Err(Error::invalid(text));
         }
         let holder = trip.known.as_ref().map(|known| known.value());
-        let holder = holder.and_then(|known| if known.record.batch { known.record.parent } else { Some(known.hash) });
+        let holder =
+            holder.and_then(|known| if known.record.batch { known.record.parent } else { Some(known.hash) });
         let path = at.path.as_str();
         let (id, thing, warnings) =
             leases::enter(txn, &*self.env.random, path, &at.mounted.info, holder, grant, trip.now)?;
-        outcome.lease = LeaseShown { id, renewable: thing.renewable, seconds: trip.now.until(thing.expires).as_secs() };
+        outcome.lease =
+            LeaseShown { id, renewable: thing.renewable, seconds: trip.now.until(thing.expires).as_secs() };
         outcome.warnings.extend(warnings);
         Ok(outcome)
     }
@@ -372,12 +377,19 @@ impl Kernel {
     }
 
     /// Puts the answer under a wrapping token, if the caller wants that and there is something to wrap.
-    pub(crate) fn wrap(&self, ground: &Ground<'_>, trip: &Trip, txn: &mut Txn, mut outcome: Outcome) -> Result<Outcome> {
+    pub(crate) fn wrap(
+        &self,
+        ground: &Ground<'_>,
+        trip: &Trip,
+        txn: &mut Txn,
+        mut outcome: Outcome,
+    ) -> Result<Outcome> {
         let Some(ttl) = ground.request.wrap_ttl.filter(|ttl| !ttl.is_zero()) else { return Ok(outcome) };
         if outcome.wrapped.is_some() || !outcome.can_be_wrapped() {
             return Ok(outcome);
         }
-        let cubbyhole = ground.router.value().at("cubbyhole/").ok_or_else(|| Error::internal("no cubbyhole"))?;
+        let cubbyhole =
+            ground.router.value().at("cubbyhole/").ok_or_else(|| Error::internal("no cubbyhole"))?;
         let wrapping = Wrapping {
             tokens: &self.tokens,
             cubbyhole: cubbyhole.info.id,
@@ -509,7 +521,9 @@ fn limit<'a>(
     }
     let limit = match permit.list_limit() {
         policy::ListLimit::Set(limit) => limit,
-        policy::ListLimit::AsAsked if query.iter().any(|(name, value)| name == "limit" && value == "max") => 0,
+        policy::ListLimit::AsAsked if query.iter().any(|(name, value)| name == "limit" && value == "max") => {
+            0
+        }
         policy::ListLimit::AsAsked => return None,
     };
     let others = query.iter().filter(|(name, _)| name != "limit").cloned();

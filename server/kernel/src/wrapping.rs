@@ -46,7 +46,8 @@ impl Wrapping<'_> {
     pub(crate) fn wrap(&self, txn: &mut Txn, outcome: &Outcome) -> Result<Wrapped> {
         let accessor = outcome.auth.as_ref().map(|auth| auth.accessor.clone());
         let wrapped_accessor = accessor.or_else(|| outcome.wrapped_accessor.clone()).unwrap_or_default();
-        let held = String::from_utf8(outcome.envelope()).map_err(|_| Error::internal("an envelope is not UTF-8"))?;
+        let held =
+            String::from_utf8(outcome.envelope()).map_err(|_| Error::internal("an envelope is not UTF-8"))?;
         let info = WrapInfo {
             creation_path: self.path.to_owned(),
             creation_time: self.now.rfc3339(),

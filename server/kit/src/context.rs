@@ -274,7 +274,10 @@ impl<'a> Reading<'a> {
 
 impl<'a> Writing<'a> {
     /// For an operation that writes.
-    #[expect(clippy::too_many_arguments, reason = "each is one thing a request stands in, and only the kernel calls it")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is one thing a request stands in, and only the kernel calls it"
+    )]
     pub fn new(
         right: &Right<'_>,
         txn: &'a mut Txn,
@@ -357,7 +360,11 @@ impl<'a> Writing<'a> {
     ///
     /// # Errors
     /// If it cannot be written down.
-    pub fn later<E: Engine, O: Command<E> + Serialize>(&mut self, wait: Duration, operation: &O) -> Result<()> {
+    pub fn later<E: Engine, O: Command<E> + Serialize>(
+        &mut self,
+        wait: Duration,
+        operation: &O,
+    ) -> Result<()> {
         self.due.push(due::<E, O>(self.scene.now.plus(wait), operation)?);
         Ok(())
     }
@@ -480,7 +487,8 @@ impl Scene<'_> {
             Ok::<_, crate::error::Error>(Arc::new(value) as Arc<dyn Any + Send + Sync>)
         })?;
         let value = Arc::clone(kept.value()).downcast::<T>();
-        let value = value.map_err(|_| crate::error::Error::internal("a memo holds another type than its key says"))?;
+        let value = value
+            .map_err(|_| crate::error::Error::internal("a memo holds another type than its key says"))?;
         Ok((value, kept.reads().clone()))
     }
 

@@ -72,7 +72,12 @@ impl Error {
 
     /// A fault of ours. The text is for the log; the caller learns only that it happened.
     pub fn internal(cause: impl Into<String>) -> Self {
-        Self { fault: Fault::Internal, text: Some("internal error".to_owned()), wrapped: true, cause: Some(cause.into()) }
+        Self {
+            fault: Fault::Internal,
+            text: Some("internal error".to_owned()),
+            wrapped: true,
+            cause: Some(cause.into()),
+        }
     }
 
     /// Status 500 with words for the caller, as Vault gives for some bad input.

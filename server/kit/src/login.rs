@@ -135,7 +135,11 @@ pub trait AnyMethod: Send + Sync {
 
 /// A line for a [`Login`].
 pub const fn login<M: AuthMethod, L: Login<M>>() -> LoginPoint<M> {
-    fn run<M: AuthMethod, L: Login<M>>(method: &M, cx: &mut Writing<'_>, fields: &Fields<'_>) -> Result<Claim> {
+    fn run<M: AuthMethod, L: Login<M>>(
+        method: &M,
+        cx: &mut Writing<'_>,
+        fields: &Fields<'_>,
+    ) -> Result<Claim> {
         let (login, ignored) = fields.parse::<L>()?;
         let claim = login.run(method, cx)?;
         tell(ignored, cx.notes());
@@ -150,7 +154,9 @@ pub const fn login<M: AuthMethod, L: Login<M>>() -> LoginPoint<M> {
 impl<M: AuthMethod> AnyMethod for M {
     fn find_login<'a>(&self, verb: Verb, path: &'a str) -> Option<(usize, Route, Match<'a>)> {
         let points = M::LOGINS.iter().enumerate().filter(|(_, point)| point.route.verb == Some(verb));
-        points.map(|(index, point)| (index, point.route, point.route.captures(path))).find(|(_, _, fit)| !matches!(fit, Match::No))
+        points
+            .map(|(index, point)| (index, point.route, point.route.captures(path)))
+            .find(|(_, _, fit)| !matches!(fit, Match::No))
     }
 
     fn who(&self, point: usize, fields: &Fields<'_>) -> Result<String> {

@@ -135,7 +135,12 @@ impl<V: Serialize + DeserializeOwned> IdTable<V> {
     ///
     /// # Errors
     /// If the store does not answer.
-    pub fn ids(&self, cx: &impl Reads, from: &[u8], mut each: impl FnMut(&[u8]) -> ControlFlow<()>) -> Result<()> {
+    pub fn ids(
+        &self,
+        cx: &impl Reads,
+        from: &[u8],
+        mut each: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<()> {
         cx.scan(self.number, from, None, &mut |id, _| Ok(each(id)))
     }
 }

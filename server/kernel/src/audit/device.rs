@@ -69,7 +69,9 @@ impl Options {
             None => Ok(default),
             Some("true" | "1") => Ok(true),
             Some("false" | "0" | "") => Ok(false),
-            Some(other) => Err(Error::invalid(format!("the audit option {name:?} must be true or false, not {other:?}"))),
+            Some(other) => {
+                Err(Error::invalid(format!("the audit option {name:?} must be true or false, not {other:?}")))
+            }
         };
         let path = options.get("file_path").or_else(|| options.get("path")).map(String::as_str);
         let target = match path {
@@ -79,16 +81,21 @@ impl Options {
             Some(path) => Target::File(PathBuf::from(path)),
         };
         if let Some(format) = options.get("format").filter(|format| !matches!(format.as_str(), "" | "json")) {
-            return Err(Error::invalid(format!("unknown format type {format:?}; this server writes \"json\"")));
+            return Err(Error::invalid(format!(
+                "unknown format type {format:?}; this server writes \"json\""
+            )));
         }
         let prefix = options.get("prefix").cloned().unwrap_or_default();
         if !prefix.is_empty() && !allow_prefix {
-            return Err(Error::invalid("audit log prefixing is not allowed; set allow_audit_log_prefixing in the server's configuration"));
+            return Err(Error::invalid(
+                "audit log prefixing is not allowed; set allow_audit_log_prefixing in the server's configuration",
+            ));
         }
         let mode = match options.get("mode").map(String::as_str) {
             None | Some("") => 0o600,
-            Some(text) => u32::from_str_radix(text, 8)
-                .map_err(|_| Error::invalid(format!("the audit option \"mode\" must be octal, like 0600, not {text:?}")))?,
+            Some(text) => u32::from_str_radix(text, 8).map_err(|_| {
+                Error::invalid(format!("the audit option \"mode\" must be octal, like 0600, not {text:?}"))
+            })?,
         };
         Ok(Self {
             target,
@@ -146,7 +153,8 @@ impl Device {
         }
         sink.looked = now;
         let there = std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
-        let ours = sink.file.as_ref().and_then(|file| file.metadata().ok()).map(|meta| (meta.dev(), meta.ino()));
+        let ours =
+            sink.file.as_ref().and_then(|file| file.metadata().ok()).map(|meta| (meta.dev(), meta.ino()));
         if ours.is_some() && ours == there {
             return Ok(());
         }
@@ -165,7 +173,9 @@ impl Device {
             sink.file = None;
             match open_file(path, self.options.mode) {
                 Ok(file) => sink.file = Some(file),
-                Err(error) => tracing::error!(device = self.path, %error, "an audit file does not open again"),
+                Err(error) => {
+                    tracing::error!(device = self.path, %error, "an audit file does not open again")
+                }
             }
         }
     }

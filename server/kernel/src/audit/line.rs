@@ -77,7 +77,10 @@ fn auth(json: &mut Json, known: &Known, record: &Record<'_>, device: &Device, ha
     json.texts("policies", &token.policies);
     json.texts("token_policies", &token.policies);
     json.object("policy_results");
-    json.raw("allowed", if record.error.is_some() && record.granting.is_empty() { b"false" } else { b"true" });
+    json.raw(
+        "allowed",
+        if record.error.is_some() && record.granting.is_empty() { b"false" } else { b"true" },
+    );
     if !record.granting.is_empty() {
         json.key("granting_policies");
         json.out.push(b'[');
@@ -157,8 +160,11 @@ fn request(json: &mut Json, record: &Record<'_>, shown: &[HeaderRule], device: &
 
 /// Those headers of a request that the operator wants to see.
 fn headers(json: &mut Json, sent: &[(String, String)], shown: &[HeaderRule], hasher: &Hasher<'_>) {
-    let of = |rule: &HeaderRule| sent.iter().filter(|(name, _)| *name == rule.name).map(|(_, value)| value).collect::<Vec<_>>();
-    let wanted: Vec<_> = shown.iter().map(|rule| (rule, of(rule))).filter(|(_, values)| !values.is_empty()).collect();
+    let of = |rule: &HeaderRule| {
+        sent.iter().filter(|(name, _)| *name == rule.name).map(|(_, value)| value).collect::<Vec<_>>()
+    };
+    let wanted: Vec<_> =
+        shown.iter().map(|rule| (rule, of(rule))).filter(|(_, values)| !values.is_empty()).collect();
     if wanted.is_empty() {
         return;
     }
@@ -181,7 +187,13 @@ fn headers(json: &mut Json, sent: &[(String, String)], shown: &[HeaderRule], has
     json.close();
 }
 
-fn answer(json: &mut Json, response: &Response<'_>, record: &Record<'_>, device: &Device, hasher: &Hasher<'_>) {
+fn answer(
+    json: &mut Json,
+    response: &Response<'_>,
+    record: &Record<'_>,
+    device: &Device,
+    hasher: &Hasher<'_>,
+) {
     json.object("response");
     mount(json, record.mounted);
     if let Some(auth) = response.auth {
@@ -202,7 +214,8 @@ fn answer(json: &mut Json, response: &Response<'_>, record: &Record<'_>, device:
     }
     if let Some(data) = response.data {
         let list = matches!(record.request.verb, Verb::List | Verb::Scan);
-        let keep = record.mounted.map_or(&[][..], |mounted| &mounted.entry.config.audit_non_hmac_response_keys);
+        let keep =
+            record.mounted.map_or(&[][..], |mounted| &mounted.entry.config.audit_non_hmac_response_keys);
         json.key("data");
         match (list && device.options.elide_list_responses).then(|| elided(data)).flatten() {
             Some(counts) => json.out.extend_from_slice(counts.as_bytes()),

@@ -110,7 +110,10 @@ impl Audits {
     /// Opens the device of an entry.
     pub(crate) fn open(&self, entry: &AuditEntry, store: &Open) -> Result<Device> {
         if entry.kind != "file" {
-            return Err(Error::invalid(format!("unknown backend type: {:?}; this server has the audit device \"file\"", entry.kind)));
+            return Err(Error::invalid(format!(
+                "unknown backend type: {:?}; this server has the audit device \"file\"",
+                entry.kind
+            )));
         }
         let options = Options::parse(&entry.options, self.allow_prefix)?;
         let key = store.derive(format!("audit {} {}", entry.path, entry.salt).as_bytes());
@@ -156,7 +159,11 @@ impl Audits {
 
     /// Opens all files anew.
     pub(crate) fn reopen(&self) {
-        self.opened.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|device| device.reopen());
+        self.opened
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .for_each(|device| device.reopen());
     }
 }
 

@@ -31,7 +31,8 @@ impl<'a> Walk<'a> {
             }
             _ => {
                 let rest = self.json.get(self.at..).unwrap_or_default();
-                let length = rest.iter().position(|byte| matches!(byte, b',' | b'}' | b']')).unwrap_or(rest.len());
+                let length =
+                    rest.iter().position(|byte| matches!(byte, b',' | b'}' | b']')).unwrap_or(rest.len());
                 out.extend_from_slice(rest.get(..length).unwrap_or_default().trim_ascii());
                 self.at += length;
             }
@@ -140,7 +141,11 @@ mod tests {
 
     #[test]
     fn every_string_is_hashed_and_nothing_else() {
-        check(r#"{"a":"x","b":[1, "y", true, null],"c":{"d":"z"}}"#, &[], r##"{"a":"#","b":[1,"#",true,null],"c":{"d":"#"}}"##);
+        check(
+            r#"{"a":"x","b":[1, "y", true, null],"c":{"d":"z"}}"#,
+            &[],
+            r##"{"a":"#","b":[1,"#",true,null],"c":{"d":"#"}}"##,
+        );
         check(r#" { "a" : "x\"y" , "n" : -1.5e3 } "#, &[], r##"{"a":"#","n":-1.5e3}"##);
         check(r#"{"a":"x","b":{"c":"y"}}"#, &["b"], r##"{"a":"#","b":{"c":"y"}}"##);
         check("{}", &[], "{}");

@@ -69,7 +69,10 @@ impl Command<Sys> for Put {
     fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
         // A token in the log would be a key in the log.
         if matches!(self.header.as_str(), "x-vault-token" | "authorization" | "cookie") && !self.hmac.0 {
-            let text = format!("the header {:?} carries secrets and is shown hashed or not at all; set hmac to true", self.header);
+            let text = format!(
+                "the header {:?} carries secrets and is shown hashed or not at all; set hmac to true",
+                self.header
+            );
             return Err(Error::invalid(text));
         }
         let rule = HeaderRule { name: self.header, hmac: self.hmac.0 };

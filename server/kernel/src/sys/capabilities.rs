@@ -86,7 +86,12 @@ impl Query<Sys> for OfAccessor {
     }
 }
 
-fn shown(cx: &Reading<'_>, record: &TokenRecord, paths: Option<Texts>, path: Option<Texts>) -> Result<Reply<Shown>> {
+fn shown(
+    cx: &Reading<'_>,
+    record: &TokenRecord,
+    paths: Option<Texts>,
+    path: Option<Texts>,
+) -> Result<Reply<Shown>> {
     let paths = paths.filter(|paths| !paths.0.is_empty()).or(path).unwrap_or_default().0;
     if paths.is_empty() {
         return Err(Error::invalid("paths must be supplied"));

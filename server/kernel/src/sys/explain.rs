@@ -45,10 +45,14 @@ impl Query<Sys> for Explain {
         let asked = if self.operation.is_empty() { &self.capability } else { &self.operation };
         let capability = capability(asked)?;
         if self.path.trim_matches('/').is_empty() {
-            return Err(Error::invalid("missing path; name the path of the request without /v1/, like secret/data/app"));
+            return Err(Error::invalid(
+                "missing path; name the path of the request without /v1/, like secret/data/app",
+            ));
         }
-        let path = Path::internal(self.path.trim_start_matches('/')).map_err(|error| Error::invalid(error.to_string()))?;
-        let path = if matches!(capability, Capability::List | Capability::Scan) { path.as_folder() } else { path };
+        let path = Path::internal(self.path.trim_start_matches('/'))
+            .map_err(|error| Error::invalid(error.to_string()))?;
+        let path =
+            if matches!(capability, Capability::List | Capability::Scan) { path.as_folder() } else { path };
         let token = self.token.filter(|token| !token.expose().is_empty());
         let names = match (token, self.policies) {
             (Some(_), Some(_)) => return Err(Error::invalid("give a token or policies, not both")),
@@ -56,7 +60,9 @@ impl Query<Sys> for Explain {
             (Some(_), None) if !cx.sudo() => {
                 return Err(Error::invalid("root or sudo privileges required to explain another token"));
             }
-            (Some(token), None) => living(&kernel, cx, &token)?.ok_or_else(|| Error::invalid("invalid token"))?.policies,
+            (Some(token), None) => {
+                living(&kernel, cx, &token)?.ok_or_else(|| Error::invalid("invalid token"))?.policies
+            }
             (None, None) => own(&kernel, cx)?.policies,
         };
         if names.iter().any(|name| name == builtin::ROOT) {
@@ -93,16 +99,20 @@ fn everything(path: &Path, capability: Capability) -> Explanation {
 
 fn capability(word: &str) -> Result<Capability> {
     let word = match word {
-        "" => return Err(Error::invalid("missing operation; one of create, read, update, patch, delete, list, scan")),
+        "" => {
+            return Err(Error::invalid(
+                "missing operation; one of create, read, update, patch, delete, list, scan",
+            ));
+        }
         "get" => "read",
         "post" | "put" | "write" => "update",
         other => other,
     };
     let known = word.parse::<Capability>().map_err(|error| Error::invalid(error.to_string()))?;
     match known {
-        Capability::Deny | Capability::Root | Capability::Sudo => {
-            Err(Error::invalid(format!("{word:?} is not done at a path; ask for create, read, update, patch, delete, list or scan")))
-        }
+        Capability::Deny | Capability::Root | Capability::Sudo => Err(Error::invalid(format!(
+            "{word:?} is not done at a path; ask for create, read, update, patch, delete, list or scan"
+        ))),
         known => Ok(known),
     }
 }

@@ -5,7 +5,13 @@ use serde_json::{Map, Value};
 use crate::envelope::Outcome;
 
 /// Leaves of a listing only the keys that the caller could read, or list where they are folders.
-pub(crate) fn filter_keys(mut outcome: Outcome, filter: &ListFilter, acl: &Acl, path: &Path, now: Time) -> Result<Outcome> {
+pub(crate) fn filter_keys(
+    mut outcome: Outcome,
+    filter: &ListFilter,
+    acl: &Acl,
+    path: &Path,
+    now: Time,
+) -> Result<Outcome> {
     let Body::Data(data) = &outcome.body else { return Ok(outcome) };
     let mut data: Map<String, Value> = serde_json::from_slice(data)?;
     if data.keys().any(|name| name != "keys" && name != "key_info") {

@@ -40,7 +40,11 @@ impl Query<Sys> for HostInfo {
             cpu: processors(&read("/proc/cpuinfo")),
             cpu_times: processor_times(&read("/proc/stat")),
             disk: disks(),
-            host: host(now.seconds(), &read("/etc/os-release"), read("/proc/sys/kernel/random/boot_id").trim()),
+            host: host(
+                now.seconds(),
+                &read("/etc/os-release"),
+                read("/proc/sys/kernel/random/boot_id").trim(),
+            ),
             memory: memory(&read("/proc/meminfo")),
             timestamp: now.rfc3339(),
         };
@@ -75,10 +79,14 @@ fn host(now_seconds: u64, release: &str, boot_id: &str) -> Value {
 fn processors(cpuinfo: &str) -> Vec<Value> {
     let blocks = cpuinfo.split("\n\n").filter(|block| !block.trim().is_empty());
     let processor = |block: &str| {
-        let fields: BTreeMap<&str, &str> =
-            block.lines().filter_map(|line| line.split_once(':')).map(|(key, value)| (key.trim(), value.trim())).collect();
+        let fields: BTreeMap<&str, &str> = block
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .map(|(key, value)| (key.trim(), value.trim()))
+            .collect();
         let text = |key: &str| fields.get(key).copied().unwrap_or_default();
-        let number = |key: &str| text(key).split(' ').next().and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+        let number =
+            |key: &str| text(key).split(' ').next().and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
         json!({
             "cpu": number("processor") as u64,
             "vendorId": text("vendor_id"),
@@ -170,12 +178,17 @@ mod tests {
 
     #[test]
     fn what_linux_tells_is_read() {
-        let memory = memory("MemTotal:       1000 kB\nMemAvailable:    250 kB\nHugePages_Total:   3\nActive(anon): 5 kB\n");
+        let memory = memory(
+            "MemTotal:       1000 kB\nMemAvailable:    250 kB\nHugePages_Total:   3\nActive(anon): 5 kB\n",
+        );
         assert_eq!(memory["total"], 1_024_000);
         assert_eq!(memory["usedPercent"], 75.0);
         assert_eq!(memory["hugepages_total"], 3);
         let cpus = processors("processor\t: 1\nmodel name\t: X\ncpu MHz\t\t: 2400.5\nflags\t: a b\n\n");
-        assert_eq!((&cpus[0]["cpu"], &cpus[0]["mhz"], &cpus[0]["flags"]), (&json!(1), &json!(2400.5), &json!(["a", "b"])));
+        assert_eq!(
+            (&cpus[0]["cpu"], &cpus[0]["mhz"], &cpus[0]["flags"]),
+            (&json!(1), &json!(2400.5), &json!(["a", "b"]))
+        );
         let times = processor_times("cpu  1 2 3\ncpu0 100 0 50 25\nintr 5\n");
         assert_eq!((times.len(), &times[0]["user"], &times[0]["system"]), (1, &json!(1.0), &json!(0.5)));
     }

@@ -66,9 +66,12 @@ fn shown(source: &impl Source, id: &str, now: Time) -> Result<Option<Shown>> {
     };
     Ok(match leases::find(source, id)? {
         None => None,
-        Some(Lease::Thing(thing)) => {
-            Some(shown(thing.issued, thing.renewed, Some(thing.expires), thing.renewable && !thing.irrevocable()))
-        }
+        Some(Lease::Thing(thing)) => Some(shown(
+            thing.issued,
+            thing.renewed,
+            Some(thing.expires),
+            thing.renewable && !thing.irrevocable(),
+        )),
         Some(Lease::Token { hash }) => leases::token_of(source, hash)?
             .map(|token| shown(token.created, token.renewed, token.expires, token.renewable)),
     })
@@ -138,7 +141,12 @@ impl Command<Sys> for LegacyRenew {
     }
 }
 
-fn renew(engine: &Sys, cx: &mut Writing<'_>, id: String, increment: Option<Span>) -> Result<Reply<kit::Nothing>> {
+fn renew(
+    engine: &Sys,
+    cx: &mut Writing<'_>,
+    id: String,
+    increment: Option<Span>,
+) -> Result<Reply<kit::Nothing>> {
     let beyond = Beyond::for_the_kernel();
     let now = cx.now();
     let missing = || Error::invalid("lease not found");
@@ -154,7 +162,8 @@ fn renew(engine: &Sys, cx: &mut Writing<'_>, id: String, increment: Option<Span>
     }
     let kernel = engine.kernel()?;
     let router = kernel.router(cx.peek(&beyond).snapshot())?;
-    let mounted = crate::ids::mount(&thing.mount).and_then(|id| router.value().by_id(&id)).ok_or_else(missing)?;
+    let mounted =
+        crate::ids::mount(&thing.mount).and_then(|id| router.value().by_id(&id)).ok_or_else(missing)?;
     let increment = increment.unwrap_or_default().duration();
     let (thing, warnings) = leases::renew(cx.beyond(&beyond), &id, thing, increment, &mounted.info, now)?;
     warnings.into_iter().for_each(|warning| cx.warn(warning));
@@ -341,14 +350,19 @@ impl Query<Sys> for Irrevocable {
             "" => SHOWN_MAX,
             "none" => usize::MAX,
             text => text.parse().map_err(|_| {
-                Error::server(format!("invalid 'limit' provided: strconv.Atoi: parsing {text:?}: invalid syntax"))
+                Error::server(format!(
+                    "invalid 'limit' provided: strconv.Atoi: parsing {text:?}: invalid syntax"
+                ))
             })?,
         };
         let (mut lease_count, mut leases) = (0, Vec::new());
         leases::irrevocable(cx.beyond(&Beyond::for_the_kernel()), |id, thing| {
             lease_count += 1;
             if leases.len() < limit {
-                leases.push(IrrevocableShown { error: thing.error.unwrap_or_default(), lease_id: id.to_owned() });
+                leases.push(IrrevocableShown {
+                    error: thing.error.unwrap_or_default(),
+                    lease_id: id.to_owned(),
+                });
             }
         })?;
         if leases.len() < lease_count {

@@ -62,8 +62,18 @@ fn samples(kernel: &Kernel, router: &Router) -> Vec<Sample> {
     let mut samples = vec![
         gauge("vault.core.active", "Whether this node leads.", 1.0, cluster()),
         gauge("vault.core.unsealed", "Whether the server is unsealed.", 1.0, cluster()),
-        gauge("vault.core.in_flight_requests", "Requests being answered.", kernel.metrics.in_flight() as f64, cluster()),
-        gauge("vault.core.locked_users", "Users that failed to log in lately.", kernel.lockouts.all().len() as f64, cluster()),
+        gauge(
+            "vault.core.in_flight_requests",
+            "Requests being answered.",
+            kernel.metrics.in_flight() as f64,
+            cluster(),
+        ),
+        gauge(
+            "vault.core.locked_users",
+            "Users that failed to log in lately.",
+            kernel.lockouts.all().len() as f64,
+            cluster(),
+        ),
     ];
     for (kind, local) in [("auth", false), ("auth", true), ("logical", false), ("logical", true)] {
         let here = router.all().filter(|mounted| {
@@ -93,7 +103,12 @@ fn samples(kernel: &Kernel, router: &Router) -> Vec<Sample> {
     let about = "Entries sealed with the active key.";
     samples.push(gauge("vault.barrier.estimated_encryptions", about, keys.encryptions as f64, term));
     let refusing = f64::from(u8::from(kernel.trouble().is_some()));
-    samples.push(gauge("sealkeep.store.refusing_writes", "Whether the disk takes no writes.", refusing, Vec::new()));
+    samples.push(gauge(
+        "sealkeep.store.refusing_writes",
+        "Whether the disk takes no writes.",
+        refusing,
+        Vec::new(),
+    ));
     let damaged = kernel.store.damaged() as f64;
     samples.push(gauge("sealkeep.store.damaged_entries", "Entries found damaged.", damaged, Vec::new()));
     samples.extend(process());
@@ -141,7 +156,8 @@ fn text(samples: &[Sample]) -> String {
             last = sample.name;
         }
         let quoted = |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-        let labels: Vec<String> = sample.labels.iter().map(|(key, value)| format!("{key}=\"{}\"", quoted(value))).collect();
+        let labels: Vec<String> =
+            sample.labels.iter().map(|(key, value)| format!("{key}=\"{}\"", quoted(value))).collect();
         let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
         let _ = writeln!(text, "{name}{labels} {}", sample.value);
     }
@@ -156,7 +172,8 @@ fn json(samples: &[Sample], now: Time) -> String {
         let labels = |sample: &Sample| -> Map<String, Value> {
             sample.labels.iter().map(|(key, value)| ((*key).to_owned(), value.as_str().into())).collect()
         };
-        some.map(|sample| json!({ "Name": sample.name, value: sample.value, "Labels": labels(sample) })).collect()
+        some.map(|sample| json!({ "Name": sample.name, value: sample.value, "Labels": labels(sample) }))
+            .collect()
     };
     json!({
         "Timestamp": date,
@@ -174,11 +191,13 @@ mod tests {
 
     #[test]
     fn prometheus_reads_it() {
-        let sample = |name, value, labels| Sample { name, about: "Something.", kind: Kind::Counter, value, labels };
-        let samples = [
-            sample("a.b", 1.0, vec![("x", "q\"uo\\te".to_owned())]),
-            sample("a.b", 2.5, Vec::new()),
-        ];
-        assert_eq!(text(&samples), "# HELP a_b Something.\n# TYPE a_b counter\na_b{x=\"q\\\"uo\\\\te\"} 1\na_b 2.5\n");
+        let sample =
+            |name, value, labels| Sample { name, about: "Something.", kind: Kind::Counter, value, labels };
+        let samples =
+            [sample("a.b", 1.0, vec![("x", "q\"uo\\te".to_owned())]), sample("a.b", 2.5, Vec::new())];
+        assert_eq!(
+            text(&samples),
+            "# HELP a_b Something.\n# TYPE a_b counter\na_b{x=\"q\\\"uo\\\\te\"} 1\na_b 2.5\n"
+        );
     }
 }

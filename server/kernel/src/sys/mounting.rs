@@ -47,7 +47,9 @@ pub(super) fn mount<C: Class>(kernel: &Kernel, cx: &mut Writing<'_>, wish: Wish)
         return Err(Error::invalid(format!("path is already in use at {taken}")));
     }
     if router.value().all().count() >= MOUNTS_MAX {
-        return Err(Error::invalid(format!("there are {MOUNTS_MAX} mounts already; disable one that is not used any more")));
+        return Err(Error::invalid(format!(
+            "there are {MOUNTS_MAX} mounts already; disable one that is not used any more"
+        )));
     }
     let known = match C::CLASS {
         crate::mounts::Class::Auth => kernel.mounts.registry().method_kinds(),

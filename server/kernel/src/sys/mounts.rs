@@ -31,7 +31,11 @@ impl<C: Class> Query<Sys> for All<C> {
         let mut shown = BTreeMap::new();
         for mounted in router.value().all() {
             let method = mounted.entry.path.strip_prefix("auth/");
-            let path = if C::PREFIX.is_empty() == method.is_none() { method.unwrap_or(&mounted.entry.path) } else { continue };
+            let path = if C::PREFIX.is_empty() == method.is_none() {
+                method.unwrap_or(&mounted.entry.path)
+            } else {
+                continue;
+            };
             shown.insert(path.to_owned(), MountShown::of(&mounted.entry, &kernel));
         }
         Ok(shown.into())

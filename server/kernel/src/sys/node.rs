@@ -36,8 +36,11 @@ pub(crate) fn note_version(txn: &mut Txn, settings: &Settings, now: Time) -> Res
     if known {
         return Ok(());
     }
-    let version =
-        Version { version: settings.version.clone(), commit_date: settings.commit_date.clone(), installed: now };
+    let version = Version {
+        version: settings.version.clone(),
+        commit_date: settings.commit_date.clone(),
+        installed: now,
+    };
     VERSIONS.put(txn, Name::Id(&now.0.to_be_bytes()), &version)
 }
 
@@ -68,7 +71,8 @@ impl Query<Sys> for VersionHistory {
             let Version { version, commit_date, installed } = version;
             let timestamp_installed = installed.truncated().rfc3339();
             let previous_version = keys.last().cloned();
-            key_info.insert(version.clone(), Installed { commit_date, previous_version, timestamp_installed });
+            key_info
+                .insert(version.clone(), Installed { commit_date, previous_version, timestamp_installed });
             keys.push(version);
             Ok(ControlFlow::Continue(()))
         })?;

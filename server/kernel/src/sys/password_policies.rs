@@ -86,7 +86,11 @@ impl Command<Sys> for Put {
         let text = decoded(self.policy);
         let policy = PasswordPolicy::parse(&text)?;
         policy.generate(cx.randomness())?;
-        PASSWORDS.put(cx.beyond(&Beyond::for_the_kernel()), Name::Path(self.name.trim_matches('/')), &text)?;
+        PASSWORDS.put(
+            cx.beyond(&Beyond::for_the_kernel()),
+            Name::Path(self.name.trim_matches('/')),
+            &text,
+        )?;
         Ok(Reply::Nothing)
     }
 }
@@ -145,7 +149,9 @@ impl PasswordPolicy {
             None => 0,
             Some(value) => value.as_i64().ok_or_else(|| {
                 let what = format!("'length' expected type 'int', got unconvertible type '{}'", value.kind());
-                invalid(format!("failed to decode configuration: decoding failed due to the following error(s):\n\n{what}"))
+                invalid(format!(
+                    "failed to decode configuration: decoding failed due to the following error(s):\n\n{what}"
+                ))
             })?,
         };
         let listed = |why: &str| invalid(format!("1 error occurred:\n\t* {why}\n\n"));
@@ -161,7 +167,9 @@ impl PasswordPolicy {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         let needed = rules.iter().fold(0_usize, |sum, (_, least)| sum.saturating_add(*least));
         if needed > length {
-            return Err(listed(&format!("specified rules require at least {needed} characters but {length} is specified")));
+            return Err(listed(&format!(
+                "specified rules require at least {needed} characters but {length} is specified"
+            )));
         }
         if !(LENGTH_MIN..=LENGTH_MAX).contains(&length) {
             let text = format!("passwords must be between {LENGTH_MIN} and {LENGTH_MAX} characters");
@@ -178,7 +186,9 @@ impl PasswordPolicy {
             while password.chars().count() < self.length {
                 password.extend(self.alphabet.get(below(random, self.alphabet.len())));
             }
-            let fits = |(set, least): &(Vec<char>, usize)| password.chars().filter(|char| set.contains(char)).count() >= *least;
+            let fits = |(set, least): &(Vec<char>, usize)| {
+                password.chars().filter(|char| set.contains(char)).count() >= *least
+            };
             if self.rules.iter().all(fits) {
                 return Ok(password);
             }
@@ -207,7 +217,9 @@ fn rules(body: &Body) -> Result<Vec<(Vec<char>, usize)>, String> {
     for block in blocks {
         let kind = block.labels.first().copied().unwrap_or_default();
         if kind != "charset" {
-            return Err(format!("unable to parse rules: unable to parse rule {kind}: unrecognized rule type {kind}"));
+            return Err(format!(
+                "unable to parse rules: unable to parse rule {kind}: unrecognized rule type {kind}"
+            ));
         }
         let set = block.body.attribute("charset").and_then(hcl::Value::as_text).unwrap_or_default();
         let least = match block.body.attribute("min-chars") {
@@ -217,7 +229,10 @@ fn rules(body: &Body) -> Result<Vec<(Vec<char>, usize)>, String> {
             })?,
         };
         if set.chars().any(char::is_control) {
-            return Err("unable to parse rules: unable to parse rule charset: non-printable character in charset".to_owned());
+            return Err(
+                "unable to parse rules: unable to parse rule charset: non-printable character in charset"
+                    .to_owned(),
+            );
         }
         rules.push((set.chars().collect(), least));
     }
@@ -257,7 +272,9 @@ mod tests {
             assert!(error.contains(why), "{text}: {error}");
         }
         let wide: String = ('!'..='~').filter(|char| *char != '"' && *char != '\\').collect();
-        let text = format!("length = 8 rule \"charset\" {{ charset = \"{wide}\" }} rule \"charset\" {{ charset = \"a\" min-chars = 8 }}");
+        let text = format!(
+            "length = 8 rule \"charset\" {{ charset = \"{wide}\" }} rule \"charset\" {{ charset = \"a\" min-chars = 8 }}"
+        );
         assert!(PasswordPolicy::parse(&text).unwrap().generate(&SystemRandom).is_err());
     }
 }

@@ -412,9 +412,14 @@ fn write(cx: &mut Writing<'_>, name: &str, wish: Wish, base: StoredPolicy) -> Re
 
 fn expiration(at: Option<Moment>, ttl: Option<Span>, now: Time) -> Result<Option<Time>> {
     let at = match (at, ttl.filter(|ttl| ttl.0 != 0)) {
-        (Some(_), Some(_)) => return Err(Error::invalid("cannot supply both 'expiration' and 'ttl' for policies")),
+        (Some(_), Some(_)) => {
+            return Err(Error::invalid("cannot supply both 'expiration' and 'ttl' for policies"));
+        }
         (_, Some(ttl)) if ttl.0 < 0 => {
-            let text = format!("Field validation failed: error converting input for field \"ttl\": cannot provide negative value '{}'", ttl.seconds());
+            let text = format!(
+                "Field validation failed: error converting input for field \"ttl\": cannot provide negative value '{}'",
+                ttl.seconds()
+            );
             return Err(Error::invalid(text));
         }
         (None, Some(ttl)) => Some(now.plus(ttl.duration())),

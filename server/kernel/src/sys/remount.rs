@@ -54,7 +54,8 @@ impl Command<Sys> for Remount {
         }
         let from = format!("{}/", self.from.trim_matches('/'));
         let to = format!("{}/", self.to.trim_matches('/'));
-        policy::Path::internal(&to).map_err(|error| Error::invalid(format!("invalid destination mount: {error}")))?;
+        policy::Path::internal(&to)
+            .map_err(|error| Error::invalid(format!("invalid destination mount: {error}")))?;
         let kernel = engine.kernel()?;
         let router = kernel.router(cx.peek(&beyond).snapshot())?;
         check(&from, &to)?;
@@ -85,7 +86,9 @@ fn check(from: &str, to: &str) -> Result<()> {
         return match to {
             _ if from == "auth/token/" => Err(Error::invalid(format!("cannot remount {from:?}"))),
             "auth/token/" => Err(Error::invalid(format!("cannot remount to destination {to:?}"))),
-            _ if !method(to) => Err(Error::invalid(format!("cannot remount auth mount to non-auth mount {to:?}"))),
+            _ if !method(to) => {
+                Err(Error::invalid(format!("cannot remount auth mount to non-auth mount {to:?}")))
+            }
             _ => Ok(()),
         };
     }
@@ -135,7 +138,8 @@ impl Query<Sys> for Status {
 
     fn run(self, _: &Sys, cx: &Reading<'_>) -> Result<Reply<Self::Reply>> {
         let snapshot = cx.beyond(&Beyond::for_the_kernel());
-        let found = MOVES.get(snapshot, Name::Id(self.migration_id.as_bytes()))?.ok_or_else(Error::not_found)?;
+        let found =
+            MOVES.get(snapshot, Name::Id(self.migration_id.as_bytes()))?.ok_or_else(Error::not_found)?;
         // A move is one commit: whoever can ask about it sees it done.
         let info = MoveShown { source_mount: found.source, status: "success", target_mount: found.target };
         Ok(StatusShown { migration_id: self.migration_id, migration_info: info }.into())

@@ -157,7 +157,8 @@ impl TuneShown {
             max_lease_ttl: mounted.info.max_ttl.as_secs(),
             options: mounted.entry.options.clone().unwrap_or_default(),
             passthrough_request_headers: config.passthrough_request_headers,
-            user_lockout_counter_reset_duration: lockout.map(|lockout| lockout.lockout_counter_reset_duration),
+            user_lockout_counter_reset_duration: lockout
+                .map(|lockout| lockout.lockout_counter_reset_duration),
             user_lockout_disable: lockout.map(|lockout| lockout.lockout_disable),
             user_lockout_duration: lockout.map(|lockout| lockout.lockout_duration),
             user_lockout_threshold: lockout.map(|lockout| lockout.lockout_threshold),

@@ -75,7 +75,9 @@ fn hash(input: &str, algorithm: &str, format: &str) -> Result<Reply<Sum>> {
         Error::invalid(format!("unable to decode input as base64: illegal base64 data at input byte {at}"))
     })?;
     if !matches!(format, "" | "hex" | "base64") {
-        return Err(Error::invalid(format!("unsupported encoding format {format}; must be \"hex\" or \"base64\"")));
+        return Err(Error::invalid(format!(
+            "unsupported encoding format {format}; must be \"hex\" or \"base64\""
+        )));
     }
     let algorithm = match algorithm {
         "" | "sha2-256" => &digest::SHA256,
@@ -169,7 +171,9 @@ impl Query<Sys> for RandomFrom {
 
 fn count(text: &str) -> Result<i64> {
     text.parse().map_err(|_| {
-        Error::invalid(format!("error parsing url-set byte count: strconv.Atoi: parsing {text:?}: invalid syntax"))
+        Error::invalid(format!(
+            "error parsing url-set byte count: strconv.Atoi: parsing {text:?}: invalid syntax"
+        ))
     })
 }
 
@@ -181,13 +185,16 @@ fn random(engine: &Sys, cx: &Reading<'_>, source: &str, bytes: i64, format: &str
         return Err(Error::invalid(format!("'bytes' should be less than {RANDOM_BYTES_MAX}")));
     }
     if !matches!(format, "" | "hex" | "base64") {
-        return Err(Error::invalid(format!("unsupported encoding format {format:?}; must be \"hex\" or \"base64\"")));
+        return Err(Error::invalid(format!(
+            "unsupported encoding format {format:?}; must be \"hex\" or \"base64\""
+        )));
     }
     match source {
         "" | "platform" | "all" => {}
         "seal" => cx.warn("no seal/entropy augmentation available, using platform entropy source"),
         other => {
-            let text = format!("unsupported entropy source {other:?}; must be \"platform\" or \"seal\", or \"all\"");
+            let text =
+                format!("unsupported entropy source {other:?}; must be \"platform\" or \"seal\", or \"all\"");
             return Err(Error::invalid(text));
         }
     }

@@ -166,7 +166,8 @@ impl Settings {
     pub(super) fn apply_new(self, entry: &mut MountEntry, system_max: u64) -> Result<()> {
         let prefixed = |what: &str, text: &Option<Text>| {
             let text = text.as_ref().map_or("", |text| text.0.as_str());
-            let named = |error: Error| Error::invalid(format!("unable to parse {what} TTL of {text}: {error}"));
+            let named =
+                |error: Error| Error::invalid(format!("unable to parse {what} TTL of {text}: {error}"));
             ttl(text).map_err(named)
         };
         let default = prefixed("default", &self.default_lease_ttl)?.unwrap_or(0);
@@ -183,7 +184,8 @@ impl Settings {
         // A secrets engine gives no tokens; clients name a type all the same.
         let token_type = self.token_type.clone().filter(|_| entry.path.starts_with("auth/"));
         let lockout = self.user_lockout_config.is_some() && LOCKING.contains(&entry.kind.as_str());
-        let rest = Self { token_type, user_lockout_config: self.user_lockout_config.filter(|_| lockout), ..self };
+        let rest =
+            Self { token_type, user_lockout_config: self.user_lockout_config.filter(|_| lockout), ..self };
         rest.apply_rest(entry)
     }
 
@@ -196,7 +198,9 @@ impl Settings {
         if self.token_type.is_some() {
             match entry.path.as_str() {
                 "auth/token/" => {
-                    return Err(Error::invalid("'token_type' cannot be set for 'token' or 'ns_token' auth mounts"));
+                    return Err(Error::invalid(
+                        "'token_type' cannot be set for 'token' or 'ns_token' auth mounts",
+                    ));
                 }
                 path if !path.starts_with("auth/") => {
                     return Err(Error::invalid("'token_type' can only be modified on auth mounts"));
@@ -205,7 +209,8 @@ impl Settings {
             }
         }
         if self.user_lockout_config.is_some() && !LOCKING.contains(&entry.kind.as_str()) {
-            let text = format!("tuning of user lockout configuration for auth type {:?} not allowed", entry.kind);
+            let text =
+                format!("tuning of user lockout configuration for auth type {:?} not allowed", entry.kind);
             return Err(Error::invalid(text));
         }
         let given = |text: &Option<Text>| text.as_ref().map_or(Ok(None), |text| ttl(&text.0));
@@ -213,11 +218,15 @@ impl Settings {
         let max = given(&self.max_lease_ttl)?.unwrap_or(entry.config.max_lease_ttl);
         let system_max = kernel.env.settings.max_lease_ttl.as_secs();
         if max > 0 && default > max {
-            let text = format!("backend max lease TTL of {max} would be less than backend default lease TTL of {default}");
+            let text = format!(
+                "backend max lease TTL of {max} would be less than backend default lease TTL of {default}"
+            );
             return Err(Error::invalid(text));
         }
         if max == 0 && default > system_max {
-            let text = format!("backend default lease TTL of {default} would be greater than system max lease TTL of {system_max}");
+            let text = format!(
+                "backend default lease TTL of {default} would be greater than system max lease TTL of {system_max}"
+            );
             return Err(Error::invalid(text));
         }
         entry.config.default_lease_ttl = default;
@@ -322,7 +331,9 @@ fn tune_options(entry: &mut MountEntry, given: BTreeMap<String, String>) -> Resu
 /// keeps both alike, so it is versioned at once.
 fn change_version(current: &str, wanted: &str) -> Result<()> {
     let number: u64 = if wanted.is_empty() { Ok(0) } else { wanted.parse() }.map_err(|_| {
-        Error::invalid(format!("unable to parse options: strconv.ParseInt: parsing {wanted:?}: invalid syntax"))
+        Error::invalid(format!(
+            "unable to parse options: strconv.ParseInt: parsing {wanted:?}: invalid syntax"
+        ))
     })?;
     match (current, number) {
         ("2", 1) => Err(Error::invalid("cannot downgrade mount from version 2")),

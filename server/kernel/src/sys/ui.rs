@@ -101,7 +101,10 @@ pub(super) fn known(kernel: &Kernel, cx: &Reading<'_>) -> Result<Option<Arc<Kept
     let beyond = Beyond::for_the_kernel();
     let Some(id) = cx.remote().token.token(&beyond) else { return Ok(None) };
     let today = cx.beyond(&beyond);
-    kernel.tokens.identify(id.expose(), &kernel.store, today, cx.now(), cx.remote(), crate::tokens::Uses::Left).map(Some)
+    kernel
+        .tokens
+        .identify(id.expose(), &kernel.store, today, cx.now(), cx.remote(), crate::tokens::Uses::Left)
+        .map(Some)
 }
 
 /// Whether a token may do anything at all below a mount.

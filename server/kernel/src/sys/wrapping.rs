@@ -1,5 +1,7 @@
-use kit::{Beyond, Command, Error, Fault, Fields, MountId, Query, Reading, Reads, Reply, Result, Route, Secret, Time};
 use kit::Writing;
+use kit::{
+    Beyond, Command, Error, Fault, Fields, MountId, Query, Reading, Reads, Reply, Result, Route, Secret, Time,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -21,7 +23,13 @@ const BELOW: &str = "sys/wrapping/";
 ///
 /// # Errors
 /// If it does not.
-pub(crate) fn verify(kernel: &Kernel, today: &Snapshot, request: &Request, fields: &Fields<'_>, now: Time) -> Result<()> {
+pub(crate) fn verify(
+    kernel: &Kernel,
+    today: &Snapshot,
+    request: &Request,
+    fields: &Fields<'_>,
+    now: Time,
+) -> Result<()> {
     if !matches!(request.path.as_str().strip_prefix(BELOW), Some("lookup" | "unwrap" | "rewrap")) {
         return Ok(());
     }
@@ -51,7 +59,9 @@ pub(crate) fn check_wish(request: &Request) -> Result<()> {
 }
 
 fn good(record: &TokenRecord, now: Time) -> bool {
-    wrapping::is_wrapping(record) && record.uses_left != Some(0) && record.expires.is_none_or(|expires| expires > now)
+    wrapping::is_wrapping(record)
+        && record.uses_left != Some(0)
+        && record.expires.is_none_or(|expires| expires > now)
 }
 
 /// Wraps what the request says.

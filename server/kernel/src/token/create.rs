@@ -162,7 +162,8 @@ fn create(
             None => own.bound_cidrs.clone(),
         },
         role: role.as_ref().map(|role| role.name.clone()).unwrap_or_default(),
-        renewable: wish.renewable.is_none_or(|flag| flag.0) && role.as_ref().is_none_or(|role| role.renewable),
+        renewable: wish.renewable.is_none_or(|flag| flag.0)
+            && role.as_ref().is_none_or(|role| role.renewable),
         batch,
         no_default_policy: wish.no_default_policy.unwrap_or_default().0,
         ..TokenRecord::default()
@@ -178,7 +179,12 @@ fn caller(kernel: &Kernel, cx: &Writing<'_>) -> Result<(TokenHash, TokenRecord)>
     named(kernel, cx.peek(&beyond), id.expose())?.ok_or_else(Error::denied)
 }
 
-fn finish(kernel: &Kernel, cx: &mut Writing<'_>, record: TokenRecord, chosen: Option<String>) -> Result<Reply<Nothing>> {
+fn finish(
+    kernel: &Kernel,
+    cx: &mut Writing<'_>,
+    record: TokenRecord,
+    chosen: Option<String>,
+) -> Result<Reply<Nothing>> {
     let beyond = Beyond::for_the_kernel();
     for policy in &record.policies {
         if policies::find(cx.peek(&beyond), policy)?.is_none() {
@@ -213,7 +219,8 @@ impl Wish {
             _ => return Err(Error::invalid("invalid 'token_type' value")),
         };
         if batch {
-            let set = |text: &Option<Text>| text.as_ref().is_some_and(|text| !matches!(text.0.as_str(), "" | "0"));
+            let set =
+                |text: &Option<Text>| text.as_ref().is_some_and(|text| !matches!(text.0.as_str(), "" | "0"));
             for (name, is_set) in [
                 ("explicit_max_ttl", set(&self.explicit_max_ttl)),
                 ("num_uses", self.num_uses.is_some_and(|uses| uses.0 != 0)),
@@ -235,7 +242,9 @@ impl Wish {
 
     /// The id that the caller has chosen, if they may.
     fn chosen(&self, cx: &Writing<'_>) -> Result<Option<String>> {
-        let Some(id) = self.id.as_ref().map(Secret::expose).filter(|id| !id.is_empty()) else { return Ok(None) };
+        let Some(id) = self.id.as_ref().map(Secret::expose).filter(|id| !id.is_empty()) else {
+            return Ok(None);
+        };
         if !cx.sudo() {
             return Err(Error::invalid("root or sudo privileges required to specify token id"));
         }
@@ -250,7 +259,9 @@ impl Wish {
     }
 
     fn display_name(&self) -> String {
-        let Some(name) = self.display_name.as_ref().map(|name| name.0.as_str()).filter(|name| !name.is_empty()) else {
+        let Some(name) =
+            self.display_name.as_ref().map(|name| name.0.as_str()).filter(|name| !name.is_empty())
+        else {
             return "token".to_owned();
         };
         let mut shown = String::from("token-");
@@ -269,7 +280,12 @@ impl Wish {
         let asked = TokenRecord::sanitised(self.policies.as_ref().map_or(&[], |policies| &policies.0), false);
         let no_default = self.no_default_policy.unwrap_or_default().0;
         let restricting = role.filter(|role| {
-            let lists = [&role.allowed_policies, &role.allowed_policies_glob, &role.disallowed_policies, &role.disallowed_policies_glob];
+            let lists = [
+                &role.allowed_policies,
+                &role.allowed_policies_glob,
+                &role.disallowed_policies,
+                &role.disallowed_policies_glob,
+            ];
             lists.iter().any(|list| !list.is_empty())
         });
         let policies = if let Some(role) = restricting {
@@ -287,8 +303,11 @@ impl Wish {
             TokenRecord::sanitised(&asked, default && !no_default)
         };
         let no_default = no_default || role.is_some_and(|role| role.no_default_policy);
-        let policies: Vec<String> = policies.into_iter().filter(|policy| !(no_default && policy == "default")).collect();
-        if policies.iter().any(|policy| policy == "root") && !own.policies.iter().any(|policy| policy == "root") {
+        let policies: Vec<String> =
+            policies.into_iter().filter(|policy| !(no_default && policy == "default")).collect();
+        if policies.iter().any(|policy| policy == "root")
+            && !own.policies.iter().any(|policy| policy == "root")
+        {
             return Err(Error::invalid("root tokens may not be created without parent token being root"));
         }
         match policies.iter().find(|policy| builtin::UNASSIGNABLE.contains(&policy.as_str())) {
@@ -298,7 +317,13 @@ impl Wish {
     }
 
     /// How long the new token lives.
-    fn lives(&self, cx: &Writing<'_>, record: TokenRecord, own: &TokenRecord, role: Option<&Role>) -> Result<TokenRecord> {
+    fn lives(
+        &self,
+        cx: &Writing<'_>,
+        record: TokenRecord,
+        own: &TokenRecord,
+        role: Option<&Role>,
+    ) -> Result<TokenRecord> {
         let ttl = self.ttl.as_ref().filter(|ttl| !ttl.0.is_empty()).or(self.lease.as_ref());
         let ttl = span(ttl, "ttl must be positive")?;
         let explicit = span(self.explicit_max_ttl.as_ref(), "explicit_max_ttl must be positive")?;
@@ -347,7 +372,8 @@ fn by_role(role: &Role, asked: Vec<String>, own: &TokenRecord, no_default: bool)
     let allows = !role.allowed_policies.is_empty() || !role.allowed_policies_glob.is_empty();
     let glob = |globs: &[String], policy: &str| globs.iter().any(|pattern| matches(pattern, policy));
     let forbids = |policy: &str| {
-        role.disallowed_policies.iter().any(|other| other == policy) || glob(&role.disallowed_policies_glob, policy)
+        role.disallowed_policies.iter().any(|other| other == policy)
+            || glob(&role.disallowed_policies_glob, policy)
     };
     let mut policies = match (asked.is_empty(), role.allowed_policies.is_empty()) {
         (false, _) => asked,
@@ -355,13 +381,19 @@ fn by_role(role: &Role, asked: Vec<String>, own: &TokenRecord, no_default: bool)
         (true, true) => own.policies.clone(),
     };
     let default = |policy: &str| policy == "default";
-    if !no_default && !role.no_default_policy && !forbids("default") && !policies.iter().any(|policy| default(policy)) {
+    if !no_default
+        && !role.no_default_policy
+        && !forbids("default")
+        && !policies.iter().any(|policy| default(policy))
+    {
         policies.push("default".to_owned());
     }
     policies.sort();
     if allows {
         let fits = |policy: &&String| {
-            default(policy) || role.allowed_policies.contains(policy) || glob(&role.allowed_policies_glob, policy)
+            default(policy)
+                || role.allowed_policies.contains(policy)
+                || glob(&role.allowed_policies_glob, policy)
         };
         if !policies.iter().all(|policy| fits(&policy)) {
             let shown: Vec<&String> = policies.iter().filter(|policy| !default(policy)).collect();
@@ -411,7 +443,10 @@ fn bounded(cx: &Writing<'_>, name: &str, asked: Duration, role_seconds: u64) -> 
         return asked.max(role);
     }
     if name == "period" {
-        cx.warn(format!("period specified both during creation call and in role; using the lower value of {}", asked.min(role).as_secs()));
+        cx.warn(format!(
+            "period specified both during creation call and in role; using the lower value of {}",
+            asked.min(role).as_secs()
+        ));
     } else {
         cx.warn(format!("Explicit max TTL specified both during creation call and in role; using the lower value of {} seconds", asked.min(role).as_secs()));
     }

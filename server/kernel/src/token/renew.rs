@@ -52,7 +52,10 @@ impl Command<Token> for RenewOther {
     type Reply = Nothing;
 
     fn run(self, token: &Token, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
-        let id = self.token.filter(|id| !id.expose().is_empty()).ok_or_else(|| Error::invalid("missing token ID"))?;
+        let id = self
+            .token
+            .filter(|id| !id.expose().is_empty())
+            .ok_or_else(|| Error::invalid("missing token ID"))?;
         let kernel = token.kernel()?;
         if kernel.tokens.open_batch(&kernel.store, id.expose()).is_some() {
             return Err(Error::invalid("batch tokens cannot be renewed"));
@@ -82,7 +85,13 @@ impl Command<Token> for RenewByAccessor {
     }
 }
 
-fn go(token: &Token, cx: &mut Writing<'_>, hash: TokenHash, increment: Option<Span>, id: String) -> Result<Reply<Nothing>> {
+fn go(
+    token: &Token,
+    cx: &mut Writing<'_>,
+    hash: TokenHash,
+    increment: Option<Span>,
+    id: String,
+) -> Result<Reply<Nothing>> {
     let kernel = token.kernel()?;
     let beyond = Beyond::for_the_kernel();
     let (now, remote) = (cx.now(), cx.remote().clone());
@@ -145,7 +154,11 @@ pub(crate) fn renew(
     };
     let bounds = Bounds {
         increment,
-        ttl: if record.mount.is_some() && !terms.ttl.is_zero() { terms.ttl } else { seconds(record.ttl_seconds) },
+        ttl: if record.mount.is_some() && !terms.ttl.is_zero() {
+            terms.ttl
+        } else {
+            seconds(record.ttl_seconds)
+        },
         max_ttl: terms.max_ttl,
         period: terms.period,
         explicit_max_ttl: seconds(record.explicit_max_ttl_seconds),
@@ -158,4 +171,3 @@ pub(crate) fn renew(
     let auth = Auth { lease_duration: granted.ttl.as_secs(), ..Auth::of_record(&renewed) };
     Ok((auth, granted.warnings))
 }
-

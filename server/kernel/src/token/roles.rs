@@ -1,7 +1,9 @@
 use std::time::Duration;
 
 use kit::loose::{Flag, Number, Span, Text, Texts};
-use kit::{Beyond, Command, Error, Name, Nothing, Query, Reading, Reads, Reply, Result, Route, Terms, Writing};
+use kit::{
+    Beyond, Command, Error, Name, Nothing, Query, Reading, Reads, Reply, Result, Route, Terms, Writing,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -54,7 +56,8 @@ pub(super) fn renewed(txn: &Txn, _: &Router, record: &TokenRecord) -> Result<Opt
     if record.role.is_empty() {
         return Ok(None);
     }
-    let gone = || Error::server(format!("original token role {:?} could not be found, not renewing", record.role));
+    let gone =
+        || Error::server(format!("original token role {:?} could not be found, not renewing", record.role));
     let role = find(txn, &record.role)?.ok_or_else(gone)?;
     let seconds = Duration::from_secs;
     let period = if role.period_seconds > 0 { role.period_seconds } else { record.period_seconds };
@@ -77,7 +80,8 @@ impl Query<Token> for Get {
     type Reply = Map<String, Value>;
 
     fn run(self, _: &Token, cx: &Reading<'_>) -> Result<Reply<Self::Reply>> {
-        let role = find(cx.beyond(&Beyond::for_the_kernel()), &self.role_name)?.ok_or_else(Error::not_found)?;
+        let role =
+            find(cx.beyond(&Beyond::for_the_kernel()), &self.role_name)?.ok_or_else(Error::not_found)?;
         let old = |used: bool, seconds: u64| if used { seconds } else { 0 };
         let mut shown = Map::new();
         let mut put = |name: &str, value: Value| shown.insert(name.to_owned(), value);
@@ -194,7 +198,9 @@ impl Put {
     /// The names of older versions, where the newer ones are not given.
     fn deprecated(&self, role: &mut Role, cx: &Writing<'_>) {
         let both = |old: &str| {
-            cx.warn(format!("Both 'token_{old}' and deprecated '{old}' value supplied, ignoring the deprecated value"));
+            cx.warn(format!(
+                "Both 'token_{old}' and deprecated '{old}' value supplied, ignoring the deprecated value"
+            ));
         };
         match (self.period, self.token_period) {
             (Some(_), Some(_)) => both("period"),
@@ -203,7 +209,9 @@ impl Put {
         }
         match (self.explicit_max_ttl, self.token_explicit_max_ttl) {
             (Some(_), Some(_)) => both("explicit_max_ttl"),
-            (Some(max), None) => (role.explicit_max_ttl_seconds, role.old_explicit_max_ttl) = (seconds(max), true),
+            (Some(max), None) => {
+                (role.explicit_max_ttl_seconds, role.old_explicit_max_ttl) = (seconds(max), true)
+            }
             _ => {}
         }
         match (&self.bound_cidrs, &self.token_bound_cidrs) {
@@ -228,7 +236,8 @@ impl Put {
         set(&mut role.period_seconds, self.token_period.map(seconds));
         set(&mut role.no_default_policy, self.token_no_default_policy.map(|flag| flag.0));
         if let Some(uses) = self.token_num_uses {
-            role.num_uses = u64::try_from(uses.0).map_err(|_| Error::invalid("'token_num_uses' cannot be negative"))?;
+            role.num_uses =
+                u64::try_from(uses.0).map_err(|_| Error::invalid("'token_num_uses' cannot be negative"))?;
         }
         set(&mut role.token_type, self.token_type.map(|text| text.0));
         Ok(())
@@ -247,21 +256,29 @@ fn seconds(span: Span) -> u64 {
 
 fn check(role: &Role) -> Result<()> {
     if !suffix_is_fine(&role.path_suffix) {
-        return Err(Error::invalid("given role path suffix contains invalid characters; must match \\w[\\w-.]+\\w"));
+        return Err(Error::invalid(
+            "given role path suffix contains invalid characters; must match \\w[\\w-.]+\\w",
+        ));
     }
     match role.token_type.as_str() {
         "default-service" | "default-batch" | "service" => {}
         "batch" if !role.orphan => {
-            return Err(Error::invalid("'token_type' cannot be 'batch' when role is set to generate non-orphan tokens"));
+            return Err(Error::invalid(
+                "'token_type' cannot be 'batch' when role is set to generate non-orphan tokens",
+            ));
         }
         "batch" if role.renewable => {
-            return Err(Error::invalid("'token_type' cannot be 'batch' when role is set to generate renewable tokens"));
+            return Err(Error::invalid(
+                "'token_type' cannot be 'batch' when role is set to generate renewable tokens",
+            ));
         }
         "batch" => {}
         other => return Err(Error::invalid(format!("invalid 'token_type' value {other:?}"))),
     }
     if let Some(wrong) = role.bound_cidrs.iter().find(|text| Cidr::parse(text).is_none()) {
-        return Err(Error::invalid(format!("'token_bound_cidrs' holds {wrong:?}, which is no address or block like 10.0.0.0/8")));
+        return Err(Error::invalid(format!(
+            "'token_bound_cidrs' holds {wrong:?}, which is no address or block like 10.0.0.0/8"
+        )));
     }
     Ok(())
 }
