@@ -175,7 +175,6 @@ impl State {
         let in_namespace = !request.namespace.is_empty();
         Some(match (place, request.verb) {
             ("seal", Post) => return self.seal_while_sealed(),
-            ("seal", _) => return None,
             ("health" | "init" | "leader" | "unseal", _) if in_namespace => {
                 refusal(400, "operation unavailable in namespaces")
             }

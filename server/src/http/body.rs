@@ -13,20 +13,25 @@ use crate::config::{Limits, Times};
 /// Room that is made before a client has shown that it really sends so much.
 const ROOM_AT_ONCE: u64 = 64 * 1024;
 
+/// So much of a body that is too large is read all the same, so that the client hears why it is refused.
+const DISCARD_MAX: u64 = 64 << 20;
+
 /// Reads a body to its end, or to the limit.
 pub(crate) async fn read(mut body: Incoming, limits: &Limits, times: &Times) -> Result<Vec<u8>, Box<Reply>> {
     let max = limits.body_size_max.unwrap_or(u64::MAX);
     let told = body.size_hint().lower();
-    if told > max {
-        return Err(too_large());
-    }
     let all = async {
+        if told > max {
+            discard(&mut body).await;
+            return Err(too_large());
+        }
         let mut bytes = Vec::with_capacity(usize::try_from(told.min(ROOM_AT_ONCE)).unwrap_or(0));
         while let Some(frame) = body.frame().await {
             // The client is gone, or broke the protocol; nobody reads this answer.
             let frame = frame.map_err(|_| Box::new(reply::bare(400)))?;
             let data: Bytes = frame.into_data().unwrap_or_default();
             if u64::try_from(bytes.len() + data.len()).unwrap_or(u64::MAX) > max {
+                discard(&mut body).await;
                 return Err(too_large());
             }
             bytes.extend_from_slice(&data);
@@ -39,6 +44,18 @@ pub(crate) async fn read(mut body: Incoming, limits: &Limits, times: &Times) -> 
             Ok(read) => read,
             Err(_) => Err(Box::new(reply::error(408, "the body of the request did not arrive in time"))),
         },
+    }
+}
+
+/// Reads on and keeps nothing: a client that is still sending does not look for an answer.
+async fn discard(body: &mut Incoming) {
+    let mut left = DISCARD_MAX;
+    while let Some(Ok(frame)) = body.frame().await {
+        let size = frame.data_ref().map_or(0, |data| u64::try_from(data.len()).unwrap_or(u64::MAX));
+        left = match left.checked_sub(size) {
+            Some(left) => left,
+            None => return,
+        };
     }
 }
 

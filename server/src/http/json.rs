@@ -244,7 +244,9 @@ impl Scan<'_> {
 
     fn bad_escape(&self, start: usize) -> Refused {
         // An escape is short, and cannot hold much of a secret.
-        let shown = String::from_utf8_lossy(self.body.get(start..self.at).unwrap_or_default());
+        let unit = self.body.get(start + 1) == Some(&b'u');
+        let end = if unit { self.at.max(start + 6) } else { self.at }.min(self.body.len());
+        let shown = String::from_utf8_lossy(self.body.get(start..end).unwrap_or_default());
         Refused::Syntax(format!("invalid escape sequence `{shown}` in string"))
     }
 

@@ -46,6 +46,7 @@ fn says_what_go_says() {
         ("{\"a\":1.}", "invalid character '}' in numeric literal"),
         ("{\"a\":1e}", "invalid character '}' in numeric literal"),
         ("{\"a\":--1}", "invalid character '-' in numeric literal"),
+        ("{\"a\":\"\\u12\"}", "invalid escape sequence `\\u12\"}` in string"),
         ("{\"a\":\"\\x\"}", "invalid escape sequence `\\x` in string"),
         ("{\"a\":\"\u{1}\"}", "invalid character '\\x01' in string"),
         ("{\"a\":1e999}", "json: cannot unmarshal number 1e999 into Go value of type float64"),
