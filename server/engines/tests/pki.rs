@@ -752,3 +752,42 @@ fn tidying_by_itself_waits_for_its_interval() {
     bench.wait(1);
     assert_eq!(bench.post("tidy-cancel", json!({})).is(200).warnings.len(), 1);
 }
+
+#[test]
+fn a_role_is_bound_to_its_issuer() {
+    let (bench, desk) = (ready(), Desk::new("bound"));
+    bench
+        .post(
+            "root/generate/internal",
+            json!({"common_name": "Other", "key_type": "ec", "issuer_name": "other"}),
+        )
+        .is(200);
+    let csr = desk.csr(&format!("{EC} -subj /CN=a.example.com"));
+    let issuer = |path: &str, body: Value| {
+        let answer = bench.post(path, body).is(200);
+        let certificate = Certificate::from_pem(text(&answer, "certificate")).unwrap();
+        (
+            certificate.issuer().unwrap().common_name,
+            answer.warnings.iter().any(|warning| warning.contains("was ignored")),
+        )
+    };
+    let issue = json!({"common_name": "a.example.com", "issuer_ref": "other"});
+    let sign = json!({"csr": csr, "issuer_ref": "other", "ttl": "1h"});
+    for (path, body, expect) in [
+        ("issue/r", &issue, ("Root".to_owned(), true)),
+        ("sign/r", &sign, ("Root".to_owned(), true)),
+        ("sign-verbatim/r", &sign, ("Root".to_owned(), true)),
+        ("sign-verbatim", &sign, ("Other".to_owned(), false)),
+        ("issuer/other/issue/r", &issue, ("Other".to_owned(), false)),
+        ("issuer/other/sign/r", &sign, ("Other".to_owned(), false)),
+        ("issuer/other/sign-verbatim/r", &sign, ("Other".to_owned(), false)),
+        ("issuer/default/issue/r", &issue, ("Root".to_owned(), false)),
+    ] {
+        assert_eq!(issuer(path, body.clone()), expect, "{path}");
+    }
+    role(&bench, json!({"issuer_ref": "other"})).is(200);
+    assert_eq!(
+        issuer("issue/r", json!({"common_name": "a.example.com", "issuer_ref": "default"})),
+        ("Other".to_owned(), false)
+    );
+}

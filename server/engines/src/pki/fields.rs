@@ -182,6 +182,13 @@ pub(super) struct Asked {
     pub(super) remove_roots: bool,
 }
 
+impl Asked {
+    /// The issuer the request names, by its path or else in its body.
+    pub(super) fn issuer(&self) -> &str {
+        self.issuer_ref.as_deref().unwrap_or(super::authorities::DEFAULT)
+    }
+}
+
 /// What a request for a CA says.
 pub(super) struct AskedCa {
     pub(super) names: Names,

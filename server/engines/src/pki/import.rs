@@ -7,6 +7,7 @@ use kit::{Command, Error, Reads, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use x509::{Certificate, PrivateKey, pem};
+use zeroize::Zeroizing;
 
 use super::Pki;
 use super::authorities::{Authorities, refused};
@@ -52,7 +53,7 @@ impl<const AT: usize> Command<Pki> for ImportBundle<AT> {
     type Reply = Imported;
 
     fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<Imported>> {
-        let bundle = text(self.certificate.or(self.pem_bundle));
+        let bundle = Zeroizing::new(text(self.certificate.or(self.pem_bundle)));
         let parts = Parts::read(&bundle)?;
         if WITHOUT_KEYS.contains(&AT) && !parts.keys.is_empty() {
             return Err(Error::invalid(
@@ -179,7 +180,7 @@ impl Command<Pki> for ImportKey {
 
     fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<ImportedKey>> {
         let name = text(self.key_name);
-        let parts = Parts::read(&text(self.pem_bundle))?;
+        let parts = Parts::read(&Zeroizing::new(text(self.pem_bundle)))?;
         let [key] = parts.keys.as_slice() else {
             return Err(Error::invalid(
                 "only a single key can be present within the pem_bundle for importing",

@@ -76,6 +76,26 @@ const VERBATIM_ROUTES: [Route; 4] = [
     Route::post("issuer/{issuer_ref}/sign-verbatim/{role}"),
 ];
 
+/// The place of the routes whose path names the issuer.
+const BY_ISSUER: usize = 1;
+/// The place of the route whose path names a role and no issuer.
+const VERBATIM_BY_ROLE: usize = 1;
+
+/// The issuer of a role. Where the path names no other, the role decides, whatever the body says: else who may use a
+/// role could choose an issuer that the role was not made for.
+fn issuer_of_role<'a>(rules: &'a Rules, asked: &Asked, cx: &impl Reads) -> &'a str {
+    let own = match rules.role.issuer_ref.as_str() {
+        "" => DEFAULT,
+        reference => reference,
+    };
+    if let Some(other) = asked.issuer_ref.as_deref().filter(|other| *other != own && *other != DEFAULT) {
+        cx.warn(format!(
+            "issuer_ref {other} was ignored, since the role issues by {own}; use issuer/{other}/… to choose another issuer"
+        ));
+    }
+    own
+}
+
 impl<const AT: usize> Command<Pki> for Issue<AT> {
     const ROUTE: Route = ISSUE_ROUTES[AT];
     type Reply = Issued;
@@ -86,7 +106,8 @@ impl<const AT: usize> Command<Pki> for Issue<AT> {
         let rules = (*found).as_ref().ok_or_else(|| unknown_role(&self.role))?;
         let shape = self.key_shape(rules, cx)?;
         let authorities = authorities(cx)?;
-        let leaf = Leaf::begin(&asked, rules, &authorities, cx)?;
+        let reference = if AT == BY_ISSUER { asked.issuer() } else { issuer_of_role(rules, &asked, cx) };
+        let leaf = Leaf::begin(reference, &asked, rules, &authorities, cx)?;
         let (subject, names) = decide_names(rules, cx.caller(), &asked, None, cx)?;
         let key = cx.once(|| PrivateKey::generate(shape).map(Arc::new).map_err(refused))?;
         let extensions = leaf.extensions(rules, key.public(), &names, &subject, cx)?;
@@ -125,7 +146,8 @@ impl<const AT: usize> Command<Pki> for Sign<AT> {
         let request = requests::read(self.csr)?;
         check_key(rules, request.public_key().shape())?;
         let authorities = authorities(cx)?;
-        let leaf = Leaf::begin(&asked, rules, &authorities, cx)?;
+        let reference = if AT == BY_ISSUER { asked.issuer() } else { issuer_of_role(rules, &asked, cx) };
+        let leaf = Leaf::begin(reference, &asked, rules, &authorities, cx)?;
         let (subject, names) = decide_names(rules, cx.caller(), &asked, Some(&request), cx)?;
         let extensions = leaf.extensions(rules, request.public_key(), &names, &subject, cx)?;
         let holder = Holder::Asks(request.public_key());
@@ -147,7 +169,9 @@ impl<const AT: usize> Command<Pki> for SignVerbatim<AT> {
             ));
         }
         let authorities = authorities(cx)?;
-        let leaf = Leaf::begin(&asked, &rules, &authorities, cx)?;
+        let reference =
+            if AT == VERBATIM_BY_ROLE { issuer_of_role(&rules, &asked, cx) } else { asked.issuer() };
+        let leaf = Leaf::begin(reference, &asked, &rules, &authorities, cx)?;
         let extensions = leaf.verbatim_extensions(&rules, &request, cx)?;
         let holder = Holder::Asks(request.public_key());
         leaf.issue(cx, &asked, &rules, request.subject_der().to_vec(), extensions, holder)
@@ -223,9 +247,13 @@ struct Leaf<'a> {
 }
 
 impl<'a> Leaf<'a> {
-    fn begin(asked: &Asked, rules: &Rules, authorities: &'a Authorities, cx: &Writing<'_>) -> Result<Self> {
-        let own = (rules.role.issuer_ref != DEFAULT).then_some(rules.role.issuer_ref.as_str());
-        let reference = asked.issuer_ref.as_deref().or(own).unwrap_or(DEFAULT);
+    fn begin(
+        reference: &str,
+        asked: &Asked,
+        rules: &Rules,
+        authorities: &'a Authorities,
+        cx: &Writing<'_>,
+    ) -> Result<Self> {
         let (issuer, key) = authorities.signer(reference)?;
         let scheme = issuer.scheme(rules.role.signature_bits, rules.padding)?;
         let validity = lifetime::of_leaf(&asked.lifetime, rules, issuer, cx)?;
