@@ -221,7 +221,7 @@ pub fn request(token: &str, verb: Verb, path: &str, body: &str) -> Request {
 }
 
 fn options() -> Options {
-    let mut options = Options::new(|| START_SECONDS);
+    let mut options = Options::new(|| START_SECONDS * 1_000_000_000);
     options.committer = Committer::Inline;
     options.cache_bytes = 1024 * 1024;
     options

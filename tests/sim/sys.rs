@@ -1,0 +1,224 @@
+//! The server is operated: mounts come, move and go, and what hangs on them with them; keys turn; leases end.
+
+use std::time::Duration;
+
+use kit::Verb::{Delete, Get, List, Patch, Post};
+use storage::faulty::PowerCut;
+use tests::desk::Desk;
+
+/// A desk with a userpass method and a user in it.
+fn with_ann(seed: u64) -> Desk {
+    let desk = Desk::new(seed);
+    enable_ann(&desk);
+    desk
+}
+
+fn enable_ann(desk: &Desk) {
+    desk.ask(Post, "sys/auth/people", r#"{"type":"userpass"}"#).expect(204);
+    desk.ask(Post, "auth/people/users/ann", r#"{"password":"pw","token_ttl":"1h"}"#).expect(204);
+}
+
+fn log_in(desk: &Desk) -> String {
+    desk.ask_as("", Post, "auth/people/login/ann", r#"{"password":"pw"}"#).expect(200).token()
+}
+
+#[test]
+fn mounts_do_not_nest_and_the_servers_own_stay() {
+    let desk = Desk::new(20);
+    desk.ask(Post, "sys/mounts/a/b", r#"{"type":"kv"}"#).expect(204);
+    for (path, why) in [
+        ("a", "path is already in use at a/b/"),
+        ("a/b/c", "path is already in use at a/b/"),
+        ("sys/x", "cannot mount \"sys/x/\""),
+        ("auth/x", "cannot mount \"auth/x/\""),
+        ("cubbyhole", "cannot mount \"cubbyhole/\""),
+    ] {
+        let said = desk.ask(Post, &format!("sys/mounts/{path}"), r#"{"type":"kv"}"#).expect(400);
+        assert_eq!(said.error(), why);
+    }
+    for path in ["sys", "cubbyhole", "auth/token"] {
+        desk.ask(Delete, &format!("sys/mounts/{path}"), "").expect(400);
+    }
+    desk.ask(Delete, "sys/auth/token", "").expect(400);
+    desk.ask(Post, "sys/mounts/x", r#"{"type":"nonsense"}"#).expect(400);
+    desk.ask(Get, "sys/mounts/x", "").expect(400);
+}
+
+#[test]
+fn what_a_mount_held_goes_with_it() {
+    let desk = Desk::new(21);
+    desk.ask(Post, "sys/mounts/kv", r#"{"type":"kv"}"#).expect(204);
+    desk.ask(Post, "kv/x", r#"{"a":1}"#).expect(204);
+    desk.ask(Delete, "sys/mounts/kv", "").expect(204);
+    desk.ask(Get, "kv/x", "").expect(404);
+    // A new mount at the same path has nothing of the old, before the sweep and after it.
+    desk.ask(Post, "sys/mounts/kv", r#"{"type":"kv"}"#).expect(204);
+    desk.ask(Get, "kv/x", "").expect(404);
+    desk.ask(Post, "kv/y", r#"{"a":2}"#).expect(204);
+    desk.tick();
+    desk.ask(Get, "kv/y", "").expect(200);
+}
+
+#[test]
+fn tokens_end_with_the_method_that_they_came_by() {
+    let desk = with_ann(22);
+    let old = log_in(&desk);
+    desk.ask_as(&old, Get, "auth/token/lookup-self", "").expect(200);
+    desk.ask(Delete, "sys/auth/people", "").expect(204);
+    desk.ask_as(&old, Get, "auth/token/lookup-self", "").expect(403);
+    enable_ann(&desk);
+    let new = log_in(&desk);
+    desk.tick();
+    desk.ask_as(&new, Get, "auth/token/lookup-self", "").expect(200);
+    desk.ask_as(&old, Get, "auth/token/lookup-self", "").expect(403);
+    let keys = desk.ask(List, "sys/leases/lookup/auth/people/login/ann", "").expect(200);
+    assert_eq!(keys.json["data"]["keys"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn a_mount_moves_with_what_it_holds() {
+    let desk = with_ann(23);
+    let token = log_in(&desk);
+    desk.ask(Post, "sys/mounts/kv", r#"{"type":"kv"}"#).expect(204);
+    desk.ask(Post, "kv/x", r#"{"a":1}"#).expect(204);
+    let moved = desk.ask(Post, "sys/remount", r#"{"from":"kv","to":"deep/kv"}"#).expect(200);
+    desk.ask(Get, "kv/x", "").expect(404);
+    assert_eq!(desk.ask(Get, "deep/kv/x", "").expect(200).json["data"]["a"], 1);
+    let id = moved.json["data"]["migration_id"].as_str().unwrap();
+    let status = desk.ask(Get, &format!("sys/remount/status/{id}"), "").expect(200);
+    assert_eq!(status.json["data"]["migration_info"]["status"], "success");
+    // Leases carry the old path, so they end; the users of the method stay.
+    desk.ask(Post, "sys/remount", r#"{"from":"auth/people","to":"auth/crowd"}"#).expect(200);
+    desk.tick();
+    desk.ask_as(&token, Get, "auth/token/lookup-self", "").expect(403);
+    desk.ask_as("", Post, "auth/crowd/login/ann", r#"{"password":"pw"}"#).expect(200);
+    desk.ask(Post, "sys/remount", r#"{"from":"auth/crowd","to":"crowd"}"#).expect(400);
+}
+
+#[test]
+fn a_kv_mount_becomes_versioned_and_never_less() {
+    let desk = Desk::new(24);
+    desk.ask(Post, "sys/mounts/kv", r#"{"type":"kv"}"#).expect(204);
+    desk.ask(Post, "kv/x", r#"{"a":1}"#).expect(204);
+    desk.ask(Post, "sys/mounts/kv/tune", r#"{"options":{"version":"2"}}"#).expect(204);
+    assert_eq!(desk.ask(Get, "kv/data/x", "").expect(200).json["data"]["data"]["a"], 1);
+    let said = desk.ask(Post, "sys/mounts/kv/tune", r#"{"options":{"version":"1"}}"#).expect(400);
+    assert_eq!(said.error(), "cannot downgrade mount from version 2");
+}
+
+#[test]
+fn a_policy_that_changes_changes_what_its_tokens_may() {
+    let desk = Desk::new(25);
+    desk.ask(Post, "sys/mounts/kv", r#"{"type":"kv"}"#).expect(204);
+    desk.ask(Post, "kv/x", r#"{"a":1}"#).expect(204);
+    let write = |body: &str| desk.ask(Post, "sys/policies/acl/Reader", body);
+    write(r#"{"policy":"path \"kv/*\" { capabilities = [\"read\"] }"}"#).expect(204);
+    let token = desk.ask(Post, "auth/token/create", r#"{"policies":["reader"]}"#).expect(200).token();
+    desk.ask_as(&token, Get, "kv/x", "").expect(200);
+    write(r#"{"policy":"path \"kv/*\" { capabilities = [\"list\"] }","cas":2}"#).expect(400);
+    desk.ask_as(&token, Get, "kv/x", "").expect(200);
+    write(r#"{"policy":"path \"kv/*\" { capabilities = [\"list\"] }","cas":1}"#).expect(204);
+    desk.ask_as(&token, Get, "kv/x", "").expect(403);
+    write(r#"{"policy":"path \"kv/*\" { capabilities = [\"read\"] }","ttl":"1h"}"#).expect(204);
+    desk.ask_as(&token, Get, "kv/x", "").expect(200);
+    desk.wait(Duration::from_secs(3601));
+    desk.ask_as(&token, Get, "kv/x", "").expect(403);
+    desk.ask(Patch, "sys/policies/acl/reader", r#"{"ttl":"1h"}"#).expect(200);
+    desk.ask_as(&token, Get, "kv/x", "").expect(200);
+    desk.ask(Delete, "sys/policies/acl/reader", "").expect(204);
+    desk.ask_as(&token, Get, "kv/x", "").expect(403);
+}
+
+#[test]
+fn a_decision_is_explained() {
+    let desk = Desk::new(26);
+    let rules = r#"{"policy":"path \"kv/*\" { capabilities = [\"read\"] }\npath \"kv/no\" { capabilities = [\"deny\"] }"}"#;
+    desk.ask(Post, "sys/policies/acl/some", rules).expect(204);
+    let explain = |body: &str| desk.ask(Post, "sys/policies/explain", body).expect(200).json["data"].clone();
+    let denied = explain(r#"{"path":"kv/no","operation":"read","policies":["some"]}"#);
+    assert_eq!((&denied["verdict"], &denied["decided_by"][0]["line"]), (&"denied".into(), &2.into()));
+    assert_eq!(explain(r#"{"path":"kv/no","operation":"read"}"#)["verdict"], "allowed");
+    // What wants sudo is denied without it, whatever else is granted.
+    let rules = r#"{"policy":"path \"sys/*\" { capabilities = [\"read\"] }"}"#;
+    desk.ask(Post, "sys/policies/acl/sys", rules).expect(204);
+    assert_eq!(explain(r#"{"path":"sys/auth/x","operation":"read","policies":["sys"]}"#)["verdict"], "denied");
+    assert_eq!(explain(r#"{"path":"sys/auth","operation":"read","policies":["sys"]}"#)["verdict"], "allowed");
+    // To ask about another's token takes sudo.
+    let may = r#"{"policy":"path \"sys/policies/explain\" { capabilities = [\"update\"] }"}"#;
+    desk.ask(Post, "sys/policies/acl/asker", may).expect(204);
+    let asker = desk.ask(Post, "auth/token/create", r#"{"policies":["asker"]}"#).expect(200).token();
+    let body = format!(r#"{{"path":"kv/x","operation":"read","token":"{}"}}"#, desk.root);
+    desk.ask_as(&asker, Post, "sys/policies/explain", &body).expect(400);
+    desk.ask(Post, "sys/policies/explain", &body).expect(200);
+}
+
+#[test]
+fn a_wrapping_opens_once() {
+    let desk = Desk::new(27);
+    let open = |token: &str| desk.ask(Post, "sys/wrapping/unwrap", &format!(r#"{{"token":"{token}"}}"#));
+    let wrapping = desk.ask_wrapped(&desk.root, Get, "sys/policies/acl/default", "");
+    desk.ask_as("", Post, "sys/wrapping/lookup", &format!(r#"{{"token":"{wrapping}"}}"#)).expect(200);
+    assert_eq!(open(&wrapping).expect(200).json["data"]["name"], "default");
+    assert_eq!(open(&wrapping).expect(400).error(), "wrapping token is not valid or does not exist");
+    // By itself as well.
+    let wrapping = desk.ask_wrapped(&desk.root, Get, "sys/policies/acl/default", "");
+    desk.ask_as(&wrapping, Post, "sys/wrapping/unwrap", "").expect(200);
+    desk.ask_as(&wrapping, Post, "sys/wrapping/unwrap", "").expect(400);
+    // What it holds outlives a rewrap, its first token does not; and no stranger opens it.
+    let wrapping = desk.ask_wrapped(&desk.root, Get, "sys/policies/acl/default", "");
+    let again = desk.ask(Post, "sys/wrapping/rewrap", &format!(r#"{{"token":"{wrapping}"}}"#)).expect(200);
+    let again = again.json["wrap_info"]["token"].as_str().unwrap().to_owned();
+    open(&wrapping).expect(400);
+    desk.ask_as("", Post, "sys/wrapping/unwrap", &format!(r#"{{"token":"{again}"}}"#)).expect(403);
+    desk.wait(Duration::from_secs(30));
+    open(&again).expect(200);
+    // It ends at its date.
+    let late = desk.ask_wrapped(&desk.root, Get, "sys/policies/acl/default", "");
+    desk.wait(Duration::from_secs(61));
+    open(&late).expect(400);
+    // No other token is a wrapping.
+    open(&desk.root).expect(400);
+}
+
+#[test]
+fn leases_end_with_their_mount_however_many_they_are() {
+    let desk = Desk::new(28);
+    desk.ask(Post, "sys/auth/machines", r#"{"type":"approle"}"#).expect(204);
+    desk.ask(Post, "auth/machines/role/r", r#"{"token_ttl":"1h"}"#).expect(204);
+    let told = |path: &str, verb, field: &str| {
+        desk.ask(verb, path, "").expect(200).json["data"][field].as_str().unwrap().to_owned()
+    };
+    let role = told("auth/machines/role/r/role-id", Get, "role_id");
+    let secret = told("auth/machines/role/r/secret-id", Post, "secret_id");
+    let body = format!(r#"{{"role_id":"{role}","secret_id":"{secret}"}}"#);
+    let log_in = || desk.ask_as("", Post, "auth/machines/login", &body).expect(200).token();
+    let tokens: Vec<String> = (0..300).map(|_| log_in()).collect();
+    desk.ask(Delete, "sys/auth/machines", "").expect(204);
+    desk.tick();
+    desk.ask(List, "sys/leases/lookup/auth/machines/login", "").expect(404);
+    for token in &tokens {
+        desk.ask_as(token, Get, "auth/token/lookup-self", "").expect(403);
+    }
+    let count = desk.ask(Get, "sys/internal/counters/tokens", "").expect(200);
+    assert_eq!(count.json["data"]["counters"]["service_tokens"]["total"], 1);
+}
+
+#[test]
+fn keys_turn_by_hand_and_by_themselves() {
+    let desk = Desk::new(29);
+    let term = |desk: &Desk| desk.ask(Get, "sys/key-status", "").expect(200).json["data"]["term"].as_u64().unwrap();
+    assert_eq!(term(&desk), 1);
+    desk.ask(Post, "sys/rotate", "").expect(204);
+    assert_eq!(term(&desk), 2);
+    desk.ask(Post, "sys/rotate/config", r#"{"interval":"1h"}"#).expect(400);
+    desk.ask(Post, "sys/rotate/config", r#"{"interval":"30h"}"#).expect(204);
+    desk.tick();
+    assert_eq!(term(&desk), 2);
+    desk.ask(Post, "sys/policies/acl/kept", r#"{"policy":"path \"a\" { capabilities = [\"read\"] }"}"#).expect(204);
+    desk.wait(Duration::from_secs(31 * 3600));
+    desk.tick();
+    assert_eq!(term(&desk), 3);
+    let desk = desk.crash(PowerCut::Drop);
+    assert_eq!(term(&desk), 3);
+    desk.ask(Get, "sys/policies/acl/kept", "").expect(200);
+}
