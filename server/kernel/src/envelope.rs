@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use kit::{Body, Time};
+use kit::{Body, Notes, Time};
 use serde::Serialize;
 
 use crate::audit::Response;
@@ -187,6 +187,39 @@ impl Outcome {
             envelope.push(b'}');
         }
     }
+}
+
+/// What an operation said, apart from leases.
+pub(crate) fn said(body: Body, notes: &Notes, merged: bool) -> Outcome {
+    let mut outcome = Outcome::new(body);
+    outcome.warnings = notes.take_warnings();
+    outcome.lease.seconds = notes.advised().unwrap_or(0);
+    outcome.wrapped_accessor = notes.take_wrapped_accessor();
+    outcome.merged = merged;
+    let Some(attached) = notes.take_attached() else { return outcome };
+    match attached.downcast::<Attached>().map(|attached| *attached) {
+        Ok(Attached::Auth(auth, made)) => {
+            outcome.auth = Some(auth);
+            outcome.made = made;
+        }
+        Ok(Attached::Unwrapped(held)) => outcome.unwrapped = Some(held),
+        Ok(Attached::Wrapped(wrapped)) => outcome.wrapped = Some(wrapped),
+        Ok(Attached::Lease(lease)) => outcome.lease = lease,
+        Err(_) => {}
+    }
+    outcome
+}
+
+/// What the kernel's own engines hand back beside a reply.
+pub(crate) enum Attached {
+    /// A token, made or renewed; and its hash if it is new.
+    Auth(Auth, Option<TokenHash>),
+    /// What a wrapping token held.
+    Unwrapped(Unwrapped),
+    /// The same under a new wrapping token.
+    Wrapped(Wrapped),
+    /// A lease that lives longer.
+    Lease(LeaseShown),
 }
 
 fn wrap_envelope(wrapped: &Wrapped, warnings: &[String]) -> Vec<u8> {

@@ -46,6 +46,7 @@ impl Kernel {
         let nobody = Caller { kind: TokenKind::None, ..Caller::default() };
         let random = &*self.env.random;
         let (info, now) = (&mounted.info, trip.now);
+        trip.once.pooled = trip.pooled;
         let mut cx =
             Writing::new(&Right::Login, &mut txn, info, &nobody, &trip.remote, now, random, &mut trip.once);
         let claim = method.login(point, &mut cx, &fields).inspect_err(|error| {

@@ -147,7 +147,8 @@ impl Kernel {
         let body = serde_json::to_vec(&due.fields)?;
         let nobody = Caller { kind: TokenKind::None, ..Caller::default() };
         let remote = Remote::default();
-        let mut once = Once::default();
+        // The agenda runs in a thread of its own.
+        let mut once = Once::in_pool();
         let fields = Fields { body: &body, ..Fields::default() };
         let (info, now) = (&mounted.info, self.now());
         let mut cx =

@@ -2,7 +2,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use kit::{
-    Beyond, Body, Caller, Captures, Due, Error, Fault, Fields, Found, Grant, Kept, Kind, Notes, Once, Reading,
+    Beyond, Body, Caller, Captures, Due, Error, Fault, Fields, Found, Grant, Kept, Kind, Once, Reading,
 };
 use kit::{Remote, Result, Right, Route, Shown, Time, TokenKind, Verb, Writing};
 use policy::{Capability, NoParameters, Parameters, Path, Permit, Question, Unreadable};
@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use storage::{Snapshot, Txn};
 
 use crate::audit::{self, Audited, Record, Response};
-use crate::envelope::{Auth, LeaseShown, Outcome, Unwrapped};
+use crate::envelope::{LeaseShown, Outcome, said};
 use crate::finish::Pending;
 use crate::kernel::Kernel;
 use crate::mounts::{Class, Mounted, Router};
@@ -116,6 +116,9 @@ impl Kernel {
         let Some((mounted, rest)) = nearest else {
             if let Nothing::Step(step) = self.judge_nothing(ground, trip, path)? {
                 return Ok(Routed::Step(step));
+            }
+            if ground.router.value().at(&format!("{}/", path.as_str())).is_some() {
+                return Err(Error::not_found());
             }
             let text = format!("no handler for route \"{}\". route entry not found.", path.as_str());
             return Err(Error::new(Fault::NotFound, text));
@@ -318,8 +321,12 @@ impl Kernel {
         let mut txn = self.transaction(ground, known.as_deref());
         let random = &*self.env.random;
         let (info, now) = (&at.mounted.info, trip.now);
+        trip.once.pooled = trip.pooled;
         let mut cx = Writing::new(right, &mut txn, info, caller, &trip.remote, now, random, &mut trip.once);
-        let body = at.mounted.engine.command(at.endpoint, &mut cx, fields)?;
+        let body = match at.mounted.engine.command(at.endpoint, &mut cx, fields) {
+            Err(error) if error.fault() == Fault::Costly && !trip.pooled => return Ok(Step::Pool),
+            result => result?,
+        };
         let (due, grant, notes) = cx.finish();
         let outcome = said(body, &notes, at.route.merged);
         let outcome = self.promise(&mut txn, trip, at, due, grant, outcome)?;
@@ -528,39 +535,6 @@ fn limit<'a>(
     };
     let others = query.iter().filter(|(name, _)| name != "limit").cloned();
     Some(others.chain([("limit".into(), limit.to_string().into())]).collect())
-}
-
-/// What an operation said, apart from leases.
-pub(crate) fn said(body: Body, notes: &Notes, merged: bool) -> Outcome {
-    let mut outcome = Outcome::new(body);
-    outcome.warnings = notes.take_warnings();
-    outcome.lease.seconds = notes.advised().unwrap_or(0);
-    outcome.wrapped_accessor = notes.take_wrapped_accessor();
-    outcome.merged = merged;
-    let Some(attached) = notes.take_attached() else { return outcome };
-    match attached.downcast::<Attached>().map(|attached| *attached) {
-        Ok(Attached::Auth(auth, made)) => {
-            outcome.auth = Some(auth);
-            outcome.made = made;
-        }
-        Ok(Attached::Unwrapped(held)) => outcome.unwrapped = Some(held),
-        Ok(Attached::Wrapped(wrapped)) => outcome.wrapped = Some(wrapped),
-        Ok(Attached::Lease(lease)) => outcome.lease = lease,
-        Err(_) => {}
-    }
-    outcome
-}
-
-/// What the kernel's own engines hand back beside a reply.
-pub(crate) enum Attached {
-    /// A token, made or renewed; and its hash if it is new.
-    Auth(Auth, Option<tokens::TokenHash>),
-    /// What a wrapping token held.
-    Unwrapped(Unwrapped),
-    /// The same under a new wrapping token.
-    Wrapped(crate::envelope::Wrapped),
-    /// A lease that lives longer.
-    Lease(LeaseShown),
 }
 
 /// The parameters of a request, read only if a rule wants to know them.

@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use storage::{Key, Name, Place, Random, ReadSet, Snapshot, Txn, Value};
 
 use crate::caller::{Caller, Mount, Remote};
-use crate::error::Result;
+use crate::error::{Error, Fault, Result};
 use crate::operation::{Command, Engine};
 use crate::time::Time;
 
@@ -176,6 +176,15 @@ pub struct Writing<'a> {
 pub struct Once {
     kept: Vec<Box<dyn Any + Send>>,
     at: usize,
+    /// The command runs where many milliseconds of a core hold nobody up.
+    pub pooled: bool,
+}
+
+impl Once {
+    /// For a command that runs where costly work holds nobody up.
+    pub fn in_pool() -> Self {
+        Self { pooled: true, ..Self::default() }
+    }
 }
 
 /// Lets the kernel's own engines (sys, token, identity) see beyond their mount. Only the kernel names this
@@ -339,6 +348,19 @@ impl<'a> Writing<'a> {
         self.once.kept.truncate(at);
         self.once.kept.push(Box::new(value.clone()));
         Ok(value)
+    }
+
+    /// Says that what follows costs many milliseconds of a core, where a route is not always
+    /// [`heavy`](crate::Route::heavy). Pass its error on: the command is then run again in the bounded pool.
+    ///
+    /// # Errors
+    /// Outside the pool.
+    pub fn costly(&self) -> Result<()> {
+        if self.once.pooled {
+            Ok(())
+        } else {
+            Err(Error::new(Fault::Costly, "this is done in the pool for costly work"))
+        }
     }
 
     /// Grants what this operation made for `ttl`, after which `end` runs: in this very transaction or not at all.

@@ -36,6 +36,8 @@ pub enum Fault {
     MediaType,
     /// Too much at once: come back later.
     Busy,
+    /// Not a failure: the operation wants to be run again in the pool for costly work.
+    Costly,
     /// A fault of ours, or of the machine.
     Internal,
     /// A system behind an engine said no or did not answer.
@@ -121,7 +123,7 @@ impl Error {
             Fault::TooLarge => 413,
             Fault::MediaType => 415,
             Fault::Busy => 429,
-            Fault::Internal => 500,
+            Fault::Internal | Fault::Costly => 500,
             Fault::Upstream => 502,
             Fault::Unavailable => 503,
         }
@@ -144,7 +146,11 @@ impl From<serde_json::Error> for Error {
 
 impl From<storage::Error> for Error {
     fn from(error: storage::Error) -> Self {
-        let text = error.to_string();
+        let text = match error {
+            // The words that clients know.
+            storage::Error::ValueTooLarge { .. } => format!("failed to write: {error}"),
+            _ => error.to_string(),
+        };
         Self { fault: Fault::Internal, text: Some(text.clone()), wrapped: true, cause: Some(text) }
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use kit::loose::{Flag, Number, Text, Texts};
 use kit::{Caller, Command, Error, Reads, Reply, Result, Route, Writing};
 use x509::{
-    AltNames, Extensions, KeyShape, KeyUsage, PrivateKey, PublicKey, Request, Scheme, Serial, Subject,
-    Template, Validity,
+    AltNames, Extensions, Family, KeyShape, KeyUsage, PrivateKey, PublicKey, Request, Scheme, Serial,
+    Subject, Template, Validity,
 };
 
 use super::Pki;
@@ -109,6 +109,9 @@ impl<const AT: usize> Command<Pki> for Issue<AT> {
         let reference = if AT == BY_ISSUER { asked.issuer() } else { issuer_of_role(rules, &asked, cx) };
         let leaf = Leaf::begin(reference, &asked, rules, &authorities, cx)?;
         let (subject, names) = decide_names(rules, cx.caller(), &asked, None, cx)?;
+        if shape.family == Family::Rsa {
+            cx.costly()?;
+        }
         let key = cx.once(|| PrivateKey::generate(shape).map(Arc::new).map_err(refused))?;
         let extensions = leaf.extensions(rules, key.public(), &names, &subject, cx)?;
         leaf.issue(cx, &asked, rules, subject.to_der().map_err(refused)?, extensions, Holder::Made(&key))

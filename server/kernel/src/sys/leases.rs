@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Sys;
 use crate::agenda::{self, Item};
+use crate::envelope::Attached;
 use crate::envelope::LeaseShown;
 use crate::kernel::Kernel;
 use crate::leases::{self, Lease, Thing};
 use crate::request::JSON;
 use crate::shelf::Source;
-use crate::walk::Attached;
 
 /// How many leases are ended in one transaction; the agenda goes on with the rest.
 const PIECE: usize = 2048;

@@ -8,11 +8,11 @@ use serde_json::{Map, Value};
 use storage::Snapshot;
 
 use super::Sys;
+use crate::envelope::Attached;
 use crate::envelope::Unwrapped;
 use crate::kernel::Kernel;
 use crate::request::Request;
 use crate::tokens::{self, TokenHash, TokenRecord};
-use crate::walk::Attached;
 use crate::wrapping::{self, WrapInfo, Wrapping};
 
 /// What of `sys/` has to do with wrapping.

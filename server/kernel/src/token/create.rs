@@ -8,12 +8,12 @@ use serde::Deserialize;
 
 use super::roles::{self, Role};
 use super::{Token, named};
+use crate::envelope::Attached;
 use crate::envelope::Auth;
 use crate::kernel::Kernel;
 use crate::policies;
 use crate::tokens::{self, TokenHash, TokenRecord};
 use crate::ttl::Bounds;
-use crate::walk::Attached;
 
 /// What a new token is to be.
 #[derive(Default, Deserialize, JsonSchema)]

@@ -8,11 +8,11 @@ use serde::Deserialize;
 use storage::Txn;
 
 use super::{Token, own_hash};
+use crate::envelope::Attached;
 use crate::envelope::Auth;
 use crate::kernel::Kernel;
 use crate::tokens::{self, TokenHash, TokenRecord};
 use crate::ttl::Bounds;
-use crate::walk::Attached;
 
 /// Lets the token that asks live longer.
 #[derive(Deserialize, JsonSchema)]
