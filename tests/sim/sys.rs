@@ -141,7 +141,10 @@ fn a_decision_is_explained() {
     // What wants sudo is denied without it, whatever else is granted.
     let rules = r#"{"policy":"path \"sys/*\" { capabilities = [\"read\"] }"}"#;
     desk.ask(Post, "sys/policies/acl/sys", rules).expect(204);
-    assert_eq!(explain(r#"{"path":"sys/auth/x","operation":"read","policies":["sys"]}"#)["verdict"], "denied");
+    assert_eq!(
+        explain(r#"{"path":"sys/auth/x","operation":"read","policies":["sys"]}"#)["verdict"],
+        "denied"
+    );
     assert_eq!(explain(r#"{"path":"sys/auth","operation":"read","policies":["sys"]}"#)["verdict"], "allowed");
     // To ask about another's token takes sudo.
     let may = r#"{"policy":"path \"sys/policies/explain\" { capabilities = [\"update\"] }"}"#;
@@ -206,7 +209,8 @@ fn leases_end_with_their_mount_however_many_they_are() {
 #[test]
 fn keys_turn_by_hand_and_by_themselves() {
     let desk = Desk::new(29);
-    let term = |desk: &Desk| desk.ask(Get, "sys/key-status", "").expect(200).json["data"]["term"].as_u64().unwrap();
+    let term =
+        |desk: &Desk| desk.ask(Get, "sys/key-status", "").expect(200).json["data"]["term"].as_u64().unwrap();
     assert_eq!(term(&desk), 1);
     desk.ask(Post, "sys/rotate", "").expect(204);
     assert_eq!(term(&desk), 2);
@@ -214,7 +218,8 @@ fn keys_turn_by_hand_and_by_themselves() {
     desk.ask(Post, "sys/rotate/config", r#"{"interval":"30h"}"#).expect(204);
     desk.tick();
     assert_eq!(term(&desk), 2);
-    desk.ask(Post, "sys/policies/acl/kept", r#"{"policy":"path \"a\" { capabilities = [\"read\"] }"}"#).expect(204);
+    desk.ask(Post, "sys/policies/acl/kept", r#"{"policy":"path \"a\" { capabilities = [\"read\"] }"}"#)
+        .expect(204);
     desk.wait(Duration::from_secs(31 * 3600));
     desk.tick();
     assert_eq!(term(&desk), 3);
