@@ -1,4 +1,5 @@
 //! The whole server under a seed: same seed, same run.
 
+mod catalog;
 mod sys;
 mod tokens;
