@@ -3,6 +3,10 @@
 use crate::stage::{CANARY, Stage, raw};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
+use tests::binary::Binary;
+use tests::http::{Client, Request};
+use tests::scratch::Scratch;
+use tests::server::{Config, Server, Storage};
 
 #[test]
 fn row_009_a_secret_id_belongs_to_its_role() {
@@ -181,4 +185,32 @@ fn also_what_was_wrong_is_not_repeated() {
         assert!(reply.status >= 400 && !reply.text().contains(CANARY), "{path}: {reply}");
     }
     assert!(!stage.server.log().contains(CANARY));
+}
+
+#[test]
+fn also_a_token_bound_to_its_login_stays_there() {
+    let folder = Scratch::new();
+    let proxy = "x_forwarded_for_authorized_addrs = \"127.0.0.1/32\"\nx_forwarded_for_reject_not_present = false";
+    let config = Config::new(Storage::Inmem, folder.path()).listening_with(proxy);
+    let (server, keys) = Server::opened(&Binary::sealkeep(), &config);
+    let root = server.anonymous().with(&keys.root);
+    root.post("sys/auth/userpass", json!({"type": "userpass"})).must(204);
+    let from = |client: &Client, address: &str, request: Request| {
+        client.send(&request.header("X-Forwarded-For", address))
+    };
+    for (user, cidrs) in [("bob", json!([])), ("ann", json!(["10.0.0.0/8"]))] {
+        let body = json!({"password": "pw", "token_strictly_bind_ip": true, "token_bound_cidrs": cidrs});
+        root.post(&format!("auth/userpass/users/{user}"), body).must(204);
+        let login = raw("POST", &format!("auth/userpass/login/{user}")).json(&json!({"password": "pw"}));
+        let made = from(&server.anonymous(), "10.1.2.3", login).must(200);
+        let token = root.with(&made.at("/auth/client_token"));
+        let looks = || raw("GET", "auth/token/lookup-self");
+        let shown = from(&token, "10.1.2.3", looks()).must(200);
+        assert_eq!(shown.json()["data"]["bound_cidrs"], json!(["10.1.2.3"]), "{user}: {shown}");
+        from(&token, "10.1.2.4", looks()).must(403);
+        token.send(&looks()).must(403);
+        // Neither does a renewal set it free.
+        from(&token, "10.1.2.3", raw("POST", "auth/token/renew-self")).must(200);
+        from(&token, "10.1.2.4", looks()).must(403);
+    }
 }

@@ -183,6 +183,7 @@ impl TokenParams {
             num_uses: self.token_num_uses,
             no_default_policy: self.token_no_default_policy,
             bound_cidrs: self.token_bound_cidrs.clone(),
+            bind_ip: self.token_strictly_bind_ip,
             token_type: self.token_type.name().to_owned(),
             ..Terms::default()
         }
@@ -214,10 +215,19 @@ pub(crate) fn policies(names: &Texts) -> Vec<String> {
 pub(crate) fn addresses(blocks: &Texts) -> Result<Vec<String>> {
     let blocks: Vec<String> = blocks.0.iter().filter(|text| !text.is_empty()).cloned().collect();
     match blocks.iter().find(|text| Block::parse_loosely(text).is_none()) {
-        None => Ok(blocks),
+        None => Ok(blocks.into_iter().map(shortened).collect()),
         Some(wrong) => Err(Error::invalid(format!(
             "error parsing address {wrong:?}: Unable to convert {wrong:?} to an IPv4 or IPv6 address, or a UNIX Socket"
         ))),
+    }
+}
+
+/// A block of one address as that address, which is how it is shown.
+fn shortened(block: String) -> String {
+    match block.split_once('/') {
+        Some((address, "32")) if !address.contains(':') => address.to_owned(),
+        Some((address, "128")) if address.contains(':') => address.to_owned(),
+        _ => block,
     }
 }
 

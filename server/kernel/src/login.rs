@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kit::{Caller, Captures, Claim, Error, Fault, Fields, Result, Right, Route, TokenKind, Writing};
+use kit::{Caller, Captures, Claim, Error, Fault, Fields, Remote, Result, Right, Route, TokenKind, Writing};
 use policy::Path;
 use storage::Txn;
 
@@ -105,7 +105,7 @@ impl Kernel {
             period_seconds: terms.period.as_secs(),
             explicit_max_ttl_seconds: terms.explicit_max_ttl.as_secs(),
             max_ttl_seconds: terms.max_ttl.as_secs(),
-            bound_cidrs: terms.bound_cidrs,
+            bound_cidrs: if terms.bind_ip { vec![here(&trip.remote)?] } else { terms.bound_cidrs },
             renewable: !terms.not_renewable && !batch,
             mount: Some(mounted.entry.uuid.clone()),
             internal: claim.internal,
@@ -123,6 +123,13 @@ impl Kernel {
         };
         Ok((made, granted.warnings))
     }
+}
+
+/// The address that logs in, as the one block its token may be used from. Without an address there is no such token.
+fn here(remote: &Remote) -> Result<String> {
+    let unknown = "token_strictly_bind_ip is set, but the address of this login is not known: log in over TCP";
+    let address = remote.address.ok_or_else(|| Error::invalid(unknown))?;
+    Ok(address.to_canonical().to_string())
 }
 
 /// Whether a login earns a batch token, by what the role and the mount say.

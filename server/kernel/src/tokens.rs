@@ -201,7 +201,8 @@ impl Tokens {
 
 impl Known {
     fn allows(&self, remote: &Remote) -> bool {
-        self.cidrs.is_empty()
+        // A block that does not read holds nothing: it must not turn a bound token into an unbound one.
+        self.record.bound_cidrs.is_empty()
             || remote.address.is_some_and(|address| self.cidrs.iter().any(|cidr| cidr.contains(address)))
     }
 }

@@ -79,6 +79,8 @@ pub struct Terms {
     pub no_default_policy: bool,
     /// Addresses it may be used from; empty: any.
     pub bound_cidrs: Vec<String>,
+    /// It may be used only from the address that logged in, whatever `bound_cidrs` says.
+    pub bind_ip: bool,
     /// `service`, `batch`, `default`, `default-service`, `default-batch`, or empty.
     pub token_type: String,
     /// It cannot be renewed.
