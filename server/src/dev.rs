@@ -51,6 +51,7 @@ impl Dev {
         };
         config.storage = Storage::Memory;
         config.seal = Seal::Shamir;
+        config.ui = true;
         config.raw_storage_endpoint = true;
         config.introspection_endpoint = true;
         config.allow_audit_api = true;

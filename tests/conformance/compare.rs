@@ -16,6 +16,8 @@ const TICKS_MAX: f64 = 4.0;
 const DATES_FROM: f64 = 1_600_000_000.0;
 /// The two servers are asked one after the other: their dates are this many seconds apart at most.
 const APART_MAX: f64 = 60.0;
+/// The version of bao that Sealkeep behaves like, which it gives for its engines.
+const LIKE: &str = "2.7.2";
 /// Headers that clients act on.
 const HEADERS: [&str; 6] = [
     "content-type",
@@ -40,6 +42,23 @@ pub(crate) struct Difference {
     pub(crate) pointer: String,
     expected: String,
     found: String,
+}
+
+impl Difference {
+    /// Whether we say what bao says, and then more.
+    pub(crate) fn adds(&self) -> bool {
+        let said = self.expected.strip_suffix('"').unwrap_or(&self.expected);
+        self.found.starts_with(said)
+    }
+
+    /// Whether both say that the value of one and the same field is of the wrong kind.
+    pub(crate) fn refuses_the_same_field(&self) -> bool {
+        let field = |text: &str| {
+            let (_, rest) = text.split_once("error converting input for field ")?;
+            rest.split_once(": ").map(|(field, _)| field.to_owned())
+        };
+        field(&self.found).is_some_and(|found| field(&self.expected) == Some(found))
+    }
 }
 
 impl fmt::Display for Difference {
@@ -146,7 +165,7 @@ impl Seen<'_> {
         let address = self.address.to_string();
         let cluster = format!("{}:{}", self.address.ip(), self.address.port() + 1);
         let mut text = text.replace(&address, "<address>").replace(&cluster, "<cluster address>");
-        text = text.replace(self.version, "<version>");
+        text = text.replace(self.version, "<version>").replace(LIKE, "<version>");
         let secret = |value: &String| value.len() >= 8 && !value.starts_with("-----BEGIN");
         for (name, value) in self.kept.iter().filter(|(_, value)| secret(value)) {
             text = text.replace(value.as_str(), &format!("<{name}>"));
@@ -180,7 +199,31 @@ fn ask_openssl(pem: &str) -> String {
     let text = String::from_utf8_lossy(&text).into_owned();
     let said =
         |line: &&str| line.is_empty() || !line.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':');
-    text.lines().map(str::trim).filter(said).map(|line| format!("{line}; ")).collect()
+    let (head, extensions) = text.split_once("X509v3 extensions:").unwrap_or((&text, ""));
+    let mut blocks: Vec<String> = Vec::new();
+    for line in extensions.lines() {
+        // What an extension says is further in than its name.
+        match blocks.last_mut().filter(|_| line.starts_with("                ")) {
+            Some(block) => {
+                block.push('\n');
+                block.push_str(line);
+            }
+            None => blocks.push(line.to_owned()),
+        }
+    }
+    // Their order says nothing.
+    blocks.sort();
+    let lines = head.lines().chain(blocks.iter().flat_map(|block| block.lines()));
+    lines.map(str::trim).filter(said).map(|line| format!("{}; ", names_sorted(line))).collect()
+}
+
+/// The order of alternative names says nothing either.
+fn names_sorted(line: &str) -> String {
+    let mut names: Vec<&str> = line.split(", ").collect();
+    if ["DNS:", "IP Address:", "URI:", "email:", "othername:"].iter().any(|kind| line.starts_with(kind)) {
+        names.sort_unstable();
+    }
+    names.join(", ")
 }
 
 fn is_base64(text: &str) -> bool {

@@ -1,6 +1,6 @@
 //! Runs a script against both servers and reports every difference that nobody has given a reason for.
 
-use crate::compare::{Seen, differences};
+use crate::compare::{Difference, Seen, differences};
 use crate::script::{Kept, Start, Step, fill, parse};
 use tests::binary::{Binary, setting};
 use tests::http::{Client, Reply, Request};
@@ -44,7 +44,7 @@ pub(crate) fn check(area: &str, text: &str) {
             );
         }
         for difference in differences(&oracle.seen(&expected), &subject.seen(&found)) {
-            let meant = |entry: &Allowed| entry.matches(area, &request, &difference.pointer);
+            let meant = |entry: &Allowed| entry.matches(area, &request, &difference);
             if !allowed.iter().any(meant) {
                 report.push(format!("{area}.req:{} {request}\n    {difference}", step.line));
             }
@@ -115,12 +115,17 @@ impl Side {
 }
 
 impl Allowed {
-    fn matches(&self, area: &str, request: &str, pointer: &str) -> bool {
-        glob(&self.area, area) && glob(&self.request, request) && glob(&self.pointer, pointer)
+    fn matches(&self, area: &str, request: &str, difference: &Difference) -> bool {
+        let (pointer, text) = match (self.pointer.strip_suffix('+'), self.pointer.strip_suffix('~')) {
+            (Some(pointer), _) => (pointer, difference.adds()),
+            (_, Some(pointer)) => (pointer, difference.refuses_the_same_field()),
+            _ => (self.pointer.as_str(), true),
+        };
+        text && glob(pointer, &difference.pointer) && glob(&self.area, area) && glob(&self.request, request)
     }
 }
 
-/// `area | request | pointer | reason`, with `*` for anything; an entry without a reason is refused.
+/// `area | request | pointer | reason`, with `*` for anything; a pointer may end in `+` or `~` (see the file); an entry without a reason is refused.
 fn allowed(text: &str) -> Vec<Allowed> {
     let lines = text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
     let parse = |line: &str| {

@@ -32,6 +32,20 @@ impl Cidr {
     }
 }
 
+/// Writes a block of one address as that address, which is how it is shown.
+pub(crate) fn shorten(text: &mut String) {
+    let alone = |address: &str, length: &str| match address.parse() {
+        Ok(IpAddr::V4(_)) => length == "32",
+        Ok(IpAddr::V6(_)) => length == "128",
+        Err(_) => false,
+    };
+    if let Some((address, length)) = text.split_once('/')
+        && alone(address, length)
+    {
+        text.truncate(address.len());
+    }
+}
+
 fn bits(address: IpAddr) -> (u128, u32, bool) {
     match address.to_canonical() {
         IpAddr::V4(v4) => (u128::from(v4.to_bits()), 32, true),

@@ -14,16 +14,15 @@ pub(crate) struct Cubbyhole;
 const DRAWERS: Table<Map<String, Value>> = Table::new(TABLE);
 pub(crate) const TABLE: u8 = 1;
 
+/// For clients that unwrap as they did before there was `sys/wrapping/unwrap`.
+const OLD_UNWRAP: &str = "Reading from 'cubbyhole/response' is deprecated. Please use sys/wrapping/unwrap to unwrap \
+                          responses, as it provides additional security checks and other benefits.";
+
 impl Engine for Cubbyhole {
     const NAME: &'static str = "cubbyhole";
     const ABOUT: &'static str = "A private drawer for each token, emptied when the token dies.";
-    const ENDPOINTS: &'static [Endpoint<Self>] = &[
-        query::<_, Get>(),
-        query::<_, List>(),
-        query::<_, Scan>(),
-        command::<_, Put>(),
-        command::<_, Delete>(),
-    ];
+    const ENDPOINTS: &'static [Endpoint<Self>] =
+        &[query::<_, Get>(), query::<_, List>(), command::<_, Put>(), command::<_, Delete>()];
 
     fn open(_: &Value) -> Result<Self> {
         Ok(Self)
@@ -41,7 +40,11 @@ impl Query<Cubbyhole> for Get {
     type Reply = Map<String, Value>;
 
     fn run(self, _: &Cubbyhole, cx: &Reading<'_>) -> Result<Reply<Self::Reply>> {
-        Ok(DRAWERS.get(cx, &own(cx, &self.path)?)?.ok_or_else(Error::not_found)?.into())
+        let held = DRAWERS.get(cx, &own(cx, named(&self.path)?)?)?.ok_or_else(Error::not_found)?;
+        if self.path == "response" && DRAWERS.has(cx, &own(cx, "wrapinfo")?)? {
+            cx.warn(OLD_UNWRAP);
+        }
+        Ok(held.into())
     }
 }
 
@@ -62,21 +65,6 @@ impl Query<Cubbyhole> for List {
 
     fn run(self, _: &Cubbyhole, cx: &Reading<'_>) -> Result<Reply<Keys>> {
         keys(DRAWERS.list(cx, &own(cx, &self.path)?)?.to_vec())
-    }
-}
-
-/// Lists every path below this one of the caller's drawer.
-#[derive(Deserialize, JsonSchema)]
-struct Scan {
-    path: String,
-}
-
-impl Query<Cubbyhole> for Scan {
-    const ROUTE: Route = Route::scan("{path*}");
-    type Reply = Keys;
-
-    fn run(self, _: &Cubbyhole, cx: &Reading<'_>) -> Result<Reply<Keys>> {
-        keys(DRAWERS.walk(cx, &own(cx, &self.path)?)?)
     }
 }
 
@@ -105,7 +93,7 @@ impl Command<Cubbyhole> for Put {
         if self.data.is_empty() {
             return Err(Error::server("missing data fields"));
         }
-        DRAWERS.put(cx, &own(cx, &self.path)?, &self.data)?;
+        DRAWERS.put(cx, &own(cx, named(&self.path)?)?, &self.data)?;
         Ok(Reply::Nothing)
     }
 }
@@ -121,9 +109,14 @@ impl Command<Cubbyhole> for Delete {
     type Reply = kit::Nothing;
 
     fn run(self, _: &Cubbyhole, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
-        DRAWERS.delete(cx, &own(cx, &self.path)?)?;
+        DRAWERS.delete(cx, &own(cx, named(&self.path)?)?)?;
         Ok(Reply::Nothing)
     }
+}
+
+/// A drawer itself holds nothing; only what has a name in it does.
+fn named(path: &str) -> Result<&str> {
+    if path.is_empty() { Err(Error::server("missing path")) } else { Ok(path) }
 }
 
 fn own(cx: &impl Reads, path: &str) -> Result<String> {

@@ -141,6 +141,11 @@ impl Kernel {
                 self.go(ground, trip, &at).map(Routed::Step)
             }
             other => {
+                // A login is open to strangers, and so is what is wrong with how they ask.
+                let login = |method: &Arc<dyn kit::AnyMethod>| method.find_login(Verb::Post, rest).is_some();
+                if !ground.request.help && mounted.method.as_ref().is_some_and(login) {
+                    return Err(Error::new(Fault::Verb, "unsupported operation"));
+                }
                 let permit = match self.judge_nothing(ground, trip, path)? {
                     Nothing::Permit(permit) => permit,
                     Nothing::Step(step) => return Ok(Routed::Step(step)),
@@ -513,7 +518,7 @@ fn lower(path: &Path, rest: &str, range: std::ops::Range<usize>) -> Result<Route
     let start = text.len() - rest.len() + range.start;
     let (head, tail) = text.split_at_checked(start).unwrap_or((text, ""));
     let (name, tail) = tail.split_at_checked(range.len()).unwrap_or((tail, ""));
-    let lowered = format!("{head}{}{tail}", name.to_ascii_lowercase());
+    let lowered = format!("{head}{}{tail}", name.to_lowercase());
     Path::internal(&lowered).map(Routed::Lower).map_err(|_| Error::denied())
 }
 

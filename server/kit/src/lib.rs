@@ -35,5 +35,5 @@ pub use reply::{Body, Nothing, Reply};
 pub use route::{Captures, Match, Route, Verb};
 pub use secret::Secret;
 pub use storage::{MountId, Name};
-pub use table::{IdTable, Table, VersionTable, page};
+pub use table::{IdTable, Table, VersionTable, in_scan_order, page};
 pub use time::Time;

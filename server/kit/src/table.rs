@@ -1,3 +1,4 @@
+use std::cmp::Ordering;
 use std::marker::PhantomData;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -85,6 +86,23 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
             ControlFlow::Continue(())
         })?;
         Ok(paths)
+    }
+}
+
+/// Puts sorted paths in the order in which OpenBao's SCAN shows them: what lies in a folder before what lies deeper,
+/// and of its folders the last first.
+pub fn in_scan_order(paths: &mut [String]) {
+    paths.sort_by(|one, other| scan_order(one, other));
+}
+
+fn scan_order(one: &str, other: &str) -> Ordering {
+    match (one.split_once('/'), other.split_once('/')) {
+        (None, None) => one.cmp(other),
+        (None, Some(_)) => Ordering::Less,
+        (Some(_), None) => Ordering::Greater,
+        (Some((folder, one)), Some((same, other))) if folder == same => scan_order(one, other),
+        // Listed with its slash, `a-b/` comes before `a/`.
+        (Some((one, _)), Some((other, _))) => other.bytes().chain([b'/']).cmp(one.bytes().chain([b'/'])),
     }
 }
 

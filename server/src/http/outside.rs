@@ -7,11 +7,14 @@ use axum::routing::any;
 
 use super::reply::{self, Reply};
 
+/// No crawler has anything to look for here.
+const ROBOTS: &str = "# http://www.robotstxt.org\nUser-agent: *\nDisallow: /\n";
+
 /// The pages outside `/v1/`.
 pub(crate) fn router(ui: bool) -> Router {
     let missing = || async { page(reply::bare(404)) };
     let router = Router::new()
-        .route("/robots.txt", any(|| async { page(reply::text(200, "User-agent: *\nDisallow: /\n")) }))
+        .route("/robots.txt", any(|| async { page(reply::text(200, ROBOTS)) }))
         .fallback(missing);
     let no_page = || async { page(reply::text(404, "404 page not found\n")) };
     let no_ui = || async {

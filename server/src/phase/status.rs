@@ -79,13 +79,18 @@ impl State {
     /// `GET sys/leader`
     pub(super) fn leader(&self) -> Answer {
         let phase = self.phase();
-        let Phase::Open { since, .. } = &**phase else { return super::refused(503, "Vault is sealed") };
         let clusters = self.facts.clusters;
+        let since = match &**phase {
+            Phase::Open { since, .. } => Some(since),
+            // Who leads a cluster is not known to who is sealed. One alone has nothing to hide.
+            _ if clusters => return super::refused(503, "Vault is sealed"),
+            _ => None,
+        };
         let shown = |address| if clusters { address } else { "" };
         let leader = Leader {
             ha_enabled: clusters,
             is_self: clusters,
-            active_time: clusters.then(|| since.rfc3339()),
+            active_time: since.filter(|_| clusters).map(|since| since.rfc3339()),
             leader_address: shown(&self.facts.api_addr),
             leader_cluster_address: shown(&self.facts.cluster_addr),
             performance_standby: false,

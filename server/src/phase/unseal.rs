@@ -68,7 +68,10 @@ impl State {
             self.progress().forget();
             return self.seal_status();
         }
-        let Some(share) = share(&wanted.key) else { return refused(400, BAD_KEY) };
+        let share = match share(&wanted.key) {
+            Ok(share) => share,
+            Err(text) => return refused(400, &text),
+        };
         if wanted.migrate {
             return refused(400, "can't perform a seal migration, no migration seal found");
         }
@@ -127,10 +130,14 @@ fn told(stuck: &Stuck) -> String {
     }
 }
 
-fn share(key: &str) -> Option<Share> {
-    let bytes = Zeroizing::new(hex::decode(key).ok().or_else(|| STANDARD.decode(key).ok())?);
-    let fits = (SHARE_SIZE_MIN..=SHARE_SIZE_MAX).contains(&bytes.len());
-    fits.then(|| Share::new(bytes.to_vec()))
+fn share(key: &str) -> Result<Share, String> {
+    let bytes = hex::decode(key).ok().or_else(|| STANDARD.decode(key).ok());
+    let bytes = Zeroizing::new(bytes.filter(|bytes| !bytes.is_empty()).ok_or(BAD_KEY)?);
+    match bytes.len() {
+        ..SHARE_SIZE_MIN => Err(format!("invalid key: key is shorter than minimum {SHARE_SIZE_MIN} bytes")),
+        SHARE_SIZE_MIN..=SHARE_SIZE_MAX => Ok(Share::new(bytes.to_vec())),
+        _ => Err(format!("invalid key: key is longer than maximum {SHARE_SIZE_MAX} bytes")),
+    }
 }
 
 impl Wanted {
@@ -200,7 +207,7 @@ mod tests {
         let base64 = "q65v//bQK0Ssp1C+p2jGxDmm82LWjqlonWoI4UHfxw9L";
         assert_eq!(share(hex).unwrap().as_bytes(), share(base64).unwrap().as_bytes());
         for bad in ["aabbcc", "zz", "", &"ab".repeat(34)] {
-            assert!(share(bad).is_none(), "{bad}");
+            assert!(share(bad).is_err(), "{bad}");
         }
     }
 

@@ -44,7 +44,8 @@ impl Role {
 
     /// A role that asks for nothing would let everybody in.
     pub(super) fn check(&self) -> Result<()> {
-        if self.bind_secret_id || !self.secret_id_bound_cidrs.is_empty() {
+        let bound = !self.secret_id_bound_cidrs.is_empty() || !self.token.token_bound_cidrs.is_empty();
+        if self.bind_secret_id || bound {
             return Ok(());
         }
         Err(Error::server("at least one constraint should be enabled on the role"))

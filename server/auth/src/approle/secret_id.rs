@@ -63,7 +63,7 @@ pub(super) struct Create {
     cidr_list: Option<Texts>,
     /// What its tokens carry: a JSON object of strings, as text.
     #[serde(default)]
-    metadata: Option<String>,
+    metadata: Option<Text>,
     /// How many logins it is good for, at most what the role says; 0: any number.
     #[serde(default)]
     num_uses: Option<Number>,
@@ -88,7 +88,7 @@ pub(super) struct CreateCustom {
     cidr_list: Option<Texts>,
     /// What its tokens carry: a JSON object of strings, as text.
     #[serde(default)]
-    metadata: Option<String>,
+    metadata: Option<Text>,
     /// How many logins it is good for, at most what the role says; 0: any number.
     #[serde(default)]
     num_uses: Option<Number>,
@@ -176,7 +176,8 @@ fn judge(cx: &Writing<'_>, role: &Role, wish: Create) -> Result<SecretId> {
     if role.secret_id_num_uses != 0 && (num_uses == 0 || num_uses > role.secret_id_num_uses) {
         return Err(Error::invalid("num_uses cannot be higher than the role's secret_id_num_uses"));
     }
-    let ttl = wish.ttl.map_or(Ok(role.secret_id_ttl), |span| seconds("ttl", span))?;
+    let refusal = |error: Error| Error::invalid(format!("Field validation failed: {error}"));
+    let ttl = wish.ttl.map_or(Ok(role.secret_id_ttl), |span| seconds("ttl", span).map_err(refusal))?;
     if role.secret_id_ttl != 0 && (ttl == 0 || ttl > role.secret_id_ttl) {
         return Err(Error::invalid("ttl cannot be longer than the role's secret_id_ttl"));
     }
@@ -189,7 +190,7 @@ fn judge(cx: &Writing<'_>, role: &Role, wish: Create) -> Result<SecretId> {
         created: now,
         updated: now,
         expires: if ttl == 0 { Time(0) } else { now.plus(Duration::from_secs(ttl)) },
-        metadata: parse_metadata(wish.metadata.as_deref().unwrap_or_default())?,
+        metadata: parse_metadata(&wish.metadata.unwrap_or_default().0)?,
         cidr_list,
         token_bound_cidrs,
     })

@@ -158,6 +158,7 @@ pub(super) fn merge(target: &mut BTreeMap<String, Node>, patch: BTreeMap<String,
 /// The keys of an object down to `depth`, all else null. No depth: down to the leaves.
 pub(super) fn keys(members: &BTreeMap<String, Node>, depth: Option<u64>) -> BTreeMap<String, Node> {
     let below = |value: &Node| match (value, depth) {
+        (Node::Object(members), _) if members.is_empty() => Node::null(),
         (Node::Object(members), None) => Node::Object(keys(members, None)),
         (Node::Object(members), Some(depth)) if depth > 1 => Node::Object(keys(members, Some(depth - 1))),
         _ => Node::null(),
@@ -167,12 +168,16 @@ pub(super) fn keys(members: &BTreeMap<String, Node>, depth: Option<u64>) -> BTre
 
 /// An object as Vault reads it, which takes a list of objects for one. The refusal repeats no value.
 pub(super) fn object(field: &str, node: Node) -> Result<BTreeMap<String, Node>> {
+    object_at(field, "", node)
+}
+
+fn object_at(field: &str, place: &str, node: Node) -> Result<BTreeMap<String, Node>> {
     let kind = match node {
         Node::Object(members) => return Ok(members),
         Node::List(items) => {
             let mut all = BTreeMap::new();
-            for item in items {
-                all.extend(object(field, item)?);
+            for (at, item) in items.into_iter().enumerate() {
+                all.extend(object_at(field, &format!("{place}[{at}]"), item)?);
             }
             return Ok(all);
         }
@@ -182,7 +187,7 @@ pub(super) fn object(field: &str, node: Node) -> Result<BTreeMap<String, Node>> 
         Node::Leaf(_) => "json.Number",
     };
     Err(Error::invalid(format!(
-        "error converting input for field {field:?}: '' expected type 'map[string]interface {{}}', \
+        "error converting input for field {field:?}: '{place}' expected type 'map[string]interface {{}}', \
          got unconvertible type '{kind}'"
     )))
 }

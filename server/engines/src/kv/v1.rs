@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kit::loose::Span;
 use kit::{
     Captures, Command, Endpoint, Engine, Error, Name, Nothing, Query, Reading, Reads, Reply, Result, Route,
-    Table, Writing, command, query,
+    Table, Writing, command, in_scan_order, query,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -153,6 +153,8 @@ impl Query<V1> for Scan {
     type Reply = Keys;
 
     fn run(self, _: &V1, cx: &Reading<'_>) -> Result<Reply<Keys>> {
-        Ok(Keys { keys: PATHS.walk(cx, &self.path)? }.into())
+        let mut keys = PATHS.walk(cx, &self.path)?;
+        in_scan_order(&mut keys);
+        Ok(Keys { keys }.into())
     }
 }

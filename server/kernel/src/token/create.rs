@@ -135,6 +135,9 @@ fn create(
     if orphan && parent == Parent::Caller && !cx.sudo() {
         return Err(Error::invalid("root or sudo privileges required to create orphan token"));
     }
+    if role.is_none() && wish.entity_alias.as_ref().is_some_and(|alias| !alias.0.is_empty()) {
+        return Err(Error::invalid("'entity_alias' is only allowed in combination with token role"));
+    }
     let batch = wish.is_batch(role.as_ref())?;
     let uses = wish.uses(role.as_ref())?;
     let chosen = wish.chosen(cx)?;
@@ -396,11 +399,16 @@ fn by_role(role: &Role, asked: Vec<String>, own: &TokenRecord, no_default: bool)
                 || glob(&role.allowed_policies_glob, policy)
         };
         if !policies.iter().all(|policy| fits(&policy)) {
-            let shown: Vec<&String> = policies.iter().filter(|policy| !default(policy)).collect();
+            let mut allowed = role.allowed_policies.clone();
+            if policies.iter().any(|policy| default(policy)) && !allowed.iter().any(|policy| default(policy))
+            {
+                allowed.push("default".to_owned());
+                allowed.sort();
+            }
             return Err(Error::invalid(format!(
                 "token policies ({}) must be subset of the role's allowed policies ({}) or glob policies ({})",
-                go_list(shown.into_iter()),
-                go_list(role.allowed_policies.iter()),
+                go_list(policies.iter()),
+                go_list(allowed.iter()),
                 go_list(role.allowed_policies_glob.iter())
             )));
         }
@@ -429,7 +437,9 @@ fn matches(pattern: &str, text: &str) -> bool {
 
 fn span(text: Option<&Text>, negative: &str) -> Result<Duration> {
     let Some(Text(text)) = text else { return Ok(Duration::ZERO) };
-    let span = Span::parse(text).ok_or_else(|| Error::invalid(format!("time: invalid duration {text:?}")))?;
+    let without_unit = text.parse::<f64>().is_ok();
+    let wrong = if without_unit { "missing unit in duration" } else { "invalid duration" };
+    let span = Span::parse(text).ok_or_else(|| Error::invalid(format!("time: {wrong} {text:?}")))?;
     if span.0 < 0 {
         return Err(Error::invalid(negative));
     }

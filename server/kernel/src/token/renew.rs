@@ -1,7 +1,9 @@
 use std::time::Duration;
 
 use kit::loose::{Span, Text};
-use kit::{Beyond, Caller, Command, Error, Nothing, Reading, Reads, Remote, Renewal, Reply, Result, Right};
+use kit::{
+    Beyond, Caller, Command, Error, Fault, Nothing, Reading, Reads, Remote, Renewal, Reply, Result, Right,
+};
 use kit::{Route, Secret, Terms, Time, TokenKind, Writing};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -79,6 +81,9 @@ impl Command<Token> for RenewByAccessor {
 
     fn run(self, token: &Token, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         let accessor = self.accessor.unwrap_or_default().0;
+        if accessor.is_empty() {
+            return Err(Error::invalid("missing accessor").wrapped());
+        }
         let found = tokens::find_accessor(cx.peek(&Beyond::for_the_kernel()), &accessor)?;
         let (hash, _) = found.ok_or_else(|| Error::invalid("invalid accessor").wrapped())?;
         go(token, cx, hash, self.increment, String::new())
@@ -101,6 +106,16 @@ fn go(
     let auth = Auth { client_token: id, ..auth };
     cx.notes().attach(&beyond, Box::new(Attached::Auth(auth, None)));
     Ok(Reply::Nothing)
+}
+
+/// What the method says of it, in the words around it that clients know.
+fn failed(error: Error) -> Error {
+    match error.fault() {
+        Fault::Internal if error.cause().is_none() => {
+            Error::server(format!("failed to renew entry: {error}"))
+        }
+        _ => error,
+    }
 }
 
 /// Lets a token live longer, if it and the method that it came by allow it.
@@ -144,13 +159,15 @@ pub(crate) fn renew(
                 policies: &record.login_policies,
                 metadata: record.meta.as_ref().unwrap_or(&empty),
             };
-            method.renew(&past, &cx)?
+            method.renew(&past, &cx).map_err(failed)?
         }
-        None => super::roles::renewed(txn, router.value(), &record)?.unwrap_or_else(|| Terms {
-            period: seconds(record.period_seconds),
-            explicit_max_ttl: seconds(record.explicit_max_ttl_seconds),
-            ..Terms::default()
-        }),
+        None => {
+            super::roles::renewed(txn, router.value(), &record).map_err(failed)?.unwrap_or_else(|| Terms {
+                period: seconds(record.period_seconds),
+                explicit_max_ttl: seconds(record.explicit_max_ttl_seconds),
+                ..Terms::default()
+            })
+        }
     };
     let bounds = Bounds {
         increment,

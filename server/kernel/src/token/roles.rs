@@ -186,9 +186,10 @@ impl Command<Token> for Put {
         let new = || Role { renewable: true, token_type: "default-service".to_owned(), ..Role::default() };
         let name = self.role_name.clone();
         let mut role = Role { name: name.clone(), ..old.unwrap_or_else(new) };
-        self.deprecated(&mut role, cx);
+        self.deprecated(&mut role, cx)?;
         self.change(&mut role)?;
         check(&role)?;
+        role.bound_cidrs.iter_mut().for_each(crate::cidr::shorten);
         ROLES.put(cx.beyond(&Beyond::for_the_kernel()), Name::Path(&name), &role)?;
         Ok(Reply::Nothing)
     }
@@ -196,7 +197,7 @@ impl Command<Token> for Put {
 
 impl Put {
     /// The names of older versions, where the newer ones are not given.
-    fn deprecated(&self, role: &mut Role, cx: &Writing<'_>) {
+    fn deprecated(&self, role: &mut Role, cx: &Writing<'_>) -> Result<()> {
         let both = |old: &str| {
             cx.warn(format!(
                 "Both 'token_{old}' and deprecated '{old}' value supplied, ignoring the deprecated value"
@@ -204,13 +205,16 @@ impl Put {
         };
         match (self.period, self.token_period) {
             (Some(_), Some(_)) => both("period"),
-            (Some(period), None) => (role.period_seconds, role.old_period) = (seconds(period), true),
+            (Some(period), None) => {
+                (role.period_seconds, role.old_period) = (seconds("period", period)?, true);
+            }
             _ => {}
         }
         match (self.explicit_max_ttl, self.token_explicit_max_ttl) {
             (Some(_), Some(_)) => both("explicit_max_ttl"),
             (Some(max), None) => {
-                (role.explicit_max_ttl_seconds, role.old_explicit_max_ttl) = (seconds(max), true)
+                let max = seconds("explicit_max_ttl", max)?;
+                (role.explicit_max_ttl_seconds, role.old_explicit_max_ttl) = (max, true);
             }
             _ => {}
         }
@@ -219,10 +223,13 @@ impl Put {
             (Some(cidrs), None) => (role.bound_cidrs, role.old_bound_cidrs) = (cidrs.0.clone(), true),
             _ => {}
         }
+        Ok(())
     }
 
     fn change(self, role: &mut Role) -> Result<()> {
         let names = |texts: Texts| TokenRecord::sanitised(&texts.0, false);
+        let max = self.token_explicit_max_ttl.map(|span| seconds("token_explicit_max_ttl", span));
+        let period = self.token_period.map(|span| seconds("token_period", span));
         set(&mut role.allowed_policies, self.allowed_policies.map(names));
         set(&mut role.allowed_policies_glob, self.allowed_policies_glob.map(names));
         set(&mut role.disallowed_policies, self.disallowed_policies.map(names));
@@ -232,8 +239,8 @@ impl Put {
         set(&mut role.path_suffix, self.path_suffix.map(|text| text.0));
         set(&mut role.renewable, self.renewable.map(|flag| flag.0));
         set(&mut role.bound_cidrs, self.token_bound_cidrs.map(|texts| texts.0));
-        set(&mut role.explicit_max_ttl_seconds, self.token_explicit_max_ttl.map(seconds));
-        set(&mut role.period_seconds, self.token_period.map(seconds));
+        set(&mut role.explicit_max_ttl_seconds, max.transpose()?);
+        set(&mut role.period_seconds, period.transpose()?);
         set(&mut role.no_default_policy, self.token_no_default_policy.map(|flag| flag.0));
         if let Some(uses) = self.token_num_uses {
             role.num_uses =
@@ -250,8 +257,14 @@ fn set<T>(field: &mut T, value: Option<T>) {
     }
 }
 
-fn seconds(span: Span) -> u64 {
-    span.duration().as_secs()
+/// Whole seconds of a span that must not be negative.
+fn seconds(field: &str, span: Span) -> Result<u64> {
+    u64::try_from(span.0).map(|_| span.duration().as_secs()).map_err(|_| {
+        let seconds = span.seconds();
+        Error::invalid(format!(
+            "error converting input for field {field:?}: cannot provide negative value '{seconds}'"
+        ))
+    })
 }
 
 fn check(role: &Role) -> Result<()> {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::record::{Record, SECRETS};
 use super::ledger::{Ledger, Metadata};
-use super::listing::part;
+use super::listing::{part, scanned};
 use super::{PATHS, V2};
 
 /// Lists what lies in a folder, with what is known of it.
@@ -68,7 +68,7 @@ impl Query<V2> for Scan {
     type Reply = Details;
 
     fn run(self, _: &V2, cx: &Reading<'_>) -> Result<Reply<Details>> {
-        details(cx, &self.path, part(&PATHS.walk(cx, &self.path)?, self.after.as_ref(), self.limit))
+        details(cx, &self.path, scanned(PATHS.walk(cx, &self.path)?, self.after.as_ref(), self.limit))
     }
 }
 

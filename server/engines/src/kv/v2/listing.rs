@@ -1,5 +1,5 @@
 use kit::loose::{Number, Text};
-use kit::{Error, Query, Reading, Reply, Result, Route, page};
+use kit::{Error, Query, Reading, Reply, Result, Route, in_scan_order, page};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,16 @@ pub(super) fn part(names: &[String], after: Option<&Text>, limit: Option<Number>
     page(names, after.map_or("", |after| &after.0), limit.map_or(0, |limit| limit.0))
 }
 
+/// The part of what a SCAN has found that a request asks for. Pages are in the order of the alphabet, so that the last
+/// path of one begins the next.
+pub(super) fn scanned(mut paths: Vec<String>, after: Option<&Text>, limit: Option<Number>) -> Vec<String> {
+    if after.is_some() || limit.is_some() {
+        return part(&paths, after, limit);
+    }
+    in_scan_order(&mut paths);
+    paths
+}
+
 impl Query<V2> for List {
     const ROUTE: Route = Route::list("metadata/{path*}");
     type Reply = Keys;
@@ -58,6 +68,7 @@ impl Query<V2> for Scan {
     type Reply = Keys;
 
     fn run(self, _: &V2, cx: &Reading<'_>) -> Result<Reply<Keys>> {
-        Ok(Keys { keys: part(&PATHS.walk(cx, &self.path)?, self.after.as_ref(), self.limit) }.into())
+        let keys = scanned(PATHS.walk(cx, &self.path)?, self.after.as_ref(), self.limit);
+        Ok(Keys { keys }.into())
     }
 }

@@ -29,6 +29,9 @@ macro_rules! stray {
         pub(super) struct $name {
             /// Anything.
             path: String,
+            /// Anything: the path is what is wrong.
+            #[serde(rename = "*", default)]
+            _rest: serde_json::Map<String, serde_json::Value>,
         }
 
         impl Query<V2> for $name {
