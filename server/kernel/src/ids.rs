@@ -57,9 +57,16 @@ fn crc32(bytes: &[u8]) -> u32 {
 
 /// Sixteen bytes in the form of a UUID.
 pub(crate) fn uuid(bytes: [u8; 16]) -> String {
-    let text = hex::encode(bytes);
-    let part = |from: usize, until: usize| text.get(from..until).unwrap_or_default();
-    format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
+    let mut digits = [0; 32];
+    hex::encode_to_slice(bytes, &mut digits).expect("sixteen bytes have 32 digits");
+    let mut text = String::with_capacity(36);
+    for (index, digit) in digits.into_iter().enumerate() {
+        if matches!(index, 8 | 12 | 16 | 20) {
+            text.push('-');
+        }
+        text.push(char::from(digit));
+    }
+    text
 }
 
 /// Ids of requests: unique, and no secret. A counter under a random mask, because a request must not pay for the

@@ -77,6 +77,8 @@ pub(crate) struct Known {
     pub(crate) record: TokenRecord,
     pub(crate) caller: Caller,
     pub(crate) acl: Acl,
+    /// When it was made, as audit shows it.
+    pub(crate) issued: String,
     cidrs: Vec<Cidr>,
     /// When it or the first of its ancestors ends.
     ends: Option<Time>,
@@ -358,7 +360,8 @@ fn finish(
         expires: record.expires,
         root,
     };
-    Ok(Known { hash, record, caller, acl, cidrs, ends })
+    let issued = record.created.rfc3339();
+    Ok(Known { hash, record, caller, acl, issued, cidrs, ends })
 }
 
 /// The rules that a token carries.

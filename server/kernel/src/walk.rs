@@ -45,7 +45,7 @@ pub(crate) struct Trip {
     pub(crate) known: Option<Arc<Kept<Known>>>,
     pub(crate) mounted: Option<Arc<Mounted>>,
     operation: &'static str,
-    granting: Vec<String>,
+    granting: Vec<Arc<str>>,
 }
 
 /// How far a request may go before it must wait.
@@ -101,8 +101,8 @@ impl Kernel {
             return Err(Error::new(Fault::NotFound, "namespace not found"));
         }
         loop {
-            let path = trip.path.clone().unwrap_or_else(|| request.path.clone());
-            match self.route(&ground, trip, &path)? {
+            let lowered = trip.path.clone();
+            match self.route(&ground, trip, lowered.as_ref().unwrap_or(&request.path))? {
                 Routed::Step(step) => return Ok(step),
                 Routed::Lower(path) => trip.path = Some(path),
             }
@@ -111,13 +111,16 @@ impl Kernel {
 
     fn route(&self, ground: &Ground<'_>, trip: &mut Trip, path: &Path) -> Result<Routed> {
         let verb = ground.request.verb;
+        let itself = || ground.router.value().at(&format!("{}/", path.as_str()));
         let nearest = ground.router.value().nearest(path.as_str());
+        // `path-help secret` asks about the mount, whose path ends in a slash.
+        let nearest = nearest.or_else(|| itself().filter(|_| ground.request.help).map(|mounted| (mounted, "")));
         trip.mounted = nearest.map(|(mounted, _)| Arc::clone(mounted));
         let Some((mounted, rest)) = nearest else {
             if let Nothing::Step(step) = self.judge_nothing(ground, trip, path)? {
                 return Ok(Routed::Step(step));
             }
-            if ground.router.value().at(&format!("{}/", path.as_str())).is_some() {
+            if itself().is_some() {
                 return Err(Error::not_found());
             }
             let text = format!("no handler for route \"{}\". route entry not found.", path.as_str());
@@ -187,7 +190,7 @@ impl Kernel {
         }
         let permit = self.judge(ground, trip, at, &known, &fields)?;
         crate::sys::check_wrapping_wish(ground.request)?;
-        trip.granting = permit.granting_policies().map(|granted| granted.policy.to_string()).collect();
+        trip.granting = permit.granting_policies().map(|granted| Arc::clone(&granted.policy)).collect();
         self.ask(ground, trip)?;
         let limited = limit(&permit, &ground.request.query, at.route);
         let fields = Fields { query: limited.as_deref().unwrap_or(fields.query), ..fields };
@@ -366,6 +369,11 @@ impl Kernel {
             return Err(Error::invalid(text));
         }
         let holder = trip.known.as_ref().map(|known| known.value());
+        let grant = match holder.filter(|known| known.record.batch) {
+            // Nobody revokes a batch token's leases when it ends: they end with it by their own dates.
+            Some(known) => within(grant, known.record.left(trip.now))?,
+            None => grant,
+        };
         let holder =
             holder.and_then(|known| if known.record.batch { known.record.parent } else { Some(known.hash) });
         let path = at.path.as_str();
@@ -520,6 +528,15 @@ fn lower(path: &Path, rest: &str, range: std::ops::Range<usize>) -> Result<Route
     let (name, tail) = tail.split_at_checked(range.len()).unwrap_or((tail, ""));
     let lowered = format!("{head}{}{tail}", name.to_lowercase());
     Path::internal(&lowered).map(Routed::Lower).map_err(|_| Error::denied())
+}
+
+/// The same grant, but for no longer than this.
+fn within(grant: Grant, left: Duration) -> Result<Grant> {
+    // Less than a second is no time to lend anything for, and zero would mean no bound.
+    if left.is_zero() {
+        return Err(Error::denied());
+    }
+    Ok(Grant { max_ttl: Some(grant.max_ttl.filter(|max| !max.is_zero()).map_or(left, |max| max.min(left))), ..grant })
 }
 
 /// The query with the limit that the policy sets, if it sets one.

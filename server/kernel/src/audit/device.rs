@@ -187,7 +187,9 @@ impl Device {
 
     /// What `sys/audit-hash` shows.
     pub(crate) fn hash(&self, input: &str) -> String {
-        keyed(&self.key, input.as_bytes())
+        let mut out = Vec::with_capacity(76);
+        keyed(&self.key, input.as_bytes(), &mut out);
+        String::from_utf8(out).expect("hex is text")
     }
 }
 
@@ -198,11 +200,25 @@ impl Hasher<'_> {
             Self::Raw => crate::audit::line::quote(text, out),
             Self::Keyed(key) => {
                 out.push(b'"');
-                out.extend_from_slice(keyed(key, text.as_bytes()).as_bytes());
+                keyed(key, text.as_bytes(), out);
                 out.push(b'"');
             }
             #[cfg(test)]
             Self::Fixed(mark) => out.extend_from_slice(format!("\"{mark}\"").as_bytes()),
+        }
+    }
+
+    /// The hash of a string, as it is.
+    pub(crate) fn plain(&self, text: &str) -> String {
+        match self {
+            Self::Raw => text.to_owned(),
+            Self::Keyed(key) => {
+                let mut out = Vec::new();
+                keyed(key, text.as_bytes(), &mut out);
+                String::from_utf8_lossy(&out).into_owned()
+            }
+            #[cfg(test)]
+            Self::Fixed(mark) => (*mark).to_owned(),
         }
     }
 
@@ -223,8 +239,12 @@ impl Hasher<'_> {
     }
 }
 
-fn keyed(key: &hmac::Key, input: &[u8]) -> String {
-    format!("hmac-sha256:{}", hex::encode(hmac::sign(key, input)))
+/// Appends the keyed hash of a value: `hmac-sha256:` and 64 hex digits. A request pays for it many times.
+fn keyed(key: &hmac::Key, input: &[u8], out: &mut Vec<u8>) {
+    let mut digits = [0; 64];
+    hex::encode_to_slice(hmac::sign(key, input), &mut digits).expect("SHA-256 has 32 bytes");
+    out.extend_from_slice(b"hmac-sha256:");
+    out.extend_from_slice(&digits);
 }
 
 fn open_file(path: &Path, mode: u32) -> io::Result<File> {

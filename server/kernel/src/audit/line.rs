@@ -1,8 +1,10 @@
+use std::sync::Arc;
+
 use kit::{Time, Verb};
 
 use crate::audit::HeaderRule;
 use crate::audit::device::{Device, Hasher};
-use crate::audit::redact::redact;
+use crate::audit::redact::{redact, unsaid};
 use crate::envelope::{Auth, Wrapped};
 use crate::mounts::{Class, Mounted};
 use crate::request::Request;
@@ -17,7 +19,7 @@ pub(crate) struct Record<'a> {
     pub(crate) operation: &'static str,
     pub(crate) mounted: Option<&'a Mounted>,
     pub(crate) known: Option<&'a Known>,
-    pub(crate) granting: &'a [String],
+    pub(crate) granting: &'a [Arc<str>],
     pub(crate) error: Option<&'a str>,
     pub(crate) response: Option<Response<'a>>,
 }
@@ -59,7 +61,7 @@ pub(crate) fn line(record: &Record<'_>, shown: &[HeaderRule], device: &Device) -
         answer(&mut json, response, record, device, &hasher);
     }
     if let Some(error) = record.error {
-        json.text("error", error);
+        json.text("error", &unsaid(error, &record.request.body, &hasher));
     }
     json.close();
     json.out.push(b'\n');
@@ -113,7 +115,7 @@ fn auth(json: &mut Json, known: &Known, record: &Record<'_>, device: &Device, ha
     if token.ttl_seconds > 0 {
         json.number("token_ttl", token.ttl_seconds);
     }
-    json.text("token_issue_time", &token.created.rfc3339());
+    json.text("token_issue_time", &known.issued);
     json.close();
 }
 

@@ -1,3 +1,5 @@
+use serde_json::Value;
+
 use crate::audit::device::Hasher;
 
 /// Copies a JSON value with every string replaced by its keyed hash. Keys, numbers, booleans and nulls stay,
@@ -7,6 +9,41 @@ use crate::audit::device::Hasher;
 pub(crate) fn redact(json: &[u8], keep: &[String], hasher: &Hasher<'_>, out: &mut Vec<u8>) {
     let mut walk = Walk { json, at: 0, keep, hasher };
     walk.value(out, false);
+}
+
+/// A text with every value of the request's body that it repeats replaced by its keyed hash: refusals quote what was
+/// wrong to whoever sent it, and the log must not.
+pub(crate) fn unsaid(text: &str, body: &[u8], hasher: &Hasher<'_>) -> String {
+    let mut text = text.to_owned();
+    // Every body was looked through at the door; one that does not read all the same is not what a refusal quotes.
+    let Ok(body) = serde_json::from_slice::<Value>(body) else { return text };
+    let mut said = Vec::new();
+    gather(&body, &mut said);
+    // The longest first: one value may be a part of another.
+    said.sort_unstable_by_key(|value| std::cmp::Reverse(value.len()));
+    said.dedup();
+    for value in said {
+        let escaped = format!("{value:?}");
+        let escaped = escaped.trim_matches('"');
+        for form in [value, escaped] {
+            if form.len() >= QUOTED_MIN && text.contains(form) {
+                text = text.replace(form, &hasher.plain(value));
+            }
+        }
+    }
+    text
+}
+
+/// Shorter values are words like `kv` or `5m`, without which a refusal does not read.
+const QUOTED_MIN: usize = 6;
+
+fn gather<'a>(value: &'a Value, said: &mut Vec<&'a str>) {
+    match value {
+        Value::String(text) => said.push(text),
+        Value::Array(items) => items.iter().for_each(|item| gather(item, said)),
+        Value::Object(fields) => fields.values().for_each(|value| gather(value, said)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 struct Walk<'a> {
@@ -151,6 +188,21 @@ mod tests {
         check("{}", &[], "{}");
         check("[]", &[], "[]");
         check(r#""x""#, &[], r##""#""##);
+    }
+
+    #[track_caller]
+    fn check_unsaid(text: &str, body: &str, expect: &str) {
+        assert_eq!(unsaid(text, body.as_bytes(), &Hasher::Fixed("#")), expect, "{text} after {body}");
+    }
+
+    #[test]
+    fn a_refusal_does_not_repeat_what_was_sent() {
+        check_unsaid("bad address \"hunter2\"", r#"{"a":"hunter2"}"#, "bad address \"#\"");
+        check_unsaid("bad 'hunter2' and 'hunter2b'", r#"{"a":["hunter2",{"b":"hunter2b"}]}"#, "bad '#' and '#'");
+        check_unsaid(r#"bad "new\nline""#, r#"{"a":"new\nline"}"#, "bad \"#\"");
+        check_unsaid("unknown type kv", r#"{"type":"kv"}"#, "unknown type kv");
+        check_unsaid("permission denied", "", "permission denied");
+        check_unsaid("permission denied", "{", "permission denied");
     }
 
     #[test]

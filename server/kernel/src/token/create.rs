@@ -222,8 +222,9 @@ impl Wish {
             _ => return Err(Error::invalid("invalid 'token_type' value")),
         };
         if batch {
-            let set =
-                |text: &Option<Text>| text.as_ref().is_some_and(|text| !matches!(text.0.as_str(), "" | "0"));
+            // `0s`, which the command line sends where nothing was said, says nothing.
+            let nothing = |text: &str| text.is_empty() || Span::parse(text).is_some_and(|span| span.0 == 0);
+            let set = |text: &Option<Text>| text.as_ref().is_some_and(|text| !nothing(&text.0));
             for (name, is_set) in [
                 ("explicit_max_ttl", set(&self.explicit_max_ttl)),
                 ("num_uses", self.num_uses.is_some_and(|uses| uses.0 != 0)),

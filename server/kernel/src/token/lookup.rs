@@ -1,11 +1,12 @@
+use std::collections::BTreeMap;
+
 use kit::loose::Text;
-use kit::{Beyond, Error, Fault, Query, Reading, Reads, Reply, Result, Route, Secret};
+use kit::{Beyond, Error, Fault, Query, Reading, Reads, Reply, Result, Route, Secret, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
 
 use super::{Token, named};
-use crate::tokens::{self, TokenRecord};
+use crate::tokens::{self, TokenRecord, Uses};
 
 /// How many accessors a list shows.
 const ACCESSORS_MAX: usize = 1_000_000;
@@ -16,7 +17,7 @@ pub(crate) struct Own {}
 
 impl Query<Token> for Own {
     const ROUTE: Route = Route::get("lookup-self");
-    type Reply = Map<String, Value>;
+    type Reply = Shown<'static>;
 
     fn run(self, token: &Token, cx: &Reading<'_>) -> Result<Reply<Self::Reply>> {
         own(token, cx)
@@ -33,18 +34,22 @@ pub(crate) struct OwnPosted {
 
 impl Query<Token> for OwnPosted {
     const ROUTE: Route = Route::post("lookup-self");
-    type Reply = Map<String, Value>;
+    type Reply = Shown<'static>;
 
     fn run(self, token: &Token, cx: &Reading<'_>) -> Result<Reply<Self::Reply>> {
         own(token, cx)
     }
 }
 
-fn own(token: &Token, cx: &Reading<'_>) -> Result<Reply<Map<String, Value>>> {
+fn own(token: &Token, cx: &Reading<'_>) -> Result<Reply<Shown<'static>>> {
     let beyond = Beyond::for_the_kernel();
     let id = cx.remote().token.token(&beyond).ok_or_else(Error::denied)?;
-    let (_, record) = named(&*token.kernel()?, cx.beyond(&beyond), id.expose())?.ok_or_else(Error::denied)?;
-    Ok(shown(&record, id.expose(), cx).into())
+    let kernel = token.kernel()?;
+    let today = cx.beyond(&beyond);
+    // The kernel has just identified it, so its record is at hand.
+    let known =
+        kernel.tokens.identify(id.expose(), &kernel.store, today, cx.now(), cx.remote(), Uses::Spent)?;
+    shown(&known.value().record, id.expose(), cx)
 }
 
 /// Shows a token.
@@ -56,7 +61,7 @@ pub(crate) struct Other {
 
 impl Query<Token> for Other {
     const ROUTE: Route = Route::get("lookup");
-    type Reply = Map<String, Value>;
+    type Reply = Shown<'static>;
 
     fn run(self, token: &Token, cx: &Reading<'_>) -> Result<Reply<Self::Reply>> {
         other(token, cx, self.token)
@@ -72,20 +77,20 @@ pub(crate) struct OtherPosted {
 
 impl Query<Token> for OtherPosted {
     const ROUTE: Route = Route::post("lookup");
-    type Reply = Map<String, Value>;
+    type Reply = Shown<'static>;
 
     fn run(self, token: &Token, cx: &Reading<'_>) -> Result<Reply<Self::Reply>> {
         other(token, cx, self.token)
     }
 }
 
-fn other(token: &Token, cx: &Reading<'_>, id: Option<Secret<String>>) -> Result<Reply<Map<String, Value>>> {
+fn other(token: &Token, cx: &Reading<'_>, id: Option<Secret<String>>) -> Result<Reply<Shown<'static>>> {
     let Some(id) = id.filter(|id| !id.expose().is_empty()) else { return own(token, cx) };
     let kernel = token.kernel()?;
     let found = named(&kernel, cx.beyond(&Beyond::for_the_kernel()), id.expose())?;
     let bad = || Error::new(Fault::Denied, "bad token");
     let (_, record) = found.filter(|(_, record)| lives(record, cx)).ok_or_else(bad)?;
-    Ok(shown(&record, id.expose(), cx).into())
+    shown(&record, id.expose(), cx)
 }
 
 /// Shows the token that an accessor stands for, without its id.
@@ -97,7 +102,7 @@ pub(crate) struct ByAccessor {
 
 impl Query<Token> for ByAccessor {
     const ROUTE: Route = Route::post("lookup-accessor");
-    type Reply = Map<String, Value>;
+    type Reply = Shown<'static>;
 
     fn run(self, _: &Token, cx: &Reading<'_>) -> Result<Reply<Self::Reply>> {
         let accessor = self.accessor.unwrap_or_default().0;
@@ -107,7 +112,7 @@ impl Query<Token> for ByAccessor {
         let found = tokens::find_accessor(cx.beyond(&Beyond::for_the_kernel()), &accessor)?;
         let invalid = || Error::invalid("invalid accessor").wrapped();
         let (_, record) = found.filter(|(_, record)| lives(record, cx)).ok_or_else(invalid)?;
-        Ok(shown(&record, "", cx).into())
+        shown(&record, "", cx)
     }
 }
 
@@ -135,40 +140,70 @@ fn lives(record: &TokenRecord, cx: &Reading<'_>) -> bool {
 }
 
 /// Everything about a token that may be seen.
-fn shown(record: &TokenRecord, id: &str, cx: &Reading<'_>) -> Map<String, Value> {
-    let mut shown = Map::new();
-    let mut put = |name: &str, value: Value| shown.insert(name.to_owned(), value);
-    put("accessor", record.accessor.as_str().into());
-    put("creation_time", record.created.seconds().into());
-    put("creation_ttl", record.ttl_seconds.into());
-    put("display_name", record.display_name.as_str().into());
-    put("entity_id", record.entity_id.as_str().into());
-    put("expire_time", record.expires.map_or(Value::Null, |expires| expires.rfc3339().into()));
-    put("explicit_max_ttl", record.explicit_max_ttl_seconds.into());
-    put("id", id.into());
-    put("meta", json!(record.meta));
-    put("num_uses", record.uses_left.unwrap_or(0).into());
-    put("orphan", record.parent.is_none().into());
-    put("path", record.path.as_str().into());
-    put("policies", json!(record.policies));
-    put("ttl", record.left(cx.now()).as_secs().into());
-    put("type", if record.batch { "batch" } else { "service" }.into());
-    if record.expires.is_some() || record.parent.is_some() {
-        put("issue_time", record.created.rfc3339().into());
-        put("renewable", record.renewable.into());
-    }
-    if let Some(renewed) = record.renewed {
-        put("last_renewal", renewed.rfc3339().into());
-        put("last_renewal_time", renewed.seconds().into());
-    }
-    if record.period_seconds > 0 {
-        put("period", record.period_seconds.into());
-    }
-    if !record.role.is_empty() {
-        put("role", record.role.as_str().into());
-    }
-    if !record.bound_cidrs.is_empty() {
-        put("bound_cidrs", record.bound_cidrs.iter().map(|cidr| cidr.trim_end_matches("/32")).collect());
-    }
-    shown
+#[derive(JsonSchema, Serialize)]
+pub(crate) struct Shown<'a> {
+    accessor: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    bound_cidrs: Vec<&'a str>,
+    creation_time: u64,
+    creation_ttl: u64,
+    display_name: &'a str,
+    entity_id: &'a str,
+    expire_time: Option<String>,
+    explicit_max_ttl: u64,
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issue_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_renewal: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_renewal_time: Option<u64>,
+    meta: Option<&'a BTreeMap<String, String>>,
+    num_uses: u64,
+    orphan: bool,
+    path: &'a str,
+    #[serde(skip_serializing_if = "is_zero")]
+    period: u64,
+    policies: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    renewable: Option<bool>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    role: &'a str,
+    ttl: u64,
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Writes down what may be seen. Clients ask this all day, so it is written straight from the record.
+fn shown(record: &TokenRecord, id: &str, cx: &Reading<'_>) -> Result<Reply<Shown<'static>>> {
+    let ends = record.expires.is_some() || record.parent.is_some();
+    let shown = Shown {
+        accessor: &record.accessor,
+        bound_cidrs: record.bound_cidrs.iter().map(|cidr| cidr.trim_end_matches("/32")).collect(),
+        creation_time: record.created.seconds(),
+        creation_ttl: record.ttl_seconds,
+        display_name: &record.display_name,
+        entity_id: &record.entity_id,
+        expire_time: record.expires.map(Time::rfc3339),
+        explicit_max_ttl: record.explicit_max_ttl_seconds,
+        id,
+        issue_time: ends.then(|| record.created.rfc3339()),
+        last_renewal: record.renewed.map(Time::rfc3339),
+        last_renewal_time: record.renewed.map(Time::seconds),
+        meta: record.meta.as_ref(),
+        num_uses: record.uses_left.unwrap_or(0),
+        orphan: record.parent.is_none(),
+        path: &record.path,
+        period: record.period_seconds,
+        policies: &record.policies,
+        renewable: ends.then_some(record.renewable),
+        role: &record.role,
+        ttl: record.left(cx.now()).as_secs(),
+        kind: if record.batch { "batch" } else { "service" },
+    };
+    Ok(Reply::Written(serde_json::to_vec(&shown)?))
 }
