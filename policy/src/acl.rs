@@ -286,6 +286,14 @@ impl Compiler {
                 source.terms = terms.unwrap_or_else(|| rule.terms.clone());
                 path
             }
+            Err(Unfilled::Missing(missing)) if rule.terms.capabilities.has(Capability::Deny) => {
+                return Err(format!(
+                    "policy \"{}\", line {}: {{{{{missing}}}}} has no value for this caller, so what the rule denies is \
+                     not known",
+                    policy.name(),
+                    rule.line
+                ));
+            }
             Err(Unfilled::Missing(missing)) => {
                 self.skipped.push(Skipped { source, path: rule.source.clone(), missing });
                 return Ok(());

@@ -10,7 +10,8 @@
 //! Decisions are those of OpenBao 2.7.2, which `tests/decisions.rs` replays, but for these, on purpose:
 //! numbers in `allowed_parameters` and `denied_parameters` match numbers (there they match nothing, so that a denied
 //! number passes); values of parameters may be templates; an empty template value is a missing one, so that it cannot
-//! turn `kv/{{…}}*` into `kv/*`; Vault's `subscribe` and `recover` are accepted; broken JSON is no empty policy.
+//! turn `kv/{{…}}*` into `kv/*`; a `deny` whose template has no value denies everything (there it denies nothing);
+//! Vault's `subscribe` and `recover` are accepted; broken JSON is no empty policy.
 
 mod acl;
 pub mod builtin;

@@ -65,6 +65,8 @@ const OPEN: [&str; 24] = [
     // A development server shows its metrics; another one only if its listener says so.
     "sys/metrics",
     "sys/decode-token",
+    // Says that there is no replication, which clients of Vault ask before they have a token.
+    "sys/replication/status",
     // One node has nothing to step down from, and OpenBao says so to anyone.
     "sys/step-down",
     "sys/generate-root",

@@ -190,7 +190,8 @@ fn also_what_was_wrong_is_not_repeated() {
 #[test]
 fn also_a_token_bound_to_its_login_stays_there() {
     let folder = Scratch::new();
-    let proxy = "x_forwarded_for_authorized_addrs = \"127.0.0.1/32\"\nx_forwarded_for_reject_not_present = false";
+    let proxy =
+        "x_forwarded_for_authorized_addrs = \"127.0.0.1/32\"\nx_forwarded_for_reject_not_present = false";
     let config = Config::new(Storage::Inmem, folder.path()).listening_with(proxy);
     let (server, keys) = Server::opened(&Binary::sealkeep(), &config);
     let root = server.anonymous().with(&keys.root);

@@ -93,8 +93,9 @@ fn row_003_an_identity_value_stays_within_its_segment() {
             .root
             .with(&stage.anonymous().post("auth/approle/login", body).must(200).at("/auth/client_token"))
     };
-    login("fine").get("secret/data/fine/x").must(200);
-    for scope in ["a/b", "a//b", "../b", "a%2fb", "*", "+", "a/+"] {
+    // There are no identities in this version: a rule that needs one opens nothing, whatever the value would be. The
+    // forms of values are tried in the tests of the policy crate.
+    for scope in ["fine", "a/b", "a//b", "../b", "a%2fb", "*", "+", "a/+"] {
         let caller = login(scope);
         for path in ["a/b/x", "b/x", "fine/x"] {
             caller.get(&format!("secret/data/{path}")).must_be_any(&[400, 403]);

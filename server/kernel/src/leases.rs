@@ -106,6 +106,18 @@ pub(crate) fn enter(
     Ok((id, thing, granted.warnings))
 }
 
+/// The same grant, but for no longer than this.
+///
+/// # Errors
+/// If that is less than a second: too short to lend anything for, and zero would mean no bound.
+pub(crate) fn within(grant: Grant, left: Duration) -> Result<Grant> {
+    if left.is_zero() {
+        return Err(Error::denied());
+    }
+    let max_ttl = grant.max_ttl.filter(|max| !max.is_zero()).map_or(left, |max| max.min(left));
+    Ok(Grant { max_ttl: Some(max_ttl), ..grant })
+}
+
 /// The lease under which a token can be found by the path that made it.
 pub(crate) fn enter_token(txn: &mut Txn, path: &str, hash: TokenHash) -> Result<()> {
     LEASES.put(txn, Name::Path(&token_lease(path, hash)), &Lease::Token { hash })

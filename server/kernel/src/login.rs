@@ -127,7 +127,8 @@ impl Kernel {
 
 /// The address that logs in, as the one block its token may be used from. Without an address there is no such token.
 fn here(remote: &Remote) -> Result<String> {
-    let unknown = "token_strictly_bind_ip is set, but the address of this login is not known: log in over TCP";
+    let unknown =
+        "token_strictly_bind_ip is set, but the address of this login is not known: log in over TCP";
     let address = remote.address.ok_or_else(|| Error::invalid(unknown))?;
     Ok(address.to_canonical().to_string())
 }

@@ -31,7 +31,8 @@ pub(crate) struct StoredPolicy {
 /// A policy of this name as the server knows it, built-in ones included.
 pub(crate) fn find(source: &impl Source, name: &str) -> Result<Option<StoredPolicy>> {
     match name {
-        "" => Ok(None),
+        // A token may carry any name. One that could not be stored names nothing.
+        _ if name.split('/').any(str::is_empty) || name.len() > storage::NAME_SIZE_MAX => Ok(None),
         builtin::ROOT | builtin::RESPONSE_WRAPPING | builtin::CONTROL_GROUP => {
             Ok(builtin::text(name).map(written))
         }

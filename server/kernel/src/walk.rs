@@ -114,7 +114,8 @@ impl Kernel {
         let itself = || ground.router.value().at(&format!("{}/", path.as_str()));
         let nearest = ground.router.value().nearest(path.as_str());
         // `path-help secret` asks about the mount, whose path ends in a slash.
-        let nearest = nearest.or_else(|| itself().filter(|_| ground.request.help).map(|mounted| (mounted, "")));
+        let nearest =
+            nearest.or_else(|| itself().filter(|_| ground.request.help).map(|mounted| (mounted, "")));
         trip.mounted = nearest.map(|(mounted, _)| Arc::clone(mounted));
         let Some((mounted, rest)) = nearest else {
             if let Nothing::Step(step) = self.judge_nothing(ground, trip, path)? {
@@ -371,7 +372,7 @@ impl Kernel {
         let holder = trip.known.as_ref().map(|known| known.value());
         let grant = match holder.filter(|known| known.record.batch) {
             // Nobody revokes a batch token's leases when it ends: they end with it by their own dates.
-            Some(known) => within(grant, known.record.left(trip.now))?,
+            Some(known) => leases::within(grant, known.record.left(trip.now))?,
             None => grant,
         };
         let holder =
@@ -528,15 +529,6 @@ fn lower(path: &Path, rest: &str, range: std::ops::Range<usize>) -> Result<Route
     let (name, tail) = tail.split_at_checked(range.len()).unwrap_or((tail, ""));
     let lowered = format!("{head}{}{tail}", name.to_lowercase());
     Path::internal(&lowered).map(Routed::Lower).map_err(|_| Error::denied())
-}
-
-/// The same grant, but for no longer than this.
-fn within(grant: Grant, left: Duration) -> Result<Grant> {
-    // Less than a second is no time to lend anything for, and zero would mean no bound.
-    if left.is_zero() {
-        return Err(Error::denied());
-    }
-    Ok(Grant { max_ttl: Some(grant.max_ttl.filter(|max| !max.is_zero()).map_or(left, |max| max.min(left))), ..grant })
 }
 
 /// The query with the limit that the policy sets, if it sets one.

@@ -11,7 +11,8 @@ pub struct Route {
     /// Segments divided by slashes. `{name}` takes one segment of word characters, dots and dashes;
     /// `{name:at}` also `@`; `{name:any}` one segment of anything; `{name:lower}` and `{name:lower-at}` put
     /// it in lower case first; `{path*}` takes the rest, which may hold slashes and may be empty, `{path+}`
-    /// the same if it is not empty. Plain segments may follow these two: `{path+}/tune`.
+    /// the same if it is not empty. Plain segments may follow these two: `{path+}/tune`. `{path:lower+}` puts
+    /// the rest in lower case first.
     pub pattern: &'static str,
     /// Wants the `sudo` capability too.
     pub sudo: bool,
@@ -46,7 +47,8 @@ pub enum Verb {
 pub enum Match<'a> {
     /// It does, with these captures.
     Yes(Captures<'a>),
-    /// It would if the bytes in this range were in lower case.
+    /// It would if the bytes in this range were in lower case. Asked again like that, so that the policy judges
+    /// the name that the engine will see: `ADMIN` does not walk around a rule about `admin`.
     Lower(Range<usize>),
     /// It does not.
     No,
@@ -127,7 +129,12 @@ impl Route {
             let (want, more_pattern) = split(pattern);
             let hole = want.strip_prefix('{').and_then(|name| name.strip_suffix('}'));
             if let Some(name) = hole.filter(|name| name.ends_with(['*', '+'])) {
-                return captures.rest(name, rest, more_pattern);
+                let lower = name.contains(":lower");
+                return match captures.rest(name, rest, more_pattern) {
+                    Some((_, value)) if lower && !is_lower(value) => Match::Lower(at..at + value.len()),
+                    Some((captures, _)) => Match::Yes(captures),
+                    None => Match::No,
+                };
             }
             let (have, more_path) = split(rest);
             match hole {
@@ -136,7 +143,7 @@ impl Route {
                     if !fits(kind, have) {
                         return Match::No;
                     }
-                    if kind.starts_with("lower") && have.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                    if kind.starts_with("lower") && !is_lower(have) {
                         return Match::Lower(at..at + have.len());
                     }
                     captures.push(name, have);
@@ -158,6 +165,14 @@ impl Route {
                 _ => return Match::No,
             }
         }
+    }
+}
+
+/// Whether putting it in lower case would change nothing, in any script.
+fn is_lower(text: &str) -> bool {
+    match text.is_ascii() {
+        true => !text.bytes().any(|byte| byte.is_ascii_uppercase()),
+        false => text.to_lowercase() == text,
     }
 }
 
@@ -204,7 +219,7 @@ impl<'a> Captures<'a> {
     }
 
     /// The rest of a path, up to the fixed segments that end the pattern.
-    fn rest(mut self, hole: &'static str, rest: &'a str, tail: Option<&str>) -> Match<'a> {
+    fn rest(mut self, hole: &'static str, rest: &'a str, tail: Option<&str>) -> Option<(Self, &'a str)> {
         let value = match tail {
             None => rest,
             Some(tail) => {
@@ -212,15 +227,16 @@ impl<'a> Captures<'a> {
                 match path.strip_suffix(tail).and_then(|path| path.strip_suffix('/')) {
                     Some(value) => value,
                     None if path == tail => "",
-                    None => return Match::No,
+                    None => return None,
                 }
             }
         };
         if hole.ends_with('+') && value.trim_matches('/').is_empty() {
-            return Match::No;
+            return None;
         }
-        self.push(hole.trim_end_matches(['*', '+']), value);
-        Match::Yes(self)
+        let name = hole.split_once(':').map_or(hole, |(name, _)| name);
+        self.push(name.trim_end_matches(['*', '+']), value);
+        Some((self, value))
     }
 
     /// The pieces with their names.
@@ -265,6 +281,11 @@ mod tests {
         check("keys/{name}", "keys", None);
         check("keys/{name}", "keys/a/b", None);
         check("users/{name:lower}", "users/Ann", Some(&[("lower", "Ann")]));
+        // The sign of Kelvin is another way to write a k.
+        check("users/{name:lower}", "users/\u{212a}im", Some(&[("lower", "\u{212a}im")]));
+        check("acl/{name:lower+}", "acl/a/Ann", Some(&[("lower", "a/Ann")]));
+        check("acl/{name:lower+}", "acl/a/ann", Some(&[("name", "a/ann")]));
+        check("acl/{name:lower+}", "acl/", None);
         check("data/{path*}", "data/a/b/", Some(&[("path", "a/b/")]));
         check("data/{path*}", "data", Some(&[("path", "")]));
         check("{path*}", "", Some(&[("path", "")]));

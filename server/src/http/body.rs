@@ -22,7 +22,10 @@ pub(crate) async fn read(mut body: Incoming, limits: &Limits, times: &Times) -> 
     let told = body.size_hint().lower();
     let all = async {
         if told > max {
-            discard(&mut body).await;
+            // Whoever announces more than would be read on for is answered at once.
+            if told <= DISCARD_MAX {
+                discard(&mut body).await;
+            }
             return Err(too_large());
         }
         let mut bytes = Vec::with_capacity(usize::try_from(told.min(ROOM_AT_ONCE)).unwrap_or(0));

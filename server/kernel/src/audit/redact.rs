@@ -198,7 +198,11 @@ mod tests {
     #[test]
     fn a_refusal_does_not_repeat_what_was_sent() {
         check_unsaid("bad address \"hunter2\"", r#"{"a":"hunter2"}"#, "bad address \"#\"");
-        check_unsaid("bad 'hunter2' and 'hunter2b'", r#"{"a":["hunter2",{"b":"hunter2b"}]}"#, "bad '#' and '#'");
+        check_unsaid(
+            "bad 'hunter2' and 'hunter2b'",
+            r#"{"a":["hunter2",{"b":"hunter2b"}]}"#,
+            "bad '#' and '#'",
+        );
         check_unsaid(r#"bad "new\nline""#, r#"{"a":"new\nline"}"#, "bad \"#\"");
         check_unsaid("unknown type kv", r#"{"type":"kv"}"#, "unknown type kv");
         check_unsaid("permission denied", "", "permission denied");

@@ -64,7 +64,7 @@ pub(super) struct Get {
 }
 
 impl Query<Sys> for Get {
-    const ROUTE: Route = Route::get("policies/acl/{name+}");
+    const ROUTE: Route = Route::get("policies/acl/{name:lower+}");
     type Reply = PolicyShown;
 
     fn run(self, _: &Sys, cx: &Reading<'_>) -> Result<Reply<PolicyShown>> {
@@ -81,7 +81,7 @@ pub(super) struct LegacyGet {
 }
 
 impl Query<Sys> for LegacyGet {
-    const ROUTE: Route = Route::get("policy/{name+}").merged();
+    const ROUTE: Route = Route::get("policy/{name:lower+}").merged();
     type Reply = PolicyShown;
 
     fn run(self, _: &Sys, cx: &Reading<'_>) -> Result<Reply<PolicyShown>> {
@@ -219,7 +219,7 @@ pub(super) struct Put {
 }
 
 impl Command<Sys> for Put {
-    const ROUTE: Route = Route::post("policies/acl/{name+}");
+    const ROUTE: Route = Route::post("policies/acl/{name:lower+}");
     type Reply = kit::Nothing;
 
     fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -261,7 +261,7 @@ pub(super) struct LegacyPut {
 }
 
 impl Command<Sys> for LegacyPut {
-    const ROUTE: Route = Route::post("policy/{name+}");
+    const ROUTE: Route = Route::post("policy/{name:lower+}");
     type Reply = kit::Nothing;
 
     fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -305,7 +305,7 @@ pub(super) struct Patch {
 }
 
 impl Command<Sys> for Patch {
-    const ROUTE: Route = Route::patch("policies/acl/{name+}");
+    const ROUTE: Route = Route::patch("policies/acl/{name:lower+}");
     type Reply = Option<()>;
 
     fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -335,7 +335,7 @@ pub(super) struct Delete {
 }
 
 impl Command<Sys> for Delete {
-    const ROUTE: Route = Route::delete("policies/acl/{name+}");
+    const ROUTE: Route = Route::delete("policies/acl/{name:lower+}");
     type Reply = kit::Nothing;
 
     fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -351,7 +351,7 @@ pub(super) struct LegacyDelete {
 }
 
 impl Command<Sys> for LegacyDelete {
-    const ROUTE: Route = Route::delete("policy/{name+}");
+    const ROUTE: Route = Route::delete("policy/{name:lower+}");
     type Reply = kit::Nothing;
 
     fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
