@@ -5,7 +5,7 @@ use kit::{
     Beyond, Body, Caller, Captures, Due, Error, Fault, Fields, Found, Grant, Kept, Kind, Once, Reading,
 };
 use kit::{Remote, Result, Right, Route, Shown, Time, TokenKind, Verb, Writing};
-use policy::{Capability, NoParameters, Parameters, Path, Permit, Question, Unreadable};
+use policy::{Capability, Parameters, Path, Permit, Question, Unreadable};
 use serde_json::{Map, Value};
 use storage::{Snapshot, Txn};
 
@@ -240,11 +240,13 @@ impl Kernel {
         if ground.request.help {
             return Ok(Nothing::Permit(acl.permit_help()));
         }
+        let fields =
+            Fields { path: Captures::default(), query: &ground.request.query, body: &ground.request.body };
         let question = Question {
             path,
             capability: ground.request.verb.capability(),
             needs_sudo: false,
-            parameters: &NoParameters,
+            parameters: &Lazy(&fields),
             wrap_ttl: ground.request.wrap_ttl,
             now: trip.now.0,
         };
