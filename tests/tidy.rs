@@ -145,7 +145,12 @@ fn sibling_engines_do_not_know_each_other() {
             let rest = source.path.strip_prefix(folder).unwrap_or_default();
             rest.split('/').next().unwrap_or_default().trim_end_matches(".rs").to_owned()
         };
-        let modules: BTreeSet<String> = files.iter().map(module).filter(|name| name != "lib").collect();
+        // What implements neither is ground that siblings share, as auth's parameters of tokens.
+        let is_engine = |source: &&Source| {
+            source.text.contains("impl Engine for ") || source.text.contains("impl AuthMethod for ")
+        };
+        let modules: BTreeSet<String> = files.iter().filter(is_engine).map(module).collect();
+        assert!(modules.len() > 1, "no engines are found in {folder}: the rule holds nothing");
         for source in files.iter().filter(|source| module(source) != "lib") {
             let own = module(source);
             for sibling in modules.iter().filter(|sibling| **sibling != own) {

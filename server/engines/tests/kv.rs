@@ -82,7 +82,7 @@ fn v1_lists_folders_and_scans_below() {
     assert_eq!(bench.list("a/").is(200).data, json!({"keys": ["b", "c/"]}));
     assert_eq!(bench.list("a").is(200).data, json!({"keys": ["b", "c/"]}));
     bench.list("nope").is(404);
-    assert_eq!(scan(&bench, "").is(200).data, json!({"keys": ["a", "a/b", "a/c/d", "z"]}));
+    assert_eq!(scan(&bench, "").is(200).data, json!({"keys": ["a", "z", "a/b", "a/c/d"]}));
     assert_eq!(scan(&bench, "a/").is(200).data, json!({"keys": ["b", "c/d"]}));
     assert_eq!(scan(&bench, "nope").is(200).data, json!({}));
 }
@@ -363,7 +363,9 @@ fn v2_lists_pages_scans_and_details() {
     assert_eq!(keys("metadata"), json!(["l/"]));
     bench.list("metadata/nope").is(404);
     bench.list("metadata/l/?limit=x").refuses(400, "error converting input for field \"limit\"");
-    assert_eq!(scan(&bench, "metadata/l").is(200).data, json!({"keys": ["a", "a/b", "c/d/e", "z"]}));
+    assert_eq!(scan(&bench, "metadata/l").is(200).data, json!({"keys": ["a", "z", "c/d/e", "a/b"]}));
+    let page = scan(&bench, "metadata/l?after=a&limit=2").is(200).data;
+    assert_eq!(page, json!({"keys": ["a/b", "c/d/e"]}), "pages are in the order of the alphabet");
     assert_eq!(scan(&bench, "metadata/nope").is(200).data, json!({}));
     let detailed = bench.list("detailed-metadata/l").is(200).data;
     assert_eq!(detailed["keys"], json!(["a", "a/", "c/", "z"]));

@@ -13,11 +13,11 @@ mod sweep;
 
 use std::sync::Arc;
 
+use aws_lc_rs::hmac;
 use kit::{
     AuthMethod, Endpoint, Engine, Error, IdTable, LoginPoint, Reading, Reads, Renewal, Result, Table, Terms,
     Writing, command, login, query,
 };
-use ring::hmac;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

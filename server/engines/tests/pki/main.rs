@@ -1,0 +1,86 @@
+//! The certificate authority, its certificates and lists judged by openssl.
+
+#![recursion_limit = "256"] // a role has many fields
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test may panic
+
+mod authorities;
+#[allow(dead_code)] // each suite uses its own part of it
+#[path = "../bench/mod.rs"]
+mod bench;
+mod issuing;
+mod revoking;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use bench::{Answer, Bench};
+use serde_json::{Value, json};
+
+fn mount() -> Bench {
+    Bench::new(engines::open("pki", &json!({})).unwrap(), None)
+}
+
+/// A mount with a root of P-256 and a role for example.com.
+fn ready() -> Bench {
+    let bench = mount();
+    bench
+        .post("root/generate/internal", json!({"common_name": "Root", "key_type": "ec", "ttl": "700h"}))
+        .is(200);
+    role(&bench, json!({}));
+    bench
+}
+
+fn role(bench: &Bench, changes: Value) -> Answer {
+    let mut body = json!({
+        "allowed_domains": "example.com", "allow_subdomains": true, "key_type": "ec", "ttl": "1h", "max_ttl": "72h",
+    });
+    body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    bench.post("roles/r", body)
+}
+
+fn text<'a>(answer: &'a Answer, field: &str) -> &'a str {
+    answer.data[field].as_str().unwrap_or_else(|| panic!("no text {field} in {answer:?}"))
+}
+
+/// A folder for openssl.
+struct Desk(PathBuf);
+
+impl Desk {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("pki-{}-{name}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Desk(path)
+    }
+
+    fn put(&self, name: &str, text: impl AsRef<[u8]>) -> &Self {
+        fs::write(self.0.join(name), text).unwrap();
+        self
+    }
+
+    fn text(&self, name: &str) -> String {
+        fs::read_to_string(self.0.join(name)).unwrap()
+    }
+
+    #[track_caller]
+    fn openssl(&self, arguments: &str) -> String {
+        let out = Command::new("openssl").args(arguments.split(' ')).current_dir(&self.0).output().unwrap();
+        let text = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned();
+        assert!(out.status.success(), "openssl {arguments}: {text}");
+        text
+    }
+
+    fn csr(&self, arguments: &str) -> String {
+        self.openssl(&format!("req -new -nodes -keyout k.pem -out r.pem {arguments}"));
+        self.text("r.pem")
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+const NOW: u64 = 1_767_225_600;
+const EC: &str = "-newkey ec -pkeyopt ec_paramgen_curve:P-256";
