@@ -1,5 +1,6 @@
 //! The whole server under a seed: same seed, same run.
 
 mod catalog;
+mod faults;
 mod sys;
 mod tokens;

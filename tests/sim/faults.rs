@@ -1,0 +1,106 @@
+//! Random requests against a model, while the disk fails, fills up and loses power. What was acknowledged is there,
+//! what was refused is not, and what was under way is whole or absent.
+
+use std::collections::BTreeMap;
+
+use kit::Verb::{Delete, Get, List, Post};
+use serde_json::json;
+use storage::faulty::PowerCut;
+use tests::desk::Desk;
+use tests::dice::Dice;
+
+/// How many runs, and how many requests in each.
+const SEEDS: u64 = 20;
+const STEPS: usize = 120;
+
+/// What a path may hold: the last acknowledged value, and, after a write whose fate is unknown, that one too.
+#[derive(Clone, Debug, Default)]
+struct Expected {
+    sure: Option<u64>,
+    maybe: Option<Option<u64>>,
+}
+
+/// How often each fault struck: a test of a fault that never happened proves nothing.
+#[derive(Debug, Default)]
+struct Struck {
+    crashes: usize,
+    failures: usize,
+    full: usize,
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_and_nothing_is_half_done() {
+    let mut struck = Struck::default();
+    for seed in 0..SEEDS {
+        run(seed, &mut struck);
+    }
+    assert!(struck.crashes > 100 && struck.failures > 100 && struck.full > 20, "{struck:?}");
+}
+
+fn run(seed: u64, struck: &mut Struck) {
+    let mut dice = Dice::new(seed);
+    let mut desk = Desk::new(seed);
+    desk.ask(Post, "sys/mounts/kv", r#"{"type":"kv"}"#).expect(204);
+    let mut model: BTreeMap<String, Expected> = BTreeMap::new();
+    for _ in 0..STEPS {
+        match dice.below(12) {
+            0 => {
+                desk = desk.crash(*dice.pick(&[PowerCut::Drop, PowerCut::Tail, PowerCut::Sectors]));
+                struck.crashes += 1;
+            }
+            1 => {
+                // Somewhere within the next commit the disk fails, once.
+                desk.disk.fail_at(desk.disk.changes() + 1 + dice.below(4) as u64);
+                write(&desk, &mut dice, &mut model, seed);
+                struck.failures += 1;
+            }
+            2 => {
+                desk.disk.limit(Some(0));
+                // What does not fit into what the file has room for is refused, and reads go on.
+                let said = desk.ask(Post, "kv/large", &json!({ "v": "x".repeat(600_000) }).to_string());
+                struck.full += usize::from(said.status >= 500);
+                check(&desk, &mut model, seed);
+                desk.disk.limit(None);
+            }
+            3..=6 => write(&desk, &mut dice, &mut model, seed),
+            _ => check(&desk, &mut model, seed),
+        }
+    }
+    desk = desk.crash(PowerCut::Sectors);
+    check(&desk, &mut model, seed);
+}
+
+fn write(desk: &Desk, dice: &mut Dice, model: &mut BTreeMap<String, Expected>, seed: u64) {
+    let name = format!("{}", dice.below(6));
+    let path = format!("kv/f/{name}");
+    let value = (dice.below(4) > 0).then(|| dice.roll() >> 16);
+    let said = match value {
+        Some(value) => desk.ask(Post, &path, &json!({ "v": value }).to_string()),
+        None => desk.ask(Delete, &path, ""),
+    };
+    let expected = model.entry(name).or_default();
+    match said.status {
+        204 => *expected = Expected { sure: value, maybe: None },
+        500.. => expected.maybe = Some(value),
+        _ => panic!("seed {seed}: {said:?}"),
+    }
+}
+
+/// Reads everything back. A write whose fate was unknown has one now.
+fn check(desk: &Desk, model: &mut BTreeMap<String, Expected>, seed: u64) {
+    for (name, expected) in model.iter_mut() {
+        let said = desk.ask(Get, &format!("kv/f/{name}"), "");
+        let found = match said.status {
+            200 => Some(said.json["data"]["v"].as_u64().unwrap()),
+            404 => None,
+            _ => panic!("seed {seed}: {said:?}"),
+        };
+        let fits = found == expected.sure || expected.maybe == Some(found);
+        assert!(fits, "seed {seed}: {name} is {found:?}, not {expected:?}");
+        *expected = Expected { sure: found, maybe: None };
+    }
+    let listed = desk.ask(List, "kv/f", "");
+    let names = listed.json["data"]["keys"].as_array().map_or(0, Vec::len);
+    let there = model.values().filter(|expected| expected.sure.is_some()).count();
+    assert_eq!(names, there, "seed {seed}: the list and the records differ: {listed:?}");
+}
