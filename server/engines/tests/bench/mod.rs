@@ -210,7 +210,8 @@ impl Bench {
         right: &Right<'_>,
         run: impl Fn(&mut Writing<'_>) -> kit::Result<T>,
     ) -> (kit::Result<T>, Notes) {
-        let mut once = Once::default();
+        // The bench is its own pool for costly work.
+        let mut once = Once::in_pool();
         loop {
             let mut txn = self.open.begin();
             let caller = Caller::default();
