@@ -77,4 +77,19 @@ mod tests {
             assert_eq!(Cidr::parse(wrong), None, "{wrong}");
         }
     }
+
+    #[test]
+    fn a_block_of_one_is_written_as_its_address() {
+        for (text, shown) in [
+            ("10.1.2.3/32", "10.1.2.3"),
+            ("::1/128", "::1"),
+            ("::1/32", "::1/32"),
+            ("10.0.0.5/8", "10.0.0.5/8"),
+            ("10.1.2.3", "10.1.2.3"),
+        ] {
+            let mut text = text.to_owned();
+            shorten(&mut text);
+            assert_eq!(text, shown);
+        }
+    }
 }

@@ -204,3 +204,18 @@ pub fn page(names: &[String], after: &str, limit: i64) -> Vec<String> {
 fn read<V: DeserializeOwned>(cx: &impl Reads, number: u8, name: Name<'_>) -> Result<Option<V>> {
     Ok(cx.get(number, name)?.map(|bytes| serde_json::from_slice(&bytes)).transpose()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::in_scan_order;
+
+    /// The order is the one that bao 2.7.2 gave for these paths.
+    #[test]
+    fn a_scan_shows_the_near_before_the_deep_and_the_last_folder_first() {
+        let shown = ["a-b", "b", "top", "zz", "b/y", "b/d/w", "a/x", "a/c/z", "a/c/e/q", "a.b/f/m", "a-b/n"];
+        let mut paths = shown.map(str::to_owned);
+        paths.sort();
+        in_scan_order(&mut paths);
+        assert_eq!(paths, shown);
+    }
+}
