@@ -1,4 +1,11 @@
 //! The whole server under a seed: same seed, same run.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "test code: a panic is how a test says no"
+)]
 
 mod catalog;
 mod faults;
