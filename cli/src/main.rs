@@ -1,5 +1,6 @@
 //! `keep`: the command line of Sealkeep. It speaks the HTTP API and nothing else, so it works with every
 //! server that does.
+#![allow(rustdoc::broken_intra_doc_links, reason = "help is doc comments, and names variables in brackets")]
 
 mod address;
 mod argv;

@@ -88,9 +88,8 @@ fn row_089_a_value_of_the_wrong_type_is_still_a_secret() {
         for shape in &shapes {
             let before = stage.audit_text().len();
             stage.root.post(path, json!({field: shape}));
-            // The text about a bad duration shows it, in OpenBao too, and clients match that text.
-            let shown = field.ends_with("ttl") && shape.is_string();
-            if !shown && stage.audit_text()[before..].contains(CANARY) {
+            // A refusal may quote what was wrong to whoever sent it; its line in the audit file may not.
+            if stage.audit_text()[before..].contains(CANARY) {
                 leaked.push(format!("{path} {field} {shape}"));
             }
         }
