@@ -160,9 +160,10 @@ fn create(
         uses_left: (uses > 0).then_some(uses),
         entity_id: if orphan { String::new() } else { own.entity_id.clone() },
         bound_cidrs: match &role {
-            Some(role) => role.bound_cidrs.clone(),
-            None if orphan => Vec::new(),
-            None => own.bound_cidrs.clone(),
+            Some(role) if !role.bound_cidrs.is_empty() => role.bound_cidrs.clone(),
+            _ if orphan => Vec::new(),
+            // A role that binds nothing does not set a bound token's child free.
+            _ => own.bound_cidrs.clone(),
         },
         role: role.as_ref().map(|role| role.name.clone()).unwrap_or_default(),
         renewable: wish.renewable.is_none_or(|flag| flag.0)
