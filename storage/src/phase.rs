@@ -62,6 +62,22 @@ pub struct Blank {
 }
 
 /// Data without keys. There is no read on this type.
+///
+/// ```compile_fail,E0599
+/// fn peek(sealed: storage::Sealed) {
+///     let _ = sealed.snapshot();
+/// }
+/// ```
+///
+/// Opening consumes it, so that no second key can be tried on an opened store:
+///
+/// ```compile_fail,E0382
+/// fn twice(sealed: storage::Sealed, key: &storage::seal::UnsealKey) {
+///     let random = std::sync::Arc::new(storage::SystemRandom);
+///     let _ = sealed.unseal(key, random.clone());
+///     let _ = sealed.unseal(key, random);
+/// }
+/// ```
 pub struct Sealed {
     backend: Arc<dyn Backend>,
     options: Options,

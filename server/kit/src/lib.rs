@@ -6,6 +6,40 @@
 //!
 //! What is absent on purpose: an engine never sees a token, never commits, has no clock but `cx.now()`, and
 //! no way to a key outside its own mount.
+//!
+//! What must not happen does not compile. A query cannot write:
+//!
+//! ```compile_fail,E0599
+//! fn sneaky(cx: &mut kit::Reading<'_>) {
+//!     let _ = cx.put(1, kit::Name::Path("a"), Vec::new());
+//! }
+//! ```
+//!
+//! An engine cannot commit, nor reach the transaction without the kernel's own key:
+//!
+//! ```compile_fail,E0616
+//! fn sneaky(cx: &mut kit::Writing<'_>) {
+//!     let _ = &cx.txn;
+//! }
+//! ```
+//!
+//! A secret is neither printed nor cloned in passing:
+//!
+//! ```compile_fail,E0277
+//! println!("{}", kit::Secret::new(String::from("hunter2")));
+//! ```
+//!
+//! ```compile_fail,E0599
+//! let copy = kit::Secret::new(String::from("hunter2")).clone();
+//! ```
+//!
+//! A claim is not a token, and a secrets engine has no way to make one:
+//!
+//! ```compile_fail,E0277
+//! fn let_in<M: kit::AuthMethod>() {}
+//! struct Engine;
+//! let_in::<Engine>();
+//! ```
 
 mod any;
 mod caller;

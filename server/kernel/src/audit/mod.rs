@@ -51,6 +51,11 @@ pub(crate) struct Trail {
 }
 
 /// Proof that a value was written to the audit log. HTTP takes nothing else.
+///
+/// ```compile_fail,E0423
+/// // Its field is private, so no answer leaves without its line.
+/// let answer = kernel::Audited("200 OK");
+/// ```
 #[derive(Debug)]
 pub struct Audited<T>(T);
 
