@@ -27,6 +27,8 @@ const CHILDREN: Shelf<()> = Shelf::new(5);
 const DEPTH_MAX: usize = 128;
 /// How many identified tokens are kept at hand.
 const KNOWN_MAX: usize = 16_384;
+/// How many sets of compiled rules are kept at hand.
+const ACLS_MAX: usize = 1024;
 /// What authenticates a batch token, beside its sealed record.
 const BATCH: &[u8] = b"batch token 1";
 
@@ -76,7 +78,8 @@ pub(crate) struct Known {
     pub(crate) hash: TokenHash,
     pub(crate) record: TokenRecord,
     pub(crate) caller: Caller,
-    pub(crate) acl: Acl,
+    /// Shared by all tokens of the same policies: a compiled one takes tens of kilobytes.
+    pub(crate) acl: Arc<Acl>,
     /// When it was made, as audit shows it.
     pub(crate) issued: String,
     cidrs: Vec<Cidr>,
@@ -103,13 +106,15 @@ pub(crate) enum Uses {
 /// Finds and keeps tokens.
 pub(crate) struct Tokens {
     memo: Memo<TokenHash, Known>,
+    /// Compiled rules by the policies they come from.
+    acls: Memo<String, Arc<Acl>>,
     key: hmac::Key,
 }
 
 impl Tokens {
     pub(crate) fn new(store: &Open) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &*store.derive(b"token"));
-        Self { memo: Memo::new(KNOWN_MAX), key }
+        Self { memo: Memo::new(KNOWN_MAX), acls: Memo::new(ACLS_MAX), key }
     }
 
     /// What a token lies under in the store.
@@ -135,12 +140,14 @@ impl Tokens {
     ) -> Result<Arc<Kept<Known>>> {
         let hash = self.hash(id);
         let kept = self.memo.get(&hash, today, |txn| {
-            if !id.starts_with("b.") {
-                return know(hash, txn, now);
-            }
-            let record = self.open_batch(store, id).ok_or_else(Error::denied)?;
-            let ends = soonest(record.expires, ancestors_end(txn, record.parent)?);
-            finish(hash, record, ends, TokenKind::Batch, txn, now)
+            let (record, kind) = if id.starts_with("b.") {
+                (self.open_batch(store, id), TokenKind::Batch)
+            } else {
+                (find(txn, hash)?, TokenKind::Service)
+            };
+            let record = record.ok_or_else(Error::denied)?;
+            let acl = self.acl(txn, &record, now)?;
+            know(hash, record, kind, acl, txn)
         })?;
         let known = kept.value();
         let used_up = uses == Uses::Left && known.record.uses_left == Some(0);
@@ -194,6 +201,14 @@ impl Tokens {
 }
 
 impl Tokens {
+    /// The rules that a token carries, compiled once for all tokens of the same policies.
+    fn acl(&self, txn: &mut Txn, record: &TokenRecord, now: Time) -> Result<Arc<Acl>> {
+        let policies = record.policies.join("\n");
+        let kept = self.acls.get(&policies, txn.snapshot(), |txn| compile(txn, record, now).map(Arc::new))?;
+        txn.join(kept.reads());
+        Ok(Arc::clone(kept.value()))
+    }
+
     /// What a batch token carries, if this server made it.
     pub(crate) fn open_batch(&self, store: &Open, id: &str) -> Option<TokenRecord> {
         let sealed = URL_SAFE_NO_PAD.decode(id.strip_prefix("b.")?).ok()?;
@@ -327,20 +342,8 @@ pub(crate) fn bury(txn: &mut Txn, hash: TokenHash, now: Time, piece: usize) -> R
     Ok(children.len() == piece)
 }
 
-fn know(hash: TokenHash, txn: &Txn, now: Time) -> Result<Known> {
-    let record = find(txn, hash)?.ok_or_else(Error::denied)?;
+fn know(hash: TokenHash, record: TokenRecord, kind: TokenKind, acl: Arc<Acl>, txn: &Txn) -> Result<Known> {
     let ends = soonest(record.expires, ancestors_end(txn, record.parent)?);
-    finish(hash, record, ends, TokenKind::Service, txn, now)
-}
-
-fn finish(
-    hash: TokenHash,
-    record: TokenRecord,
-    ends: Option<Time>,
-    kind: TokenKind,
-    txn: &Txn,
-    now: Time,
-) -> Result<Known> {
     // A token dies with the auth mount that it came by.
     if let Some(mount) = &record.mount
         && !crate::mounts::lives(txn, mount)?
@@ -348,7 +351,6 @@ fn finish(
         return Err(Error::denied());
     }
     let root = record.policies.iter().any(|name| name == "root");
-    let acl = compile(txn, &record, now)?;
     let cidrs = record.bound_cidrs.iter().filter_map(|text| Cidr::parse(text)).collect();
     let caller = Caller {
         accessor: record.accessor.clone(),

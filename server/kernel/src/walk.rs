@@ -5,7 +5,7 @@ use kit::{
     Beyond, Body, Caller, Captures, Due, Error, Fault, Fields, Found, Grant, Kept, Kind, Once, Reading,
 };
 use kit::{Remote, Result, Right, Route, Shown, Time, TokenKind, Verb, Writing};
-use policy::{Capability, Parameters, Path, Permit, Question, Unreadable};
+use policy::{Acl, Capability, Parameters, Path, Permit, Question, Unreadable};
 use serde_json::{Map, Value};
 use storage::{Snapshot, Txn};
 
@@ -279,7 +279,7 @@ impl Kernel {
             now: trip.now.0,
         };
         let fresh;
-        let acl = &known.value().acl;
+        let acl: &Acl = &known.value().acl;
         let acl = if acl.reads_clock() {
             fresh = tokens::compile(ground.today, &known.value().record, trip.now)?;
             &fresh
