@@ -172,7 +172,7 @@ pub(crate) fn below(txn: &Txn, prefix: &str, until: Time, limit: usize) -> Resul
 fn issued(source: &impl Source, id: &str) -> Result<Option<Time>> {
     Ok(match find(source, id)? {
         Some(Lease::Thing(thing)) => Some(thing.issued),
-        Some(Lease::Token { hash }) => token_of(source, hash)?.map(|token| token.created),
+        Some(Lease::Token { hash }) => tokens::find(source, hash)?.map(|token| token.created),
         None => None,
     })
 }
@@ -248,11 +248,6 @@ pub(crate) fn renew(
     agenda::enter(txn, thing.expires, thing.tag, &Item::Lease { id: id.to_owned() })?;
     LEASES.put(txn, Name::Path(id), &Lease::Thing(thing.clone()))?;
     Ok((thing, granted.warnings))
-}
-
-/// The token of a token's lease, if it lives.
-pub(crate) fn token_of(source: &impl Source, hash: TokenHash) -> Result<Option<tokens::TokenRecord>> {
-    tokens::find(source, hash)
 }
 
 /// Deletes a record that names no token any more.

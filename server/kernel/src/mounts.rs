@@ -271,10 +271,8 @@ impl MountEntry {
     }
 
     pub(crate) fn id(&self) -> Result<MountId> {
-        let mut id = [0; 16];
-        hex::decode_to_slice(self.uuid.replace('-', ""), &mut id)
-            .map_err(|_| Error::internal(format!("the mount {} has a damaged id", self.path)))?;
-        Ok(MountId(id))
+        crate::ids::mount(&self.uuid)
+            .ok_or_else(|| Error::internal(format!("the mount {} has a damaged id", self.path)))
     }
 
     pub(crate) fn store(&self, txn: &mut Txn) -> Result<()> {
@@ -288,9 +286,8 @@ impl MountEntry {
 
 /// Whether there is a mount of this id.
 pub(crate) fn lives(txn: &Txn, uuid: &str) -> Result<bool> {
-    let mut id = [0; 16];
-    let read = hex::decode_to_slice(uuid.replace('-', ""), &mut id);
-    Ok(read.is_ok() && MOUNTS.get(txn, Name::Id(&id))?.is_some())
+    let Some(id) = crate::ids::mount(uuid) else { return Ok(false) };
+    Ok(MOUNTS.get(txn, Name::Id(&id.0))?.is_some())
 }
 
 /// What every new server has.

@@ -7,7 +7,7 @@ use storage::{Place, Txn};
 use crate::agenda::{self, Found, Item};
 use crate::kernel::Kernel;
 use crate::leases::{self, Lease, Thing};
-use crate::{cubbyhole, tokens};
+use crate::{cubbyhole, ids, tokens};
 
 /// How much of the agenda one tick does at most.
 const PIECE: usize = 256;
@@ -182,8 +182,5 @@ impl Kernel {
 }
 
 fn mount_id(uuid: &str) -> Result<MountId> {
-    let mut id = [0; 16];
-    hex::decode_to_slice(uuid.replace('-', ""), &mut id)
-        .map_err(|_| Error::internal("an entry names a damaged mount id"))?;
-    Ok(MountId(id))
+    ids::mount(uuid).ok_or_else(|| Error::internal("an entry names a damaged mount id"))
 }

@@ -443,8 +443,6 @@ impl TokenRecord {
     }
 
     pub(crate) fn mount_id(&self) -> Option<MountId> {
-        let mut id = [0; 16];
-        hex::decode_to_slice(self.mount.as_ref()?.replace('-', ""), &mut id).ok()?;
-        Some(MountId(id))
+        ids::mount(self.mount.as_ref()?)
     }
 }

@@ -72,7 +72,7 @@ fn shown(source: &impl Source, id: &str, now: Time) -> Result<Option<Shown>> {
             Some(thing.expires),
             thing.renewable && !thing.irrevocable(),
         )),
-        Some(Lease::Token { hash }) => leases::token_of(source, hash)?
+        Some(Lease::Token { hash }) => crate::tokens::find(source, hash)?
             .map(|token| shown(token.created, token.renewed, token.expires, token.renewable)),
     })
 }
