@@ -159,7 +159,9 @@ impl State {
         let mut store = self.store();
         let phase = self.phase.load_full();
         let Phase::Open { kernel, seal, .. } = &*phase else { return Ok(()) };
-        self.swap(Phase::Sealed(seal.clone()));
+        // The key may have been made anew since it was opened.
+        let seal = kernel.seal_config().unwrap_or_else(|_| seal.clone());
+        self.swap(Phase::Sealed(seal));
         *store = Some(storage::Phase::Sealed(Arc::clone(kernel).shut().map_err(Stuck::Kernel)?));
         tracing::info!("sealed");
         Ok(())

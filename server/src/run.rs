@@ -180,6 +180,8 @@ fn settings(config: &Config) -> Settings {
         raw_storage_endpoint: config.raw_storage_endpoint,
         introspection_endpoint: config.introspection_endpoint,
         open_metrics: config.listeners.iter().any(open_metrics),
+        open_rekey: config.listeners.iter().any(|listener| listener.ceremonies.rekey),
+        open_generate_root: config.listeners.iter().any(|listener| listener.ceremonies.generate_root),
         ui: config.ui,
         declared_audits: config.audits.clone(),
         lockouts: config.lockouts.clone(),

@@ -12,7 +12,7 @@ use crate::keyring::{KeyStatus, Keyring};
 use crate::names;
 use crate::phase::{Options, SEAL, Sealed};
 use crate::seal::record::{self, SealRecord};
-use crate::seal::{Initialised, KeyBytes, NamedKey, SealChoice, SealConfig, Split, UnsealKey};
+use crate::seal::{Initialised, KeyBytes, SealChoice, SealConfig, Split, UnsealKey};
 use crate::snapshot::Snapshot;
 use crate::txn::{Conflict, Txn};
 
@@ -24,8 +24,8 @@ pub struct Open {
     core: Arc<Core>,
     committer: Mutex<Option<JoinHandle<()>>>,
     options: Options,
-    /// The static key in use, if the store unseals itself.
-    self_unseal: Mutex<Option<NamedKey>>,
+    /// What keeps the root key while the store is sealed. A new root key is put under the same seal with it.
+    unseal_key: Mutex<UnsealKey>,
 }
 
 /// A new seal, or a new recovery key, that is made and does not hold yet.
@@ -37,7 +37,7 @@ enum Kind {
 }
 
 impl Open {
-    pub(crate) fn start(core: Core, options: Options, self_unseal: Option<NamedKey>) -> Result<Self> {
+    pub(crate) fn start(core: Core, options: Options, unseal_key: UnsealKey) -> Result<Self> {
         let core = Arc::new(core);
         let committer = if core.threaded {
             let core = Arc::clone(&core);
@@ -46,7 +46,7 @@ impl Open {
         } else {
             None
         };
-        Ok(Self { core, committer: Mutex::new(committer), options, self_unseal: Mutex::new(self_unseal) })
+        Ok(Self { core, committer: Mutex::new(committer), options, unseal_key: Mutex::new(unseal_key) })
     }
 
     /// The latest published state.
@@ -165,7 +165,7 @@ impl Open {
                     let recovery = made.recovery.as_ref().map(|key| &key.expose()[..]);
                     let keyring = keyring.rerooted(random)?.recovered_by(recovery)?;
                     let record = made.keep(keyring.root(), random);
-                    next = Some(made.self_unseal());
+                    next = Some(made.unseal_key());
                     (keyring, record)
                 }
                 Kind::Recovery(key, split) => {
@@ -178,8 +178,24 @@ impl Open {
             let batch = vec![keyring_write(&keyring, random), record];
             self.core.store_meta(writer, batch, Some(keyring))?;
             if let Some(key) = next {
-                *self.self_unseal.lock().unwrap_or_else(PoisonError::into_inner) = key;
+                *self.unseal_key.lock().unwrap_or_else(PoisonError::into_inner) = key;
             }
+            Ok(())
+        })
+    }
+
+    /// Makes a new root key, under the seal as it is: the unseal key stays, and so does the recovery key.
+    ///
+    /// # Errors
+    /// If the disk fails; then the old root key holds.
+    pub fn reroot(&self) -> Result<()> {
+        self.core.exclusively(|writer| {
+            let random = &*self.core.random;
+            let keyring = self.core.shared.keyring.load().rerooted(random)?;
+            let config = self.seal_config()?;
+            let record = self.kept_as(&config, keyring.root())?;
+            let record = SealedWrite { key: names::meta(SEAL), value: Some(record) };
+            self.core.store_meta(writer, vec![keyring_write(&keyring, random), record], Some(keyring))?;
             Ok(())
         })
     }
@@ -270,21 +286,26 @@ impl Open {
 
     /// The seal's record with another split of the recovery key.
     fn recovery_record(&self, split: Split) -> Result<crate::backend::Cipher> {
-        let key = self.self_unseal.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let fits = |key: &NamedKey| {
-            let unseal = UnsealKey::Static { current: key.clone(), previous: None };
-            Ok::<_, Error>(self.seal_record()?.open(&unseal).is_some())
+        let SealConfig::Static { key_id, .. } = self.seal_config()? else {
+            return Err(Error::Seal("only a seal that unseals by itself has a recovery key"));
         };
-        let key = match key {
-            Some(key) if fits(&key)? => key,
-            _ => {
-                return Err(Error::Seal(
-                    "the key that unseals this store is not known; seal and unseal it first",
-                ));
-            }
+        let config = SealConfig::Static { key_id, recovery: Some(split) };
+        self.kept_as(&config, self.core.shared.keyring.load().root())
+    }
+
+    /// The record that keeps `root` under the seal as it is, described by `config`.
+    fn kept_as(&self, config: &SealConfig, root: &[u8]) -> Result<crate::backend::Cipher> {
+        let key = self.unseal_key.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if self.seal_record()?.open(&key).is_none() {
+            return Err(Error::Seal(
+                "the key that unseals this store is not known; seal and unseal it first",
+            ));
+        }
+        let key = match &key {
+            UnsealKey::Shamir(key) => key,
+            UnsealKey::Static { current, .. } => &current.key,
         };
-        let config = SealConfig::Static { key_id: key.id.clone(), recovery: Some(split) };
-        Ok(record::keep(&config, &key.key, self.core.shared.keyring.load().root(), &*self.core.random))
+        Ok(record::keep(config, key, root, &*self.core.random))
     }
 }
 

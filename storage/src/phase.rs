@@ -190,12 +190,8 @@ impl Sealed {
     /// # Errors
     /// [`StillSealed`] with the store, to try again.
     pub fn unseal(self, key: &UnsealKey, random: Arc<dyn Random>) -> Result<Open, Box<StillSealed>> {
-        let self_unseal = match key {
-            UnsealKey::Shamir(_) => None,
-            UnsealKey::Static { current, .. } => Some(current.clone()),
-        };
         let started =
-            self.core(key, random).and_then(|core| Ok(Open::start(core, self.options.clone(), self_unseal)?));
+            self.core(key, random).and_then(|core| Ok(Open::start(core, self.options.clone(), key.clone())?));
         started.map_err(|why| Box::new(StillSealed { sealed: self, why }))
     }
 

@@ -38,6 +38,19 @@ impl Stage {
         stage
     }
 
+    /// The same, with more lines in its listener, and the shares of its owners.
+    pub(crate) fn audited_and(listener: &str) -> (Self, Vec<String>) {
+        let folder = Scratch::new();
+        let config = Config::new(Storage::Raft, folder.path())
+            .with("unsafe_allow_api_audit_creation = true")
+            .listening_with(listener);
+        let (server, keys) = Server::opened(&Binary::sealkeep(), &config);
+        let root = server.anonymous().with(&keys.root);
+        let stage = Self { server, root, folder };
+        stage.enable_audit("file", json!({"file_path": stage.audit_path()}));
+        (stage, keys.shares)
+    }
+
     /// Where the audit file lies.
     pub(crate) fn audit_path(&self) -> String {
         self.folder.path().join("audit.log").display().to_string()

@@ -73,6 +73,12 @@ impl Side {
                 let config = Config::new(Storage::Inmem, folder.path());
                 Server::configured(binary, &config.with("unsafe_allow_api_audit_creation = true"))
             }
+            Start::Open => {
+                let config = Config::new(Storage::Inmem, folder.path())
+                    .listening_with("disable_unauthed_rekey_endpoints = false")
+                    .listening_with("disable_unauthed_generate_root_endpoints = false");
+                Server::configured(binary, &config)
+            }
         };
         let folder_name = folder.path().display().to_string();
         let mut kept = Kept::from([("folder".to_owned(), folder_name)]);

@@ -3,6 +3,7 @@
 //! ```text
 //! # a comment
 //! server blank                          the first line may ask for an uninitialised server; else a development one
+//! server open                           the same, and it lets holders of shares in without a token
 //! VERB path [as:TOKEN] [Header=value]… [body] [=> name=/pointer …]
 //! until 200 GET path                    asks until the status is this one; not compared
 //! ```
@@ -24,6 +25,8 @@ pub(crate) enum Start {
     Dev,
     /// Nothing initialised.
     Blank,
+    /// The same, with every endpoint that can be opened to strangers.
+    Open,
 }
 
 /// One line of a script.
@@ -58,6 +61,7 @@ pub(crate) fn parse(text: &str) -> (Start, Vec<Step>) {
         }
         match line {
             "server blank" => start = Start::Blank,
+            "server open" => start = Start::Open,
             _ => steps.push(step(index + 1, line)),
         }
     }

@@ -9,5 +9,6 @@
 
 mod catalog;
 mod faults;
+mod keys;
 mod sys;
 mod tokens;

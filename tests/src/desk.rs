@@ -27,6 +27,8 @@ pub struct Desk {
     pub disk: LyingDisk,
     /// The first root token.
     pub root: String,
+    /// The shares that its owners were given, in hex.
+    pub shares: Vec<String>,
     clock: Arc<AtomicU64>,
     key: UnsealKey,
     settings: Settings,
@@ -102,18 +104,28 @@ impl Desk {
 
     /// A new server with settings of its own.
     pub fn with(seed: u64, settings: Settings) -> Self {
+        Self::sealed_by(&SealChoice::Shamir(Split { shares: 1, threshold: 1 }), seed, settings)
+    }
+
+    /// A new server under a seal of its own.
+    ///
+    /// # Panics
+    /// If the choice cannot be.
+    pub fn sealed_by(choice: &SealChoice, seed: u64, settings: Settings) -> Self {
         let disk = LyingDisk::new();
         let backend = Box::new(Redb::on(Arc::new(disk.clone())).unwrap());
         let clock = Arc::new(AtomicU64::new(START_SECONDS * 1_000_000_000));
         let Phase::Blank(blank) = storage::open(backend, options()).unwrap() else {
             panic!("a new disk is blank")
         };
-        let choice = SealChoice::Shamir(Split { shares: 1, threshold: 1 });
-        let (sealed, initialised) = blank.init(&choice, &Seeded::new(seed)).unwrap();
+        let (sealed, initialised) = blank.init(choice, &Seeded::new(seed)).unwrap();
+        let given = initialised.shares.iter().chain(&initialised.recovery);
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let shares = given.map(|share| hex(share.as_bytes())).collect();
         let store = sealed.unseal(&initialised.key, Arc::new(Seeded::new(seed ^ 1))).unwrap();
         let kernel = Kernel::open(store, env(&clock, seed ^ 2, settings.clone())).unwrap();
         let root = kernel.first_root_token().unwrap();
-        Self { kernel, disk, root, clock, key: initialised.key, settings, seed }
+        Self { kernel, disk, root, shares, clock, key: initialised.key, settings, seed }
     }
 
     /// Pulls the plug and starts again from what the disk holds.
@@ -122,7 +134,7 @@ impl Desk {
     /// If what the disk holds does not open.
     #[must_use]
     pub fn crash(self, cut: PowerCut) -> Self {
-        let Self { kernel, disk, root, clock, key, settings, seed } = self;
+        let Self { kernel, disk, root, shares, clock, key, settings, seed } = self;
         drop(kernel);
         let seed = seed.wrapping_add(7);
         disk.restart(cut, &Seeded::new(seed));
@@ -132,7 +144,7 @@ impl Desk {
         };
         let store = sealed.unseal(&key, Arc::new(Seeded::new(seed ^ 1))).unwrap();
         let kernel = Kernel::open(store, env(&clock, seed ^ 2, settings.clone())).unwrap();
-        Self { kernel, disk, root, clock, key, settings, seed }
+        Self { kernel, disk, root, shares, clock, key, settings, seed }
     }
 
     /// Turns the clock on.

@@ -205,6 +205,7 @@ pub(crate) fn said(body: Body, notes: &Notes, merged: bool) -> Outcome {
         Ok(Attached::Unwrapped(held)) => outcome.unwrapped = Some(held),
         Ok(Attached::Wrapped(wrapped)) => outcome.wrapped = Some(wrapped),
         Ok(Attached::Lease(lease)) => outcome.lease = lease,
+        Ok(Attached::Made(hash)) => outcome.made = Some(hash),
         Err(_) => {}
     }
     outcome
@@ -220,6 +221,8 @@ pub(crate) enum Attached {
     Wrapped(Wrapped),
     /// A lease that lives longer.
     Lease(LeaseShown),
+    /// A token that was made and is not shown as a login.
+    Made(TokenHash),
 }
 
 fn wrap_envelope(wrapped: &Wrapped, warnings: &[String]) -> Vec<u8> {

@@ -9,7 +9,7 @@ const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop
 /// How many random characters a token and an accessor have: 142 bits.
 pub(crate) const BODY_LENGTH: usize = 24;
 /// How many characters of checksum follow the body of a token.
-const CHECKSUM_LENGTH: usize = 6;
+pub(crate) const CHECKSUM_LENGTH: usize = 6;
 
 /// Random characters without bias.
 pub(crate) fn base62(random: &dyn Random, length: usize) -> String {

@@ -6,6 +6,7 @@ use storage::{Open, Random, Snapshot, Txn};
 use tokio::sync::{Notify, RwLock, Semaphore};
 
 use crate::audit::Audits;
+use crate::ceremonies::Ceremonies;
 use crate::cubbyhole::Cubbyhole;
 use crate::finish::QUEUE_MAX;
 use crate::lockout::Lockouts;
@@ -29,6 +30,7 @@ pub struct Kernel {
     pub(crate) audits: Audits,
     pub(crate) lockouts: Lockouts,
     pub(crate) metrics: Metrics,
+    pub(crate) ceremonies: Ceremonies,
     pub(crate) env: Env,
     /// The latest moment that was handed out: time never runs backwards.
     latest: AtomicU64,
@@ -115,6 +117,7 @@ impl Kernel {
                 audits,
                 lockouts: Lockouts::default(),
                 metrics: Metrics::default(),
+                ceremonies: Ceremonies::default(),
                 env,
                 latest: AtomicU64::new(0),
                 pool,
@@ -143,14 +146,7 @@ impl Kernel {
     pub fn root_token(&self, id: Option<String>) -> Result<String> {
         let now = self.now();
         self.write(|txn| {
-            let record = TokenRecord {
-                policies: vec!["root".to_owned()],
-                path: "auth/token/root".to_owned(),
-                display_name: "root".to_owned(),
-                created: now,
-                ..TokenRecord::default()
-            };
-            let made = self.tokens.make(txn, &*self.env.random, id.clone(), record)?;
+            let made = self.tokens.make(txn, &*self.env.random, id.clone(), root_record(now))?;
             Ok(made.id.expose().clone())
         })
     }
@@ -168,6 +164,14 @@ impl Kernel {
     /// Why writes are refused at the moment, if they are.
     pub fn trouble(&self) -> Option<String> {
         self.store.trouble()
+    }
+
+    /// What keeps the root key while the server is sealed.
+    ///
+    /// # Errors
+    /// If the disk fails or the record of the seal is damaged.
+    pub fn seal_config(&self) -> Result<storage::seal::SealConfig> {
+        Ok(self.store.seal_config()?)
     }
 
     /// Opens audit files anew, as after a rotation.
@@ -225,6 +229,17 @@ impl System for Kernel {
             Cubbyhole::NAME => Some(Arc::clone(&self.system.cubbyhole) as _),
             _ => None,
         }
+    }
+}
+
+/// A token of the owner: it may do everything, and does not end.
+pub(crate) fn root_record(now: Time) -> TokenRecord {
+    TokenRecord {
+        policies: vec!["root".to_owned()],
+        path: "auth/token/root".to_owned(),
+        display_name: "root".to_owned(),
+        created: now,
+        ..TokenRecord::default()
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod agenda;
 mod audit;
+mod ceremonies;
 mod cidr;
 mod cubbyhole;
 mod envelope;

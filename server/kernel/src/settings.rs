@@ -32,6 +32,10 @@ pub struct Settings {
     pub introspection_endpoint: bool,
     /// `sys/metrics` answers without a token on some listener. HTTP refuses it on the others.
     pub open_metrics: bool,
+    /// `sys/rekey` answers without a token on some listener. HTTP refuses it on the others.
+    pub open_rekey: bool,
+    /// `sys/generate-root` answers without a token on some listener. HTTP refuses it on the others.
+    pub open_generate_root: bool,
     /// The web UI is served.
     pub ui: bool,
     /// Audit devices from the configuration. They are there while the configuration names them.
@@ -86,6 +90,8 @@ impl Default for Settings {
             raw_storage_endpoint: false,
             introspection_endpoint: false,
             open_metrics: false,
+            open_rekey: false,
+            open_generate_root: false,
             ui: false,
             declared_audits: Vec::new(),
             lockouts: Vec::new(),

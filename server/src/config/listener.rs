@@ -20,6 +20,7 @@ pub(crate) struct Listener {
     pub(crate) limits: Limits,
     pub(crate) times: Times,
     pub(crate) metrics: Metrics,
+    pub(crate) ceremonies: Ceremonies,
     /// Only requests with `X-Vault-Request: true` are heard: a browser cannot be tricked into sending one.
     pub(crate) wants_request_header: bool,
     pub(crate) forwarded: Option<Forwarded>,
@@ -73,6 +74,15 @@ pub(crate) enum Metrics {
     Only,
     /// `sys/metrics` does not answer.
     Never,
+}
+
+/// What holders of shares may do through this door without a token.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Ceremonies {
+    /// `sys/rekey` and `sys/rekey-recovery-key` answer.
+    pub(crate) rekey: bool,
+    /// `sys/generate-root` answers.
+    pub(crate) generate_root: bool,
 }
 
 /// Which proxies are believed when they say for whom they speak.
@@ -138,10 +148,24 @@ impl Default for Listener {
             },
             times: Times { idle: Some(IDLE), head: Some(HEAD), body: Some(BODY) },
             metrics: Metrics::default(),
+            ceremonies: Ceremonies::default(),
             wants_request_header: false,
             forwarded: None,
             cors: None,
             response_headers: Vec::new(),
+        }
+    }
+}
+
+impl Listener {
+    /// Whether this door does not let in strangers with shares to `path`.
+    pub(crate) fn hides(&self, path: &str) -> bool {
+        match path.strip_prefix("sys/").and_then(|rest| rest.split_once('/')) {
+            Some(("rekey", "init" | "update" | "verify") | ("rekey-recovery-key", _)) => {
+                !self.ceremonies.rekey
+            }
+            Some(("generate-root", "attempt" | "update")) => !self.ceremonies.generate_root,
+            _ => false,
         }
     }
 }
@@ -194,6 +218,10 @@ fn read(block: Labelled<'_>) -> Option<Listener> {
             body: span("http_read_timeout", BODY),
         },
         metrics: metrics(&stanza),
+        ceremonies: Ceremonies {
+            rekey: stanza.flag("disable_unauthed_rekey_endpoints") == Some(false),
+            generate_root: stanza.flag("disable_unauthed_generate_root_endpoints") == Some(false),
+        },
         wants_request_header: stanza.flag("require_request_header").unwrap_or(false),
         forwarded: forwarded(&stanza),
         cors: cors(&stanza),
@@ -353,11 +381,6 @@ fn response_headers(stanza: &Section<'_>) -> Vec<HeaderRule> {
 fn without_effect(stanza: &Section<'_>) {
     stanza.ignore(&["cluster_address", "purpose"], "there is one node for now");
     stanza.ignore(&["http_write_timeout"], "an answer that nobody reads ends with \"http_idle_timeout\"");
-    for key in ["disable_unauthed_rekey_endpoints", "disable_unauthed_generate_root_endpoints"] {
-        if stanza.flag(key) == Some(false) {
-            stanza.warning(key, &format!("\"{key}\" stays on: those endpoints always want a token"));
-        }
-    }
     for kind in ["profiling", "inflight_requests_logging"] {
         for block in stanza.blocks(kind, 0) {
             let keys = ["unauthenticated_pprof_access", "unauthenticated_in_flight_request_access"];

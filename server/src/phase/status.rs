@@ -45,10 +45,15 @@ impl State {
     /// `GET sys/seal-status`
     pub(super) fn seal_status(&self) -> Answer {
         let phase = self.phase();
+        let anew;
         let (seal, kernel) = match &**phase {
             Phase::Blank => (None, None),
             Phase::Sealed(seal) => (Some(seal), None),
-            Phase::Open { kernel, seal, .. } => (Some(seal), Some(kernel)),
+            Phase::Open { kernel, seal, .. } => {
+                // The key may have been made anew since it was opened.
+                anew = kernel.seal_config().unwrap_or_else(|_| seal.clone());
+                (Some(&anew), Some(kernel))
+            }
         };
         let own_keys = self.facts.keys.is_some();
         let static_seal = seal.map_or(own_keys, |seal| matches!(seal, SealConfig::Static { .. }));

@@ -56,11 +56,14 @@ pub(crate) fn make(choice: &SealChoice, random: &dyn Random) -> Result<Made> {
 }
 
 impl Made {
-    /// The key that the server unseals by itself with, if this is such a seal.
-    pub(crate) fn self_unseal(&self) -> Option<NamedKey> {
+    /// The key that unseals under this seal.
+    pub(crate) fn unseal_key(&self) -> UnsealKey {
         match &self.config {
-            SealConfig::Shamir(_) => None,
-            SealConfig::Static { key_id, .. } => Some(NamedKey { id: key_id.clone(), key: self.key.clone() }),
+            SealConfig::Shamir(_) => UnsealKey::Shamir(self.key.clone()),
+            SealConfig::Static { key_id, .. } => UnsealKey::Static {
+                current: NamedKey { id: key_id.clone(), key: self.key.clone() },
+                previous: None,
+            },
         }
     }
 

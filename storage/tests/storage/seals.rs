@@ -156,6 +156,35 @@ fn a_new_seal_holds_once_it_is_installed() {
 }
 
 #[test]
+fn a_new_root_key_changes_no_share() {
+    let memory = Memory::new();
+    let choice = Split { shares: 3, threshold: 2 };
+    let (store, made) = blank(&memory).init(&SealChoice::Shamir(choice), &SystemRandom).unwrap();
+    let open = unseal(store, &made.key).unwrap();
+    store_something(&open);
+    let record = || memory.dump().into_iter().find(|(key, _)| key.ends_with(b"seal")).unwrap();
+    let before = record();
+    open.reroot().unwrap();
+    assert_ne!(before, record(), "the record of the seal holds another root key");
+    let UnsealKey::Shamir(key) = &made.key else { panic!("not shamir") };
+    assert!(open.admits(key).unwrap());
+    drop(open);
+    let open = unseal(sealed(&memory), &shamir_key(choice, &made.shares[1..])).unwrap();
+    still_there(&open);
+
+    let recovery = Split { shares: 2, threshold: 2 };
+    let (seal, _) =
+        open.draft_seal(&SealChoice::Static { key: named("s", 9), recovery: Some(recovery) }).unwrap();
+    open.install(seal).unwrap();
+    open.reroot().unwrap();
+    assert_eq!(open.seal_config().unwrap().split(), Some(recovery), "the recovery key stays");
+    drop(open);
+    still_there(
+        &unseal(sealed(&memory), &UnsealKey::Static { current: named("s", 9), previous: None }).unwrap(),
+    );
+}
+
+#[test]
 fn a_rotation_leaves_old_entries_names_and_blobs_readable() {
     let memory = Memory::new();
     let (store, made) =

@@ -4,8 +4,10 @@ mod audit;
 mod audit_headers;
 mod capabilities;
 mod class;
+mod door;
 mod explain;
 mod filter;
+mod generate_root;
 mod host;
 mod keys;
 mod leases;
@@ -16,6 +18,7 @@ mod mounts;
 mod node;
 mod password_policies;
 mod policies;
+mod rekey;
 mod remount;
 mod shown;
 mod specs;
@@ -129,6 +132,52 @@ impl Engine for Sys {
         query::<_, keys::KeyringConfig>(),
         command::<_, keys::SetConfig>(),
         command::<_, keys::SetKeyringConfig>(),
+        query::<_, rekey::Status<rekey::RekeyRoot>>(),
+        command::<_, rekey::Begin<rekey::RekeyRoot>>(),
+        command::<_, rekey::Cancel<rekey::RekeyRoot>>(),
+        command::<_, rekey::Update<rekey::RekeyRoot>>(),
+        query::<_, rekey::Progress<rekey::RekeyRoot>>(),
+        command::<_, rekey::Verify<rekey::RekeyRoot>>(),
+        command::<_, rekey::Restart<rekey::RekeyRoot>>(),
+        query::<_, rekey::Backup<rekey::RekeyRoot>>(),
+        command::<_, rekey::ForgetBackup<rekey::RekeyRoot>>(),
+        query::<_, rekey::Status<rekey::RekeyRecovery>>(),
+        command::<_, rekey::Begin<rekey::RekeyRecovery>>(),
+        command::<_, rekey::Cancel<rekey::RekeyRecovery>>(),
+        command::<_, rekey::Update<rekey::RekeyRecovery>>(),
+        query::<_, rekey::Progress<rekey::RekeyRecovery>>(),
+        command::<_, rekey::Verify<rekey::RekeyRecovery>>(),
+        command::<_, rekey::Restart<rekey::RekeyRecovery>>(),
+        query::<_, rekey::Backup<rekey::RekeyRecovery>>(),
+        command::<_, rekey::ForgetBackup<rekey::RekeyRecovery>>(),
+        query::<_, rekey::Status<rekey::RotationOfRoot>>(),
+        command::<_, rekey::Begin<rekey::RotationOfRoot>>(),
+        command::<_, rekey::Cancel<rekey::RotationOfRoot>>(),
+        command::<_, rekey::Update<rekey::RotationOfRoot>>(),
+        query::<_, rekey::Progress<rekey::RotationOfRoot>>(),
+        command::<_, rekey::Verify<rekey::RotationOfRoot>>(),
+        command::<_, rekey::Restart<rekey::RotationOfRoot>>(),
+        query::<_, rekey::Backup<rekey::RotationOfRoot>>(),
+        command::<_, rekey::ForgetBackup<rekey::RotationOfRoot>>(),
+        query::<_, rekey::Status<rekey::RotationOfRecovery>>(),
+        command::<_, rekey::Begin<rekey::RotationOfRecovery>>(),
+        command::<_, rekey::Cancel<rekey::RotationOfRecovery>>(),
+        command::<_, rekey::Update<rekey::RotationOfRecovery>>(),
+        query::<_, rekey::Progress<rekey::RotationOfRecovery>>(),
+        command::<_, rekey::Verify<rekey::RotationOfRecovery>>(),
+        command::<_, rekey::Restart<rekey::RotationOfRecovery>>(),
+        query::<_, rekey::Backup<rekey::RotationOfRecovery>>(),
+        command::<_, rekey::ForgetBackup<rekey::RotationOfRecovery>>(),
+        command::<_, rekey::RotateRoot>(),
+        query::<_, generate_root::Status<generate_root::WithToken>>(),
+        command::<_, generate_root::Begin<generate_root::WithToken>>(),
+        command::<_, generate_root::Cancel<generate_root::WithToken>>(),
+        command::<_, generate_root::Update<generate_root::WithToken>>(),
+        query::<_, generate_root::Status<generate_root::Open>>(),
+        command::<_, generate_root::Begin<generate_root::Open>>(),
+        command::<_, generate_root::Cancel<generate_root::Open>>(),
+        command::<_, generate_root::Update<generate_root::Open>>(),
+        query::<_, generate_root::Decode>(),
         query::<_, lockouts::List>(),
         command::<_, lockouts::Unlock>(),
         query::<_, node::VersionHistory>(),

@@ -1,0 +1,160 @@
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use kit::{Error, Result};
+use storage::seal::shamir::Share;
+use storage::seal::{KeyBytes, Split};
+use storage::{NewSeal, Open};
+use zeroize::Zeroizing;
+
+/// What several people do together, each with a share of a key, one request after the other. Soft by design: a
+/// restart forgets it, and they begin again.
+#[derive(Default)]
+pub(crate) struct Ceremonies {
+    root: Mutex<Option<Rekey>>,
+    recovery: Mutex<Option<Rekey>>,
+    generation: Mutex<Option<Generation>>,
+}
+
+/// Which key is made anew.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Target {
+    /// The root key, and with it the shares that unseal.
+    Root,
+    /// The recovery key of a server that unseals itself.
+    Recovery,
+}
+
+/// Whether the new shares must be shown before they hold.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Proof {
+    /// They must.
+    Wanted,
+    /// They hold at once.
+    Unwanted,
+}
+
+/// A key that is being made anew.
+pub(crate) struct Rekey {
+    pub(crate) nonce: String,
+    pub(crate) split: Split,
+    pub(crate) proof: Proof,
+    pub(crate) shown: Shown,
+    pub(crate) draft: Option<Draft>,
+}
+
+/// A new seal whose shares are handed out and not proven yet.
+pub(crate) struct Draft {
+    pub(crate) seal: NewSeal,
+    pub(crate) key: KeyBytes,
+    pub(crate) nonce: String,
+    pub(crate) shown: Shown,
+}
+
+/// A root token that is being made.
+pub(crate) struct Generation {
+    pub(crate) nonce: String,
+    pub(crate) otp: Zeroizing<String>,
+    pub(crate) shown: Shown,
+}
+
+/// The shares that were shown so far.
+#[derive(Default)]
+pub(crate) struct Shown(Vec<Share>);
+
+/// What one more share comes to.
+pub(crate) enum Added {
+    /// It was shown before.
+    Again,
+    /// More are wanted.
+    Wanting,
+    /// There are enough. None is kept.
+    Enough(Vec<Share>),
+}
+
+/// Nothing shorter is a share, or a key, of anything.
+const SHARE_SIZE_MIN: usize = 16;
+/// A key of 32 bytes and the place at which its polynomial was taken.
+const SHARE_SIZE_MAX: usize = 33;
+
+impl Ceremonies {
+    /// The one that makes this key anew, if it is under way.
+    pub(crate) fn rekey(&self, target: Target) -> MutexGuard<'_, Option<Rekey>> {
+        let rekey = match target {
+            Target::Root => &self.root,
+            Target::Recovery => &self.recovery,
+        };
+        rekey.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The one that makes a root token, if it is under way.
+    pub(crate) fn generation(&self) -> MutexGuard<'_, Option<Generation>> {
+        self.generation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shown {
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn forget(&mut self) {
+        self.0.clear();
+    }
+
+    /// Adds a share; once there are `required`, hands all of them out.
+    pub(crate) fn add(&mut self, share: Share, required: u8) -> Added {
+        if self.0.iter().any(|known| known.as_bytes() == share.as_bytes()) {
+            return Added::Again;
+        }
+        self.0.push(share);
+        if self.0.len() < usize::from(required) {
+            return Added::Wanting;
+        }
+        Added::Enough(std::mem::take(&mut self.0))
+    }
+}
+
+/// The shares that it takes to prove to be an owner: of the unseal key, or of the recovery key.
+pub(crate) fn owners(store: &Open) -> Result<Option<Split>> {
+    Ok(store.seal_config()?.split())
+}
+
+/// Whether these shares are those of an owner.
+pub(crate) fn prove(store: &Open, shares: &[Share]) -> Result<bool> {
+    let Some(split) = owners(store)? else { return Ok(false) };
+    match split.combine(shares) {
+        Ok(key) => Ok(store.admits(&key)?),
+        Err(_) => Ok(false),
+    }
+}
+
+/// Whether these shares make `key`.
+pub(crate) fn make_up(shares: &[Share], split: Split, key: &KeyBytes) -> bool {
+    use subtle::ConstantTimeEq;
+    split.combine(shares).is_ok_and(|made| made.expose().ct_eq(key.expose()).into())
+}
+
+/// Reads a share as people were given it, in hex or base64.
+pub(crate) fn share(text: &str) -> Result<Share> {
+    let bytes = hex::decode(text).ok().or_else(|| STANDARD.decode(text).ok());
+    let bytes = Zeroizing::new(
+        bytes
+            .filter(|bytes| !bytes.is_empty())
+            .ok_or_else(|| Error::invalid("'key' must be a valid hex or base64 string"))?,
+    );
+    match bytes.len() {
+        ..SHARE_SIZE_MIN => {
+            Err(Error::invalid(format!("key is shorter than minimum {SHARE_SIZE_MIN} bytes")))
+        }
+        SHARE_SIZE_MIN..=SHARE_SIZE_MAX => Ok(Share::new(bytes.to_vec())),
+        _ => Err(Error::invalid(format!("key is longer than maximum {SHARE_SIZE_MAX} bytes"))),
+    }
+}
+
+/// Whether someone names the nonce of what is under way, so that nobody adds a share to what another began.
+pub(crate) fn same(nonce: &str, shown: &str) -> bool {
+    use subtle::ConstantTimeEq;
+    nonce.as_bytes().ct_eq(shown.as_bytes()).into()
+}

@@ -1,0 +1,13 @@
+//! New keys under a new seal: `sys/rotate/root` and `sys/rotate/recovery`, and what they were before, `sys/rekey`.
+//!
+//! The four are one: who asks, with which words they are answered, and whose key it is differ.
+
+mod begin;
+mod update;
+mod verify;
+mod way;
+
+pub(super) use begin::{Backup, Begin, Cancel, ForgetBackup, RotateRoot, Status};
+pub(super) use update::Update;
+pub(super) use verify::{Progress, Restart, Verify};
+pub(super) use way::{RekeyRecovery, RekeyRoot, RotationOfRecovery, RotationOfRoot};

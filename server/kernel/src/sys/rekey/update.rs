@@ -1,0 +1,187 @@
+use std::marker::PhantomData;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use kit::{Command, Error, Reply, Result, Route, Secret, Writing};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use storage::seal::shamir::Share;
+use storage::seal::{SealChoice, SealConfig, UnsealKey};
+
+use super::super::Sys;
+use super::begin::Shape;
+use super::way::{Form, Way};
+use crate::ceremonies::{self, Added, Draft, Proof, Rekey, Shown, Target};
+use crate::ids;
+use crate::kernel::Kernel;
+
+/// New shares, shown once.
+#[derive(Clone, JsonSchema, Serialize)]
+pub(in crate::sys) struct Complete {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nonce: Option<String>,
+    complete: bool,
+    keys: Vec<String>,
+    keys_base64: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    t: Option<u8>,
+    /// Always null: shares are not encrypted here.
+    pgp_fingerprints: Value,
+    backup: bool,
+    verification_required: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verification_nonce: Option<String>,
+}
+
+/// What a share comes to.
+#[derive(Clone, JsonSchema, Serialize)]
+#[serde(untagged)]
+pub(in crate::sys) enum Updated {
+    /// More are wanted.
+    Going(Shape),
+    /// There were enough.
+    Done(Complete),
+}
+
+/// Shows one share of the key that holds. With enough of them, the new key is made and its shares are handed out.
+#[derive(Deserialize, JsonSchema)]
+#[serde(bound = "")]
+#[schemars(bound = "")]
+pub(in crate::sys) struct Update<W> {
+    /// The share, in hex or base64.
+    #[serde(default)]
+    key: Secret<String>,
+    /// The nonce of what was begun.
+    #[serde(default)]
+    nonce: String,
+    #[serde(skip)]
+    way: PhantomData<W>,
+}
+
+impl<W: Way> Command<Sys> for Update<W> {
+    const ROUTE: Route = W::UPDATE;
+    type Reply = Updated;
+
+    fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Updated>> {
+        let kernel = engine.kernel()?;
+        W::enter(&kernel)?;
+        check_given(W::SPEECH.form, &self.key, &self.nonce)?;
+        let share = ceremonies::share(self.key.expose())?;
+        let updated = cx.once(|| self.update(&kernel, share))?;
+        Ok(W::reply(updated))
+    }
+}
+
+/// Refuses what lacks its share or its nonce, as clients know it.
+pub(super) fn check_given(form: Form, key: &Secret<String>, nonce: &str) -> Result<()> {
+    let missing = match (form, key.expose().is_empty(), nonce.is_empty()) {
+        (Form::Rekey, true, _) => "'key' must be specified in request body as JSON",
+        (Form::Rotate, true, _) => "missing required field 'key'",
+        (Form::Rotate, _, true) => "missing required field 'nonce'",
+        _ => return Ok(()),
+    };
+    Err(Error::invalid(missing))
+}
+
+impl<W: Way> Update<W> {
+    fn update(&self, kernel: &Kernel, share: Share) -> Result<Updated> {
+        let speech = W::SPEECH;
+        let mut slot = kernel.ceremonies.rekey(W::TARGET);
+        let Some(rekey) = &mut *slot else {
+            return Err(Error::invalid(match (speech.form, W::TARGET) {
+                (Form::Rotate, _) => speech.idle,
+                (Form::Rekey, Target::Root) => "no barrier rekey in progress",
+                (Form::Rekey, Target::Recovery) => "no recovery rekey in progress",
+            }));
+        };
+        if let Some(draft) = &rekey.draft {
+            return Err(Error::invalid(format!("{} {:?}", speech.finished, draft.nonce)));
+        }
+        if !ceremonies::same(&self.nonce, &rekey.nonce) {
+            return Err(Error::invalid(format!("{} {:?}", speech.nonce, rekey.nonce)));
+        }
+        let required = ceremonies::owners(&kernel.store)?.map_or(1, |split| split.threshold);
+        let shares = match rekey.shown.add(share, required) {
+            Added::Again => return Err(Error::invalid(speech.doubled)),
+            Added::Wanting => return Ok(Updated::Going(Shape::of(Some(rekey), required, speech.form))),
+            Added::Enough(shares) => shares,
+        };
+        if !ceremonies::prove(&kernel.store, &shares)? {
+            tracing::warn!("the shares that were shown to make a new key are not those of an owner");
+            return Err(Error::invalid(match kernel.store.seal_config()? {
+                SealConfig::Shamir(_) => {
+                    "failed to read root key: invalid key: the shares are not those of this store. All of them are forgotten; begin again"
+                }
+                SealConfig::Static { .. } => {
+                    "recovery key verification failed: recovery key does not match submitted values. All shares are forgotten; begin again"
+                }
+            }));
+        }
+        let done = hand_out(kernel, rekey, W::TARGET, speech.form)?;
+        if rekey.draft.is_none() {
+            *slot = None;
+        }
+        Ok(Updated::Done(done))
+    }
+}
+
+/// Makes the new key. It holds at once, or waits in `rekey` for the proof of its shares.
+pub(super) fn hand_out(kernel: &Kernel, rekey: &mut Rekey, target: Target, form: Form) -> Result<Complete> {
+    let store = &kernel.store;
+    let owned = store.seal_config()?.split().is_some();
+    let (seal, key, shares) = match (store.seal_config()?, target) {
+        (SealConfig::Shamir(_), _) => {
+            let (seal, made) = store.draft_seal(&SealChoice::Shamir(rekey.split))?;
+            let UnsealKey::Shamir(key) = made.key else {
+                return Err(Error::internal("a seal of shares has a key that is not split"));
+            };
+            (seal, key, made.shares)
+        }
+        (SealConfig::Static { .. }, Target::Recovery) => {
+            let (seal, shares) = store.draft_recovery(rekey.split)?;
+            let enough = shares.get(..usize::from(rekey.split.threshold)).unwrap_or(&shares);
+            let key = rekey.split.combine(enough).map_err(storage::Error::from)?;
+            (seal, key, shares)
+        }
+        (SealConfig::Static { .. }, Target::Root) => {
+            store.reroot()?;
+            return Ok(Complete::of(rekey, form, &[], owned));
+        }
+    };
+    match rekey.proof {
+        Proof::Unwanted => {
+            store.install(seal)?;
+            tracing::info!("a new key has been made, and the old shares are worth nothing");
+        }
+        Proof::Wanted => {
+            let nonce = ids::new_uuid(&*kernel.env.random);
+            rekey.draft = Some(Draft { seal, key, nonce, shown: Shown::default() });
+        }
+    }
+    Ok(Complete::of(rekey, form, &shares, owned))
+}
+
+impl Complete {
+    /// `owned`: owners were asked, so that there is a nonce.
+    fn of(rekey: &Rekey, form: Form, shares: &[Share], owned: bool) -> Self {
+        let draft = rekey.draft.as_ref().map(|draft| draft.nonce.clone());
+        Self {
+            nonce: owned.then(|| rekey.nonce.clone()),
+            complete: true,
+            keys: shares.iter().map(|share| hex::encode(share.as_bytes())).collect(),
+            keys_base64: shares.iter().map(|share| STANDARD.encode(share.as_bytes())).collect(),
+            n: (!owned).then_some(rekey.split.shares),
+            t: (!owned).then_some(rekey.split.threshold),
+            pgp_fingerprints: Value::Null,
+            backup: false,
+            verification_required: rekey.proof == Proof::Wanted,
+            verification_nonce: match form {
+                Form::Rekey => draft,
+                Form::Rotate => Some(draft.unwrap_or_default()),
+            },
+        }
+    }
+}
