@@ -284,6 +284,8 @@ fn name_of(word: &str) -> Option<String> {
         return Some(format!("{kind}_<id>"));
     } else if word.len() >= 32 && is_hex(word.strip_prefix('h').unwrap_or(word)) {
         "<hex>"
+    } else if word.len() >= 32 && word.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'2'..=b'7')) {
+        "<base32>"
     } else if (24..=40).contains(&word.len()) && is_random(word) {
         "<random>"
     } else {

@@ -4,6 +4,7 @@
 
 mod kv;
 mod pki;
+mod totp;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ pub const KINDS: &[(&str, &str)] = &[
     ("kv-v2", kv::V2::ABOUT),
     ("generic", kv::V1::ABOUT),
     ("pki", pki::Pki::ABOUT),
+    ("totp", totp::Totp::ABOUT),
 ];
 
 /// The engine of a mount of type `kind`.
@@ -32,6 +34,7 @@ pub fn open(kind: &str, options: &Value) -> Result<Arc<dyn AnyEngine>> {
         "kv-v1" | "generic" => engine::<kv::V1>(options),
         "kv-v2" => engine::<kv::V2>(options),
         "pki" => engine::<pki::Pki>(options),
+        "totp" => engine::<totp::Totp>(options),
         _ => Err(Error::invalid(format!("plugin not found in the catalog: {kind}"))),
     }
 }

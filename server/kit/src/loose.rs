@@ -24,6 +24,10 @@ pub struct Number(pub i64);
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Span(pub i64);
 
+/// A span of time in whole seconds: `3600`, `"3600"`, `"1h"`. A negative one is refused.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Seconds(pub u64);
+
 /// Text: a string, or a number or boolean as it was written.
 #[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Text(pub String);
@@ -226,6 +230,22 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(from)?;
+        let wrong = || D::Error::custom(format!("time: invalid duration {value}"));
+        let span = match &value {
+            Value::String(text) => Span::parse(text),
+            Value::Number(number) => Span::parse(&format!("{number}s")),
+            _ => None,
+        };
+        let seconds = span.ok_or_else(wrong)?.seconds();
+        u64::try_from(seconds)
+            .map(Self)
+            .map_err(|_| D::Error::custom(format!("cannot provide negative value '{seconds}'")))
+    }
+}
+
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         text(Value::deserialize(from)?).map(Self).ok_or_else(|| D::Error::custom("expected a string"))
@@ -333,6 +353,7 @@ plain! {
     Flag as "Flag": { "type": "boolean" }, |it| it.0;
     Number as "Number": { "type": "integer" }, |it| it.0;
     Span as "Span": { "type": "string", "format": "duration" }, |it| it.seconds();
+    Seconds as "Span": { "type": "string", "format": "duration" }, |it| it.0;
     Text as "Text": { "type": "string" }, |it| it.0;
     Texts as "Texts": { "type": "array", "items": { "type": "string" } }, |it| it.0;
     Slice as "Slice": { "type": "array", "items": { "type": "string" } }, |it| it.0;

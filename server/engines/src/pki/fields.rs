@@ -1,9 +1,8 @@
 //! The parameters that many operations share, declared once: those of a leaf, and those of a CA.
 
-use kit::loose::{Flag, Number, Slice, Span, Text, Texts};
+pub(super) use kit::loose::Seconds;
+use kit::loose::{Flag, Number, Slice, Text, Texts};
 use kit::{Error, Result};
-use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Deserialize, Deserializer};
 use x509::{AltNames, OtherName, Subject};
 
 use super::authorities::refused;
@@ -300,38 +299,4 @@ pub(super) fn unsigned(value: Option<Number>) -> u64 {
 
 pub(super) fn padding(use_pss: Option<Flag>) -> x509::Padding {
     if flag(use_pss) { x509::Padding::Pss } else { x509::Padding::Pkcs1 }
-}
-
-/// A span of time in whole seconds, as the API takes it: `3600`, `"3600"`, `"1h"`. A negative one is refused.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Seconds(pub(super) u64);
-
-impl<'de> Deserialize<'de> for Seconds {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let value = serde_json::Value::deserialize(from)?;
-        let wrong = || serde::de::Error::custom(format!("time: invalid duration {value}"));
-        let span = match &value {
-            serde_json::Value::String(text) => Span::parse(text),
-            serde_json::Value::Number(number) => Span::parse(&format!("{number}s")),
-            _ => None,
-        };
-        let seconds = span.ok_or_else(wrong)?.seconds();
-        u64::try_from(seconds)
-            .map(Self)
-            .map_err(|_| serde::de::Error::custom(format!("cannot provide negative value '{seconds}'")))
-    }
-}
-
-impl JsonSchema for Seconds {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        Span::schema_name()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        Span::json_schema(generator)
-    }
 }
