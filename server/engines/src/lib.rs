@@ -5,6 +5,7 @@
 mod kv;
 mod pki;
 mod totp;
+mod transit;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ pub const KINDS: &[(&str, &str)] = &[
     ("generic", kv::V1::ABOUT),
     ("pki", pki::Pki::ABOUT),
     ("totp", totp::Totp::ABOUT),
+    ("transit", transit::Transit::ABOUT),
 ];
 
 /// The engine of a mount of type `kind`.
@@ -35,6 +37,7 @@ pub fn open(kind: &str, options: &Value) -> Result<Arc<dyn AnyEngine>> {
         "kv-v2" => engine::<kv::V2>(options),
         "pki" => engine::<pki::Pki>(options),
         "totp" => engine::<totp::Totp>(options),
+        "transit" => engine::<transit::Transit>(options),
         _ => Err(Error::invalid(format!("plugin not found in the catalog: {kind}"))),
     }
 }

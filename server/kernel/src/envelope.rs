@@ -89,6 +89,7 @@ impl Outcome {
     pub(crate) fn data(&self) -> Option<&[u8]> {
         match &self.body {
             Body::Data(data) | Body::Bare(data) | Body::Accepted(data) | Body::Gone(data) => Some(data),
+            Body::Status { data, .. } => Some(data),
             Body::Raw { .. } | Body::Nothing | Body::Empty => None,
         }
     }
@@ -107,7 +108,7 @@ impl Outcome {
     /// Whether there is an envelope to wrap.
     pub(crate) fn can_be_wrapped(&self) -> bool {
         match &self.body {
-            Body::Data(_) | Body::Accepted(_) | Body::Gone(_) => true,
+            Body::Data(_) | Body::Accepted(_) | Body::Gone(_) | Body::Status { .. } => true,
             Body::Nothing => self.auth.is_some() || self.unwrapped.is_some(),
             Body::Bare(_) | Body::Raw { .. } | Body::Empty => false,
         }
@@ -146,6 +147,7 @@ impl Outcome {
             Body::Nothing | Body::Data(_) => 200,
             Body::Accepted(_) => 202,
             Body::Gone(_) => 404,
+            Body::Status { status, .. } => *status,
         };
         let mut body = self.write(request_id);
         self.merge(&mut body);

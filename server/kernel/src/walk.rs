@@ -87,6 +87,10 @@ impl Kernel {
         match self.step(request, &mut trip, May::Look) {
             Ok(Step::Answer(outcome)) => Handled::Done(self.conclude(request, &mut trip, Ok(*outcome)).0),
             Err(error) => Handled::Done(self.conclude(request, &mut trip, Err(error)).0),
+            Ok(Step::Pool) => {
+                trip.pooled = true;
+                Handled::Later(Pending::new(trip))
+            }
             Ok(_) => Handled::Later(Pending::new(trip)),
         }
     }
@@ -301,7 +305,8 @@ impl Kernel {
         right: &Right<'_>,
         fields: &Fields<'_>,
     ) -> Result<Step> {
-        if ground.may == May::Look && (at.kind == Kind::Command || at.route.heavy) {
+        let writes = at.kind == Kind::Command && !at.route.looks_first;
+        if ground.may == May::Look && (writes || at.route.heavy) {
             return Ok(Step::Wait);
         }
         if at.route.heavy && !trip.pooled {
@@ -340,6 +345,13 @@ impl Kernel {
         };
         let (due, grant, notes) = cx.finish();
         let outcome = said(body, &notes, at.route.merged);
+        if ground.may == May::Look {
+            let looked = txn.is_empty() && due.is_empty() && grant.is_none();
+            return Ok(match looked && ground.request.wrap_ttl.is_none() {
+                true => Step::Answer(Box::new(outcome)),
+                false => Step::Wait,
+            });
+        }
         let outcome = self.promise(&mut txn, trip, at, due, grant, outcome)?;
         let outcome = self.wrap(ground, trip, &mut txn, outcome)?;
         Ok(Step::Commit(txn, Box::new(outcome)))

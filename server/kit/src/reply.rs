@@ -27,6 +27,13 @@ pub enum Reply<T> {
     Accepted(T),
     /// 404 with the envelope around `data`: it was here once.
     Gone(T),
+    /// The envelope around `data` with another status: a batch of which a part failed.
+    Status {
+        /// The status.
+        status: u16,
+        /// What stands in `data`.
+        data: T,
+    },
     /// 404 and nothing at all.
     Empty,
 }
@@ -63,6 +70,13 @@ pub enum Body {
     Accepted(Vec<u8>),
     /// JSON for `data`, status 404.
     Gone(Vec<u8>),
+    /// JSON for `data` with another status.
+    Status {
+        /// The status.
+        status: u16,
+        /// The JSON.
+        data: Vec<u8>,
+    },
     /// No body, status 404.
     Empty,
 }
@@ -81,6 +95,7 @@ impl<T: Serialize> Reply<T> {
             Self::Nothing => Body::Nothing,
             Self::Accepted(data) => Body::Accepted(serde_json::to_vec(&data)?),
             Self::Gone(data) => Body::Gone(serde_json::to_vec(&data)?),
+            Self::Status { status, data } => Body::Status { status, data: serde_json::to_vec(&data)? },
             Self::Empty => Body::Empty,
         })
     }

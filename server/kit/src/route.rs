@@ -24,6 +24,8 @@ pub struct Route {
     pub merged: bool,
     /// Runs by itself this often, on the leader.
     pub every: Option<Duration>,
+    /// A command that seldom writes: if it has written nothing, it is answered like a query.
+    pub looks_first: bool,
 }
 
 /// Every way to reach an operation. The Vault API has these and no more.
@@ -110,13 +112,28 @@ impl Route {
         Self { merged: true, ..self }
     }
 
+    /// For a command that seldom writes: it is run on the snapshot at hand, and if it has written nothing, its answer
+    /// stands. Only what did write goes on to the committer.
+    pub const fn looks_first(self) -> Self {
+        Self { looks_first: true, ..self }
+    }
+
     /// Runs by itself this often.
     pub const fn every(self, period: Duration) -> Self {
         Self { every: Some(period), ..self }
     }
 
     const fn new(verb: Option<Verb>, pattern: &'static str) -> Self {
-        Self { verb, pattern, sudo: false, open: false, heavy: false, merged: false, every: None }
+        Self {
+            verb,
+            pattern,
+            sudo: false,
+            open: false,
+            heavy: false,
+            merged: false,
+            every: None,
+            looks_first: false,
+        }
     }
 
     /// Holds `path` against the pattern. A trailing slash of the path is of no account.

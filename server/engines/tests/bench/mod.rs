@@ -113,6 +113,11 @@ impl Bench {
         count
     }
 
+    /// The number of the last commit.
+    pub(crate) fn index(&self) -> u64 {
+        self.open.snapshot().index()
+    }
+
     /// How many entries there are under ids of this table, and all their bytes.
     pub(crate) fn ids(&self, table: u8) -> (usize, Vec<u8>) {
         let (mut count, mut all) = (0, Vec::new());
@@ -280,6 +285,7 @@ impl Answer {
             Ok(Body::Nothing) => (if warnings.is_empty() { 204 } else { 200 }, Vec::new()),
             Ok(Body::Accepted(bytes)) => (202, bytes),
             Ok(Body::Gone(bytes)) => (404, bytes),
+            Ok(Body::Status { status, data }) => (status, data),
             Ok(Body::Empty) => (404, Vec::new()),
             Err(error) => return Self { errors: error.texts(), ..Self::error(error.status()) },
         };

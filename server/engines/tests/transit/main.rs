@@ -1,0 +1,35 @@
+//! Keys that stay here, and what is done with them, asked for as a client does.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![recursion_limit = "256"]
+
+#[allow(dead_code, reason = "each suite uses its own part of it")]
+#[path = "../bench/mod.rs"]
+mod bench;
+mod ciphers;
+mod keys;
+mod signatures;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bench::{Answer, Bench};
+use serde_json::{Value, json};
+
+fn transit() -> Bench {
+    Bench::new(engines::open("transit", &json!({})).unwrap(), None)
+}
+
+fn key(bench: &Bench, name: &str, settings: Value) -> Answer {
+    bench.post(&format!("keys/{name}"), settings).is(200)
+}
+
+fn b64(bytes: impl AsRef<[u8]>) -> String {
+    STANDARD.encode(bytes)
+}
+
+fn text<'a>(answer: &'a Answer, field: &str) -> &'a str {
+    answer.data[field].as_str().unwrap_or_else(|| panic!("no text {field} in {answer:?}"))
+}
+
+const CIPHERS: [&str; 4] = ["aes128-gcm96", "aes256-gcm96", "chacha20-poly1305", "xchacha20-poly1305"];
+const SIGNERS: [&str; 5] = ["ed25519", "ecdsa-p256", "ecdsa-p384", "ecdsa-p521", "rsa-2048"];
