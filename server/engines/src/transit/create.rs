@@ -32,7 +32,7 @@ pub(super) fn rotate(cx: &mut Writing<'_>, name: &str, record: &mut KeyRecord) -
 }
 
 /// Makes the secret of a version.
-fn generate(cx: &mut Writing<'_>, kind: Kind, size: u64) -> Result<VersionRecord> {
+pub(super) fn generate(cx: &mut Writing<'_>, kind: Kind, size: u64) -> Result<VersionRecord> {
     let created = cx.now();
     let secret = match kind {
         Kind::Hmac => {
