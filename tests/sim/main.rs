@@ -9,6 +9,7 @@
 
 mod catalog;
 mod faults;
+mod identity;
 mod keys;
 mod sys;
 mod tokens;

@@ -14,10 +14,15 @@ pub(crate) struct Auth {
     pub(crate) accessor: String,
     pub(crate) policies: Vec<String>,
     pub(crate) token_policies: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) identity_policies: Vec<String>,
     pub(crate) metadata: Option<BTreeMap<String, String>>,
     pub(crate) lease_duration: u64,
     pub(crate) renewable: bool,
     pub(crate) entity_id: String,
+    /// This login made the entity; audit says so.
+    #[serde(skip)]
+    pub(crate) entity_created: bool,
     pub(crate) token_type: &'static str,
     pub(crate) orphan: bool,
     pub(crate) mfa_requirement: Option<()>,
@@ -264,6 +269,12 @@ impl Auth {
         Self { client_token: made.id.expose().clone(), ..Self::of_record(&made.record) }
     }
 
+    /// The same, with what the token may do by its identity.
+    pub(crate) fn with_identity(self, identity_policies: Vec<String>) -> Self {
+        let policies = crate::identity::united(&self.token_policies, &identity_policies);
+        Self { policies, identity_policies, ..self }
+    }
+
     /// What a client is told of a token, its id aside.
     pub(crate) fn of_record(record: &TokenRecord) -> Self {
         Self {
@@ -271,10 +282,12 @@ impl Auth {
             accessor: record.accessor.clone(),
             policies: record.policies.clone(),
             token_policies: record.policies.clone(),
+            identity_policies: Vec::new(),
             metadata: record.meta.clone(),
             lease_duration: record.ttl_seconds,
             renewable: record.renewable,
             entity_id: record.entity_id.clone(),
+            entity_created: false,
             token_type: if record.batch { "batch" } else { "service" },
             orphan: record.parent.is_none(),
             mfa_requirement: None,

@@ -9,6 +9,7 @@ use crate::audit::Audits;
 use crate::ceremonies::Ceremonies;
 use crate::cubbyhole::Cubbyhole;
 use crate::finish::QUEUE_MAX;
+use crate::identity::Identity;
 use crate::lockout::Lockouts;
 use crate::metrics::Metrics;
 use crate::mounts::{self, Mounts, Registry, Router, System};
@@ -57,6 +58,7 @@ struct Engines {
     sys: Arc<Sys>,
     token: Arc<Token>,
     cubbyhole: Arc<Cubbyhole>,
+    identity: Arc<Identity>,
 }
 
 /// What a test replaces.
@@ -109,6 +111,7 @@ impl Kernel {
                 sys: Arc::new(Sys::new(Weak::clone(kernel))),
                 token: Arc::new(Token::new(Weak::clone(kernel))),
                 cubbyhole: Arc::new(Cubbyhole),
+                identity: Arc::new(Identity::new(Weak::clone(kernel))),
             };
             Self {
                 store,
@@ -227,6 +230,7 @@ impl System for Kernel {
             Sys::NAME => Some(Arc::clone(&self.system.sys) as _),
             Token::NAME => Some(Arc::clone(&self.system.token) as _),
             Cubbyhole::NAME => Some(Arc::clone(&self.system.cubbyhole) as _),
+            Identity::NAME => Some(Arc::clone(&self.system.identity) as _),
             _ => None,
         }
     }
@@ -253,9 +257,9 @@ fn first(store: &Open, env: &Env) -> Result<()> {
         FACTS.put(&mut txn, Name::Path("cluster-id"), &ids::new_uuid(random))?;
         let name = format!("sealkeep-cluster-{}", ids::base62(random, 8).to_lowercase());
         FACTS.put(&mut txn, Name::Path("cluster-name"), &name)?;
-        mounts::first_mounts(&mut txn, random)?;
         policies::first_policies(&mut txn, now)?;
     }
+    mounts::first_mounts(&mut txn, &*env.random)?;
     if !txn.is_empty() {
         store.commit(txn)?.map_err(|_| Error::internal("another process writes to this store"))?;
     }

@@ -14,6 +14,7 @@ mod cubbyhole;
 mod envelope;
 mod finish;
 mod help;
+mod identity;
 mod ids;
 mod kernel;
 mod leases;

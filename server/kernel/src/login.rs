@@ -6,6 +6,7 @@ use policy::Path;
 use storage::Txn;
 
 use crate::envelope::{Auth, Outcome};
+use crate::identity::{self, Arrival};
 use crate::kernel::Kernel;
 use crate::lockout::Rule;
 use crate::mounts::Mounted;
@@ -56,7 +57,7 @@ impl Kernel {
         })?;
         let (due, _, notes) = cx.finish();
         self.enter_due(&mut txn, info, due)?;
-        let (made, warnings) = self.admit(&mut txn, trip, &mounted, path, claim)?;
+        let (made, auth, warnings) = self.admit(ground, &mut txn, trip, &mounted, path, claim)?;
         if rule.is_some() {
             self.lockouts.clear(accessor, &who);
         }
@@ -64,7 +65,7 @@ impl Kernel {
         outcome.warnings = notes.take_warnings();
         outcome.warnings.extend(warnings);
         outcome.made = (!made.record.batch).then_some(made.hash);
-        outcome.auth = Some(Auth::of(&made));
+        outcome.auth = Some(auth);
         let outcome = self.wrap(ground, trip, &mut txn, outcome)?;
         Ok(Step::Commit(txn, Box::new(outcome)))
     }
@@ -72,12 +73,14 @@ impl Kernel {
     /// Makes the token that a claim earns.
     fn admit(
         &self,
+        ground: &Ground<'_>,
         txn: &mut Txn,
         trip: &Trip,
         mounted: &Arc<Mounted>,
         path: &Path,
         claim: Claim,
-    ) -> Result<(Made, Vec<String>)> {
+    ) -> Result<(Made, Auth, Vec<String>)> {
+        let whom = self.whom(ground, txn, trip, mounted, &claim)?;
         let terms = claim.terms;
         if terms.policies.iter().any(|policy| policy.trim().eq_ignore_ascii_case("root")) {
             return Err(Error::invalid("auth methods cannot create root tokens"));
@@ -111,6 +114,9 @@ impl Kernel {
             internal: claim.internal,
             login_policies: terms.policies,
             no_default_policy: terms.no_default_policy,
+            entity_id: whom.entity_id,
+            identity: whom.identity,
+            groups: claim.groups,
             ..TokenRecord::default()
         };
         let made = if batch {
@@ -121,8 +127,44 @@ impl Kernel {
         } else {
             self.tokens.make(txn, &*self.env.random, None, record)?
         };
-        Ok((made, granted.warnings))
+        let auth = Auth { entity_created: whom.is_new, ..Auth::of(&made) };
+        let auth = auth.with_identity(identity::shown_policies(txn, &made.record)?);
+        Ok((made, auth, granted.warnings))
     }
+
+    /// Whom a claim is of, known or made known, in the groups that it names.
+    fn whom(
+        &self,
+        ground: &Ground<'_>,
+        txn: &mut Txn,
+        trip: &Trip,
+        mounted: &Mounted,
+        claim: &Claim,
+    ) -> Result<Whom> {
+        let book = identity::book(ground.router.value(), mounted).filter(|_| !claim.alias.is_empty());
+        let Some(book) = book else { return Ok(Whom::default()) };
+        let accessor = &mounted.entry.accessor;
+        let known = book.arrive(
+            txn,
+            &Arrival {
+                accessor,
+                name: &claim.alias,
+                metadata: &claim.alias_metadata,
+                random: &*self.env.random,
+                now: trip.now,
+            },
+        )?;
+        book.refresh(txn, &known.entity.id, accessor, &claim.groups)?;
+        Ok(Whom { entity_id: known.entity.id, identity: Some(book.uuid()), is_new: known.is_new })
+    }
+}
+
+/// Whom a login is of. Nobody, if the method does not say.
+#[derive(Default)]
+struct Whom {
+    entity_id: String,
+    identity: Option<String>,
+    is_new: bool,
 }
 
 /// The address that logs in, as the one block its token may be used from. Without an address there is no such token.

@@ -134,6 +134,7 @@ pub(crate) struct Mounted {
 pub(crate) struct Router {
     table: BTreeMap<String, Arc<Mounted>>,
     by_id: HashMap<MountId, Arc<Mounted>>,
+    by_accessor: HashMap<String, Arc<Mounted>>,
 }
 
 /// Makes the router from what is stored, and keeps it while that reads the same.
@@ -167,19 +168,21 @@ impl Mounts {
         self.memo.get(&(), today, |txn| {
             let mut table = BTreeMap::new();
             let mut by_id = HashMap::new();
+            let mut by_accessor = HashMap::new();
             MOUNTS.scan(txn, &[], None, |_, entry| {
                 // An entry that no longer opens must not take the others down with it.
                 match self.open(entry.clone(), system) {
                     Ok(mounted) => {
                         let mounted = Arc::new(mounted);
                         by_id.insert(mounted.info.id, Arc::clone(&mounted));
+                        by_accessor.insert(mounted.entry.accessor.clone(), Arc::clone(&mounted));
                         table.insert(entry.path, mounted);
                     }
                     Err(error) => tracing::error!(path = entry.path, %error, "a mount does not open"),
                 }
                 Ok(ControlFlow::Continue(()))
             })?;
-            Ok(Router { table, by_id })
+            Ok(Router { table, by_id, by_accessor })
         })
     }
 
@@ -230,6 +233,11 @@ impl Router {
 
     pub(crate) fn by_id(&self, id: &MountId) -> Option<&Arc<Mounted>> {
         self.by_id.get(id)
+    }
+
+    /// The mount of this accessor.
+    pub(crate) fn by_accessor(&self, accessor: &str) -> Option<&Arc<Mounted>> {
+        self.by_accessor.get(accessor)
     }
 
     /// All of them, in the order of their paths.
@@ -290,13 +298,24 @@ pub(crate) fn lives(txn: &Txn, uuid: &str) -> Result<bool> {
     Ok(MOUNTS.get(txn, Name::Id(&id.0))?.is_some())
 }
 
-/// What every new server has.
+/// What every server has. One whose store is older than a part of it gets that part at its start.
 pub(crate) fn first_mounts(txn: &mut Txn, random: &dyn Random) -> Result<()> {
+    let mut there = Vec::new();
+    MOUNTS.scan(txn, &[], None, |_, entry| {
+        if entry.class == Class::System {
+            there.push(entry.path);
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
     for (path, kind, description) in [
         ("sys/", "system", "system endpoints used for control, policy and debugging"),
         ("cubbyhole/", "cubbyhole", "per-token private secret storage"),
+        ("identity/", "identity", "identity store"),
         ("auth/token/", "token", "token based credentials"),
     ] {
+        if there.iter().any(|known| known == path) {
+            continue;
+        }
         let mut entry = MountEntry::new(Class::System, path, kind, random);
         if kind == "token" {
             entry.accessor = format!("auth_{}", entry.accessor);
@@ -308,6 +327,7 @@ pub(crate) fn first_mounts(txn: &mut Txn, random: &dyn Random) -> Result<()> {
                 entry.config.passthrough_request_headers = vec!["Accept".to_owned()];
             }
             "cubbyhole" => entry.local = true,
+            "identity" => entry.config.passthrough_request_headers = vec!["Authorization".to_owned()],
             _ => {}
         }
         entry.description = description.to_owned();

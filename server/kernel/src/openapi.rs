@@ -6,6 +6,7 @@ use kit::{AnyEngine, AnyMethod, Engine, Kind, Listed, Verb};
 use serde_json::{Map, Value, json};
 
 use crate::cubbyhole::Cubbyhole;
+use crate::identity::Identity;
 use crate::mounts::{Class, Mounted, Registry};
 use crate::sys::Sys;
 use crate::token::Token;
@@ -20,9 +21,11 @@ pub fn openapi(registry: &dyn Registry, version: &str) -> Value {
     let sys: &dyn AnyEngine = &Sys::new(nowhere());
     let token: &dyn AnyEngine = &Token::new(nowhere());
     let cubbyhole: &dyn AnyEngine = &Cubbyhole;
+    let identity: &dyn AnyEngine = &Identity::new(nowhere());
     document.add(&Place::fixed("sys/", Sys::NAME), &reachable(sys, None));
     document.add(&Place::fixed("auth/token/", Token::NAME), &reachable(token, None));
     document.add(&Place::fixed("cubbyhole/", Cubbyhole::NAME), &reachable(cubbyhole, None));
+    document.add(&Place::fixed("identity/", Identity::NAME), &reachable(identity, None));
     let options = Value::Null;
     for kind in registry.engine_kinds().iter().filter(|kind| !ALIASES.contains(kind)) {
         if let Ok(engine) = registry.engine(kind, &options) {

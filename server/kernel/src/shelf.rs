@@ -10,8 +10,9 @@ use storage::{Key, MountId, Name, Place, Snapshot, Txn, Value};
 /// What the kernel itself owns, as a mount that no one can mount over.
 pub(crate) const KERNEL: MountId = MountId(*b"sealkeep/kernel\0");
 
-/// A typed table of the kernel. The numbers stand in docs/FORMAT.md.
+/// A typed table of the kernel, or of one of its own mounts. The numbers stand in docs/FORMAT.md.
 pub(crate) struct Shelf<V> {
+    mount: MountId,
     number: u8,
     value: PhantomData<fn() -> V>,
 }
@@ -61,11 +62,16 @@ source!(Txn);
 
 impl<V: Serialize + DeserializeOwned> Shelf<V> {
     pub(crate) const fn new(number: u8) -> Self {
-        Self { number, value: PhantomData }
+        Self::within(KERNEL, number)
+    }
+
+    /// A table of a mount that the kernel itself serves.
+    pub(crate) const fn within(mount: MountId, number: u8) -> Self {
+        Self { mount, number, value: PhantomData }
     }
 
     fn place(&self) -> Place {
-        Place { mount: KERNEL, table: self.number }
+        Place { mount: self.mount, table: self.number }
     }
 
     pub(crate) fn get(&self, from: &impl Source, name: Name<'_>) -> Result<Option<V>> {
@@ -130,7 +136,9 @@ impl<V: Serialize + DeserializeOwned> Shelf<V> {
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, V)>> {
         let mut rows = Vec::new();
-        self.scan(source, prefix, None, |id, value| {
+        // With an end, a scan depends on what begins with the prefix and on nothing else.
+        let end = after(prefix);
+        self.scan(source, prefix, end.as_deref(), |id, value| {
             if rows.len() == limit || !id.starts_with(prefix) {
                 return Ok(ControlFlow::Break(()));
             }
@@ -139,4 +147,12 @@ impl<V: Serialize + DeserializeOwned> Shelf<V> {
         })?;
         Ok(rows)
     }
+}
+
+/// What follows all ids that begin with `prefix`; nothing, if there is no such.
+fn after(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte < u8::MAX)?;
+    let mut end = prefix.get(..=last)?.to_vec();
+    *end.last_mut()? += 1;
+    Some(end)
 }

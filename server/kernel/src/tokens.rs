@@ -6,15 +6,16 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kit::{Caller, Error, Kept, Memo, MountId, Name, Remote, Result, Secret, Time, TokenKind};
-use policy::{Acl, Subject};
+use policy::Acl;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use storage::{Open, Random, Snapshot, Txn};
 
 use crate::agenda::{self, Item};
 use crate::cidr::Cidr;
+use crate::identity::Bearer;
 use crate::shelf::{Shelf, Source};
-use crate::{ids, leases, policies};
+use crate::{identity, ids, leases, policies};
 
 /// Tokens by the keyed hash of their id. The id itself is nowhere.
 const TOKENS: Shelf<TokenRecord> = Shelf::new(3);
@@ -57,7 +58,12 @@ pub(crate) struct TokenRecord {
     pub(crate) period_seconds: u64,
     pub(crate) explicit_max_ttl_seconds: u64,
     pub(crate) max_ttl_seconds: u64,
+    /// Whom it stands for; empty: for nobody but itself.
     pub(crate) entity_id: String,
+    /// The identity mount that knows the entity.
+    pub(crate) identity: Option<String>,
+    /// The groups of the outside that the login was in.
+    pub(crate) groups: Vec<String>,
     pub(crate) bound_cidrs: Vec<String>,
     /// The role of `auth/token` that it was made by.
     pub(crate) role: String,
@@ -78,13 +84,30 @@ pub(crate) struct Known {
     pub(crate) hash: TokenHash,
     pub(crate) record: TokenRecord,
     pub(crate) caller: Caller,
-    /// Shared by all tokens of the same policies: a compiled one takes tens of kilobytes.
-    pub(crate) acl: Arc<Acl>,
+    /// The policies of its entity and its groups.
+    pub(crate) identity_policies: Vec<String>,
+    rules: Rules,
     /// When it was made, as audit shows it.
     pub(crate) issued: String,
     cidrs: Vec<Cidr>,
     /// When it or the first of its ancestors ends.
     ends: Option<Time>,
+}
+
+/// The rules that a token carries. A compiled set takes tens of kilobytes, so no token has one for itself.
+enum Rules {
+    /// Those of all tokens of the same policies.
+    Shared(Arc<Acl>),
+    /// There are templates in them, so they are those of one entity. Kept apart, under this name, for as long as they
+    /// are used more than others.
+    OfEntity(String),
+}
+
+/// The compiled rules of some policies.
+struct Compiled {
+    acl: Arc<Acl>,
+    /// For somebody with an entity they say something else.
+    is_templated: bool,
 }
 
 /// A token that was just made. Its id is shown once.
@@ -106,15 +129,18 @@ pub(crate) enum Uses {
 /// Finds and keeps tokens.
 pub(crate) struct Tokens {
     memo: Memo<TokenHash, Known>,
-    /// Compiled rules by the policies they come from.
-    acls: Memo<String, Arc<Acl>>,
+    /// Compiled rules by the policies they come from, filled in for nobody.
+    acls: Memo<String, Compiled>,
+    /// The same, filled in for an entity, by its name, too.
+    entity_acls: Memo<String, Arc<Acl>>,
     key: hmac::Key,
 }
 
 impl Tokens {
     pub(crate) fn new(store: &Open) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &*store.derive(b"token"));
-        Self { memo: Memo::new(KNOWN_MAX), acls: Memo::new(ACLS_MAX), key }
+        let (memo, acls, entity_acls) = (Memo::new(KNOWN_MAX), Memo::new(ACLS_MAX), Memo::new(ACLS_MAX));
+        Self { memo, acls, entity_acls, key }
     }
 
     /// What a token lies under in the store.
@@ -146,8 +172,7 @@ impl Tokens {
                 (find(txn, hash)?, TokenKind::Service)
             };
             let record = record.ok_or_else(Error::denied)?;
-            let acl = self.acl(txn, &record, now)?;
-            know(hash, record, kind, acl, txn)
+            self.know(hash, record, kind, txn, now)
         })?;
         let known = kept.value();
         let used_up = uses == Uses::Left && known.record.uses_left == Some(0);
@@ -201,12 +226,67 @@ impl Tokens {
 }
 
 impl Tokens {
-    /// The rules that a token carries, compiled once for all tokens of the same policies.
-    fn acl(&self, txn: &mut Txn, record: &TokenRecord, now: Time) -> Result<Arc<Acl>> {
-        let policies = record.policies.join("\n");
-        let kept = self.acls.get(&policies, txn.snapshot(), |txn| compile(txn, record, now).map(Arc::new))?;
-        txn.join(kept.reads());
+    /// The rules that a known token carries.
+    pub(crate) fn acl(&self, known: &Known, today: &Snapshot, now: Time) -> Result<Arc<Acl>> {
+        let name = match &known.rules {
+            Rules::Shared(acl) => return Ok(Arc::clone(acl)),
+            Rules::OfEntity(name) => name,
+        };
+        let kept = self.entity_acls.get(name, today, |txn| {
+            compile(txn, &identity::bearer(txn, &known.record)?, now).map(Arc::new)
+        })?;
         Ok(Arc::clone(kept.value()))
+    }
+
+    /// The rules of whoever carries these policies, compiled once for all tokens that do.
+    fn rules(&self, txn: &mut Txn, record: &TokenRecord, bearer: &Bearer, now: Time) -> Result<Rules> {
+        let name = bearer.policies.join("\n");
+        let nobody = Bearer { entity: None, ..bearer.clone() };
+        let kept = self.acls.get(&name, txn.snapshot(), |txn| {
+            let parsed = policies::parsed(txn, &nobody.policies)?;
+            let is_templated = parsed.iter().any(policy::Policy::is_templated);
+            Ok::<_, Error>(Compiled { acl: Arc::new(compile(txn, &nobody, now)?), is_templated })
+        })?;
+        txn.join(kept.reads());
+        if kept.value().is_templated && !bearer.root && bearer.entity.is_some() {
+            let identity = record.identity.as_deref().unwrap_or_default();
+            return Ok(Rules::OfEntity(format!("{name}\n\n{identity}/{}", record.entity_id)));
+        }
+        Ok(Rules::Shared(Arc::clone(&kept.value().acl)))
+    }
+
+    /// A token with all that follows from it: what it may do, and until when.
+    fn know(
+        &self,
+        hash: TokenHash,
+        record: TokenRecord,
+        kind: TokenKind,
+        txn: &mut Txn,
+        now: Time,
+    ) -> Result<Known> {
+        let ends = soonest(record.expires, ancestors_end(txn, record.parent)?);
+        // A token dies with the auth mount that it came by.
+        if let Some(mount) = &record.mount
+            && !crate::mounts::lives(txn, mount)?
+        {
+            return Err(Error::denied());
+        }
+        let bearer = identity::bearer(txn, &record)?;
+        let rules = self.rules(txn, &record, &bearer, now)?;
+        let cidrs = record.bound_cidrs.iter().filter_map(|text| Cidr::parse(text)).collect();
+        let caller = Caller {
+            accessor: record.accessor.clone(),
+            display_name: record.display_name.clone(),
+            entity: bearer.entity,
+            policies: bearer.policies,
+            kind,
+            drawer: hash.drawer(),
+            expires: record.expires,
+            root: bearer.root,
+        };
+        let issued = record.created.rfc3339();
+        let identity_policies = bearer.identity_policies;
+        Ok(Known { hash, record, caller, identity_policies, rules, issued, cidrs, ends })
     }
 
     /// What a batch token carries, if this server made it.
@@ -342,38 +422,29 @@ pub(crate) fn bury(txn: &mut Txn, hash: TokenHash, now: Time, piece: usize) -> R
     Ok(children.len() == piece)
 }
 
-fn know(hash: TokenHash, record: TokenRecord, kind: TokenKind, acl: Arc<Acl>, txn: &Txn) -> Result<Known> {
-    let ends = soonest(record.expires, ancestors_end(txn, record.parent)?);
-    // A token dies with the auth mount that it came by.
-    if let Some(mount) = &record.mount
-        && !crate::mounts::lives(txn, mount)?
-    {
-        return Err(Error::denied());
-    }
-    let root = record.policies.iter().any(|name| name == "root");
-    let cidrs = record.bound_cidrs.iter().filter_map(|text| Cidr::parse(text)).collect();
-    let caller = Caller {
-        accessor: record.accessor.clone(),
-        display_name: record.display_name.clone(),
-        entity: None,
-        policies: record.policies.clone(),
-        kind,
-        drawer: hash.drawer(),
-        expires: record.expires,
-        root,
-    };
-    let issued = record.created.rfc3339();
-    Ok(Known { hash, record, caller, acl, issued, cidrs, ends })
+/// The rules of a bearer.
+pub(crate) fn compile(source: &impl Source, bearer: &Bearer, now: Time) -> Result<Acl> {
+    compile_for(source, &bearer.policies, bearer.root, bearer.entity.as_ref(), now)
 }
 
-/// The rules that a token carries.
-pub(crate) fn compile(source: &impl Source, record: &TokenRecord, now: Time) -> Result<Acl> {
-    if record.policies.iter().any(|name| name == "root") {
+/// The rules of a caller.
+pub(crate) fn compile_caller(source: &impl Source, caller: &Caller, now: Time) -> Result<Acl> {
+    compile_for(source, &caller.policies, caller.root, caller.entity.as_ref(), now)
+}
+
+fn compile_for(
+    source: &impl Source,
+    names: &[String],
+    root: bool,
+    entity: Option<&kit::Entity>,
+    now: Time,
+) -> Result<Acl> {
+    if root {
         return Ok(Acl::root());
     }
-    let policies = policies::parsed(source, &record.policies)?;
+    let policies = policies::parsed(source, names)?;
     let placed: Vec<_> = policies.iter().map(|policy| ("", policy)).collect();
-    Ok(Acl::compile(&placed, &Subject::default(), now.0))
+    Ok(Acl::compile(&placed, &entity.map(kit::Entity::subject).unwrap_or_default(), now.0))
 }
 
 /// When the first of the ancestors ends. A missing one has ended already.

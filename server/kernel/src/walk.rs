@@ -187,7 +187,7 @@ impl Kernel {
             return Ok(step);
         }
         if ground.request.help {
-            let permit = known.value().acl.permit_help();
+            let permit = self.rules(ground, trip, &known)?.permit_help();
             self.ask(ground, trip)?;
             let rest = at.path.as_str().strip_prefix(&at.mounted.entry.path).unwrap_or_default();
             let help = help::asked(ground.request, at.mounted, rest, permit);
@@ -202,8 +202,8 @@ impl Kernel {
         let step = self.run(ground, trip, at, &Right::Judged(&permit), &fields)?;
         Ok(match (step, permit.list_scan_response_keys_filter_path()) {
             (Step::Answer(outcome), Some(filter)) => {
-                let acl = &known.value().acl;
-                Step::Answer(Box::new(crate::sys::filter_keys(*outcome, filter, acl, at.path, trip.now)?))
+                let acl = self.rules(ground, trip, &known)?;
+                Step::Answer(Box::new(crate::sys::filter_keys(*outcome, filter, &acl, at.path, trip.now)?))
             }
             (step, _) => step,
         })
@@ -218,6 +218,11 @@ impl Kernel {
         let token = ground.request.token.as_ref().ok_or_else(Error::denied)?;
         let uses = if trip.spent { Uses::Spent } else { Uses::Left };
         self.tokens.identify(token.expose(), &self.store, ground.today, trip.now, &trip.remote, uses)
+    }
+
+    /// The rules that a token carries.
+    fn rules(&self, ground: &Ground<'_>, trip: &Trip, known: &Kept<Known>) -> Result<Arc<Acl>> {
+        self.tokens.acl(known.value(), ground.today, trip.now)
     }
 
     /// A token with a number of uses spends one before anything else, so that a failing request spends it too.
@@ -240,7 +245,7 @@ impl Kernel {
         if let Some(step) = self.spend(ground, trip, &known)? {
             return Ok(Nothing::Step(step));
         }
-        let acl = &known.value().acl;
+        let acl = self.rules(ground, trip, &known)?;
         if ground.request.help {
             return Ok(Nothing::Permit(acl.permit_help()));
         }
@@ -282,14 +287,10 @@ impl Kernel {
             wrap_ttl: ground.request.wrap_ttl,
             now: trip.now.0,
         };
-        let fresh;
-        let acl: &Acl = &known.value().acl;
-        let acl = if acl.reads_clock() {
-            fresh = tokens::compile(ground.today, &known.value().record, trip.now)?;
-            &fresh
-        } else {
-            acl
-        };
+        let mut acl = self.rules(ground, trip, known)?;
+        if acl.reads_clock() {
+            acl = Arc::new(tokens::compile_caller(ground.today, &known.value().caller, trip.now)?);
+        }
         acl.permit(&question).map_err(|denied| {
             tracing::debug!(path = at.path.as_str(), reason = denied.reason(), "denied");
             Error::denied().wrapped()

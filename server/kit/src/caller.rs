@@ -3,6 +3,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use policy::{Alias, Group, Subject};
 use serde_json::Value;
 use storage::MountId;
 
@@ -41,6 +42,23 @@ pub struct Entity {
     pub name: String,
     /// What operators wrote down about it.
     pub metadata: BTreeMap<String, String>,
+    /// What it is called at auth mounts, by the accessor of the mount.
+    pub aliases: BTreeMap<String, Alias>,
+    /// The groups it is in, directly or through others.
+    pub groups: Vec<Group>,
+}
+
+impl Entity {
+    /// What templates may read of it.
+    pub fn subject(&self) -> Subject {
+        Subject {
+            entity_id: self.id.clone(),
+            entity_name: self.name.clone(),
+            metadata: self.metadata.clone(),
+            aliases: self.aliases.clone(),
+            groups: self.groups.clone(),
+        }
+    }
 }
 
 /// What kind of token a caller has shown.

@@ -64,7 +64,7 @@ pub use fields::{Fields, Ignored};
 pub use login::{AnyMethod, AuthMethod, Claim, Login, LoginPoint, Renewal, Terms, login};
 pub use memo::{Kept, Memo, Memos};
 pub use operation::{Command, Endpoint, Engine, Query, command, query};
-pub use policy::Capability;
+pub use policy::{Alias, Capability, Group};
 pub use reply::{Body, Nothing, Reply};
 pub use route::{Captures, Match, Route, Verb};
 pub use secret::Secret;

@@ -85,6 +85,8 @@ pub struct Terms {
     pub token_type: String,
     /// It cannot be renewed.
     pub not_renewable: bool,
+    /// At a renewal: the groups of the outside as they are now. Nothing: as they were at login.
+    pub groups: Option<Vec<String>>,
 }
 
 /// A token of a method that is to live longer.

@@ -235,6 +235,7 @@ mod tests {
             id: "e1".into(),
             name: "ann".into(),
             metadata: [("team".to_owned(), "*".to_owned())].into(),
+            ..kit::Entity::default()
         };
         let caller = Caller { entity: Some(entity), display_name: "token-ann".into(), ..Caller::default() };
         let judged = judge_common_name(&Rules::of(&role).unwrap(), &caller, name);

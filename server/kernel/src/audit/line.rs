@@ -76,8 +76,11 @@ fn auth(json: &mut Json, known: &Known, record: &Record<'_>, device: &Device, ha
     }
     accessor(json, "accessor", &token.accessor, device, hasher);
     json.text("display_name", &token.display_name);
-    json.texts("policies", &token.policies);
+    json.texts("policies", &known.caller.policies);
     json.texts("token_policies", &token.policies);
+    if !known.identity_policies.is_empty() {
+        json.texts("identity_policies", &known.identity_policies);
+    }
     json.object("policy_results");
     json.raw(
         "allowed",
@@ -205,6 +208,15 @@ fn answer(
         json.text("display_name", &auth.display_name);
         json.texts("policies", &auth.policies);
         json.texts("token_policies", &auth.token_policies);
+        if !auth.identity_policies.is_empty() {
+            json.texts("identity_policies", &auth.identity_policies);
+        }
+        if !auth.entity_id.is_empty() {
+            json.text("entity_id", &auth.entity_id);
+        }
+        if auth.entity_created {
+            json.raw("entity_created", b"true");
+        }
         json.text("token_type", auth.token_type);
         json.number("token_ttl", auth.lease_duration);
         json.close();

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Sys;
+use crate::identity;
 use crate::kernel::Kernel;
 use crate::tokens::{self, TokenRecord};
 
@@ -112,7 +113,13 @@ fn shown(
 
 /// The rules that a token carries.
 pub(super) fn acl(cx: &Reading<'_>, record: &TokenRecord) -> Result<Acl> {
-    tokens::compile(cx.beyond(&Beyond::for_the_kernel()), record, cx.now())
+    let today = cx.beyond(&Beyond::for_the_kernel());
+    // Whoever is nobody any more may do nothing, and their token is none.
+    let bearer = identity::bearer(today, record).map_err(|error| match error.fault() {
+        kit::Fault::Denied => Error::invalid("invalid token").wrapped(),
+        _ => error,
+    })?;
+    tokens::compile(today, &bearer, cx.now())
 }
 
 /// The token that asks.

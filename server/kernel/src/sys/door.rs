@@ -24,5 +24,6 @@ fn may(kernel: &Kernel, cx: &Writing<'_>, path: &str) -> Result<bool> {
     let today = cx.peek(&beyond).snapshot();
     let known = kernel.tokens.identify(id.expose(), &kernel.store, today, cx.now(), cx.remote(), Uses::Left);
     let Ok(known) = known else { return Ok(false) };
-    Ok(known.value().acl.allows(path, Capability::Delete, cx.now().0))
+    let acl = kernel.tokens.acl(known.value(), today, cx.now())?;
+    Ok(acl.allows(path, Capability::Delete, cx.now().0))
 }

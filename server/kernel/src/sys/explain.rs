@@ -2,13 +2,14 @@ use std::time::Duration;
 
 use kit::loose::{Json, Span, Texts};
 use kit::{AnyEngine, Beyond, Error, Found, Query, Reading, Reads, Reply, Result, Route, Secret, Verb};
-use policy::{Capability, Explanation, Path, Question, Subject, Verdict, builtin};
+use policy::{Capability, Explanation, Path, Question, Verdict, builtin};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::Sys;
 use super::capabilities::{living, own};
+use crate::identity::{Bearer, bearer};
 use crate::mounts::Router;
 use crate::policies;
 
@@ -54,21 +55,26 @@ impl Query<Sys> for Explain {
         let path =
             if matches!(capability, Capability::List | Capability::Scan) { path.as_folder() } else { path };
         let token = self.token.filter(|token| !token.expose().is_empty());
-        let names = match (token, self.policies) {
+        let bearer = match (token, self.policies) {
             (Some(_), Some(_)) => return Err(Error::invalid("give a token or policies, not both")),
-            (None, Some(Texts(names))) => names.iter().map(|name| name.to_lowercase()).collect(),
+            (None, Some(Texts(names))) => Bearer {
+                root: names.iter().any(|name| name.eq_ignore_ascii_case(builtin::ROOT)),
+                policies: names.iter().map(|name| name.to_lowercase()).collect(),
+                ..Bearer::default()
+            },
             (Some(_), None) if !cx.sudo() => {
                 return Err(Error::invalid("root or sudo privileges required to explain another token"));
             }
             (Some(token), None) => {
-                living(&kernel, cx, &token)?.ok_or_else(|| Error::invalid("invalid token"))?.policies
+                let record = living(&kernel, cx, &token)?.ok_or_else(|| Error::invalid("invalid token"))?;
+                bearer(snapshot, &record)?
             }
-            (None, None) => own(&kernel, cx)?.policies,
+            (None, None) => bearer(snapshot, &own(&kernel, cx)?)?,
         };
-        if names.iter().any(|name| name == builtin::ROOT) {
+        if bearer.root {
             return Ok(Json(serde_json::to_value(everything(&path, capability))?).into());
         }
-        let parsed = policies::parsed(snapshot, &names)?;
+        let parsed = policies::parsed(snapshot, &bearer.policies)?;
         let placed: Vec<_> = parsed.iter().map(|policy| ("", policy)).collect();
         let router = kernel.router(snapshot)?;
         let question = Question {
@@ -79,7 +85,8 @@ impl Query<Sys> for Explain {
             wrap_ttl: self.wrap_ttl.map(Span::duration).filter(|ttl| *ttl != Duration::ZERO),
             now: cx.now().0,
         };
-        let explanation = policy::explain(&placed, &Subject::default(), &question);
+        let subject = bearer.entity.as_ref().map(kit::Entity::subject).unwrap_or_default();
+        let explanation = policy::explain(&placed, &subject, &question);
         Ok(Json(serde_json::to_value(explanation)?).into())
     }
 }

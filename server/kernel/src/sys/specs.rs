@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Sys;
-use super::ui::{known, usable};
+use super::ui::{known_acl, usable};
 use crate::help;
 use crate::openapi::{Document, Naming, Place};
 
@@ -53,9 +53,9 @@ fn document(engine: &Sys, cx: &Reading<'_>, generic: Flag) -> Result<Reply<Json>
     let naming = if generic.0 { Naming::Generic } else { Naming::AsMounted };
     let mut document = Document::default();
     // A stranger is told that there is a document, and nothing in it.
-    if let Ok(Some(known)) = known(&kernel, cx) {
+    if let Ok(Some(acl)) = known_acl(&kernel, cx) {
         let router = kernel.router(cx.beyond(&Beyond::for_the_kernel()))?;
-        for mounted in router.value().all().filter(|mounted| usable(known.value(), &mounted.entry, cx)) {
+        for mounted in router.value().all().filter(|mounted| usable(&acl, &mounted.entry, cx)) {
             document.add(&Place::of(mounted, naming), &help::everything(mounted));
         }
     }

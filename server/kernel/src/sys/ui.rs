@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kit::loose::Json;
-use kit::{Beyond, Error, Fault, Kept, Query, Reading, Reads, Reply, Result, Route};
+use kit::{Beyond, Error, Fault, Query, Reading, Reads, Reply, Result, Route};
+use policy::Acl;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +12,7 @@ use super::capabilities::{acl, own};
 use super::shown::MountShown;
 use crate::kernel::Kernel;
 use crate::mounts::MountEntry;
-use crate::tokens::Known;
+use crate::tokens::Uses;
 
 /// A mount as those see it who may use it, or as everyone does.
 #[derive(JsonSchema, Serialize)]
@@ -44,14 +45,14 @@ impl Query<Sys> for All {
 
     fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Mounts>> {
         let kernel = engine.kernel()?;
-        let known = known(&kernel, cx)?;
+        let acl = known_acl(&kernel, cx)?;
         let router = kernel.router(cx.beyond(&Beyond::for_the_kernel()))?;
         let mut mounts = Mounts { auth: BTreeMap::new(), secret: BTreeMap::new() };
         for mounted in router.value().all() {
             let entry = &mounted.entry;
             let open = entry.config.listing_visibility == "unauth";
-            let usable = known.as_ref().is_some_and(|known| usable(known.value(), entry, cx));
-            let seen = match &known {
+            let usable = acl.as_ref().is_some_and(|acl| usable(acl, entry, cx));
+            let seen = match &acl {
                 Some(_) if open || usable => Seen::Whole(Box::new(MountShown::of(entry, &kernel))),
                 None if open => Seen::Part {
                     description: entry.description.clone(),
@@ -82,11 +83,11 @@ impl Query<Sys> for One {
 
     fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<MountShown>> {
         let kernel = engine.kernel()?;
-        let known = known(&kernel, cx)?.ok_or_else(Error::denied)?;
+        let acl = known_acl(&kernel, cx)?.ok_or_else(Error::denied)?;
         let path = format!("{}/", self.path.trim_matches('/'));
         let router = kernel.router(cx.beyond(&Beyond::for_the_kernel()))?;
         let mounted = router.value().nearest(&path).map(|(mounted, _)| &mounted.entry);
-        let entry = mounted.filter(|entry| usable(known.value(), entry, cx)).ok_or_else(|| {
+        let entry = mounted.filter(|entry| usable(&acl, entry, cx)).ok_or_else(|| {
             let text = format!("preflight capability check returned 403, please ensure client's policies grant access to path {path:?}");
             Error::new(Fault::Denied, text)
         })?;
@@ -96,20 +97,19 @@ impl Query<Sys> for One {
     }
 }
 
-/// Who asks, if a good token was shown; nobody, if none was.
-pub(super) fn known(kernel: &Kernel, cx: &Reading<'_>) -> Result<Option<Arc<Kept<Known>>>> {
+/// The rules of who asks, if a good token was shown; none, if no token was.
+pub(super) fn known_acl(kernel: &Kernel, cx: &Reading<'_>) -> Result<Option<Arc<Acl>>> {
     let beyond = Beyond::for_the_kernel();
     let Some(id) = cx.remote().token.token(&beyond) else { return Ok(None) };
     let today = cx.beyond(&beyond);
-    kernel
-        .tokens
-        .identify(id.expose(), &kernel.store, today, cx.now(), cx.remote(), crate::tokens::Uses::Left)
-        .map(Some)
+    let tokens = &kernel.tokens;
+    let known = tokens.identify(id.expose(), &kernel.store, today, cx.now(), cx.remote(), Uses::Left)?;
+    tokens.acl(known.value(), today, cx.now()).map(Some)
 }
 
 /// Whether a token may do anything at all below a mount.
-pub(super) fn usable(known: &Known, entry: &MountEntry, cx: &impl Reads) -> bool {
-    known.acl.allowed_anything_under(&entry.path, cx.now().0)
+pub(super) fn usable(acl: &Acl, entry: &MountEntry, cx: &impl Reads) -> bool {
+    acl.allowed_anything_under(&entry.path, cx.now().0)
 }
 
 /// Shows what the token that asks may do, by path.

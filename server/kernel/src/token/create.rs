@@ -10,6 +10,7 @@ use super::roles::{self, Role};
 use super::{Token, named};
 use crate::envelope::Attached;
 use crate::envelope::Auth;
+use crate::identity::{self, Arrival};
 use crate::kernel::Kernel;
 use crate::policies;
 use crate::tokens::{self, TokenHash, TokenRecord};
@@ -146,6 +147,7 @@ fn create(
         return Err(Error::invalid("batch tokens cannot be root tokens"));
     }
     let now = cx.now();
+    let whom = wish.whom(&kernel, cx, &own, role.as_ref(), orphan)?;
     let parent = if orphan { None } else { Some(hash) };
     if parent.is_some() {
         tokens::check_depth(cx.peek(&Beyond::for_the_kernel()), parent)?;
@@ -158,7 +160,8 @@ fn create(
         parent,
         created: now,
         uses_left: (uses > 0).then_some(uses),
-        entity_id: if orphan { String::new() } else { own.entity_id.clone() },
+        entity_id: whom.entity_id,
+        identity: whom.identity,
         bound_cidrs: match &role {
             Some(role) if !role.bound_cidrs.is_empty() => role.bound_cidrs.clone(),
             _ if orphan => Vec::new(),
@@ -174,6 +177,13 @@ fn create(
     };
     let record = wish.lives(cx, record, &own, role.as_ref())?;
     finish(&kernel, cx, record, chosen)
+}
+
+/// Whom a token stands for; by default nobody.
+#[derive(Default)]
+struct Whom {
+    entity_id: String,
+    identity: Option<String>,
 }
 
 /// The caller's own record.
@@ -202,7 +212,8 @@ fn finish(
         kernel.tokens.make(cx.beyond(&beyond), random, chosen, record)?
     };
     let hash = (!made.record.batch).then_some(made.hash);
-    cx.notes().attach(&beyond, Box::new(Attached::Auth(Auth::of(&made), hash)));
+    let auth = Auth::of(&made).with_identity(identity::shown_policies(cx.peek(&beyond), &made.record)?);
+    cx.notes().attach(&beyond, Box::new(Attached::Auth(auth, hash)));
     Ok(Reply::Nothing)
 }
 
@@ -261,6 +272,42 @@ impl Wish {
         }
         cx.warn("Supplying a custom ID for the token uses the weaker SHA1 hashing instead of the more secure SHA2-256 HMAC for token obfuscation. SHA1 hashed tokens on the wire leads to less secure lookups.");
         Ok(Some(id.clone()))
+    }
+
+    /// Whom the new token stands for: whom its parent does, or whom the role lets be named.
+    fn whom(
+        &self,
+        kernel: &Kernel,
+        cx: &mut Writing<'_>,
+        own: &TokenRecord,
+        role: Option<&Role>,
+        orphan: bool,
+    ) -> Result<Whom> {
+        let named = self.entity_alias.as_ref().map_or("", |alias| alias.0.as_str());
+        let Some(role) = role.filter(|_| !named.is_empty()) else {
+            return Ok(match orphan {
+                true => Whom::default(),
+                false => Whom { entity_id: own.entity_id.clone(), identity: own.identity.clone() },
+            });
+        };
+        let folded = named.to_lowercase();
+        let allowed = role.allowed_entity_aliases.as_deref().unwrap_or_default();
+        if !allowed.iter().any(|pattern| matches(&pattern.to_lowercase(), &folded)) {
+            return Err(Error::invalid("invalid 'entity_alias' value"));
+        }
+        let beyond = Beyond::for_the_kernel();
+        let router = kernel.router(cx.peek(&beyond).snapshot())?;
+        let mounted = router.value().by_id(&cx.mount().id);
+        let book = mounted.and_then(|mounted| identity::book(router.value(), mounted));
+        let book = book.ok_or_else(|| Error::internal("there is no identity mount"))?;
+        let (now, random, accessor) = (cx.now(), cx.randomness(), cx.mount().accessor.clone());
+        let metadata = std::collections::BTreeMap::new();
+        let arrival = Arrival { accessor: &accessor, name: named, metadata: &metadata, random, now };
+        let known = book.arrive(cx.beyond(&beyond), &arrival).map_err(|error| match error.fault() {
+            kit::Fault::Denied => Error::invalid("entity from given entity alias is disabled"),
+            _ => error,
+        })?;
+        Ok(Whom { entity_id: known.entity.id, identity: Some(book.uuid()) })
     }
 
     fn display_name(&self) -> String {

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Token, named};
+use crate::identity;
 use crate::tokens::{self, TokenRecord, Uses};
 
 /// How many accessors a list shows.
@@ -153,6 +154,10 @@ pub(crate) struct Shown<'a> {
     explicit_max_ttl: u64,
     id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    external_namespace_policies: Option<BTreeMap<String, Vec<String>>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    identity_policies: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     issue_time: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_renewal: Option<String>,
@@ -181,6 +186,7 @@ fn is_zero(number: &u64) -> bool {
 /// Writes down what may be seen. Clients ask this all day, so it is written straight from the record.
 fn shown(record: &TokenRecord, id: &str, cx: &Reading<'_>) -> Result<Reply<Shown<'static>>> {
     let ends = record.expires.is_some() || record.parent.is_some();
+    let identity_policies = identity::shown_policies(cx.beyond(&Beyond::for_the_kernel()), record)?;
     let shown = Shown {
         accessor: &record.accessor,
         bound_cidrs: record.bound_cidrs.iter().map(|cidr| cidr.trim_end_matches("/32")).collect(),
@@ -190,6 +196,8 @@ fn shown(record: &TokenRecord, id: &str, cx: &Reading<'_>) -> Result<Reply<Shown
         entity_id: &record.entity_id,
         expire_time: record.expires.map(Time::rfc3339),
         explicit_max_ttl: record.explicit_max_ttl_seconds,
+        external_namespace_policies: (!identity_policies.is_empty()).then(BTreeMap::new),
+        identity_policies,
         id,
         issue_time: ends.then(|| record.created.rfc3339()),
         last_renewal: record.renewed.map(Time::rfc3339),

@@ -12,6 +12,7 @@ use storage::Txn;
 use super::{Token, own_hash};
 use crate::envelope::Attached;
 use crate::envelope::Auth;
+use crate::identity::{self, Book};
 use crate::kernel::Kernel;
 use crate::tokens::{self, TokenHash, TokenRecord};
 use crate::ttl::Bounds;
@@ -183,8 +184,19 @@ pub(crate) fn renew(
         mount_max_ttl: mounted.info.max_ttl,
     };
     let granted = bounds.grant(record.created, now)?;
-    let renewed = TokenRecord { expires: Some(now.plus(granted.ttl)), renewed: Some(now), ..record.clone() };
+    let mut renewed =
+        TokenRecord { expires: Some(now.plus(granted.ttl)), renewed: Some(now), ..record.clone() };
+    if let Some(groups) = terms.groups {
+        renewed.groups = groups;
+    }
+    if mounted.method.is_some()
+        && let Some(book) = Book::of_token(&renewed)
+        && let Some(resolved) = book.resolve(txn, &renewed.entity_id)?
+    {
+        // Who is in an external group is asked again each time.
+        book.refresh(txn, &resolved.entity.id, &mounted.entry.accessor, &renewed.groups)?;
+    }
     tokens::update(txn, hash, &record, &renewed)?;
     let auth = Auth { lease_duration: granted.ttl.as_secs(), ..Auth::of_record(&renewed) };
-    Ok((auth, granted.warnings))
+    Ok((auth.with_identity(identity::shown_policies(txn, &renewed)?), granted.warnings))
 }

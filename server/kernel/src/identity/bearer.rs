@@ -1,0 +1,67 @@
+//! Whom a token stands for when it is judged.
+
+use kit::{Error, Result};
+
+use super::book::Book;
+use crate::ids;
+use crate::shelf::Source;
+use crate::tokens::TokenRecord;
+
+/// A token with its identity: what it may do is what both may.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bearer {
+    /// Its entity and what templates may read of it.
+    pub(crate) entity: Option<kit::Entity>,
+    /// The policies of its entity and its groups.
+    pub(crate) identity_policies: Vec<String>,
+    /// Those and its own, sorted, each once.
+    pub(crate) policies: Vec<String>,
+    /// It carries the root policy itself: no identity can give that.
+    pub(crate) root: bool,
+}
+
+/// Whom this token stands for.
+///
+/// # Errors
+/// Denied, if its entity is gone or disabled.
+pub(crate) fn bearer(from: &impl Source, record: &TokenRecord) -> Result<Bearer> {
+    let root = record.policies.iter().any(|name| name == policy::builtin::ROOT);
+    let own = || Bearer { policies: record.policies.clone(), root, ..Bearer::default() };
+    if record.entity_id.is_empty() {
+        return Ok(own());
+    }
+    let resolved = match Book::of_token(record) {
+        Some(book) => book.resolve(from, &record.entity_id)?,
+        None => None,
+    };
+    let resolved = resolved.filter(|resolved| !resolved.entity.disabled).ok_or_else(Error::denied)?;
+    let identity_policies = resolved.policies();
+    Ok(Bearer {
+        entity: Some(resolved.caller()),
+        policies: united(&record.policies, &identity_policies),
+        identity_policies,
+        root,
+    })
+}
+
+/// The policies that a token has by its identity, for showing. One whose entity is gone has none.
+pub(crate) fn shown_policies(from: &impl Source, record: &TokenRecord) -> Result<Vec<String>> {
+    let Some(book) = Book::of_token(record) else { return Ok(Vec::new()) };
+    let resolved = book.resolve(from, &record.entity_id)?;
+    Ok(resolved.map(|resolved| resolved.policies()).unwrap_or_default())
+}
+
+/// Two lists of policies in one, sorted, each once.
+pub(crate) fn united(own: &[String], more: &[String]) -> Vec<String> {
+    let mut policies: Vec<String> = own.iter().chain(more).cloned().collect();
+    policies.sort();
+    policies.dedup();
+    policies
+}
+
+impl Book {
+    /// The book that the entity of a token stands in.
+    pub(crate) fn of_token(record: &TokenRecord) -> Option<Self> {
+        record.identity.as_deref().and_then(ids::mount).map(Self::of)
+    }
+}

@@ -1,0 +1,109 @@
+//! `identity/`: who someone is, whatever they log in by; what groups they are in; what follows from both.
+//!
+//! A login becomes an entity in `arrival.rs`; a token's entity becomes policies in `resolve.rs` and `bearer.rs`. All
+//! records lie in a [`Book`] under the id of an identity mount, and a token names that mount, so that each namespace
+//! has its own.
+
+mod alias;
+mod arrival;
+mod batch;
+mod bearer;
+mod book;
+mod entity;
+mod group;
+mod group_alias;
+mod lookup;
+mod membership;
+mod merge;
+mod names;
+mod record;
+mod resolve;
+mod shown;
+
+use std::sync::{Arc, Weak};
+
+use kit::{Endpoint, Engine, Error, Reads, Result, command, query};
+
+pub(crate) use arrival::Arrival;
+pub(crate) use bearer::{Bearer, bearer, shown_policies, united};
+pub(crate) use book::Book;
+
+use crate::kernel::Kernel;
+use crate::mounts::{Mounted, Router};
+
+/// Where identity answers.
+pub(crate) const PATH: &str = "identity/";
+/// How the root namespace is called in ids and names.
+const ROOT_NAMESPACE_ID: &str = "root";
+const ROOT_NAMESPACE_PATH: &str = "";
+
+/// The engine of identities. It sees beyond its mount.
+pub(crate) struct Identity {
+    kernel: Weak<Kernel>,
+}
+
+impl Identity {
+    pub(crate) fn new(kernel: Weak<Kernel>) -> Self {
+        Self { kernel }
+    }
+
+    /// The kernel, while there is one: it is gone once the server is sealed.
+    fn kernel(&self) -> Result<Arc<Kernel>> {
+        self.kernel.upgrade().ok_or_else(|| Error::new(kit::Fault::Unavailable, "Vault is sealed"))
+    }
+}
+
+/// The book in which an auth mount's people stand: that of its namespace.
+pub(crate) fn book(router: &Router, _: &Mounted) -> Option<Book> {
+    router.at(PATH).map(|mounted| Book::of(mounted.info.id))
+}
+
+/// The book of the mount that a request came through.
+fn own(cx: &impl Reads) -> Book {
+    Book::of(cx.mount().id)
+}
+
+impl Engine for Identity {
+    const NAME: &'static str = "identity";
+    const ABOUT: &'static str = "Knows people and machines by all their logins, and the groups they are in.";
+    /// The first that fits answers.
+    const ENDPOINTS: &'static [Endpoint<Self>] = &[
+        command::<_, entity::Register>(),
+        command::<_, batch::Delete>(),
+        command::<_, merge::Merge>(),
+        query::<_, entity::List>(),
+        query::<_, entity::Get>(),
+        command::<_, entity::Put>(),
+        command::<_, entity::Delete>(),
+        query::<_, entity::Names>(),
+        query::<_, entity::GetNamed>(),
+        command::<_, entity::PutNamed>(),
+        command::<_, entity::DeleteNamed>(),
+        command::<_, alias::Register>(),
+        query::<_, alias::List>(),
+        query::<_, alias::Get>(),
+        command::<_, alias::Put>(),
+        command::<_, alias::Delete>(),
+        command::<_, group::Register>(),
+        query::<_, group::List>(),
+        query::<_, group::Get>(),
+        command::<_, group::Put>(),
+        command::<_, group::Delete>(),
+        query::<_, group::Names>(),
+        query::<_, group::GetNamed>(),
+        command::<_, group::PutNamed>(),
+        command::<_, group::DeleteNamed>(),
+        command::<_, membership::Sweep>(),
+        command::<_, group_alias::Register>(),
+        query::<_, group_alias::List>(),
+        query::<_, group_alias::Get>(),
+        command::<_, group_alias::Put>(),
+        command::<_, group_alias::Delete>(),
+        query::<_, lookup::Entity>(),
+        query::<_, lookup::Group>(),
+    ];
+
+    fn open(_: &serde_json::Value) -> Result<Self> {
+        Err(Error::internal("identity/ is made by the kernel"))
+    }
+}
