@@ -139,7 +139,7 @@ fn templates_are_filled_in_by_who_asks() {
     let text = format!(
         r#"path "kv/{{{{identity.entity.metadata.team}}}}/*" {{ capabilities = ["read"] }}
            path "sys/mounts/{{{{identity.entity.aliases.{}.name}}}}" {{ capabilities = ["read"] }}
-           path "sys/auth/{{{{identity.groups.names.ops.id}}}}" {{ capabilities = ["read"] }}"#,
+           path "sys/mounts/{{{{identity.groups.names.ops.id}}}}" {{ capabilities = ["read"] }}"#,
         people.accessor
     );
     people.policy("own", &text);
@@ -154,7 +154,7 @@ fn templates_are_filled_in_by_who_asks() {
     people.may(&red, "kv/red/x", 200);
     people.may(&red, "sys/mounts/ann", 400);
     people.may(&red, "sys/mounts/bob", 403);
-    people.may(&red, &format!("sys/auth/{group}"), 400);
+    people.may(&red, &format!("sys/mounts/{group}"), 400);
     people.may(&other, "kv/red/x", 403);
     people.may(&red, &format!("identity/entity/id/{entity}"), 200);
     people.may(&other, &format!("identity/entity/id/{entity}"), 403);
