@@ -7,6 +7,7 @@ mod dev;
 mod first_run;
 mod http;
 mod log;
+mod outside;
 mod phase;
 mod registry;
 mod run;

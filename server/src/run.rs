@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kernel::{Env, Kernel, Settings};
+use kernel::{Env, Kernel, Settings, Ticked};
 use storage::SystemRandom;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -18,6 +18,7 @@ use crate::http::conn::Door;
 use crate::http::listener::Bound;
 use crate::http::tls::Certificates;
 use crate::log::Logs;
+use crate::outside::Outside;
 use crate::phase::{Facts, State};
 use crate::registry::All;
 use crate::{store, world};
@@ -146,11 +147,13 @@ fn state(
     };
     let seal_wanted = Arc::new(tokio::sync::Notify::new());
     let around = Arc::new(Around::new(Arc::clone(&seal_wanted), describe::describe(config)));
+    let outside = Arc::new(Outside::default());
     let begin = move |store| {
         let env = Env {
             now: Box::new(world::now),
             random: Arc::new(SystemRandom),
             registry: Arc::new(All),
+            world: Arc::clone(&outside) as _,
             settings: settings.clone(),
             control: Arc::clone(&around) as _,
         };
@@ -218,11 +221,17 @@ async fn tick(state: Arc<State>, sweepers: Vec<impl Fn() + Send + Sync + 'static
             _ = changes.changed() => continue,
         }
         let Some(kernel) = kernel else { continue };
-        let ticked = tokio::task::spawn_blocking(move || kernel.tick()).await;
+        let ticking = Arc::clone(&kernel);
+        let ticked = tokio::task::spawn_blocking(move || ticking.tick()).await;
         match ticked {
             // Every commit wakes this task. A server that is written to all the time must not look all the time.
-            Ok(Ok(0)) | Err(_) => tokio::time::sleep(PAUSE).await,
-            Ok(Ok(_)) => {}
+            Ok(Ok(Ticked { count: 0, .. })) | Err(_) => tokio::time::sleep(PAUSE).await,
+            Ok(Ok(ticked)) => {
+                for claimed in ticked.outside {
+                    let kernel = Arc::clone(&kernel);
+                    tokio::spawn(async move { kernel.outside(claimed).await });
+                }
+            }
             Ok(Err(error)) => {
                 tracing::error!(%error, cause = error.cause(), "what is due could not be looked up");
                 tokio::time::sleep(PAUSE).await;

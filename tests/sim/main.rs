@@ -11,5 +11,6 @@ mod catalog;
 mod faults;
 mod identity;
 mod keys;
+mod outside;
 mod sys;
 mod tokens;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use kernel::{Answer, Control, Env, Handled, Kernel, Registry, Request, Settings};
-use kit::{AnyEngine, AnyMethod, Secret, Time, Verb};
+use kernel::{Answer, Control, Env, Handled, Kernel, Registry, Request, Settings, Ticked};
+use kit::{AnyEngine, AnyMethod, Call, Fault, Secret, Soon, Time, Told, Verb, World};
 use policy::Path;
 use serde_json::Value;
 use storage::faulty::{LyingDisk, PowerCut};
@@ -33,7 +33,20 @@ pub struct Desk {
     key: UnsealKey,
     settings: Settings,
     seed: u64,
+    surroundings: Surroundings,
 }
+
+/// What a desk stands in: the engines it can mount, and the world outside.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// The engines and methods.
+    pub registry: Arc<dyn Registry>,
+    /// The world.
+    pub world: Arc<dyn World>,
+}
+
+/// A world in which nobody answers and no time passes.
+pub struct Nobody;
 
 /// Randomness that a seed repeats.
 pub struct Seeded(Mutex<Dice>);
@@ -75,6 +88,26 @@ impl Registry for Everything {
     }
 }
 
+impl World for Nobody {
+    fn now(&self) -> Time {
+        Time::from_seconds(START_SECONDS)
+    }
+
+    fn pause(&self, _: Duration) -> Soon<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+
+    fn fetch(&self, call: Call) -> Soon<'_, kit::Result<Told>> {
+        let text = format!("no answer from {}: nobody is there", call.url);
+        Box::pin(std::future::ready(Err(kit::Error::new(Fault::Upstream, text))))
+    }
+
+    fn dial<'a>(&'a self, host: &'a str, port: u16) -> Soon<'a, kit::Result<std::net::TcpStream>> {
+        let text = format!("no connection to {host}:{port}: nobody is there");
+        Box::pin(std::future::ready(Err(kit::Error::new(Fault::Upstream, text))))
+    }
+}
+
 struct Alone;
 
 impl Control for Alone {
@@ -104,7 +137,13 @@ impl Desk {
 
     /// A new server with settings of its own.
     pub fn with(seed: u64, settings: Settings) -> Self {
-        Self::sealed_by(&SealChoice::Shamir(Split { shares: 1, threshold: 1 }), seed, settings)
+        let surroundings = Surroundings { registry: Arc::new(Everything), world: Arc::new(Nobody) };
+        Self::within(seed, settings, surroundings)
+    }
+
+    /// A new server with settings, engines and a world of its own.
+    pub fn within(seed: u64, settings: Settings, surroundings: Surroundings) -> Self {
+        Self::sealed_within(&SealChoice::Shamir(Split { shares: 1, threshold: 1 }), seed, settings, surroundings)
     }
 
     /// A new server under a seal of its own.
@@ -112,6 +151,11 @@ impl Desk {
     /// # Panics
     /// If the choice cannot be.
     pub fn sealed_by(choice: &SealChoice, seed: u64, settings: Settings) -> Self {
+        let surroundings = Surroundings { registry: Arc::new(Everything), world: Arc::new(Nobody) };
+        Self::sealed_within(choice, seed, settings, surroundings)
+    }
+
+    fn sealed_within(choice: &SealChoice, seed: u64, settings: Settings, surroundings: Surroundings) -> Self {
         let disk = LyingDisk::new();
         let backend = Box::new(Redb::on(Arc::new(disk.clone())).unwrap());
         let clock = Arc::new(AtomicU64::new(START_SECONDS * 1_000_000_000));
@@ -123,9 +167,9 @@ impl Desk {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let shares = given.map(|share| hex(share.as_bytes())).collect();
         let store = sealed.unseal(&initialised.key, Arc::new(Seeded::new(seed ^ 1))).unwrap();
-        let kernel = Kernel::open(store, env(&clock, seed ^ 2, settings.clone())).unwrap();
+        let kernel = Kernel::open(store, env(&clock, seed ^ 2, settings.clone(), &surroundings)).unwrap();
         let root = kernel.first_root_token().unwrap();
-        Self { kernel, disk, root, shares, clock, key: initialised.key, settings, seed }
+        Self { kernel, disk, root, shares, clock, key: initialised.key, settings, seed, surroundings }
     }
 
     /// Pulls the plug and starts again from what the disk holds.
@@ -134,7 +178,7 @@ impl Desk {
     /// If what the disk holds does not open.
     #[must_use]
     pub fn crash(self, cut: PowerCut) -> Self {
-        let Self { kernel, disk, root, shares, clock, key, settings, seed } = self;
+        let Self { kernel, disk, root, shares, clock, key, settings, seed, surroundings } = self;
         drop(kernel);
         let seed = seed.wrapping_add(7);
         disk.restart(cut, &Seeded::new(seed));
@@ -143,8 +187,8 @@ impl Desk {
             panic!("a used disk is sealed")
         };
         let store = sealed.unseal(&key, Arc::new(Seeded::new(seed ^ 1))).unwrap();
-        let kernel = Kernel::open(store, env(&clock, seed ^ 2, settings.clone())).unwrap();
-        Self { kernel, disk, root, shares, clock, key, settings, seed }
+        let kernel = Kernel::open(store, env(&clock, seed ^ 2, settings.clone(), &surroundings)).unwrap();
+        Self { kernel, disk, root, shares, clock, key, settings, seed, surroundings }
     }
 
     /// Turns the clock on.
@@ -154,7 +198,13 @@ impl Desk {
 
     /// Does all that is due.
     pub fn tick(&self) {
-        while self.kernel.tick().unwrap() > 0 {}
+        loop {
+            let Ticked { count, outside } = self.kernel.tick().unwrap();
+            outside.into_iter().for_each(|claimed| block_on(self.kernel.outside(claimed)));
+            if count == 0 {
+                return;
+            }
+        }
     }
 
     /// Asks as root.
@@ -239,13 +289,14 @@ fn options() -> Options {
     options
 }
 
-fn env(clock: &Arc<AtomicU64>, seed: u64, settings: Settings) -> Env {
+fn env(clock: &Arc<AtomicU64>, seed: u64, settings: Settings, surroundings: &Surroundings) -> Env {
     let dial = Arc::clone(clock);
     Env {
         // Each look moves it a little: two things never happen at once.
         now: Box::new(move || Time(dial.fetch_add(1000, Ordering::Relaxed))),
         random: Arc::new(Seeded::new(seed)),
-        registry: Arc::new(Everything),
+        registry: Arc::clone(&surroundings.registry),
+        world: Arc::clone(&surroundings.world),
         settings,
         control: Arc::new(Alone),
     }

@@ -60,7 +60,12 @@ pub(crate) fn strike(txn: &mut Txn, at: Time, tag: Tag) -> Result<()> {
 
 /// Whether this entry still stands.
 pub(crate) fn stands(source: &impl Source, found: &Found) -> Result<bool> {
-    Ok(AGENDA.get(source, Name::Id(&key(found.at, found.tag)))?.is_some())
+    stands_at(source, found.at, found.tag)
+}
+
+/// Whether there is an entry of this date and tag.
+pub(crate) fn stands_at(source: &impl Source, at: Time, tag: Tag) -> Result<bool> {
+    Ok(AGENDA.get(source, Name::Id(&key(at, tag)))?.is_some())
 }
 
 /// Up to `limit` entries that are due, oldest first.

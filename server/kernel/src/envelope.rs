@@ -66,6 +66,8 @@ pub(crate) struct Outcome {
     pub(crate) made: Option<TokenHash>,
     /// Old clients find the fields of `data` at the top, too.
     pub(crate) merged: bool,
+    /// A lease on something outside that is to be ended before the answer goes out.
+    pub(crate) ending: Option<String>,
 }
 
 /// What a wrapping token held: an envelope without its request id.
@@ -87,6 +89,7 @@ impl Outcome {
             unwrapped: None,
             made: None,
             merged: false,
+            ending: None,
         }
     }
 
@@ -213,6 +216,7 @@ pub(crate) fn said(body: Body, notes: &Notes, merged: bool) -> Outcome {
         Ok(Attached::Wrapped(wrapped)) => outcome.wrapped = Some(wrapped),
         Ok(Attached::Lease(lease)) => outcome.lease = lease,
         Ok(Attached::Made(hash)) => outcome.made = Some(hash),
+        Ok(Attached::Ending(id)) => outcome.ending = Some(id),
         Err(_) => {}
     }
     outcome
@@ -230,6 +234,8 @@ pub(crate) enum Attached {
     Lease(LeaseShown),
     /// A token that was made and is not shown as a login.
     Made(TokenHash),
+    /// A lease on something outside that is being ended; the answer waits for that.
+    Ending(String),
 }
 
 fn wrap_envelope(wrapped: &Wrapped, warnings: &[String]) -> Vec<u8> {

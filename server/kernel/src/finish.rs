@@ -1,4 +1,4 @@
-use kit::{Error, Fault, Result};
+use kit::{Error, Fault, Once, Result};
 use storage::{Conflict, Index, Txn};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{SemaphorePermit, oneshot};
@@ -6,6 +6,7 @@ use tokio::sync::{SemaphorePermit, oneshot};
 use crate::audit::Audited;
 use crate::envelope::Outcome;
 use crate::kernel::Kernel;
+use crate::outside::ASKS_MAX;
 use crate::request::{Answer, Request};
 use crate::tokens;
 use crate::walk::{May, Step, Trip};
@@ -16,7 +17,7 @@ pub struct Pending {
 }
 
 /// After losing so many races a command runs alone.
-const RACES_MAX: u32 = 8;
+pub(crate) const RACES_MAX: u32 = 8;
 /// How many requests may wait for the pool of costly work; more are told to come back.
 pub(crate) const QUEUE_MAX: usize = 256;
 
@@ -39,6 +40,10 @@ impl Kernel {
     pub async fn finish(&self, pending: Pending, request: &Request) -> Audited<Answer> {
         let mut trip = pending.trip;
         let result = self.attempts(request, &mut trip).await;
+        // What was done outside and could not be written down is undone.
+        if let (Err(_), Some(acted)) = (&result, &trip.acted) {
+            self.undo_soon(&acted.acting).await;
+        }
         let made = result.as_ref().ok().and_then(|outcome| outcome.made);
         let lease = result.as_ref().ok().map(|outcome| outcome.lease.id.clone()).filter(|id| !id.is_empty());
         let (answer, unwritten) = self.conclude(request, &mut trip, result);
@@ -55,7 +60,7 @@ impl Kernel {
     }
 
     async fn attempts(&self, request: &Request, trip: &mut Trip) -> Result<Outcome> {
-        let mut races = 0;
+        let (mut races, mut asks) = (0, 0);
         loop {
             let place = if trip.pooled { Some(self.place().await?) } else { None };
             // A command that keeps losing gets its turn alone; the others pass each other freely.
@@ -75,11 +80,37 @@ impl Kernel {
                 }
                 Step::Spend(txn) => (txn, None),
                 Step::Commit(txn, outcome) => (txn, Some(outcome)),
+                Step::Ask(asking, reads) => {
+                    drop((alone, shared));
+                    asks += 1;
+                    if asks > ASKS_MAX {
+                        let text = "what this asks about outside keeps changing; try again";
+                        return Err(Error::new(Fault::Busy, text));
+                    }
+                    trip.told = Some(self.hear(asking, reads).await?);
+                    continue;
+                }
+                Step::Act(txn, acting) => {
+                    let committed = self.commit(txn).await?;
+                    drop((alone, shared));
+                    match committed {
+                        Err(Conflict) => races += 1,
+                        Ok(_) => {
+                            trip.once = Once::default();
+                            trip.acted = Some(self.act(*acting).await?);
+                        }
+                    }
+                    continue;
+                }
             };
             match (self.commit(txn).await?, outcome) {
                 (Err(Conflict), _) => races += 1,
                 (Ok(_), Some(outcome)) => {
-                    self.wake();
+                    drop((alone, shared));
+                    match &outcome.ending {
+                        Some(id) => self.end_outside(id).await?,
+                        None => self.wake(),
+                    }
                     return Ok(*outcome);
                 }
                 (Ok(_), None) => {
@@ -144,6 +175,7 @@ impl Kernel {
             let mut txn = self.store.begin();
             self.end_lease(&mut txn, id)?;
             if self.commit(txn).await?.is_ok() {
+                self.wake();
                 return Ok(());
             }
         }

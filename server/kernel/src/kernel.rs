@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
-use kit::{AnyEngine, Engine, Error, Kept, Name, Result, Time};
+use kit::{AnyEngine, Engine, Error, Kept, Name, Result, Time, World};
 use storage::{Open, Random, Snapshot, Txn};
 use tokio::sync::{Notify, RwLock, Semaphore};
 
@@ -13,6 +13,7 @@ use crate::identity::Identity;
 use crate::lockout::Lockouts;
 use crate::metrics::Metrics;
 use crate::mounts::{self, Mounts, Registry, Router, System};
+use crate::outside::OUTSIDE_MAX;
 use crate::settings::Settings;
 use crate::shelf::Shelf;
 use crate::sys::Sys;
@@ -39,6 +40,8 @@ pub struct Kernel {
     pub(crate) pool: Semaphore,
     /// Places to wait for the pool.
     pub(crate) queue: Semaphore,
+    /// Places to wait for the outside.
+    pub(crate) outside: Semaphore,
     /// Held alone by a command that lost too many races.
     pub(crate) turn: RwLock<()>,
     woken: Notify,
@@ -71,6 +74,8 @@ pub struct Env {
     pub registry: Arc<dyn Registry>,
     /// What the operator decided.
     pub settings: Settings,
+    /// What lies outside.
+    pub world: Arc<dyn World>,
     /// The server around the kernel.
     pub control: Arc<dyn Control>,
 }
@@ -125,6 +130,7 @@ impl Kernel {
                 latest: AtomicU64::new(0),
                 pool,
                 queue: Semaphore::new(QUEUE_MAX),
+                outside: Semaphore::new(OUTSIDE_MAX),
                 turn: RwLock::new(()),
                 woken: Notify::new(),
                 request_ids,

@@ -1,7 +1,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use kit::{Due, Error, Grant, Name, Result, Time};
+use kit::{Doing, Due, Error, Grant, Name, Result, Time};
 use serde::{Deserialize, Serialize};
 use storage::{Key, Place, Random, Snapshot, Txn};
 
@@ -54,9 +54,17 @@ pub(crate) struct Thing {
     /// Why it could not be taken back.
     #[serde(default)]
     pub(crate) error: Option<String>,
+    /// It is being ended, and cannot be renewed any more.
+    #[serde(default)]
+    pub(crate) ending: bool,
 }
 
 impl Thing {
+    /// What it stands for lies outside: only an effect's `undo` takes it back.
+    pub(crate) fn outside(&self) -> bool {
+        self.end.doing == Doing::Undo
+    }
+
     /// It could not be taken back, and no more is tried.
     pub(crate) fn irrevocable(&self) -> bool {
         self.attempts >= ATTEMPTS_MAX
@@ -97,6 +105,7 @@ pub(crate) fn enter(
         end: grant.end,
         attempts: 0,
         error: None,
+        ending: false,
     };
     LEASES.put(txn, Name::Path(&id), &Lease::Thing(thing.clone()))?;
     if let Some(token) = holder {
@@ -209,6 +218,14 @@ pub(crate) fn forget(txn: &mut Txn, id: &str, thing: &Thing) -> Result<()> {
     agenda::strike(txn, thing.expires, thing.tag)
 }
 
+/// Begins to end a lease on something outside: it is due at this date, and cannot be renewed.
+pub(crate) fn end_at(txn: &mut Txn, id: &str, thing: Thing, at: Time) -> Result<()> {
+    agenda::strike(txn, thing.expires, thing.tag)?;
+    let thing = Thing { expires: at, ending: true, ..thing };
+    agenda::enter(txn, at, thing.tag, &Item::Lease { id: id.to_owned() })?;
+    LEASES.put(txn, Name::Path(id), &Lease::Thing(thing))
+}
+
 /// Notes that a thing could not be taken back, and when to try again.
 pub(crate) fn postpone(txn: &mut Txn, id: &str, thing: Thing, why: &Error, now: Time) -> Result<()> {
     let attempts = thing.attempts + 1;
@@ -222,17 +239,18 @@ pub(crate) fn postpone(txn: &mut Txn, id: &str, thing: Thing, why: &Error, now: 
     LEASES.put(txn, Name::Path(id), &Lease::Thing(thing))
 }
 
-/// Moves the date of a lease.
-pub(crate) fn renew(
-    txn: &mut Txn,
-    id: &str,
-    thing: Thing,
+/// Until when a lease may be renewed now, with warnings if that is less than was wished for.
+pub(crate) fn prolonged(
+    thing: &Thing,
     increment: Duration,
     mount: &kit::Mount,
     now: Time,
-) -> Result<(Thing, Vec<String>)> {
+) -> Result<(Time, Vec<String>)> {
     if !thing.renewable {
         return Err(Error::invalid("lease is not renewable"));
+    }
+    if thing.ending {
+        return Err(Error::invalid("lease is being revoked"));
     }
     let bounds = Bounds {
         increment,
@@ -243,11 +261,24 @@ pub(crate) fn renew(
         ..Bounds::default()
     };
     let granted = bounds.grant(thing.issued, now)?;
+    Ok((now.plus(granted.ttl), granted.warnings))
+}
+
+/// Moves the date of a lease.
+pub(crate) fn renew(
+    txn: &mut Txn,
+    id: &str,
+    thing: Thing,
+    increment: Duration,
+    mount: &kit::Mount,
+    now: Time,
+) -> Result<(Thing, Vec<String>)> {
+    let (expires, warnings) = prolonged(&thing, increment, mount, now)?;
     agenda::strike(txn, thing.expires, thing.tag)?;
-    let thing = Thing { expires: now.plus(granted.ttl), renewed: Some(now), ..thing };
+    let thing = Thing { expires, renewed: Some(now), ..thing };
     agenda::enter(txn, thing.expires, thing.tag, &Item::Lease { id: id.to_owned() })?;
     LEASES.put(txn, Name::Path(id), &Lease::Thing(thing.clone()))?;
-    Ok((thing, granted.warnings))
+    Ok((thing, warnings))
 }
 
 /// Deletes a record that names no token any more.

@@ -3,19 +3,21 @@
 //! [`Kernel::handle`] is the whole way: route, identify, judge, audit, run, audit. Each step takes what the step
 //! before it proved. Start reading in `walk.rs`.
 //!
-//! What is absent on purpose: nothing here awaits, except [`Kernel::finish`]; no engine is named; nothing is
+//! What is absent on purpose: nothing here awaits, except [`Kernel::finish`] and [`Kernel::outside`]; no engine is named; nothing is
 //! loaded whole.
 
 mod agenda;
 mod audit;
 mod ceremonies;
 mod cidr;
+mod conclude;
 mod cubbyhole;
 mod envelope;
 mod finish;
 mod help;
 mod identity;
 mod ids;
+mod judge;
 mod kernel;
 mod leases;
 mod lockout;
@@ -23,8 +25,10 @@ mod login;
 mod metrics;
 mod mounts;
 mod openapi;
+mod outside;
 mod policies;
 mod request;
+mod run;
 mod settings;
 mod shelf;
 mod sys;
@@ -40,6 +44,8 @@ pub use finish::Pending;
 pub use kernel::{Control, Env, Kernel};
 pub use mounts::Registry;
 pub use openapi::openapi;
+pub use outside::Claimed;
 pub use request::{Answer, JSON, Request};
 pub use settings::{AuditSpec, Lockout, Settings};
+pub use tick::Ticked;
 pub use walk::Handled;

@@ -1,7 +1,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kit::{Caller, Captures, Claim, Error, Fault, Fields, Remote, Result, Right, Route, TokenKind, Writing};
+use kit::Writing;
+use kit::{
+    Caller, Captures, Claim, Error, Fault, Fields, Recording, Remote, Result, Right, Route, TokenKind,
+};
 use policy::Path;
 use storage::Txn;
 
@@ -30,7 +33,7 @@ impl Kernel {
         }
         let mounted = trip.mounted.clone().ok_or_else(|| Error::internal("a login without a mount"))?;
         let method = mounted.method.clone().ok_or_else(|| Error::internal("a login without a method"))?;
-        self.ask(ground, trip)?;
+        self.question(ground, trip)?;
         let fields = Fields { path: captures, query: &ground.request.query, body: &ground.request.body };
         let rule = Rule::of(&mounted, &self.env.settings.lockouts);
         let who = if rule.is_some() { method.who(point, &fields)? } else { String::new() };
@@ -43,20 +46,32 @@ impl Kernel {
         if route.heavy && !trip.pooled {
             return Ok(Step::Pool);
         }
-        let mut txn = self.transaction(ground, None);
-        let nobody = Caller { kind: TokenKind::None, ..Caller::default() };
-        let random = &*self.env.random;
-        let (info, now) = (&mounted.info, trip.now);
-        trip.once.pooled = trip.pooled;
-        let mut cx =
-            Writing::new(&Right::Login, &mut txn, info, &nobody, &trip.remote, now, random, &mut trip.once);
-        let claim = method.login(point, &mut cx, &fields).inspect_err(|error| {
+        let now = trip.now;
+        let failed = |error: &Error| {
             if let Some(rule) = rule.filter(|_| error.fault() == Fault::Credentials) {
                 self.lockouts.failed(accessor, &who, rule, now);
             }
-        })?;
+        };
+        let nobody = Caller { kind: TokenKind::None, ..Caller::default() };
+        let info = &mounted.info;
+        let heard = trip.heard(ground.today).inspect_err(failed)?;
+        if heard.is_none() && method.asks(point) {
+            let txn = Txn::on(ground.today.clone());
+            let cx = Recording::new(&Right::Login, &txn, info, &nobody, &trip.remote, now);
+            let asking = method.facts(point, &cx, &fields).inspect_err(failed)?;
+            let mut reads = cx.finish();
+            reads.push(txn.reads());
+            return Ok(Step::Ask(asking, reads));
+        }
+        let mut txn = self.transaction(ground, None);
+        trip.told_reads().iter().for_each(|reads| txn.join(reads));
+        let random = &*self.env.random;
+        trip.once.pooled = trip.pooled;
+        let mut cx =
+            Writing::new(&Right::Login, &mut txn, info, &nobody, &trip.remote, now, random, &mut trip.once);
+        let claim = method.login(point, &mut cx, &fields, heard.as_ref()).inspect_err(failed)?;
         let (due, _, notes) = cx.finish();
-        self.enter_due(&mut txn, info, due)?;
+        self.enter_due(&mut txn, &mounted.entry.uuid, due)?;
         let (made, auth, warnings) = self.admit(ground, &mut txn, trip, &mounted, path, claim)?;
         if rule.is_some() {
             self.lockouts.clear(accessor, &who);

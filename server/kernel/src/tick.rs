@@ -1,12 +1,13 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use kit::{Caller, Error, Fields, MountId, Once, Remote, Result, Right, TokenKind, Writing};
+use kit::{Doing, Due, Error, Fields, MountId, Result};
 use storage::{Place, Txn};
 
 use crate::agenda::{self, Found, Item};
 use crate::kernel::Kernel;
 use crate::leases::{self, Lease, Thing};
+use crate::outside::Claimed;
 use crate::{cubbyhole, ids, tokens};
 
 /// How much of the agenda one tick does at most.
@@ -15,13 +16,22 @@ const PIECE: usize = 256;
 const RETRY: Duration = Duration::from_secs(10);
 const RETRY_MAX: Duration = Duration::from_secs(3600);
 
+/// What one tick came to.
+#[derive(Default)]
+pub struct Ticked {
+    /// How many items were due.
+    pub count: usize,
+    /// What of them lies outside. Each is to be given to [`Kernel::outside`], which waits.
+    pub outside: Vec<Claimed>,
+}
+
 impl Kernel {
     /// Does what is due, a bounded piece of it, and says how much. The leader calls this every second and when
     /// it is woken, a simulation whenever it likes. One failing item never stops the others.
     ///
     /// # Errors
     /// If the store does not answer.
-    pub fn tick(&self) -> Result<usize> {
+    pub fn tick(&self) -> Result<Ticked> {
         let now = self.now();
         let today = self.store.snapshot();
         if let Err(error) = crate::sys::rotate_if_due(self, &today, now) {
@@ -29,18 +39,27 @@ impl Kernel {
         }
         let due = agenda::due(&today, now, PIECE)?;
         drop(today);
-        let count = due.len();
+        let mut ticked = Ticked { count: due.len(), outside: Vec::new() };
         let mut seen = HashSet::new();
         for found in due {
             if !seen.insert((found.at, found.tag)) {
                 continue;
             }
-            if let Err(error) = self.write(|txn| self.settle(txn, &found)) {
-                tracing::error!(%error, cause = error.cause(), "what was due failed; it is tried again later");
-                self.write(|txn| self.postpone(txn, &found))?;
+            let settled = self.write(|txn| {
+                if self.is_outside(txn, &found.item)? {
+                    return self.claim(txn, &found);
+                }
+                self.settle(txn, &found).map(|()| None)
+            });
+            match settled {
+                Ok(claimed) => ticked.outside.extend(claimed),
+                Err(error) => {
+                    tracing::error!(%error, cause = error.cause(), "what was due failed; it is tried again later");
+                    self.write(|txn| self.postpone(txn, &found))?;
+                }
             }
         }
-        Ok(count)
+        Ok(ticked)
     }
 
     /// One item, in one transaction, with its entry struck out.
@@ -90,7 +109,7 @@ impl Kernel {
     }
 
     /// Puts an item that failed back on the list, with a later date.
-    fn postpone(&self, txn: &mut Txn, found: &Found) -> Result<()> {
+    pub(crate) fn postpone(&self, txn: &mut Txn, found: &Found) -> Result<()> {
         agenda::strike(txn, found.at, found.tag)?;
         let now = self.now();
         let mut item = found.item.clone();
@@ -110,6 +129,11 @@ impl Kernel {
                 tokens::revoke(txn, hash, self.now())?;
                 leases::forget_by_id(txn, id)
             }
+            Some(Lease::Thing(thing)) if force && thing.outside() => {
+                // What it did is undone as soon as that is possible; nobody waits for it any more.
+                self.enter_due(txn, &thing.mount, vec![Due { at: self.now(), ..thing.end.clone() }])?;
+                leases::forget(txn, id, &thing)
+            }
             Some(Lease::Thing(thing)) if force => {
                 if let Err(error) = self.take_back_thing(txn, &thing) {
                     tracing::warn!(lease = id, %error, "a lease was ended by force, and what it stood for was not taken back");
@@ -123,6 +147,10 @@ impl Kernel {
     /// Ends a lease: what it stands for is taken back, in this transaction. If that fails it is tried again later.
     pub(crate) fn end_lease(&self, txn: &mut Txn, id: &str) -> Result<()> {
         let Some(Lease::Thing(thing)) = leases::find(txn, id)? else { return Ok(()) };
+        if thing.outside() {
+            self.wake();
+            return leases::end_at(txn, id, thing, self.now());
+        }
         match self.take_back_thing(txn, &thing) {
             Ok(()) => leases::forget(txn, id, &thing),
             Err(error) => {
@@ -144,23 +172,17 @@ impl Kernel {
         let endpoint = mounted.engine.find_internal(&due.operation).ok_or_else(|| {
             Error::internal(format!("{} has no operation {:?}", mounted.entry.path, due.operation))
         })?;
+        if due.doing == Doing::Undo {
+            return Err(Error::internal("an effect is undone outside, not in a transaction"));
+        }
         let body = serde_json::to_vec(&due.fields)?;
-        let nobody = Caller { kind: TokenKind::None, ..Caller::default() };
-        let remote = Remote::default();
-        // The agenda runs in a thread of its own.
-        let mut once = Once::in_pool();
         let fields = Fields { body: &body, ..Fields::default() };
-        let (info, now) = (&mounted.info, self.now());
-        let mut cx =
-            Writing::new(&Right::Due, txn, info, &nobody, &remote, now, &*self.env.random, &mut once);
-        mounted.engine.command(endpoint, &mut cx, &fields)?;
-        let (due, _, _) = cx.finish();
-        self.enter_due(txn, info, due)
+        self.due_in(txn, mounted, |cx| mounted.engine.command(endpoint, cx, &fields).map(drop))
     }
 
     /// Enters the next date of what a mount does by itself. A piece of a longer job, which has parameters, is
     /// followed by what the job itself enters.
-    fn enter_next(&self, txn: &mut Txn, mount: &str, due: &kit::Due) -> Result<()> {
+    pub(crate) fn enter_next(&self, txn: &mut Txn, mount: &str, due: &kit::Due) -> Result<()> {
         if due.fields.as_object().is_none_or(|fields| !fields.is_empty()) {
             return Ok(());
         }
@@ -170,7 +192,7 @@ impl Kernel {
             mounted.engine.find_internal(&due.operation).and_then(|endpoint| mounted.engine.route(endpoint));
         let Some(period) = route.and_then(|route| route.every) else { return Ok(()) };
         let next = kit::Due { at: self.now().plus(period), ..due.clone() };
-        self.enter_due(txn, &mounted.info, vec![next])
+        self.enter_due(txn, &mounted.entry.uuid, vec![next])
     }
 
     fn empty_drawer(&self, txn: &mut Txn, hash: tokens::TokenHash) -> Result<usize> {
@@ -181,6 +203,7 @@ impl Kernel {
     }
 }
 
-fn mount_id(uuid: &str) -> Result<MountId> {
+/// The id of a mount from its UUID.
+pub(crate) fn mount_id(uuid: &str) -> Result<MountId> {
     ids::mount(uuid).ok_or_else(|| Error::internal("an entry names a damaged mount id"))
 }

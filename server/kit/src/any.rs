@@ -1,13 +1,18 @@
 use std::ops::Range;
 
 use schemars::Schema;
+use serde_json::Value as Json;
 
-use crate::context::{Reading, Writing};
+use crate::ask::{Asking, Heard};
+use crate::context::{Reading, Recording, Writing};
+use crate::effect::Steps;
 use crate::error::{Error, Result};
 use crate::fields::Fields;
 use crate::operation::{Call, Engine};
 use crate::reply::Body;
 use crate::route::{Captures, Match, Route, Verb};
+use crate::time::Time;
+use crate::world::{Soon, World};
 
 /// An engine as the kernel holds it: its type forgotten, its table kept.
 pub trait AnyEngine: Send + Sync {
@@ -29,6 +34,9 @@ pub trait AnyEngine: Send + Sync {
     /// Where the operation at this place of the table answers.
     fn route(&self, endpoint: usize) -> Option<Route>;
 
+    /// What the operation at this place of the table is.
+    fn kind(&self, endpoint: usize) -> Option<Kind>;
+
     /// Whether what an operation writes to is there; `None` if that makes no difference to it.
     ///
     /// # Errors
@@ -46,6 +54,54 @@ pub trait AnyEngine: Send + Sync {
     /// # Errors
     /// Those of the operation.
     fn command(&self, endpoint: usize, cx: &mut Writing<'_>, fields: &Fields<'_>) -> Result<Body>;
+
+    /// What an ask wants to hear from outside.
+    ///
+    /// # Errors
+    /// Those of the operation.
+    fn facts(&self, endpoint: usize, cx: &Recording<'_>, fields: &Fields<'_>) -> Result<Asking>;
+
+    /// Runs an ask that has its answer.
+    ///
+    /// # Errors
+    /// Those of the operation.
+    fn decide(
+        &self,
+        endpoint: usize,
+        cx: &mut Writing<'_>,
+        fields: &Fields<'_>,
+        heard: &Heard,
+    ) -> Result<Body>;
+
+    /// What an effect is going to do.
+    ///
+    /// # Errors
+    /// Those of the operation.
+    fn plan(&self, endpoint: usize, cx: &mut Writing<'_>, fields: &Fields<'_>) -> Result<Json>;
+
+    /// Does what an effect has planned.
+    fn act<'a>(&'a self, endpoint: usize, plan: &'a Json, world: &'a dyn World) -> Soon<'a, Result<Heard>>;
+
+    /// Lets what an effect did last longer.
+    fn extend<'a>(
+        &'a self,
+        endpoint: usize,
+        plan: &'a Json,
+        until: Time,
+        world: &'a dyn World,
+    ) -> Soon<'a, Result<()>>;
+
+    /// Undoes what an effect did, or began, or only planned.
+    fn undo<'a>(&'a self, endpoint: usize, plan: &'a Json, world: &'a dyn World) -> Soon<'a, Result<()>>;
+
+    /// Writes down what an effect did.
+    ///
+    /// # Errors
+    /// Those of the operation.
+    fn record(&self, endpoint: usize, plan: &Json, done: &Heard, cx: &mut Writing<'_>) -> Result<Body>;
+
+    /// The effect that answers at this pattern, whatever the verb.
+    fn find_effect(&self, pattern: &str) -> Option<usize>;
 }
 
 /// What answers a verb at a path.
@@ -76,6 +132,10 @@ pub enum Kind {
     Query,
     /// Changes this mount.
     Command,
+    /// Asks outside, then decides.
+    Ask,
+    /// Changes the world outside.
+    Effect,
     /// Lets someone in.
     Login,
 }
@@ -144,6 +204,10 @@ impl<E: Engine> AnyEngine for E {
         E::ENDPOINTS.get(endpoint).map(|point| point.route)
     }
 
+    fn kind(&self, endpoint: usize) -> Option<Kind> {
+        E::ENDPOINTS.get(endpoint).map(|point| point.call.kind())
+    }
+
     fn exists(&self, endpoint: usize, path: &Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>> {
         E::ENDPOINTS.get(endpoint).map_or(Ok(None), |point| (point.exists)(self, path, cx))
     }
@@ -161,6 +225,73 @@ impl<E: Engine> AnyEngine for E {
             _ => Err(Error::internal("the kernel took this operation for a command")),
         }
     }
+
+    fn facts(&self, endpoint: usize, cx: &Recording<'_>, fields: &Fields<'_>) -> Result<Asking> {
+        match E::ENDPOINTS.get(endpoint).map(|point| &point.call) {
+            Some(Call::Ask { facts, .. }) => facts(self, cx, fields),
+            _ => Err(Error::internal("the kernel took this operation for an ask")),
+        }
+    }
+
+    fn decide(
+        &self,
+        endpoint: usize,
+        cx: &mut Writing<'_>,
+        fields: &Fields<'_>,
+        heard: &Heard,
+    ) -> Result<Body> {
+        match E::ENDPOINTS.get(endpoint).map(|point| &point.call) {
+            Some(Call::Ask { run, .. }) => run(self, cx, fields, heard),
+            _ => Err(Error::internal("the kernel took this operation for an ask")),
+        }
+    }
+
+    fn plan(&self, endpoint: usize, cx: &mut Writing<'_>, fields: &Fields<'_>) -> Result<Json> {
+        (steps::<E>(endpoint)?.plan)(self, cx, fields)
+    }
+
+    fn act<'a>(&'a self, endpoint: usize, plan: &'a Json, world: &'a dyn World) -> Soon<'a, Result<Heard>> {
+        match steps::<E>(endpoint) {
+            Ok(steps) => (steps.act)(self, plan, world),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
+    }
+
+    fn extend<'a>(
+        &'a self,
+        endpoint: usize,
+        plan: &'a Json,
+        until: Time,
+        world: &'a dyn World,
+    ) -> Soon<'a, Result<()>> {
+        match steps::<E>(endpoint) {
+            Ok(steps) => (steps.renew)(self, plan, until, world),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
+    }
+
+    fn undo<'a>(&'a self, endpoint: usize, plan: &'a Json, world: &'a dyn World) -> Soon<'a, Result<()>> {
+        match steps::<E>(endpoint) {
+            Ok(steps) => (steps.undo)(self, plan, world),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
+    }
+
+    fn record(&self, endpoint: usize, plan: &Json, done: &Heard, cx: &mut Writing<'_>) -> Result<Body> {
+        (steps::<E>(endpoint)?.record)(self, plan, done, cx)
+    }
+
+    fn find_effect(&self, pattern: &str) -> Option<usize> {
+        let effect = |point: &crate::operation::Endpoint<E>| matches!(point.call, Call::Effect(_));
+        E::ENDPOINTS.iter().position(|point| effect(point) && point.route.pattern == pattern)
+    }
+}
+
+fn steps<E: Engine>(endpoint: usize) -> Result<&'static Steps<E>> {
+    match E::ENDPOINTS.get(endpoint).map(|point| &point.call) {
+        Some(Call::Effect(steps)) => Ok(steps),
+        _ => Err(Error::internal("the kernel took this operation for an effect")),
+    }
 }
 
 impl<E: Engine> Call<E> {
@@ -168,6 +299,8 @@ impl<E: Engine> Call<E> {
         match self {
             Self::Query(_) => Kind::Query,
             Self::Command(_) => Kind::Command,
+            Self::Ask { .. } => Kind::Ask,
+            Self::Effect(_) => Kind::Effect,
         }
     }
 }

@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 use storage::{Key, Name, Place, Random, ReadSet, Snapshot, Txn, Value};
 
 use crate::caller::{Caller, Mount, Remote};
+use crate::effect::Effect;
 use crate::error::{Error, Fault, Result};
 use crate::operation::{Command, Engine};
 use crate::time::Time;
@@ -69,10 +70,24 @@ pub struct Grant {
 pub struct Due {
     /// When.
     pub at: Time,
-    /// The pattern of an internal operation of the same mount.
+    /// The pattern of an internal operation of the same mount, or of an effect.
     pub operation: Cow<'static, str>,
-    /// Its parameters.
+    /// Its parameters, or the effect's plan.
     pub fields: Json,
+    /// What is to be done with it.
+    #[serde(default)]
+    pub doing: Doing,
+}
+
+/// What a date is for.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Doing {
+    /// An internal operation runs.
+    #[default]
+    Run,
+    /// What an effect did is undone.
+    Undo,
 }
 
 /// What every context can do.
@@ -281,6 +296,31 @@ impl<'a> Reading<'a> {
     }
 }
 
+impl<'a> Recording<'a> {
+    /// For the facts of an operation that asks outside: what is read here is held until it has decided.
+    pub fn new(
+        right: &Right<'_>,
+        txn: &'a Txn,
+        mount: &'a Mount,
+        caller: &'a Caller,
+        remote: &'a Remote,
+        now: Time,
+    ) -> Self {
+        let scene = Scene { mount, caller, remote, now, sudo: right.sudo() };
+        Self { txn, joined: RefCell::default(), scene, notes: Notes::default() }
+    }
+
+    /// The whole store as it is read here.
+    pub fn peek(&self, _: &Beyond) -> &'a Txn {
+        self.txn
+    }
+
+    /// What was read, memos included, beside what the transaction itself has noted.
+    pub fn finish(self) -> Vec<ReadSet> {
+        self.joined.into_inner()
+    }
+}
+
 impl<'a> Writing<'a> {
     /// For an operation that writes.
     #[expect(
@@ -378,6 +418,23 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
+    /// Keeps what the effect `O` did for `ttl`, after which it is undone.
+    ///
+    /// # Errors
+    /// If the plan cannot be written down.
+    pub fn hold<E: Engine, O: Effect<E>>(
+        &mut self,
+        ttl: Duration,
+        max_ttl: Option<Duration>,
+        plan: &O::Plan,
+    ) -> Result<()> {
+        let at = self.scene.now.plus(ttl);
+        let (operation, fields) = (O::ROUTE.pattern.into(), serde_json::to_value(plan)?);
+        let end = Due { at, operation, fields, doing: Doing::Undo };
+        self.grant = Some(Grant { ttl, max_ttl, renewable: true, end });
+        Ok(())
+    }
+
     /// Runs `operation` after `wait`.
     ///
     /// # Errors
@@ -415,7 +472,8 @@ impl<'a> Writing<'a> {
 }
 
 fn due<E: Engine, O: Command<E> + Serialize>(at: Time, operation: &O) -> Result<Due> {
-    Ok(Due { at, operation: O::ROUTE.pattern.into(), fields: serde_json::to_value(operation)? })
+    let (operation, fields) = (O::ROUTE.pattern.into(), serde_json::to_value(operation)?);
+    Ok(Due { at, operation, fields, doing: Doing::Run })
 }
 
 macro_rules! reads {

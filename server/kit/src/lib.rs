@@ -42,8 +42,10 @@
 //! ```
 
 mod any;
+mod ask;
 mod caller;
 mod context;
+mod effect;
 mod error;
 mod fields;
 mod login;
@@ -55,10 +57,13 @@ mod route;
 mod secret;
 mod table;
 mod time;
+mod world;
 
 pub use any::{AnyEngine, Found, Kind, Listed};
+pub use ask::{Ask, AskLogin, Asking, Heard, ask, ask_login};
 pub use caller::{Caller, Entity, Mount, Remote, Shown, TokenKind};
-pub use context::{Beyond, Due, Each, Grant, Notes, Once, Reading, Reads, Recording, Right, Writing};
+pub use context::{Beyond, Doing, Due, Each, Grant, Notes, Once, Reading, Reads, Recording, Right, Writing};
+pub use effect::{Effect, effect};
 pub use error::{Error, Fault, Result};
 pub use fields::{Fields, Ignored};
 pub use login::{AnyMethod, AuthMethod, Claim, Login, LoginPoint, Renewal, Terms, login};
@@ -71,3 +76,4 @@ pub use secret::Secret;
 pub use storage::{MountId, Name};
 pub use table::{IdTable, Table, VersionTable, in_scan_order, page};
 pub use time::Time;
+pub use world::{Call, Soon, TOLD_MAX, Told, Trust, World};

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::any::Listed;
-use crate::context::{Reading, Reads, Writing};
-use crate::error::Result;
+use crate::ask::{Asking, Heard};
+use crate::context::{Reading, Reads, Recording, Writing};
+use crate::error::{Error, Result};
 use crate::fields::Fields;
 use crate::operation::{Engine, schema, tell};
 use crate::route::{Captures, Match, Route, Verb};
@@ -106,8 +107,16 @@ pub struct LoginPoint<M: AuthMethod> {
     pub route: Route,
     /// What it takes.
     pub fields: fn() -> Schema,
-    who: fn(&Fields<'_>) -> Result<String>,
-    run: fn(&M, &mut Writing<'_>, &Fields<'_>) -> Result<Claim>,
+    pub(crate) who: fn(&Fields<'_>) -> Result<String>,
+    pub(crate) call: LoginCall<M>,
+}
+
+pub(crate) enum LoginCall<M: AuthMethod> {
+    Run(fn(&M, &mut Writing<'_>, &Fields<'_>) -> Result<Claim>),
+    Ask {
+        facts: fn(&M, &Recording<'_>, &Fields<'_>) -> Result<Asking>,
+        run: fn(&M, &mut Writing<'_>, &Fields<'_>, &Heard) -> Result<Claim>,
+    },
 }
 
 /// A method as the kernel holds it.
@@ -121,11 +130,26 @@ pub trait AnyMethod: Send + Sync {
     /// If the parameters do not read.
     fn who(&self, point: usize, fields: &Fields<'_>) -> Result<String>;
 
-    /// Looks at the proof.
+    /// Whether this login has to ask outside first.
+    fn asks(&self, point: usize) -> bool;
+
+    /// What a login that asks outside wants to know.
     ///
     /// # Errors
     /// Those of the login.
-    fn login(&self, point: usize, cx: &mut Writing<'_>, fields: &Fields<'_>) -> Result<Claim>;
+    fn facts(&self, point: usize, cx: &Recording<'_>, fields: &Fields<'_>) -> Result<Asking>;
+
+    /// Looks at the proof, and at what was heard by a login that asks.
+    ///
+    /// # Errors
+    /// Those of the login.
+    fn login(
+        &self,
+        point: usize,
+        cx: &mut Writing<'_>,
+        fields: &Fields<'_>,
+        heard: Option<&Heard>,
+    ) -> Result<Claim>;
 
     /// Whether a token of this method may live longer.
     ///
@@ -152,7 +176,12 @@ pub const fn login<M: AuthMethod, L: Login<M>>() -> LoginPoint<M> {
     fn who<M: AuthMethod, L: Login<M>>(fields: &Fields<'_>) -> Result<String> {
         Ok(fields.parse::<L>()?.0.who())
     }
-    LoginPoint { route: L::ROUTE.unauthenticated(), fields: schema::<L>, who: who::<M, L>, run: run::<M, L> }
+    LoginPoint {
+        route: L::ROUTE.unauthenticated(),
+        fields: schema::<L>,
+        who: who::<M, L>,
+        call: LoginCall::Run(run::<M, L>),
+    }
 }
 
 impl<M: AuthMethod> AnyMethod for M {
@@ -167,9 +196,29 @@ impl<M: AuthMethod> AnyMethod for M {
         M::LOGINS.get(point).map_or_else(|| Ok(String::new()), |point| (point.who)(fields))
     }
 
-    fn login(&self, point: usize, cx: &mut Writing<'_>, fields: &Fields<'_>) -> Result<Claim> {
-        let point = M::LOGINS.get(point).expect("find_login gave the index");
-        (point.run)(self, cx, fields)
+    fn asks(&self, point: usize) -> bool {
+        M::LOGINS.get(point).is_some_and(|point| matches!(point.call, LoginCall::Ask { .. }))
+    }
+
+    fn facts(&self, point: usize, cx: &Recording<'_>, fields: &Fields<'_>) -> Result<Asking> {
+        match M::LOGINS.get(point).map(|point| &point.call) {
+            Some(LoginCall::Ask { facts, .. }) => facts(self, cx, fields),
+            _ => Err(Error::internal("the kernel took this login for one that asks")),
+        }
+    }
+
+    fn login(
+        &self,
+        point: usize,
+        cx: &mut Writing<'_>,
+        fields: &Fields<'_>,
+        heard: Option<&Heard>,
+    ) -> Result<Claim> {
+        match (M::LOGINS.get(point).map(|point| &point.call), heard) {
+            (Some(LoginCall::Run(run)), _) => run(self, cx, fields),
+            (Some(LoginCall::Ask { run, .. }), Some(heard)) => run(self, cx, fields, heard),
+            _ => Err(Error::internal("a login that asks was run before it had asked")),
+        }
     }
 
     fn renew(&self, past: &Renewal<'_>, cx: &Reading<'_>) -> Result<Terms> {

@@ -3,7 +3,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::context::{Notes, Reading, Reads, Writing};
+use crate::ask::{Asking, Heard};
+use crate::context::{Notes, Reading, Reads, Recording, Writing};
+use crate::effect::Steps;
 use crate::error::Result;
 use crate::fields::{Fields, Ignored};
 use crate::reply::{Body, Reply};
@@ -77,6 +79,11 @@ pub struct Endpoint<E: Engine> {
 pub(crate) enum Call<E: Engine> {
     Query(fn(&E, &Reading<'_>, &Fields<'_>) -> Result<Body>),
     Command(fn(&E, &mut Writing<'_>, &Fields<'_>) -> Result<Body>),
+    Ask {
+        facts: fn(&E, &Recording<'_>, &Fields<'_>) -> Result<Asking>,
+        run: fn(&E, &mut Writing<'_>, &Fields<'_>, &Heard) -> Result<Body>,
+    },
+    Effect(Steps<E>),
 }
 
 /// A line for a [`Query`].
@@ -114,7 +121,7 @@ pub const fn command<E: Engine, O: Command<E>>() -> Endpoint<E> {
 }
 
 /// Warns of parameters that came to nothing, if there is an answer to put the warning in.
-fn tell_beside(reply: &Body, ignored: Ignored, notes: &Notes) {
+pub(crate) fn tell_beside(reply: &Body, ignored: Ignored, notes: &Notes) {
     if !matches!(reply, Body::Nothing) || notes.speak() {
         tell(ignored, notes);
     }

@@ -33,6 +33,7 @@ fn state(keys: Option<Keys>) -> Arc<State> {
         let env = Env {
             now: Box::new(crate::world::now),
             random: Arc::new(SystemRandom),
+            world: Arc::new(crate::outside::Outside::default()),
             registry: Arc::new(All),
             settings: Settings::default(),
             control: Arc::new(Nothing),

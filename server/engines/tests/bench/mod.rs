@@ -203,7 +203,7 @@ impl Bench {
 
     fn log_in(&self, point: usize, fields: &Fields<'_>) -> Answer {
         let method = self.method.as_ref().unwrap();
-        let (result, notes) = self.write(&Right::Login, |cx| method.login(point, cx, fields));
+        let (result, notes) = self.write(&Right::Login, |cx| method.login(point, cx, fields, None));
         match result {
             Ok(claim) => Answer { claim: Some(claim), ..Answer::error(200) },
             Err(error) => Answer::of(Err(error), &notes),

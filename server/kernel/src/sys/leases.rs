@@ -1,9 +1,13 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use kit::Writing;
 use kit::loose::{Flag, Span};
-use kit::{Beyond, Command, Error, Query, Reading, Reads, Reply, Result, Route, Time, Writing};
+use kit::{Ask, Beyond, Command, Error, Query, Reading, Reads, Recording, Reply, Result, Route, Time, World};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use storage::Txn;
 
 use super::Sys;
 use crate::agenda::{self, Item};
@@ -11,6 +15,7 @@ use crate::envelope::Attached;
 use crate::envelope::LeaseShown;
 use crate::kernel::Kernel;
 use crate::leases::{self, Lease, Thing};
+use crate::mounts::Mounted;
 use crate::request::JSON;
 use crate::shelf::Source;
 
@@ -111,12 +116,22 @@ pub(super) struct Renew {
     increment: Option<Span>,
 }
 
-impl Command<Sys> for Renew {
+impl Ask<Sys> for Renew {
     const ROUTE: Route = Route::post("leases/renew/{url_lease_id*}");
+    type Facts = Option<Extension>;
+    type Heard = ();
     type Reply = kit::Nothing;
 
-    fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
-        renew(engine, cx, named(self.lease_id, self.url_lease_id)?, self.increment)
+    fn facts(&self, engine: &Sys, cx: &Recording<'_>) -> Result<Self::Facts> {
+        extension(engine, cx, &named(&self.lease_id, &self.url_lease_id)?, self.increment)
+    }
+
+    async fn ask(&self, facts: &Self::Facts, world: &dyn World) -> Result<()> {
+        extend(facts.as_ref(), world).await
+    }
+
+    fn run(self, engine: &Sys, (): &(), cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
+        renew(engine, cx, named(&self.lease_id, &self.url_lease_id)?, self.increment)
     }
 }
 
@@ -132,13 +147,83 @@ pub(super) struct LegacyRenew {
     increment: Option<Span>,
 }
 
-impl Command<Sys> for LegacyRenew {
+impl Ask<Sys> for LegacyRenew {
     const ROUTE: Route = Route::post("renew/{url_lease_id*}");
+    type Facts = Option<Extension>;
+    type Heard = ();
     type Reply = kit::Nothing;
 
-    fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
-        renew(engine, cx, named(self.lease_id, self.url_lease_id)?, self.increment)
+    fn facts(&self, engine: &Sys, cx: &Recording<'_>) -> Result<Self::Facts> {
+        extension(engine, cx, &named(&self.lease_id, &self.url_lease_id)?, self.increment)
     }
+
+    async fn ask(&self, facts: &Self::Facts, world: &dyn World) -> Result<()> {
+        extend(facts.as_ref(), world).await
+    }
+
+    fn run(self, engine: &Sys, (): &(), cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
+        renew(engine, cx, named(&self.lease_id, &self.url_lease_id)?, self.increment)
+    }
+}
+
+/// Something outside that is to last longer before its lease does.
+pub(super) struct Extension {
+    mounted: Arc<Mounted>,
+    endpoint: usize,
+    plan: Value,
+    until: Time,
+}
+
+/// What there is to be prolonged outside, if anything.
+fn extension(
+    engine: &Sys,
+    cx: &Recording<'_>,
+    id: &str,
+    increment: Option<Span>,
+) -> Result<Option<Extension>> {
+    let beyond = Beyond::for_the_kernel();
+    let thing = renewable(cx.peek(&beyond), id, cx.now())?;
+    if !thing.outside() {
+        return Ok(None);
+    }
+    let kernel = engine.kernel()?;
+    let mounted = mounted(&kernel, cx.peek(&beyond), &thing)?;
+    let endpoint = mounted.engine.find_effect(&thing.end.operation).ok_or_else(missing)?;
+    let increment = increment.unwrap_or_default().duration();
+    let (until, _) = leases::prolonged(&thing, increment, &mounted.info, cx.now())?;
+    Ok(Some(Extension { mounted, endpoint, plan: thing.end.fields, until }))
+}
+
+async fn extend(extension: Option<&Extension>, world: &dyn World) -> Result<()> {
+    match extension {
+        Some(it) => it.mounted.engine.extend(it.endpoint, &it.plan, it.until, world).await,
+        None => Ok(()),
+    }
+}
+
+/// A lease that can be renewed now.
+fn renewable(source: &impl Source, id: &str, now: Time) -> Result<Thing> {
+    let thing = match leases::find(source, id)?.ok_or_else(missing)? {
+        Lease::Token { .. } => return Err(Error::invalid("tokens cannot be renewed through this endpoint")),
+        Lease::Thing(thing) => thing,
+    };
+    if thing.irrevocable() {
+        return Err(Error::invalid("lease is expired and has failed previous revocation attempts"));
+    }
+    if thing.expires <= now {
+        return Err(Error::invalid("lease expired"));
+    }
+    Ok(thing)
+}
+
+fn mounted(kernel: &Kernel, txn: &Txn, thing: &Thing) -> Result<Arc<Mounted>> {
+    let router = kernel.router(txn.snapshot())?;
+    let mounted = crate::ids::mount(&thing.mount).and_then(|id| router.value().by_id(&id).cloned());
+    mounted.ok_or_else(missing)
+}
+
+fn missing() -> Error {
+    Error::invalid("lease not found")
 }
 
 fn renew(
@@ -149,21 +234,8 @@ fn renew(
 ) -> Result<Reply<kit::Nothing>> {
     let beyond = Beyond::for_the_kernel();
     let now = cx.now();
-    let missing = || Error::invalid("lease not found");
-    let thing = match leases::find(cx.peek(&beyond), &id)?.ok_or_else(missing)? {
-        Lease::Token { .. } => return Err(Error::invalid("tokens cannot be renewed through this endpoint")),
-        Lease::Thing(thing) => thing,
-    };
-    if thing.irrevocable() {
-        return Err(Error::invalid("lease is expired and has failed previous revocation attempts"));
-    }
-    if thing.expires <= now {
-        return Err(Error::invalid("lease expired"));
-    }
-    let kernel = engine.kernel()?;
-    let router = kernel.router(cx.peek(&beyond).snapshot())?;
-    let mounted =
-        crate::ids::mount(&thing.mount).and_then(|id| router.value().by_id(&id)).ok_or_else(missing)?;
+    let thing = renewable(cx.peek(&beyond), &id, now)?;
+    let mounted = mounted(&*engine.kernel()?, cx.peek(&beyond), &thing)?;
     let increment = increment.unwrap_or_default().duration();
     let (thing, warnings) = leases::renew(cx.beyond(&beyond), &id, thing, increment, &mounted.info, now)?;
     warnings.into_iter().for_each(|warning| cx.warn(warning));
@@ -190,7 +262,7 @@ impl Command<Sys> for Revoke {
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
-        revoke(engine, cx, &named(self.lease_id, self.url_lease_id)?, self.sync)
+        revoke(engine, cx, &named(&self.lease_id, &self.url_lease_id)?, self.sync)
     }
 }
 
@@ -211,11 +283,11 @@ impl Command<Sys> for LegacyRevoke {
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
-        revoke(engine, cx, &named(self.lease_id, self.url_lease_id)?, self.sync)
+        revoke(engine, cx, &named(&self.lease_id, &self.url_lease_id)?, self.sync)
     }
 }
 
-fn named(lease_id: String, url_lease_id: String) -> Result<String> {
+fn named(lease_id: &str, url_lease_id: &str) -> Result<String> {
     let id = if lease_id.is_empty() { url_lease_id } else { lease_id };
     if id.trim_matches('/').is_empty() {
         return Err(Error::invalid("lease_id must be specified"));
@@ -229,6 +301,10 @@ fn revoke(engine: &Sys, cx: &mut Writing<'_>, id: &str, sync: Option<Flag>) -> R
     let waits = sync.is_none_or(|Flag(flag)| flag);
     match leases::find(txn, id)? {
         // Who waits is told why it failed, and then nothing has changed.
+        Some(Lease::Thing(thing)) if waits && thing.outside() => {
+            kernel.end_lease(txn, id)?;
+            cx.notes().attach(&Beyond::for_the_kernel(), Box::new(Attached::Ending(id.to_owned())));
+        }
         Some(Lease::Thing(thing)) if waits => {
             kernel.take_back_thing(txn, &thing)?;
             leases::forget(txn, id, &thing)?;

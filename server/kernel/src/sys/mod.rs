@@ -29,7 +29,7 @@ mod wrapping;
 
 use std::sync::{Arc, Weak};
 
-use kit::{Endpoint, Engine, Error, Result, command, query};
+use kit::{Endpoint, Engine, Error, Result, ask, command, query};
 
 use self::class::{Methods, Secrets};
 use crate::kernel::Kernel;
@@ -99,8 +99,8 @@ impl Engine for Sys {
         query::<_, leases::Count>(),
         query::<_, leases::Lookup>(),
         query::<_, leases::List>(),
-        command::<_, leases::Renew>(),
-        command::<_, leases::LegacyRenew>(),
+        ask::<_, leases::Renew>(),
+        ask::<_, leases::LegacyRenew>(),
         command::<_, leases::Revoke>(),
         command::<_, leases::LegacyRevoke>(),
         command::<_, leases::RevokePrefix>(),

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use kit::{Beyond, Due, Error, Reads, Result, Writing};
+use kit::{Beyond, Doing, Due, Error, Reads, Result, Writing};
 use storage::Txn;
 
 use super::class::Class;
@@ -103,9 +103,14 @@ fn enter_periodic(kernel: &Kernel, txn: &mut Txn, mounted: &Mounted, now: kit::T
     let periodic = mounted.engine.catalog().into_iter().filter(|listed| listed.route.verb.is_none());
     let due = periodic.filter_map(|listed| {
         let at = now.plus(listed.route.every?);
-        Some(Due { at, operation: listed.route.pattern.into(), fields: serde_json::json!({}) })
+        Some(Due {
+            at,
+            operation: listed.route.pattern.into(),
+            fields: serde_json::json!({}),
+            doing: Doing::Run,
+        })
     });
-    kernel.enter_due(txn, &mounted.info, due.collect())
+    kernel.enter_due(txn, &mounted.entry.uuid, due.collect())
 }
 
 /// The type under which an alias is mounted.

@@ -1,0 +1,81 @@
+use kit::{Error, Result};
+
+use crate::audit::{Audited, Record, Response};
+use crate::envelope::Outcome;
+use crate::kernel::Kernel;
+use crate::request::{Answer, Request};
+use crate::walk::{Ground, Trip};
+
+impl Kernel {
+    /// Writes the question down, once.
+    pub(crate) fn question(&self, ground: &Ground<'_>, trip: &mut Trip) -> Result<()> {
+        if trip.asked {
+            return Ok(());
+        }
+        let kept = self.audits.trail(ground.today, &self.store)?;
+        self.audits.write(kept.value(), &self.record(ground.request, trip, None, None))?;
+        trip.asked = true;
+        Ok(())
+    }
+
+    /// Writes the answer down and hands it over. True: no device took it, so it must not count.
+    pub(crate) fn conclude(
+        &self,
+        request: &Request,
+        trip: &mut Trip,
+        result: Result<Outcome>,
+    ) -> (Audited<Answer>, bool) {
+        if let Err(error) = &result
+            && let Some(cause) = error.cause()
+        {
+            tracing::error!(request = trip.id, path = request.path.as_str(), cause, "a request failed");
+        }
+        let today = self.store.snapshot();
+        let written = self.audits.trail(&today, &self.store).and_then(|kept| {
+            let trail = kept.value();
+            let error = result.as_ref().err().map(|error| error.texts().concat());
+            if !trip.asked {
+                self.audits.write(trail, &self.record(request, trip, error.as_deref(), None))?;
+            }
+            let response = result.as_ref().map_or_else(|_| Response::default(), Outcome::response);
+            self.audits.write(trail, &self.record(request, trip, error.as_deref(), Some(response)))
+        });
+        match written {
+            Ok(written) => {
+                let answer = match result {
+                    Ok(outcome) => outcome.into_answer(&trip.id),
+                    Err(error) => Answer::from_error(&error),
+                };
+                self.metrics.end(request.verb, answer.status);
+                (crate::audit::Audits::audited(written, answer), false)
+            }
+            Err(error) => {
+                tracing::error!(request = trip.id, cause = error.cause(), "a request could not be audited");
+                self.metrics.end(request.verb, 500);
+                self.metrics.unaudited();
+                (crate::audit::Audits::refused(Answer::from_error(&Error::internal("audit"))), true)
+            }
+        }
+    }
+
+    fn record<'a>(
+        &self,
+        request: &'a Request,
+        trip: &'a Trip,
+        error: Option<&'a str>,
+        response: Option<Response<'a>>,
+    ) -> Record<'a> {
+        Record {
+            now: trip.now,
+            id: &trip.id,
+            request,
+            path: trip.path.as_ref().unwrap_or(&request.path).as_str(),
+            operation: if request.help { "help" } else { trip.operation },
+            mounted: trip.mounted.as_deref(),
+            known: trip.known.as_ref().map(|known| known.value()),
+            granting: &trip.granting,
+            error,
+            response,
+        }
+    }
+}

@@ -1,0 +1,154 @@
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use kit::{Body, Error, Fields, Kept, Kind, Reading, Result, Right, Route, Verb};
+use policy::{Acl, Capability, Parameters, Permit, Question, Unreadable};
+use serde_json::{Map, Value};
+use storage::Txn;
+
+use crate::envelope::Outcome;
+use crate::kernel::Kernel;
+use crate::request::Request;
+use crate::tokens::{Known, Uses};
+use crate::walk::{At, Ground, May, Step, Trip};
+use crate::{help, tokens};
+
+impl Kernel {
+    /// Identify, judge, audit, run.
+    pub(crate) fn go(&self, ground: &Ground<'_>, trip: &mut Trip, at: &At<'_>) -> Result<Step> {
+        let fields = Fields { path: at.captures, query: &ground.request.query, body: &ground.request.body };
+        if !trip.spent && !ground.request.help {
+            crate::sys::verify_wrapping(self, ground.today, ground.request, &fields, trip.now)?;
+        }
+        let open = at.route.open || self.opened(ground.request, at);
+        if open && !ground.request.help {
+            trip.known = self.identify(ground, trip).ok();
+            self.question(ground, trip)?;
+            return self.run(ground, trip, at, &Right::Open, &fields);
+        }
+        let known = self.identify(ground, trip)?;
+        trip.known = Some(Arc::clone(&known));
+        if let Some(step) = self.spend(ground, trip, &known)? {
+            return Ok(step);
+        }
+        if ground.request.help {
+            let permit = self.rules(ground, trip, &known)?.permit_help();
+            self.question(ground, trip)?;
+            let rest = at.path.as_str().strip_prefix(&at.mounted.entry.path).unwrap_or_default();
+            let help = help::asked(ground.request, at.mounted, rest, permit);
+            return Ok(Step::Answer(Box::new(help.unwrap_or_else(|| Outcome::new(Body::Empty)))));
+        }
+        let permit = self.judge(ground, trip, at, &known, &fields)?;
+        crate::sys::check_wrapping_wish(ground.request)?;
+        trip.granting = permit.granting_policies().map(|granted| Arc::clone(&granted.policy)).collect();
+        self.question(ground, trip)?;
+        let limited = limit(&permit, &ground.request.query, at.route);
+        let fields = Fields { query: limited.as_deref().unwrap_or(fields.query), ..fields };
+        let step = self.run(ground, trip, at, &Right::Judged(&permit), &fields)?;
+        Ok(match (step, permit.list_scan_response_keys_filter_path()) {
+            (Step::Answer(outcome), Some(filter)) => {
+                let acl = self.rules(ground, trip, &known)?;
+                Step::Answer(Box::new(crate::sys::filter_keys(*outcome, filter, &acl, at.path, trip.now)?))
+            }
+            (step, _) => step,
+        })
+    }
+
+    /// Whether the operator has opened what otherwise wants a token.
+    fn opened(&self, request: &Request, at: &At<'_>) -> bool {
+        self.env.settings.open_metrics && request.token.is_none() && at.path.as_str() == crate::sys::METRICS
+    }
+
+    pub(crate) fn identify(&self, ground: &Ground<'_>, trip: &Trip) -> Result<Arc<Kept<Known>>> {
+        let token = ground.request.token.as_ref().ok_or_else(Error::denied)?;
+        let uses = if trip.spent { Uses::Spent } else { Uses::Left };
+        self.tokens.identify(token.expose(), &self.store, ground.today, trip.now, &trip.remote, uses)
+    }
+
+    /// The rules that a token carries.
+    pub(crate) fn rules(&self, ground: &Ground<'_>, trip: &Trip, known: &Kept<Known>) -> Result<Arc<Acl>> {
+        self.tokens.acl(known.value(), ground.today, trip.now)
+    }
+
+    /// A token with a number of uses spends one before anything else, so that a failing request spends it too.
+    pub(crate) fn spend(
+        &self,
+        ground: &Ground<'_>,
+        trip: &Trip,
+        known: &Kept<Known>,
+    ) -> Result<Option<Step>> {
+        if trip.spent || known.value().record.uses_left.is_none() {
+            return Ok(None);
+        }
+        if ground.may == May::Look {
+            return Ok(Some(Step::Wait));
+        }
+        let mut txn = Txn::on(ground.today.clone());
+        tokens::spend(&mut txn, known.value().hash)?;
+        Ok(Some(Step::Spend(txn)))
+    }
+
+    fn judge(
+        &self,
+        ground: &Ground<'_>,
+        trip: &mut Trip,
+        at: &At<'_>,
+        known: &Kept<Known>,
+        fields: &Fields<'_>,
+    ) -> Result<Permit> {
+        let mut capability = ground.request.verb.capability();
+        if ground.request.verb == Verb::Post && at.kind == Kind::Command {
+            let (caller, remote) = (&known.value().caller, &trip.remote);
+            let cx = Reading::new(&Right::Open, ground.today, &at.mounted.info, caller, remote, trip.now);
+            if at.mounted.engine.exists(at.endpoint, &at.captures, &cx)? == Some(false) {
+                capability = Capability::Create;
+                trip.operation = "create";
+            }
+        }
+        let question = Question {
+            path: at.path,
+            capability,
+            needs_sudo: at.route.sudo,
+            parameters: &Lazy(fields),
+            wrap_ttl: ground.request.wrap_ttl,
+            now: trip.now.0,
+        };
+        let mut acl = self.rules(ground, trip, known)?;
+        if acl.reads_clock() {
+            acl = Arc::new(tokens::compile_caller(ground.today, &known.value().caller, trip.now)?);
+        }
+        acl.permit(&question).map_err(|denied| {
+            tracing::debug!(path = at.path.as_str(), reason = denied.reason(), "denied");
+            Error::denied().wrapped()
+        })
+    }
+}
+
+/// The query with the limit that the policy sets, if it sets one.
+fn limit<'a>(
+    permit: &Permit,
+    query: &'a [(Cow<'static, str>, Cow<'static, str>)],
+    route: Route,
+) -> Option<Vec<(Cow<'a, str>, Cow<'a, str>)>> {
+    if !matches!(route.verb, Some(Verb::List | Verb::Scan)) {
+        return None;
+    }
+    let limit = match permit.list_limit() {
+        policy::ListLimit::Set(limit) => limit,
+        policy::ListLimit::AsAsked if query.iter().any(|(name, value)| name == "limit" && value == "max") => {
+            0
+        }
+        policy::ListLimit::AsAsked => return None,
+    };
+    let others = query.iter().filter(|(name, _)| name != "limit").cloned();
+    Some(others.chain([("limit".into(), limit.to_string().into())]).collect())
+}
+
+/// The parameters of a request, read only if a rule wants to know them.
+pub(crate) struct Lazy<'a>(pub(crate) &'a Fields<'a>);
+
+impl Parameters for Lazy<'_> {
+    fn parameters(&self) -> Result<Cow<'_, Map<String, Value>>, Unreadable> {
+        self.0.as_map().map(Cow::Owned).map_err(|error| Unreadable(error.to_string()))
+    }
+}

@@ -1,0 +1,381 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use kit::{Asking, Caller, Error, Fault, Fields, Heard, Kind, Once, Recording, Remote, Result, Right, Route};
+use kit::{Time, TokenKind, Writing};
+use serde_json::Value;
+use storage::{ReadSet, Snapshot, Txn};
+
+use crate::agenda::{self, Found, Item, Tag};
+use crate::kernel::Kernel;
+use crate::leases::{self, Lease};
+use crate::mounts::Mounted;
+use crate::tick::mount_id;
+use crate::walk::Trip;
+
+/// How long an operation may wait for the outside.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long work outside belongs to whoever took it up: longer than it may take, so that it is not done twice at once.
+const CLAIM: Duration = Duration::from_secs(150);
+/// How often a request may ask anew because what it had asked about changed meanwhile.
+pub(crate) const ASKS_MAX: u32 = 4;
+/// How many requests may wait for the outside at once.
+pub(crate) const OUTSIDE_MAX: usize = 512;
+
+/// What was heard from outside, or why nothing was, and what the question was made from.
+pub(crate) struct Told {
+    heard: Result<Heard>,
+    reads: Vec<ReadSet>,
+}
+
+/// Something to be done outside. Its plan is in the store, and on the agenda to be undone.
+pub(crate) struct Acting {
+    pub(crate) mounted: Arc<Mounted>,
+    pub(crate) endpoint: usize,
+    pub(crate) plan: Value,
+    pub(crate) warnings: Vec<String>,
+    at: Time,
+    tag: Tag,
+}
+
+/// Something that was done outside and is not written down yet.
+pub(crate) struct Acted {
+    pub(crate) acting: Acting,
+    pub(crate) done: Heard,
+}
+
+/// Something that is due, and lies outside. Whoever ticks hands it to [`Kernel::outside`].
+pub struct Claimed(Found);
+
+impl Trip {
+    /// What was heard, if it still answers the question. What the question was made from joins what is decided.
+    pub(crate) fn heard(&mut self, today: &Snapshot) -> Result<Option<Heard>> {
+        let Some(told) = self.told.take() else { return Ok(None) };
+        if !told.reads.iter().all(|reads| today.holds(reads)) {
+            return Ok(None);
+        }
+        let heard = told.heard?;
+        self.told = Some(Told { heard: Ok(heard.clone()), reads: told.reads });
+        Ok(Some(heard))
+    }
+
+    /// What the question was made from.
+    pub(crate) fn told_reads(&self) -> &[ReadSet] {
+        self.told.as_ref().map_or(&[], |told| &told.reads)
+    }
+}
+
+impl Acting {
+    /// Takes the plan off the agenda: what was done is about to be written down. If it is not there, it has been
+    /// undone, or is being undone.
+    pub(crate) fn strike(&self, txn: &mut Txn) -> Result<()> {
+        if !agenda::stands_at(txn, self.at, self.tag)? {
+            let text = "this took so long that it was given up and undone; try again";
+            return Err(Error::new(Fault::Upstream, text));
+        }
+        agenda::strike(txn, self.at, self.tag)
+    }
+}
+
+impl Kernel {
+    /// Asks outside. That there was no answer is one, too: it is told where the answer would be.
+    pub(crate) async fn hear(&self, asking: Asking, reads: Vec<ReadSet>) -> Result<Told> {
+        let _place = self.outside.try_acquire().map_err(|_| busy())?;
+        let heard = self.patiently(asking.ask(Arc::clone(&self.env.world))).await;
+        Ok(Told { heard, reads })
+    }
+
+    /// Does what is planned. If it fails, what it began is undone.
+    pub(crate) async fn act(&self, acting: Acting) -> Result<Arc<Acted>> {
+        let done = match self.outside.try_acquire() {
+            Ok(_place) => {
+                let world = &*self.env.world;
+                self.patiently(acting.mounted.engine.act(acting.endpoint, &acting.plan, world)).await
+            }
+            Err(_) => Err(busy()),
+        };
+        match done {
+            Ok(done) => Ok(Arc::new(Acted { acting, done })),
+            Err(error) => {
+                self.undo_soon(&acting).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Has the agenda undo at once what a request began and could not finish.
+    pub(crate) async fn undo_soon(&self, acting: &Acting) {
+        let mut txn = self.store.begin();
+        let moved = agenda::stands_at(&txn, acting.at, acting.tag).and_then(|stands| {
+            if !stands {
+                return Ok(());
+            }
+            let item = acting.item();
+            agenda::strike(&mut txn, acting.at, acting.tag)?;
+            agenda::enter(&mut txn, self.now(), acting.tag, &item)
+        });
+        let moved = match moved {
+            Ok(()) => self.commit(txn).await.map(drop),
+            Err(error) => Err(error),
+        };
+        match moved {
+            Ok(()) => self.wake(),
+            Err(error) => {
+                tracing::warn!(%error, "a failed effect is undone when its date comes, not at once")
+            }
+        }
+    }
+
+    /// Writes a plan down, and that it is undone if nothing more is heard of it.
+    pub(crate) fn enter_plan(
+        &self,
+        txn: &mut Txn,
+        mounted: &Arc<Mounted>,
+        endpoint: usize,
+        plan: Value,
+        now: Time,
+    ) -> Result<Acting> {
+        let mut tag = [0; 16];
+        self.env.random.fill(&mut tag);
+        let at = now.plus(CLAIM);
+        let acting = Acting { mounted: Arc::clone(mounted), endpoint, plan, warnings: Vec::new(), at, tag };
+        agenda::enter(txn, at, tag, &acting.item())?;
+        Ok(acting)
+    }
+
+    /// Whether an item can only be done by going outside.
+    pub(crate) fn is_outside(&self, txn: &Txn, item: &Item) -> Result<bool> {
+        match item {
+            Item::Lease { id } => {
+                Ok(matches!(leases::find(txn, id)?, Some(Lease::Thing(thing)) if thing.outside()))
+            }
+            Item::Operation { due, .. } if due.doing == kit::Doing::Undo => Ok(true),
+            Item::Operation { mount, due, .. } => {
+                let router = self.router(txn.snapshot())?;
+                let Some(mounted) = router.value().by_id(&mount_id(mount)?) else { return Ok(false) };
+                let endpoint = mounted.engine.find_internal(&due.operation);
+                let kind = endpoint.and_then(|endpoint| mounted.engine.kind(endpoint));
+                Ok(matches!(kind, Some(Kind::Ask | Kind::Effect)))
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Takes an item up: it is due again only when this claim has run out.
+    pub(crate) fn claim(&self, txn: &mut Txn, found: &Found) -> Result<Option<Claimed>> {
+        if !agenda::stands(txn, found)? {
+            return Ok(None);
+        }
+        let at = self.now().plus(CLAIM);
+        match &found.item {
+            Item::Lease { id } => match leases::find(txn, id)? {
+                Some(Lease::Thing(thing)) => leases::end_at(txn, id, thing, at)?,
+                _ => return agenda::strike(txn, found.at, found.tag).map(|()| None),
+            },
+            item => {
+                agenda::strike(txn, found.at, found.tag)?;
+                agenda::enter(txn, at, found.tag, item)?;
+            }
+        }
+        Ok(Some(Claimed(Found { at, tag: found.tag, item: found.item.clone() })))
+    }
+
+    /// Does what is due outside, and writes down what came of it. If it fails it is tried again later.
+    pub async fn outside(&self, claimed: Claimed) {
+        if let Err(error) = self.settle_outside(&claimed.0).await {
+            tracing::error!(%error, cause = error.cause(), "what was due outside failed; it is tried again later");
+        }
+    }
+
+    /// Ends a lease on something outside now, and says if that failed; then it is tried again later.
+    pub(crate) async fn end_outside(&self, id: &str) -> Result<()> {
+        let mut claimed = None;
+        self.settled(|txn| {
+            let Some(Lease::Thing(thing)) = leases::find(txn, id)? else { return Ok(()) };
+            let found = Found { at: thing.expires, tag: thing.tag, item: Item::Lease { id: id.to_owned() } };
+            claimed = self.claim(txn, &found)?;
+            Ok(())
+        })
+        .await?;
+        match claimed {
+            Some(Claimed(found)) => self.settle_outside(&found).await,
+            // The agenda was faster.
+            None => Ok(()),
+        }
+    }
+
+    async fn settle_outside(&self, found: &Found) -> Result<()> {
+        let done = match &found.item {
+            Item::Lease { id } => return self.undo_lease(id).await,
+            Item::Operation { mount, due, .. } if due.doing == kit::Doing::Undo => {
+                self.undo_plan(mount, due).await
+            }
+            Item::Operation { mount, due, .. } => self.run_outside(found, mount, due).await,
+            _ => Ok(()),
+        };
+        match done {
+            Ok(()) => self.settled(|txn| agenda::strike(txn, found.at, found.tag)).await,
+            Err(error) => {
+                self.settled(|txn| self.postpone(txn, found)).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends a lease on something outside.
+    async fn undo_lease(&self, id: &str) -> Result<()> {
+        let Some(Lease::Thing(thing)) = leases::find(&self.store.snapshot(), id)? else { return Ok(()) };
+        let undone = self.undo_plan(&thing.mount, &thing.end).await;
+        self.settled(|txn| {
+            let Some(Lease::Thing(thing)) = leases::find(txn, id)? else { return Ok(()) };
+            match &undone {
+                Ok(()) => leases::forget(txn, id, &thing),
+                Err(error) => leases::postpone(txn, id, thing, error, self.now()),
+            }
+        })
+        .await?;
+        undone
+    }
+
+    async fn undo_plan(&self, mount: &str, due: &kit::Due) -> Result<()> {
+        let router = self.router(&self.store.snapshot())?;
+        let Some(mounted) = router.value().by_id(&mount_id(mount)?).cloned() else {
+            tracing::warn!(mount, "what an effect did is not undone: its mount is gone");
+            return Ok(());
+        };
+        let endpoint = mounted.engine.find_effect(&due.operation).ok_or_else(|| {
+            Error::internal(format!("{} has no effect {:?}", mounted.entry.path, due.operation))
+        })?;
+        self.patiently(mounted.engine.undo(endpoint, &due.fields, &*self.env.world)).await
+    }
+
+    /// Runs an internal operation that goes outside, as a scheduled rotation does.
+    async fn run_outside(&self, found: &Found, mount: &str, due: &kit::Due) -> Result<()> {
+        let today = self.store.snapshot();
+        let router = self.router(&today)?;
+        let Some(mounted) = router.value().by_id(&mount_id(mount)?).cloned() else { return Ok(()) };
+        let endpoint = mounted.engine.find_internal(&due.operation).ok_or_else(|| {
+            Error::internal(format!("{} has no operation {:?}", mounted.entry.path, due.operation))
+        })?;
+        let body = serde_json::to_vec(&due.fields)?;
+        let fields = Fields { body: &body, ..Fields::default() };
+        if mounted.engine.kind(endpoint) == Some(Kind::Effect) {
+            return self.run_effect(found, &mounted, endpoint, due, &fields).await;
+        }
+        let (asking, reads) = {
+            let (nobody, remote) = (nobody(), Remote::default());
+            let txn = Txn::on(today);
+            let cx = Recording::new(&Right::Due, &txn, &mounted.info, &nobody, &remote, self.now());
+            let asking = mounted.engine.facts(endpoint, &cx, &fields)?;
+            let mut reads = cx.finish();
+            reads.push(txn.reads());
+            (asking, reads)
+        };
+        let heard = self.hear(asking, reads).await?.heard?;
+        self.settled(|txn| {
+            self.due_in(txn, &mounted, |cx| mounted.engine.decide(endpoint, cx, &fields, &heard).map(drop))?;
+            self.enter_next(txn, mount, due)?;
+            agenda::strike(txn, found.at, found.tag)
+        })
+        .await
+    }
+
+    async fn run_effect(
+        &self,
+        found: &Found,
+        mounted: &Arc<Mounted>,
+        endpoint: usize,
+        due: &kit::Due,
+        fields: &Fields<'_>,
+    ) -> Result<()> {
+        let mut planned = None;
+        self.settled(|txn| {
+            let plan = self.due_in(txn, mounted, |cx| mounted.engine.plan(endpoint, cx, fields))?;
+            planned = Some(self.enter_plan(txn, mounted, endpoint, plan, self.now())?);
+            Ok(())
+        })
+        .await?;
+        let acting = planned.ok_or_else(|| Error::internal("a plan was committed and is not there"))?;
+        let acted = self.act(acting).await?;
+        let mount = mounted.entry.uuid.clone();
+        let recorded = self
+            .settled(|txn| {
+                acted.acting.strike(txn)?;
+                let (plan, done) = (&acted.acting.plan, &acted.done);
+                self.due_in(txn, mounted, |cx| mounted.engine.record(endpoint, plan, done, cx).map(drop))?;
+                self.enter_next(txn, &mount, due)?;
+                agenda::strike(txn, found.at, found.tag)
+            })
+            .await;
+        if recorded.is_err() {
+            self.undo_soon(&acted.acting).await;
+        }
+        recorded
+    }
+
+    /// Runs what is due in a transaction, in the name of the agenda.
+    pub(crate) fn due_in<T>(
+        &self,
+        txn: &mut Txn,
+        mounted: &Arc<Mounted>,
+        work: impl FnOnce(&mut Writing<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let (nobody, remote) = (nobody(), Remote::default());
+        // The agenda runs in a thread of its own.
+        let mut once = Once::in_pool();
+        let (info, now) = (&mounted.info, self.now());
+        let mut cx =
+            Writing::new(&Right::Due, txn, info, &nobody, &remote, now, &*self.env.random, &mut once);
+        let value = work(&mut cx)?;
+        let (due, _, _) = cx.finish();
+        self.enter_due(txn, &mounted.entry.uuid, due)?;
+        Ok(value)
+    }
+
+    /// Commits what `body` gathers, again after each conflict.
+    async fn settled(&self, mut body: impl FnMut(&mut Txn) -> Result<()>) -> Result<()> {
+        for _ in 0..crate::finish::RACES_MAX {
+            let mut txn = self.store.begin();
+            body(&mut txn)?;
+            if self.commit(txn).await?.is_ok() {
+                return Ok(());
+            }
+        }
+        let _alone = self.turn.write().await;
+        let mut txn = self.store.begin();
+        body(&mut txn)?;
+        self.commit(txn)
+            .await?
+            .map(drop)
+            .map_err(|_| Error::internal("a commit lost a race that it ran alone"))
+    }
+
+    /// Waits for the outside, within reason.
+    pub(crate) async fn patiently<T>(&self, outside: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            biased;
+            result = outside => result,
+            () = self.env.world.pause(PATIENCE) => {
+                let text = format!("no answer from outside within {} seconds", PATIENCE.as_secs());
+                Err(Error::new(Fault::Upstream, text))
+            }
+        }
+    }
+}
+
+impl Acting {
+    fn item(&self) -> Item {
+        let route: Option<Route> = self.mounted.engine.route(self.endpoint);
+        let operation = route.map_or("", |route| route.pattern).into();
+        let due = kit::Due { at: self.at, operation, fields: self.plan.clone(), doing: kit::Doing::Undo };
+        Item::Operation { mount: self.mounted.entry.uuid.clone(), due, attempts: 0 }
+    }
+}
+
+fn nobody() -> Caller {
+    Caller { kind: TokenKind::None, ..Caller::default() }
+}
+
+fn busy() -> Error {
+    Error::new(Fault::Busy, "too many requests wait for systems outside; try again in a second")
+}

@@ -1,0 +1,276 @@
+use kit::{
+    Beyond, Body, Caller, Due, Error, Fault, Fields, Grant, Heard, Kept, Kind, Notes, Reading, Recording,
+};
+use kit::{Result, Right, Shown, TokenKind, Writing};
+use storage::Txn;
+
+use crate::envelope::{LeaseShown, Outcome, said};
+use crate::kernel::Kernel;
+use crate::mounts::Class;
+use crate::tokens::Known;
+use crate::walk::{At, Ground, May, Step, Trip};
+use crate::wrapping::Wrapping;
+use crate::{agenda, leases};
+
+/// What an operation left beside its reply.
+struct Written {
+    due: Vec<Due>,
+    grant: Option<Grant>,
+    notes: Notes,
+    warnings: Vec<String>,
+}
+
+impl Kernel {
+    /// Runs the operation: on the snapshot if it looks, in a transaction if it changes anything.
+    pub(crate) fn run(
+        &self,
+        ground: &Ground<'_>,
+        trip: &mut Trip,
+        at: &At<'_>,
+        right: &Right<'_>,
+        fields: &Fields<'_>,
+    ) -> Result<Step> {
+        let looks = at.kind == Kind::Query || (at.kind == Kind::Command && at.route.looks_first);
+        if ground.may == May::Look && (!looks || at.route.heavy) {
+            return Ok(Step::Wait);
+        }
+        if at.route.heavy && !trip.pooled {
+            return Ok(Step::Pool);
+        }
+        if at.mounted.entry.class == Class::System {
+            let token = ground.request.token.as_ref();
+            trip.remote.token =
+                token.map(|token| Shown::new(&Beyond::for_the_kernel(), token)).unwrap_or_default();
+        }
+        match at.kind {
+            Kind::Query => self.look(ground, trip, at, right, fields),
+            Kind::Command => self.change(ground, trip, at, right, fields, None),
+            Kind::Ask => self.inquire(ground, trip, at, right, fields),
+            Kind::Effect => self.effect(ground, trip, at, right, fields),
+            Kind::Login => Err(Error::internal("a login was taken for an operation")),
+        }
+    }
+
+    fn look(
+        &self,
+        ground: &Ground<'_>,
+        trip: &mut Trip,
+        at: &At<'_>,
+        right: &Right<'_>,
+        fields: &Fields<'_>,
+    ) -> Result<Step> {
+        let known = trip.known.clone();
+        let nobody = Caller { kind: TokenKind::None, ..Caller::default() };
+        let caller = known.as_ref().map_or(&nobody, |known| &known.value().caller);
+        let cx = Reading::new(right, ground.today, &at.mounted.info, caller, &trip.remote, trip.now);
+        let body = at.mounted.engine.query(at.endpoint, &cx, fields)?;
+        let outcome = said(body, &cx.into_notes(), at.route.merged);
+        if ground.request.wrap_ttl.is_none() {
+            return Ok(Step::Answer(Box::new(outcome)));
+        }
+        if ground.may == May::Look {
+            return Ok(Step::Wait);
+        }
+        let mut txn = self.transaction(ground, known.as_deref());
+        let outcome = self.wrap(ground, trip, &mut txn, outcome)?;
+        Ok(Step::Commit(txn, Box::new(outcome)))
+    }
+
+    /// A command; or an ask that has its answer.
+    fn change(
+        &self,
+        ground: &Ground<'_>,
+        trip: &mut Trip,
+        at: &At<'_>,
+        right: &Right<'_>,
+        fields: &Fields<'_>,
+        heard: Option<&Heard>,
+    ) -> Result<Step> {
+        let mut txn = self.transaction(ground, trip.known.as_deref());
+        let engine = &at.mounted.engine;
+        let written = self.write_in(&mut txn, trip, at, right, |cx| match heard {
+            Some(heard) => engine.decide(at.endpoint, cx, fields, heard),
+            None => engine.command(at.endpoint, cx, fields),
+        });
+        trip.told_reads().iter().for_each(|reads| txn.join(reads));
+        match written {
+            Err(error) if error.fault() == Fault::Costly && !trip.pooled => Ok(Step::Pool),
+            Err(error) => Err(error),
+            Ok((body, written)) => self.settle_change(ground, trip, at, txn, body, written),
+        }
+    }
+
+    /// An ask: what there is to know first; then, once an answer is there that still answers the question, the decision.
+    fn inquire(
+        &self,
+        ground: &Ground<'_>,
+        trip: &mut Trip,
+        at: &At<'_>,
+        right: &Right<'_>,
+        fields: &Fields<'_>,
+    ) -> Result<Step> {
+        if let Some(heard) = trip.heard(ground.today)? {
+            return self.change(ground, trip, at, right, fields, Some(&heard));
+        }
+        let known = trip.known.clone();
+        let nobody = Caller { kind: TokenKind::None, ..Caller::default() };
+        let caller = known.as_ref().map_or(&nobody, |known| &known.value().caller);
+        let txn = Txn::on(ground.today.clone());
+        let cx = Recording::new(right, &txn, &at.mounted.info, caller, &trip.remote, trip.now);
+        let asking = at.mounted.engine.facts(at.endpoint, &cx, fields)?;
+        let mut reads = cx.finish();
+        reads.push(txn.reads());
+        Ok(Step::Ask(asking, reads))
+    }
+
+    /// An effect: its plan first; then, once it has been carried out, the record of it.
+    fn effect(
+        &self,
+        ground: &Ground<'_>,
+        trip: &mut Trip,
+        at: &At<'_>,
+        right: &Right<'_>,
+        fields: &Fields<'_>,
+    ) -> Result<Step> {
+        let mut txn = self.transaction(ground, trip.known.as_deref());
+        let engine = &at.mounted.engine;
+        if let Some(acted) = trip.acted.clone() {
+            acted.acting.strike(&mut txn)?;
+            let (plan, done) = (&acted.acting.plan, &acted.done);
+            let (body, mut written) =
+                self.write_in(&mut txn, trip, at, right, |cx| engine.record(at.endpoint, plan, done, cx))?;
+            written.warnings.splice(0..0, acted.acting.warnings.iter().cloned());
+            return self.settle_change(ground, trip, at, txn, body, written);
+        }
+        let (plan, written) =
+            self.write_in(&mut txn, trip, at, right, |cx| engine.plan(at.endpoint, cx, fields))?;
+        self.enter_due(&mut txn, &at.mounted.entry.uuid, written.due)?;
+        let mut acting = self.enter_plan(&mut txn, at.mounted, at.endpoint, plan, trip.now)?;
+        acting.warnings = written.notes.take_warnings();
+        Ok(Step::Act(txn, Box::new(acting)))
+    }
+
+    /// Runs what writes, in the caller's name.
+    fn write_in<T>(
+        &self,
+        txn: &mut Txn,
+        trip: &mut Trip,
+        at: &At<'_>,
+        right: &Right<'_>,
+        work: impl FnOnce(&mut Writing<'_>) -> Result<T>,
+    ) -> Result<(T, Written)> {
+        let known = trip.known.clone();
+        let nobody = Caller { kind: TokenKind::None, ..Caller::default() };
+        let caller = known.as_ref().map_or(&nobody, |known| &known.value().caller);
+        let random = &*self.env.random;
+        let (info, now) = (&at.mounted.info, trip.now);
+        trip.once.pooled = trip.pooled;
+        let mut cx = Writing::new(right, txn, info, caller, &trip.remote, now, random, &mut trip.once);
+        let value = work(&mut cx)?;
+        let (due, grant, notes) = cx.finish();
+        Ok((value, Written { due, grant, notes, warnings: Vec::new() }))
+    }
+
+    fn settle_change(
+        &self,
+        ground: &Ground<'_>,
+        trip: &Trip,
+        at: &At<'_>,
+        mut txn: Txn,
+        body: Body,
+        written: Written,
+    ) -> Result<Step> {
+        let mut outcome = said(body, &written.notes, at.route.merged);
+        outcome.warnings.splice(0..0, written.warnings);
+        if ground.may == May::Look {
+            let looked = txn.is_empty() && written.due.is_empty() && written.grant.is_none();
+            let answered = looked && ground.request.wrap_ttl.is_none();
+            return Ok(if answered { Step::Answer(Box::new(outcome)) } else { Step::Wait });
+        }
+        let outcome = self.promise(&mut txn, trip, at, written.due, written.grant, outcome)?;
+        let outcome = self.wrap(ground, trip, &mut txn, outcome)?;
+        Ok(Step::Commit(txn, Box::new(outcome)))
+    }
+
+    /// A transaction that stands on all that the request was judged by.
+    pub(crate) fn transaction(&self, ground: &Ground<'_>, known: Option<&Kept<Known>>) -> Txn {
+        let mut txn = Txn::on(ground.today.clone());
+        txn.join(ground.router.reads());
+        if let Some(known) = known {
+            txn.join(known.reads());
+        }
+        txn
+    }
+
+    /// Writes down what is to happen later, and makes a lease of what was granted.
+    fn promise(
+        &self,
+        txn: &mut Txn,
+        trip: &Trip,
+        at: &At<'_>,
+        due: Vec<Due>,
+        grant: Option<Grant>,
+        mut outcome: Outcome,
+    ) -> Result<Outcome> {
+        self.enter_due(txn, &at.mounted.entry.uuid, due)?;
+        let Some(grant) = grant else { return Ok(outcome) };
+        if trip.last_use {
+            let text = "Secret cannot be returned; token had one use left, so leased credentials were immediately revoked.";
+            return Err(Error::invalid(text));
+        }
+        let holder = trip.known.as_ref().map(|known| known.value());
+        let grant = match holder.filter(|known| known.record.batch) {
+            // Nobody revokes a batch token's leases when it ends: they end with it by their own dates.
+            Some(known) => leases::within(grant, known.record.left(trip.now))?,
+            None => grant,
+        };
+        let holder =
+            holder.and_then(|known| if known.record.batch { known.record.parent } else { Some(known.hash) });
+        let path = at.path.as_str();
+        let (id, thing, warnings) =
+            leases::enter(txn, &*self.env.random, path, &at.mounted.info, holder, grant, trip.now)?;
+        outcome.lease =
+            LeaseShown { id, renewable: thing.renewable, seconds: trip.now.until(thing.expires).as_secs() };
+        outcome.warnings.extend(warnings);
+        Ok(outcome)
+    }
+
+    /// Enters what a mount is to do later, the mount named by its UUID.
+    pub(crate) fn enter_due(&self, txn: &mut Txn, mount: &str, due: Vec<Due>) -> Result<()> {
+        for due in due {
+            let mut tag = [0; 16];
+            self.env.random.fill(&mut tag);
+            let at = due.at;
+            let item = agenda::Item::Operation { mount: mount.to_owned(), due, attempts: 0 };
+            agenda::enter(txn, at, tag, &item)?;
+        }
+        Ok(())
+    }
+
+    /// Puts the answer under a wrapping token, if the caller wants that and there is something to wrap.
+    pub(crate) fn wrap(
+        &self,
+        ground: &Ground<'_>,
+        trip: &Trip,
+        txn: &mut Txn,
+        mut outcome: Outcome,
+    ) -> Result<Outcome> {
+        let Some(ttl) = ground.request.wrap_ttl.filter(|ttl| !ttl.is_zero()) else { return Ok(outcome) };
+        if outcome.wrapped.is_some() || !outcome.can_be_wrapped() {
+            return Ok(outcome);
+        }
+        let cubbyhole =
+            ground.router.value().at("cubbyhole/").ok_or_else(|| Error::internal("no cubbyhole"))?;
+        let wrapping = Wrapping {
+            tokens: &self.tokens,
+            cubbyhole: cubbyhole.info.id,
+            path: ground.request.path.as_str(),
+            ttl,
+            now: trip.now,
+            random: &*self.env.random,
+        };
+        outcome.wrapped = Some(wrapping.wrap(txn, &outcome)?);
+        outcome.warnings.clear();
+        Ok(outcome)
+    }
+}

@@ -1,0 +1,78 @@
+use std::fmt;
+use std::net::TcpStream;
+use std::pin::Pin;
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::secret::Secret;
+use crate::time::Time;
+
+/// A value that is there later. An operation that asks or acts outside waits for these, and nothing else waits.
+pub type Soon<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What lies outside: the only way of an engine to it. The server has the real one, a simulation another that
+/// lies, is slow, or is gone. Everything here is bounded in time and bytes by whoever implements it.
+pub trait World: Send + Sync {
+    /// The time outside, which goes on while an operation waits.
+    fn now(&self) -> Time;
+
+    /// Waits so long.
+    fn pause<'a>(&'a self, span: Duration) -> Soon<'a, ()>;
+
+    /// Fetches over HTTP or HTTPS. Redirects are followed within limits; a status other than 2xx is no error.
+    ///
+    /// # Errors
+    /// [`Fault::Upstream`](crate::Fault::Upstream) if no answer came, with a text that says why.
+    fn fetch<'a>(&'a self, call: Call) -> Soon<'a, Result<Told>>;
+
+    /// Connects over TCP. The stream is non-blocking, as async runtimes want to adopt it.
+    ///
+    /// # Errors
+    /// [`Fault::Upstream`](crate::Fault::Upstream) if nobody answers, with a text that says why.
+    fn dial<'a>(&'a self, host: &'a str, port: u16) -> Soon<'a, Result<TcpStream>>;
+}
+
+/// A question over HTTP.
+#[derive(Debug, Default)]
+pub struct Call {
+    /// `GET`, `POST` …
+    pub method: &'static str,
+    /// The whole URL, `http` or `https`.
+    pub url: String,
+    /// Headers. Their values are secrets more often than not.
+    pub headers: Vec<(&'static str, Secret<String>)>,
+    /// The body.
+    pub body: Vec<u8>,
+    /// Whom to believe.
+    pub trust: Trust,
+}
+
+/// Whom to believe on a TLS connection, and what to show there.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Trust {
+    /// Certificates in PEM that sign the other side's; none: those of the system.
+    pub roots: Option<String>,
+}
+
+/// An answer over HTTP.
+#[derive(Clone, Default)]
+pub struct Told {
+    /// The status.
+    pub status: u16,
+    /// The content type, empty if none was given.
+    pub kind: String,
+    /// The seconds for which `Cache-Control` lets it be kept, if it says so.
+    pub max_age_seconds: Option<u64>,
+    /// The body, no longer than [`TOLD_MAX`].
+    pub body: Vec<u8>,
+}
+
+/// How many bytes of an answer are read; a longer one is an error.
+pub const TOLD_MAX: usize = 4 * 1024 * 1024;
+
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The body can hold a secret: what a provider tells of a user, an access token.
+        f.debug_struct("Told").field("status", &self.status).field("kind", &self.kind).finish_non_exhaustive()
+    }
+}

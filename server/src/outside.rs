@@ -1,0 +1,196 @@
+use std::collections::HashMap;
+use std::error::Error as _;
+use std::io;
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kit::{Call, Error, Fault, Result, Soon, TOLD_MAX, Time, Told, Trust, World};
+use reqwest::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Method, Response};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+
+/// How long a connection may take to stand.
+const CONNECT_TIME: Duration = Duration::from_secs(10);
+/// How long an answer over HTTP may take in all.
+const FETCH_TIME: Duration = Duration::from_secs(30);
+/// How many redirects are followed.
+const REDIRECTS_MAX: usize = 5;
+/// How many clients, one for each set of roots, are kept.
+const CLIENTS_MAX: usize = 64;
+
+/// What lies outside of this server: the network, and time that passes.
+#[derive(Default)]
+pub(crate) struct Outside {
+    clients: Mutex<HashMap<Trust, Client>>,
+}
+
+impl World for Outside {
+    fn now(&self) -> Time {
+        crate::world::now()
+    }
+
+    fn pause(&self, span: Duration) -> Soon<'_, ()> {
+        Box::pin(tokio::time::sleep(span))
+    }
+
+    fn fetch(&self, call: Call) -> Soon<'_, Result<Told>> {
+        Box::pin(async move {
+            let client = self.client(&call.trust)?;
+            let method = Method::from_bytes(call.method.as_bytes()).map_err(unsendable)?;
+            let request = client.request(method, &call.url).headers(headers(&call)?).body(call.body);
+            let response = request.send().await.map_err(|error| unreachable(&call.url, &error))?;
+            let told = Told {
+                status: response.status().as_u16(),
+                kind: header(&response, &CONTENT_TYPE).to_owned(),
+                max_age_seconds: max_age(header(&response, &CACHE_CONTROL)),
+                body: Vec::new(),
+            };
+            Ok(Told { body: read(&call.url, response).await?, ..told })
+        })
+    }
+
+    fn dial<'a>(&'a self, host: &'a str, port: u16) -> Soon<'a, Result<TcpStream>> {
+        Box::pin(async move {
+            let refused = |error: io::Error| {
+                Error::new(Fault::Upstream, format!("no connection to {host}:{port}: {error}"))
+            };
+            let connecting = tokio::net::TcpStream::connect((host, port));
+            let late = |_| refused(io::ErrorKind::TimedOut.into());
+            let stream =
+                tokio::time::timeout(CONNECT_TIME, connecting).await.map_err(late)?.map_err(refused)?;
+            stream.into_std().map_err(refused)
+        })
+    }
+}
+
+impl Outside {
+    /// The client that believes these roots. It keeps connections for the next call.
+    fn client(&self, trust: &Trust) -> Result<Client> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(trust) {
+            return Ok(client.clone());
+        }
+        let client = Client::builder()
+            .tls_backend_preconfigured(tls(trust)?)
+            .redirect(Policy::limited(REDIRECTS_MAX))
+            .connect_timeout(CONNECT_TIME)
+            .timeout(FETCH_TIME)
+            .build()
+            .map_err(|error| Error::internal(format!("no HTTP client: {error}")))?;
+        if clients.len() >= CLIENTS_MAX {
+            clients.clear();
+        }
+        clients.insert(trust.clone(), client.clone());
+        Ok(client)
+    }
+}
+
+fn tls(trust: &Trust) -> Result<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    match &trust.roots {
+        Some(pem) => {
+            for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+                let wrong = |error: &dyn std::fmt::Display| {
+                    Error::invalid(format!("the CA certificates to trust do not read: {error}"))
+                };
+                let certificate = certificate.map_err(|error| wrong(&error))?;
+                roots.add(certificate).map_err(|error| wrong(&error))?;
+            }
+        }
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Error::internal(format!("no TLS: {error}")))?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn headers(call: &Call) -> Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &call.headers {
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(unsendable)?;
+        let mut value = HeaderValue::from_str(value.expose()).map_err(unsendable)?;
+        value.set_sensitive(true);
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+/// The body, and no more of it than is allowed.
+async fn read(url: &str, mut response: Response) -> Result<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(url, &error))? {
+        if body.len() + chunk.len() > TOLD_MAX {
+            let text = format!("the answer of {url} is longer than {TOLD_MAX} bytes");
+            return Err(Error::new(Fault::Upstream, text));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn header<'a>(response: &'a Response, name: &HeaderName) -> &'a str {
+    response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+fn max_age(cache_control: &str) -> Option<u64> {
+    let age = |part: &str| part.trim().strip_prefix("max-age=")?.parse().ok();
+    cache_control.split(',').find_map(age)
+}
+
+/// Why no answer came, down to its root: "connection refused" says more than "error sending request".
+fn unreachable(url: &str, error: &reqwest::Error) -> Error {
+    let mut cause = error.source();
+    while let Some(deeper) = cause.and_then(|cause| cause.source()) {
+        cause = Some(deeper);
+    }
+    let why = match cause {
+        Some(cause) => cause.to_string(),
+        None if error.is_timeout() => "it took too long".to_owned(),
+        None => "the connection failed".to_owned(),
+    };
+    Error::new(Fault::Upstream, format!("no answer from {}: {why}", without_query(url)))
+}
+
+/// The URL as an error may show it: a query can hold a secret.
+fn without_query(url: &str) -> &str {
+    url.split_once('?').map_or(url, |(url, _)| url)
+}
+
+fn unsendable(error: impl std::fmt::Display) -> Error {
+    Error::invalid(format!("a request to the outside cannot be sent: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(cache_control: &str, expected: Option<u64>) {
+        assert_eq!(max_age(cache_control), expected, "{cache_control}");
+    }
+
+    #[test]
+    fn the_age_is_read_from_the_header() {
+        check("public, max-age=600, must-revalidate", Some(600));
+        check("max-age=0", Some(0));
+        check("no-store", None);
+        check("max-age=soon", None);
+    }
+
+    #[tokio::test]
+    async fn who_is_not_there_is_named_without_the_query() {
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let call = Call { method: "GET", url: format!("http://{closed}/keys?token=hush"), ..Call::default() };
+        let error = Outside::default().fetch(call).await.unwrap_err().to_string();
+        assert!(error.contains(&format!("no answer from http://{closed}/keys: ")), "{error}");
+        assert!(!error.contains("hush"), "{error}");
+    }
+}
