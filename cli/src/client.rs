@@ -112,6 +112,36 @@ impl Client {
         serde_json::from_slice(&reply.body).map_err(|e| Refused::unreadable(&e))
     }
 
+    /// Sends one call and hands over its answer piece by piece, as it comes, until it ends.
+    pub(crate) async fn stream(&self, call: Call, mut each: impl FnMut(&[u8])) -> Result<(), Refused> {
+        match self.mode {
+            Mode::Curl => return Err(Refused::Shown(preview::curl(self, &call))),
+            Mode::Policy => return Err(Refused::Shown(preview::policy(&call))),
+            Mode::Send => {}
+        }
+        let target = call.target(&self.address.prefix);
+        let url = call.url(&self.address.base);
+        let lost = |trouble| Refused::NoAnswer { verb: call.verb, url: url.clone(), trouble };
+        let request = self.request(&call, &self.address, &self.transport, &target)?;
+        let answering = async {
+            let mut sender = self.transport.connect().await?;
+            sender.ready().await.map_err(|e| broken(&e))?;
+            let response = sender.send_request(request).await.map_err(|e| broken(&e))?;
+            Ok((sender, response))
+        };
+        let answered = tokio::time::timeout(self.timeout, answering).await;
+        let (_sender, response) = answered.map_err(|_| lost(Trouble::TimedOut))?.map_err(lost)?;
+        if !response.status().is_success() {
+            return self.judge(&call, receive(response).await.map_err(lost)?.reply).map(drop);
+        }
+        let mut body = response.into_body();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|e| lost(Trouble::Broken(format!("the answer broke off: {e}"))))?;
+            frame.data_ref().into_iter().for_each(|piece| each(piece));
+        }
+        Ok(())
+    }
+
     /// Sends one call and returns its answer, or why there is none.
     pub(crate) async fn send(&self, call: Call) -> Result<Reply, Refused> {
         match self.mode {

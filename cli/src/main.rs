@@ -5,6 +5,7 @@
 mod address;
 mod argv;
 mod call;
+mod catalog;
 mod client;
 mod commands;
 mod doc;

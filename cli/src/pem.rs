@@ -44,6 +44,11 @@ pub(crate) fn revocation_list(pem: &str) -> Option<RevocationList> {
     })
 }
 
+/// What stands in the blocks of a PEM text.
+pub(crate) fn blocks(pem: &str) -> Vec<Vec<u8>> {
+    Pem::iter_from_buffer(pem.as_bytes()).map_while(Result::ok).map(|block| block.contents).collect()
+}
+
 fn first_block(pem: &str) -> Option<Pem> {
     Pem::iter_from_buffer(pem.as_bytes()).next()?.ok()
 }

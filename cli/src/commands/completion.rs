@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use clap_complete::Shell;
 
 use crate::{
+    catalog,
     output::{raw, say},
     root,
     stop::{Outcome, Stop},
@@ -28,6 +29,60 @@ impl Completion {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut root(), "keep", &mut script);
         raw(&String::from_utf8_lossy(&script));
+        raw(match shell {
+            Shell::Bash => BASH_PATHS,
+            Shell::Zsh => ZSH_PATHS,
+            _ => FISH_PATHS,
+        });
+        Ok(0)
+    }
+}
+
+/// After the script that knows commands and flags: the verbs that take a path of the API complete it.
+const BASH_PATHS: &str = r#"
+_keep_or_path() {
+    case "${COMP_WORDS[1]}" in
+    read | write | delete | list | scan | patch | path-help)
+        if [[ $COMP_CWORD -gt 1 && "$2" != -* && "$2" != *=* ]]; then
+            mapfile -t COMPREPLY < <(keep complete-paths "$2" 2>/dev/null)
+            compopt -o nospace
+            return
+        fi
+        ;;
+    esac
+    _keep "$@"
+}
+complete -F _keep_or_path -o bashdefault -o default keep
+"#;
+const ZSH_PATHS: &str = r#"
+_keep_or_path() {
+    case "${words[2]}" in
+    read|write|delete|list|scan|patch|path-help)
+        if [[ $CURRENT -gt 2 && "$PREFIX" != -* && "$PREFIX" != *=* ]]; then
+            compadd -S '' -- ${(f)"$(keep complete-paths "$PREFIX" 2>/dev/null)"}
+            return
+        fi
+        ;;
+    esac
+    _keep "$@"
+}
+compdef _keep_or_path keep
+"#;
+const FISH_PATHS: &str = r#"
+complete -c keep -n '__fish_seen_subcommand_from read write delete list scan patch path-help' -f -a '(keep complete-paths (commandline -ct) 2>/dev/null)'
+"#;
+
+/// Print what a path of the API can become, for the completion of shells
+#[derive(Args, Debug)]
+pub(crate) struct CompletePaths {
+    /// What was typed so far
+    #[arg(default_value = "")]
+    typed: String,
+}
+
+impl CompletePaths {
+    pub(crate) fn run(&self) -> Outcome {
+        catalog::completions(&self.typed).iter().for_each(say);
         Ok(0)
     }
 }

@@ -3,20 +3,27 @@
 mod audit;
 mod auth;
 mod completion;
+mod debug;
 mod generate_root;
 mod kv;
 mod lease;
 mod logical;
 mod login;
+mod monitor;
 mod mounts;
+mod namespace;
 mod operator;
 mod path_help;
 mod pki;
 mod policy;
 mod print;
+mod rekey;
 mod secrets;
+mod ssh;
 mod status;
 mod token;
+mod totp;
+mod transit;
 mod unwrap;
 
 use clap::{Args, Subcommand};
@@ -43,10 +50,14 @@ pub(crate) enum Verb {
     Audit(audit::Audit),
     #[command(subcommand)]
     Auth(auth::Auth),
+    Debug(debug::Debug),
     #[command(subcommand)]
     Kv(kv::Kv),
     #[command(subcommand)]
     Lease(lease::Lease),
+    Monitor(monitor::Monitor),
+    #[command(subcommand)]
+    Namespace(namespace::Namespace),
     #[command(subcommand)]
     Operator(operator::Operator),
     PathHelp(path_help::PathHelp),
@@ -58,9 +69,16 @@ pub(crate) enum Verb {
     Print(print::Print),
     #[command(subcommand)]
     Secrets(secrets::Secrets),
+    Ssh(ssh::Ssh),
     #[command(subcommand)]
     Token(token::Token),
+    #[command(subcommand)]
+    Totp(totp::Totp),
+    #[command(subcommand)]
+    Transit(transit::Transit),
     Completion(completion::Completion),
+    #[command(hide = true)]
+    CompletePaths(completion::CompletePaths),
     Man(completion::Man),
     /// Print the version of this program
     Version,
@@ -80,6 +98,7 @@ impl Verb {
         match self {
             Verb::Version => Some(version()),
             Verb::Completion(verb) => Some(verb.run()),
+            Verb::CompletePaths(verb) => Some(verb.run()),
             Verb::Man(verb) => Some(verb.run()),
             Verb::Policy(policy::Policy::Fmt(verb)) => Some(verb.run()),
             _ => None,
@@ -104,16 +123,23 @@ impl Verb {
             Verb::Unwrap(verb) => verb.run(session).await,
             Verb::Audit(verb) => verb.run(session).await,
             Verb::Auth(verb) => verb.run(session).await,
+            Verb::Debug(verb) => verb.run(session).await,
             Verb::Kv(verb) => verb.run(session).await,
             Verb::Lease(verb) => verb.run(session).await,
+            Verb::Monitor(verb) => verb.run(session).await,
+            Verb::Namespace(verb) => verb.run(session).await,
             Verb::Operator(verb) => verb.run(session).await,
             Verb::PathHelp(verb) => verb.run(session).await,
             Verb::Pki(verb) => verb.run(session).await,
             Verb::Policy(verb) => verb.run(session).await,
             Verb::Print(verb) => verb.run(session),
             Verb::Secrets(verb) => verb.run(session).await,
+            Verb::Ssh(verb) => verb.run(session).await,
             Verb::Token(verb) => verb.run(session).await,
+            Verb::Totp(verb) => verb.run(session).await,
+            Verb::Transit(verb) => verb.run(session).await,
             Verb::Completion(verb) => verb.run(),
+            Verb::CompletePaths(verb) => verb.run(),
             Verb::Man(verb) => verb.run(),
             Verb::Version => version(),
         }

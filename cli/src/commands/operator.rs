@@ -2,7 +2,11 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::{generate_root::GenerateRoot, status};
+use super::{
+    generate_root::GenerateRoot,
+    rekey::{Door, Rekey},
+    status,
+};
 use crate::{
     call::Call,
     doc::Doc,
@@ -30,6 +34,9 @@ pub(crate) enum Operator {
     /// List the nodes of the cluster
     Members,
     GenerateRoot(GenerateRoot),
+    Rekey(Rekey),
+    /// Make new unseal keys, where OpenBao has it: it wants a token for it
+    RotateKeys(Rekey),
 }
 
 impl Operator {
@@ -46,6 +53,8 @@ impl Operator {
             Operator::StepDown => step_down(session).await,
             Operator::Members => members(session).await,
             Operator::GenerateRoot(verb) => verb.run(session).await,
+            Operator::Rekey(verb) => verb.run(session, Door::Rekey).await,
+            Operator::RotateKeys(verb) => verb.run(session, Door::Rotate).await,
         }
     }
 }

@@ -10,4 +10,5 @@
 mod bao;
 mod first_run;
 mod side_by_side;
+mod verbs;
 mod wire;

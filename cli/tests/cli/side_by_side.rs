@@ -23,6 +23,9 @@ fn check(server: &Bao, line: &str) {
 }
 
 fn mask(text: &str) -> String {
+    // Whether it had to wait depends on who was faster.
+    let lines = text.split_inclusive('\n').filter(|line| !line.starts_with("Waiting for terminal status"));
+    let text = lines.collect::<String>();
     let mut out = String::new();
     let mut word = String::new();
     for c in text.chars().chain(['\0']) {

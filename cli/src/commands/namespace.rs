@@ -1,0 +1,236 @@
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+
+use super::{Field, logical::written};
+use crate::{
+    call::Call,
+    output::say,
+    pairs, paths,
+    session::Session,
+    stop::{Outcome, REMOTE, Stop},
+    table::{plain, table},
+};
+
+/// Work with namespaces: servers within the server, each with its own mounts, policies and tokens
+#[derive(Subcommand, Debug)]
+pub(crate) enum Namespace {
+    List(List),
+    Scan(Scan),
+    Lookup(Lookup),
+    Create(Create),
+    Patch(Patch),
+    Delete(Delete),
+    Lock(Lock),
+    Unlock(Unlock),
+}
+
+impl Namespace {
+    pub(crate) async fn run(self, session: &Session) -> Outcome {
+        match self {
+            Namespace::List(verb) => listing(session, Call::list("sys/namespaces"), verb.detailed).await,
+            Namespace::Scan(verb) => listing(session, Call::scan("sys/namespaces"), verb.detailed).await,
+            Namespace::Lookup(verb) => verb.run(session).await,
+            Namespace::Create(verb) => verb.run(session).await,
+            Namespace::Patch(verb) => verb.run(session).await,
+            Namespace::Delete(verb) => verb.run(session).await,
+            Namespace::Lock(verb) => verb.run(session).await,
+            Namespace::Unlock(verb) => verb.run(session).await,
+        }
+    }
+}
+
+/// List the namespaces right below
+#[derive(Args, Debug)]
+pub(crate) struct List {
+    /// Also print their ids and metadata
+    #[arg(long)]
+    detailed: bool,
+}
+
+/// List all namespaces below
+#[derive(Args, Debug)]
+pub(crate) struct Scan {
+    /// Also print their ids and metadata
+    #[arg(long)]
+    detailed: bool,
+}
+
+async fn listing(session: &Session, call: Call, detailed: bool) -> Outcome {
+    let secret = session
+        .client
+        .read(call)
+        .await
+        .map_err(|e| e.during("Error listing namespaces"))?
+        .unwrap_or_default();
+    let Some(keys) = secret.keys().filter(|keys| !keys.is_empty()) else {
+        if session.output.is_table() {
+            say("No namespaces found");
+            return Ok(REMOTE);
+        }
+        session.output.listing(None, "sys/namespaces")?;
+        return Ok(REMOTE);
+    };
+    if !detailed || !session.output.is_table() {
+        return match (detailed, secret.field("key_info").and_then(Value::as_object)) {
+            (true, Some(facts)) => session.output.object(facts),
+            _ => session.output.listing(Some(&secret), "sys/namespaces"),
+        };
+    }
+    let fact = |path: &str, name: &str| {
+        let fact = secret.field("key_info").and_then(|facts| facts.get(path)?.get(name).cloned());
+        fact.as_ref().map(plain).unwrap_or_default()
+    };
+    let rows = keys.iter().map(plain).map(|path| {
+        let (id, metadata) = (fact(&path, "id"), fact(&path, "custom_metadata"));
+        vec![path, id, metadata]
+    });
+    say(table(&["Path", "ID", "Custom Metadata"], rows.collect()));
+    Ok(0)
+}
+
+/// Print what the server knows about a namespace
+#[derive(Args, Debug)]
+pub(crate) struct Lookup {
+    #[command(flatten)]
+    field: Field,
+    /// Namespace
+    path: String,
+}
+
+impl Lookup {
+    async fn run(self, session: &Session) -> Outcome {
+        let path = paths::clean(&self.path);
+        let call = Call::get(format!("sys/namespaces/{path}"));
+        let found = session
+            .client
+            .read(call)
+            .await
+            .map_err(|e| e.during(format!("Error looking up namespace {path}")))?;
+        let secret = found.ok_or_else(|| Stop::remote(format!("Namespace not found: {path}")))?;
+        session.output.secret_or_field(&secret, self.field.field.as_deref())
+    }
+}
+
+/// Create a namespace
+#[derive(Args, Debug)]
+pub(crate) struct Create {
+    #[command(flatten)]
+    field: Field,
+    /// Something to remember about it; repeatable
+    #[arg(long, value_name = "KEY=VALUE")]
+    custom_metadata: Vec<String>,
+    /// Namespace
+    path: String,
+}
+
+impl Create {
+    async fn run(self, session: &Session) -> Outcome {
+        let path = paths::clean(&self.path);
+        let metadata = pairs::read_text(&self.custom_metadata, session.interactive)?;
+        let call = Call::put(format!("sys/namespaces/{path}"), json!({ "custom_metadata": metadata }));
+        let made = session
+            .client
+            .write(call)
+            .await
+            .map_err(|e| e.during(format!("Error creating namespace {path}")))?;
+        session.output.secret_or_field(&made.unwrap_or_default(), self.field.field.as_deref())
+    }
+}
+
+/// Change what is remembered about a namespace
+#[derive(Args, Debug)]
+pub(crate) struct Patch {
+    #[command(flatten)]
+    field: Field,
+    /// Something to remember about it; repeatable
+    #[arg(long, value_name = "KEY=VALUE")]
+    custom_metadata: Vec<String>,
+    /// Something to forget about it; repeatable
+    #[arg(long, value_name = "KEY")]
+    remove_custom_metadata: Vec<String>,
+    /// Namespace
+    path: String,
+}
+
+impl Patch {
+    async fn run(self, session: &Session) -> Outcome {
+        let path = paths::clean(&self.path);
+        let metadata = pairs::read_text(&self.custom_metadata, session.interactive)?;
+        let mut metadata: Map<String, Value> =
+            metadata.into_iter().map(|(key, value)| (key, Value::String(value))).collect();
+        metadata.extend(self.remove_custom_metadata.into_iter().map(|key| (key, Value::Null)));
+        if metadata.is_empty() {
+            return Err(Stop::local("Give -custom-metadata or -remove-custom-metadata"));
+        }
+        let call = Call::patch(format!("sys/namespaces/{path}"), json!({ "custom_metadata": metadata }));
+        let made = session
+            .client
+            .write(call)
+            .await
+            .map_err(|e| e.during(format!("Error patching namespace {path}")))?;
+        session.output.secret_or_field(&made.unwrap_or_default(), self.field.field.as_deref())
+    }
+}
+
+/// Delete a namespace and everything in it
+#[derive(Args, Debug)]
+pub(crate) struct Delete {
+    /// Namespace
+    path: String,
+}
+
+impl Delete {
+    async fn run(self, session: &Session) -> Outcome {
+        let path = paths::clean(&self.path);
+        let call = Call::delete(format!("sys/namespaces/{path}"));
+        let secret = session
+            .client
+            .write(call)
+            .await
+            .map_err(|e| e.during(format!("Error deleting namespace {path}")))?;
+        secret.iter().for_each(|secret| session.output.warnings(secret));
+        say(format!("Success! Namespace deleted at: {path}"));
+        Ok(0)
+    }
+}
+
+/// Lock a namespace and all below it: every request but the unlocking is refused
+///
+/// The answer holds the key that unlocks it. It is shown once.
+#[derive(Args, Debug)]
+pub(crate) struct Lock {
+    #[command(flatten)]
+    field: Field,
+    /// Namespace; that of the command if left out
+    path: Option<String>,
+}
+
+impl Lock {
+    async fn run(self, session: &Session) -> Outcome {
+        let path = format!("sys/namespaces/api-lock/lock/{}", paths::clean(&self.path.unwrap_or_default()));
+        let secret = session.client.write(Call::put(paths::clean(&path), json!({}))).await;
+        written(session.output, secret, &path, self.field.field.as_deref())
+    }
+}
+
+/// Unlock a namespace
+#[derive(Args, Debug)]
+pub(crate) struct Unlock {
+    /// Key that `keep namespace lock` printed, `@file`, or `-` to read it from a pipe; a root token needs none
+    #[arg(long, value_name = "KEY")]
+    unlock_key: Option<String>,
+    /// Namespace; that of the command if left out
+    path: Option<String>,
+}
+
+impl Unlock {
+    async fn run(self, session: &Session) -> Outcome {
+        let path = paths::clean(&self.path.unwrap_or_default());
+        let key = self.unlock_key.map(|key| format!("unlock_key={key}"));
+        let body = pairs::read_text(key.as_slice(), session.interactive)?;
+        let call = Call::put(paths::clean(&format!("sys/namespaces/api-lock/unlock/{path}")), json!(body));
+        session.client.send(call).await.map_err(|e| e.during(format!("Error unlocking namespace {path}")))?;
+        say(format!("Success! Namespace unlocked: {}", if path.is_empty() { "." } else { &path }));
+        Ok(0)
+    }
+}

@@ -1,0 +1,136 @@
+//! The verbs for namespaces, transit, one-time passwords, ssh, new unseal keys and support bundles, as somebody uses them.
+
+use std::fs;
+
+use crate::bao::{Bao, Said};
+
+#[track_caller]
+fn good(said: Said) -> String {
+    assert_eq!(said.code, 0, "{said:?}");
+    said.out
+}
+
+#[test]
+fn a_namespace_is_made_locked_unlocked_and_deleted() {
+    let server = Bao::start(&[]);
+    assert_eq!(server.keep("namespace list").code, 2);
+    good(server.keep("namespace create -custom-metadata=team=blue a"));
+    good(server.keep("namespace create -ns=a b"));
+    assert_eq!(good(server.keep("namespace list -format=json")).trim(), "[\n  \"a/\"\n]");
+    assert!(good(server.keep("namespace scan")).contains("a/b/"));
+    assert!(good(server.keep("namespace list -detailed")).contains("map[team:blue]"));
+    assert!(good(server.keep("namespace lookup -field=path a")).starts_with("a/"));
+    good(server.keep("namespace patch -custom-metadata=floor=2 -remove-custom-metadata=team a"));
+    let seen = good(server.keep("namespace lookup -field=custom_metadata -format=json a"));
+    assert!(seen.contains("floor") && !seen.contains("team"), "{seen}");
+    assert_eq!(server.keep("namespace patch a").code, 1);
+
+    let key = good(server.keep("namespace lock -field=unlock_key a"));
+    assert_ne!(server.keep("secrets list -ns=a").code, 0, "it is locked");
+    good(server.keep(&format!("namespace unlock -unlock-key={key} a")));
+    good(server.keep("secrets list -ns=a"));
+    good(server.keep("namespace lock a"));
+    good(server.keep("namespace unlock a"));
+    assert!(good(server.keep("namespace delete -ns=a b")).contains("Success! Namespace deleted at: b"));
+    let missing = server.keep("namespace lookup nothing");
+    assert_eq!(missing.code, 2, "{missing:?}");
+}
+
+#[test]
+fn what_transit_encrypts_comes_back_as_it_was() {
+    let server = Bao::start(&[]);
+    good(server.keep("secrets enable transit"));
+    good(server.keep("write -f transit/keys/orders"));
+    server.folder.write("order.json", "{\"to\": \"Zoë\"}\n");
+    let cipher = good(server.keep("transit encrypt -field=ciphertext orders @order.json"));
+    assert!(cipher.starts_with("vault:v1:"), "{cipher}");
+    assert_eq!(good(server.keep(&format!("transit decrypt orders {cipher}"))), "{\"to\": \"Zoë\"}\n");
+    assert_eq!(good(server.keep_with("transit decrypt orders -", &cipher)), "{\"to\": \"Zoë\"}\n");
+
+    let key = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
+    good(server.keep(&format!(
+        "transit import transit/keys/own {key} type=aes256-gcm96 exportable=true allow_rotation=true"
+    )));
+    let exported = good(server.keep("read -field=keys -format=json transit/export/encryption-key/own"));
+    assert!(exported.contains(key), "{exported}");
+    let second = "ISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+P0A=";
+    good(server.keep_with(&format!("transit import-version transit/keys/own -"), second));
+    assert!(
+        good(server.keep("read -field=keys -format=json transit/export/encryption-key/own")).contains(second)
+    );
+    let wrong = server.keep("transit import transit/own AQID type=aes256-gcm96");
+    assert!(wrong.code == 1 && wrong.err.contains("transit/keys/NAME"), "{wrong:?}");
+}
+
+#[test]
+fn a_code_is_right_or_wrong() {
+    let server = Bao::start(&[]);
+    good(server.keep("secrets enable totp"));
+    good(server.keep("write totp/keys/me generate=true issuer=Here account_name=me"));
+    let code = good(server.keep("totp code -field=code me"));
+    assert_eq!(code.len(), 6, "{code}");
+    assert!(good(server.keep(&format!("totp verify me {code}"))).contains("valid"));
+    let wrong = server.keep("totp verify me 00000x");
+    assert_ne!(wrong.code, 0, "{wrong:?}");
+    assert_eq!(server.keep("totp code nobody").code, 2);
+}
+
+#[test]
+fn a_public_key_is_signed_for_its_user() {
+    let server = Bao::start(&[]);
+    good(server.keep("secrets enable ssh"));
+    good(server.keep("write ssh/config/ca generate_signing_key=true key_type=ed25519"));
+    good(server.keep(
+        "write ssh/roles/ops key_type=ca allow_user_certificates=true allowed_users=* default_user=ann ttl=1m algorithm_signer=default",
+    ));
+    let public = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIO2tPZrRuDWOHvD2mpjxqDeVL8ZJcS6ZOxAZZtdFf2Ka me\n";
+    server.folder.write(".ssh/id_ed25519.pub", public);
+    let signed = good(server.keep("ssh -mode=ca -role=ops -no-exec ann@127.0.0.1"));
+    assert!(signed.starts_with("ssh-ed25519-cert-v01@openssh.com "), "{signed}");
+    let wrong = server.keep("ssh -mode=magic -role=ops ann@127.0.0.1");
+    assert!(wrong.code == 1 && wrong.err.contains("ca or otp"), "{wrong:?}");
+    // What looks like a host and is a flag of ssh never reaches it.
+    assert_eq!(server.keep("ssh -mode=ca -role=ops 'ann@-oProxyCommand=id'").code, 1);
+}
+
+#[test]
+fn the_owner_of_the_key_makes_new_ones() {
+    let server = Bao::start(&[]);
+    let begun = good(server.keep("operator rotate-keys -init -key-shares=2 -key-threshold=2"));
+    assert!(begun.contains("New Shares") && begun.contains('2'), "{begun}");
+    let status: String = good(server.keep("operator rotate-keys -status -format=json"));
+    let nonce = status.split("\"nonce\": \"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let missing = server.keep(&format!("operator rotate-keys {}", server.unseal_key));
+    assert!(missing.code == 1 && missing.err.contains(&nonce), "{missing:?}");
+    let made = server.keep_with(&format!("operator rotate-keys -nonce={nonce} -"), &server.unseal_key);
+    assert!(good(made).contains("Key 2: "));
+    assert!(good(server.keep("operator rotate-keys -cancel")).contains("Success!"));
+}
+
+#[test]
+fn a_support_bundle_holds_no_secret() {
+    let server = Bao::start(&[]);
+    good(server.keep("kv put secret/app password=hunter2"));
+    let done = good(server.keep("debug -duration=1s -interval=5s -no-compress -output=bundle"));
+    assert!(done.contains("bundle"), "{done}");
+    let folder = server.folder.0.join("bundle");
+    let mut all = String::new();
+    for file in fs::read_dir(&folder).unwrap() {
+        all.push_str(&fs::read_to_string(file.unwrap().path()).unwrap());
+    }
+    assert!(all.contains("\"rounds\": 1") && all.contains("seal_status") || all.contains("sealed"), "{all}");
+    assert!(!all.contains("hunter2") && !all.contains(&server.unseal_key), "{all}");
+    assert_eq!(server.keep("debug -duration=1s -output=bundle").code, 1, "nothing is overwritten");
+    good(server.keep("debug -duration=1s -target=host -output=other"));
+    assert!(server.folder.0.join("other.tar.gz").exists() && !server.folder.0.join("other").exists());
+}
+
+#[test]
+fn paths_of_the_api_are_completed_without_a_server() {
+    let server = Bao::start(&[]);
+    let paths = good(server.keep("complete-paths sys/mo"));
+    assert_eq!(paths, "sys/mounts\nsys/mounts/\n");
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(good(server.keep(&format!("completion {shell}"))).contains("complete-paths"), "{shell}");
+    }
+}
