@@ -21,3 +21,4 @@ mod pki;
 mod policy;
 mod stage;
 mod tokens;
+mod transit;

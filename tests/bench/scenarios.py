@@ -1,5 +1,6 @@
 """What is measured, and the bar each has to clear: ratios to bao and to the bare handler on the same machine."""
 
+import base64
 import os
 import queue
 import tempfile
@@ -10,6 +11,7 @@ import load
 from servers import Api, WrongAnswer
 
 SECRET = {"user": "application", "password": "correct horse battery staple", "host": "db.example.com", "port": "5432"}
+PLAINTEXT = base64.b64encode(b"4111 1111 1111 1111, 12/29").decode()
 TOKENS = 10_000
 READ = "secret/data/bench"
 
@@ -33,7 +35,7 @@ def prepare(server):
     api.must("POST", "kv1/bench", SECRET)
     rules = "".join(
         f'path "{path}" {{ capabilities = ["create", "read", "update"] }}\n'
-        for path in ("secret/data/*", "kv1/*", "auth/token/create", "pki/issue/*"))
+        for path in ("secret/data/*", "kv1/*", "auth/token/create", "pki/issue/*", "transit/*"))
     api.must("POST", "sys/policies/acl/bench", {"policy": rules})
     api.must("POST", "sys/auth/approle", {"type": "approle"})
     api.must("POST", "auth/approle/role/bench", {"token_policies": ["bench"], "token_ttl": "1h", "secret_id_num_uses": 0})
@@ -41,6 +43,9 @@ def prepare(server):
     api.must("POST", "pki/root/generate/internal", {"common_name": "Bench", "key_type": "ec", "key_bits": 256, "ttl": "87600h"})
     api.must("POST", "pki/roles/bench", {"allowed_domains": ["example.com"], "allow_subdomains": True, "key_type": "ec",
                                          "key_bits": 256, "ttl": "1h", "max_ttl": "24h"})
+    api.must("POST", "sys/mounts/transit", {"type": "transit"})
+    for kind in ("aes256-gcm96", "ed25519", "ecdsa-p256"):
+        api.must("POST", f"transit/keys/{kind}", {"type": kind})
     server.token = new_token(api)
 
 
@@ -137,6 +142,34 @@ def pki_issue(server, seconds):
     return load.measure(server, url, load.fixed("POST", body, server.token), seconds)
 
 
+def transit_encrypt(server, seconds):
+    caller = Api(server.port, server.token)
+    body = {"plaintext": PLAINTEXT}
+    made = caller.must("POST", "transit/encrypt/aes256-gcm96", body)["data"]["ciphertext"]
+    check(caller.must("POST", "transit/decrypt/aes256-gcm96", {"ciphertext": made}), "data", "plaintext", equals=PLAINTEXT)
+    url = f"http://127.0.0.1:{server.port}/v1/transit/encrypt/aes256-gcm96"
+    load.measure(server, url, load.fixed("POST", body, server.token), 1)
+    return load.measure(server, url, load.fixed("POST", body, server.token), seconds)
+
+
+def transit_sign(server, seconds, kind):
+    caller = Api(server.port, server.token)
+    body = {"input": PLAINTEXT}
+    made = caller.must("POST", f"transit/sign/{kind}", body)["data"]["signature"]
+    check(caller.must("POST", f"transit/verify/{kind}", body | {"signature": made}), "data", "valid", equals=True)
+    url = f"http://127.0.0.1:{server.port}/v1/transit/sign/{kind}"
+    load.measure(server, url, load.fixed("POST", body, server.token), 1)
+    return load.measure(server, url, load.fixed("POST", body, server.token), seconds)
+
+
+def transit_sign_ed25519(server, seconds):
+    return transit_sign(server, seconds, "ed25519")
+
+
+def transit_sign_p256(server, seconds):
+    return transit_sign(server, seconds, "ecdsa-p256")
+
+
 def kv2_read_tokens(server, seconds):
     wanted = queue.Queue()
     made = []
@@ -189,6 +222,9 @@ ALL = [
     ("approle-login", approle_login, 20, None),
     ("token-create", token_create, 20, None),
     ("pki-issue", pki_issue, 20, None),
+    ("transit-encrypt", transit_encrypt, 20, None),
+    ("transit-sign-ed25519", transit_sign_ed25519, 20, None),
+    ("transit-sign-p256", transit_sign_p256, 15, None),
     ("kv1-read", kv1_read, None, None),
     ("kv2-read-tls", kv2_read_tls, None, None),
     ("kv2-read-under-writes", kv2_read_under_writes, None, None),

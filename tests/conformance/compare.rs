@@ -174,6 +174,11 @@ impl Seen<'_> {
             let what = if label == "CERTIFICATE" { words(&certificate(&text)) } else { String::new() };
             return format!("<{} x {label} {}>", text.matches("-----BEGIN ").count(), what.trim());
         }
+        if let Some((version, body)) = text.strip_prefix("vault:v").and_then(|rest| rest.split_once(':'))
+            && body.len() >= 20
+        {
+            return format!("<made by version {version} of a key>");
+        }
         if text.len() >= 40 && is_base64(&text) {
             return "<base64>".to_owned();
         }

@@ -14,3 +14,4 @@ mod first_steps;
 mod hvac;
 mod kill;
 mod restart;
+mod transit;

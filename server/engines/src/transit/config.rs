@@ -176,7 +176,7 @@ impl Command<Transit> for TrimKey {
 /// The oldest version that stays, if that can be.
 fn trimmed(asked: i64, record: &KeyRecord) -> Result<u64, &'static str> {
     let oldest = u64::try_from(asked).unwrap_or(0);
-    if oldest < record.min_available {
+    if asked < 0 || oldest < record.min_available {
         return Err("minimum available version cannot be decremented");
     }
     if record.min_encryption == 0 {
@@ -189,7 +189,6 @@ fn trimmed(asked: i64, record: &KeyRecord) -> Result<u64, &'static str> {
         return Err("minimum available version cannot be greater than minimum decryption version");
     }
     match asked {
-        ..0 => Err("minimum available version cannot be negative"),
         0 => Err("minimum available version should be positive"),
         _ => Ok(oldest),
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Transit;
 use super::cipher::{self, Beside};
-use super::input::{Batch, Outcomes, word};
+use super::input::{Batch, Outcomes, in_pool_if_many, word};
 use super::key::{Key, find};
 use super::refusal::Refusal;
 use super::text;
@@ -73,6 +73,7 @@ impl Command<Transit> for Decrypt {
         if key.record.kind.is_rsa() {
             cx.costly()?;
         }
+        in_pool_if_many(cx, items.len())?;
         let mut outcomes = Outcomes::default();
         let mut results = Vec::with_capacity(items.len());
         for (at, item) in items.iter().enumerate() {

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::Transit;
 use super::cipher::{self, Beside};
 use super::create;
-use super::input::{Batch, Outcomes, Private, flag, number, word};
+use super::input::{Batch, Outcomes, Private, flag, in_pool_if_many, number, word};
 use super::key::{Key, find};
 use super::kind::Kind;
 use super::record::{KeyRecord, ONLY, SETTINGS};
@@ -100,6 +100,7 @@ impl Command<Transit> for Encrypt {
             Some(key) => key,
             None => self.upsert(cx, with_context)?,
         };
+        in_pool_if_many(cx, items.len())?;
         let mut outcomes = Outcomes::default();
         let mut results = Vec::with_capacity(items.len());
         for (at, item) in items.iter().enumerate() {

@@ -69,8 +69,8 @@ impl<const AT: usize> Query<Transit> for Hmac<AT> {
         let key = find(cx, &self.name)?.ok_or_else(|| Error::invalid("encryption key not found"))?;
         let asked = number(self.key_version);
         let version = if asked == 0 { i64::try_from(key.record.latest).unwrap_or(i64::MAX) } else { asked };
-        let old = u64::try_from(version).is_ok_and(|version| version < key.record.min_encryption);
-        if asked != 0 && old {
+        let minimum = i64::try_from(key.record.min_encryption).unwrap_or(i64::MAX);
+        if minimum > 0 && version < minimum {
             return Err(Error::invalid("cannot generate HMAC: version is too old (disallowed by policy)"));
         }
         let secret = secret(cx, &key, version)??;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use kit::loose::{Flag, Number, Text};
-use kit::{Error, Notes, Reply, Result, Secret};
+use kit::{Error, Notes, Reply, Result, Secret, Writing};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
@@ -89,6 +89,14 @@ impl<T> Batch<T> {
             ))),
         }
     }
+}
+
+/// More items than this are worked off in the pool for costly work.
+const QUICK_MAX: usize = 256;
+
+/// Asks for the pool where so many items would hold up the other requests of a thread.
+pub(super) fn in_pool_if_many(cx: &Writing<'_>, count: usize) -> Result<()> {
+    if count > QUICK_MAX { cx.costly() } else { Ok(()) }
 }
 
 /// Which outcomes a batch had.

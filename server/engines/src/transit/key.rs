@@ -32,7 +32,6 @@ pub(super) fn find(cx: &impl Reads, name: &str) -> Result<Option<Arc<Key>>> {
 pub(super) enum Use {
     Encryption,
     Signing,
-    Wrapping,
 }
 
 impl Use {
@@ -40,7 +39,6 @@ impl Use {
         match self {
             Self::Encryption => "encryption",
             Self::Signing => "signing",
-            Self::Wrapping => "key wrapping",
         }
     }
 }

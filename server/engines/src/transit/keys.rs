@@ -15,6 +15,13 @@ use super::shown::{Shown, show};
 /// The shortest time in which a key rotates by itself, in seconds.
 pub(super) const AUTO_ROTATE_MIN_SECONDS: i64 = 3600;
 
+/// Whether a key can have this name: whether a path can name it.
+pub(super) fn is_name(name: &str) -> bool {
+    let word = |char: char| char.is_alphanumeric() || char == '_';
+    let inner = |char: char| word(char) || char == '-' || char == '.';
+    name.starts_with(word) && name.ends_with(word) && name.chars().all(inner)
+}
+
 /// Lists the names of the keys.
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct ListKeys {

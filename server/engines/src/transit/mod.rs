@@ -4,14 +4,20 @@
 //! the algorithms. Using a key writes nothing, so it is answered from the snapshot, like a query.
 
 mod aead;
+mod agree;
+mod backup;
+mod certificates;
 mod cipher;
 mod config;
 mod create;
 mod decrypt;
 mod ecdsa;
 mod encrypt;
+mod entry;
+mod export;
 mod hash;
 mod hmac;
+mod import;
 mod input;
 mod key;
 mod keys;
@@ -43,8 +49,8 @@ impl Engine for Transit {
         command::<Transit, decrypt::Decrypt>(),
         command::<Transit, sign::Sign<0>>(),
         command::<Transit, sign::Sign<1>>(),
-        query::<Transit, verify::Verify<0>>(),
-        query::<Transit, verify::Verify<1>>(),
+        command::<Transit, verify::Verify<0>>(),
+        command::<Transit, verify::Verify<1>>(),
         query::<Transit, hmac::Hmac<0>>(),
         query::<Transit, hmac::Hmac<1>>(),
         command::<Transit, rewrap::Rewrap>(),
@@ -67,6 +73,19 @@ impl Engine for Transit {
         command::<Transit, config::WriteKeysConfig>(),
         query::<Transit, config::ReadCache>(),
         command::<Transit, config::WriteCache>(),
+        query::<Transit, export::Export<0>>(),
+        query::<Transit, export::Export<1>>(),
+        command::<Transit, backup::BackUp>(),
+        command::<Transit, backup::Restore<0>>(),
+        command::<Transit, backup::Restore<1>>(),
+        command::<Transit, import::WrappingKey>(),
+        command::<Transit, import::Import>(),
+        command::<Transit, import::ImportVersion>(),
+        command::<Transit, import::ExportWrapped<0>>(),
+        command::<Transit, import::ExportWrapped<1>>(),
+        command::<Transit, agree::DeriveKey>(),
+        query::<Transit, certificates::RequestCertificate>(),
+        command::<Transit, certificates::SetCertificate>(),
         command::<Transit, create::RotateDue>(),
     ];
 

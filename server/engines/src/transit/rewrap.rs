@@ -10,7 +10,7 @@ use super::Transit;
 use super::cipher::{self, Beside};
 use super::decrypt::{Item, same_contexts};
 use super::encrypt::{Encrypted, EncryptedItem};
-use super::input::{Batch, context, number, word};
+use super::input::{Batch, context, in_pool_if_many, number, word};
 use super::key::{Key, find};
 use super::refusal::Refusal;
 use super::text;
@@ -46,6 +46,7 @@ impl Command<Transit> for Rewrap {
         if key.record.kind.is_rsa() {
             cx.costly()?;
         }
+        in_pool_if_many(cx, items.len())?;
         let mut results = Vec::with_capacity(items.len());
         for item in &items {
             match rewrap(cx, &key, item)? {

@@ -225,7 +225,7 @@ fn invalid_salt(size: usize) -> Refusal {
 
 fn unsigned(hash: Option<Hash>) -> Refusal {
     let name = hash.map_or("none", Hash::name);
-    Refusal::asked(format!(
+    Refusal::Uncounted(format!(
         "RSA keys do not sign with {name} here, because no constant-time implementation does: use sha2-256, sha2-384 or sha2-512"
     ))
 }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Transit;
-use super::input::{Batch, context, number, word};
+use super::input::{Batch, context, in_pool_if_many, number, word};
 use super::key::{Key, find};
 use super::refusal::Refusal;
 use super::signing::{Manner, Signed, Words};
@@ -97,12 +97,16 @@ impl<const AT: usize> Command<Transit> for Sign<AT> {
             return match item.sign(cx, &manner, &key, asked)? {
                 Ok(signed) => Ok(Reply::Data(Signatures::one(signed))),
                 // OpenBao answers 400 for what it cannot read, and 500 for what the key refuses.
-                Err(Unsigned::Unread(refusal)) => Err(refusal.into()),
+                Err(Unsigned::Unread(refusal) | Unsigned::Refused(refusal @ Refusal::Uncounted(_))) => {
+                    Err(refusal.into())
+                }
                 Err(Unsigned::Refused(refusal)) => Err(refusal.as_server()),
             };
         };
-        let mut results = Vec::new();
-        for item in batch.items()? {
+        let items = batch.items()?;
+        in_pool_if_many(cx, items.len())?;
+        let mut results = Vec::with_capacity(items.len());
+        for item in items {
             let outcome = item.sign(cx, &manner, &key, asked)?;
             results.push(item.shown(outcome));
         }

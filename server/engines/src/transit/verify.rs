@@ -1,13 +1,13 @@
 //! Verifying signatures and HMACs.
 
 use kit::loose::{Flag, Text};
-use kit::{Error, Query, Reading, Reply, Result, Route};
+use kit::{Command, Error, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Transit;
 use super::hmac::{self, HmacItem};
-use super::input::{Batch, context, word};
+use super::input::{Batch, context, in_pool_if_many, word};
 use super::key::{Key, find};
 use super::refusal::Refusal;
 use super::sign::input;
@@ -80,14 +80,14 @@ enum Proof {
     Hmac,
 }
 
-impl<const AT: usize> Query<Transit> for Verify<AT> {
+impl<const AT: usize> Command<Transit> for Verify<AT> {
     const ROUTE: Route = match AT {
-        0 => Route::post("verify/{name}"),
-        _ => Route::post("verify/{name}/{urlalgorithm}"),
+        0 => Route::post("verify/{name}").looks_first(),
+        _ => Route::post("verify/{name}/{urlalgorithm}").looks_first(),
     };
     type Reply = Verdict;
 
-    fn run(mut self, _: &Transit, cx: &Reading<'_>) -> Result<Reply<Verdict>> {
+    fn run(mut self, _: &Transit, cx: &mut Writing<'_>) -> Result<Reply<Verdict>> {
         let batch = self.batch_input.take();
         let single = batch.is_none();
         let items = match batch {
@@ -95,6 +95,7 @@ impl<const AT: usize> Query<Transit> for Verify<AT> {
             None => vec![self.item()],
         };
         let proof = proof(&items, single)?;
+        in_pool_if_many(cx, items.len())?;
         let mut outcomes = match proof {
             Proof::Hmac => self.hmacs(cx, &items)?,
             Proof::Signature => self.signatures(cx, &items)?,
@@ -119,7 +120,7 @@ impl<const AT: usize> Verify<AT> {
         }
     }
 
-    fn signatures(&self, cx: &Reading<'_>, items: &[Item]) -> Result<Vec<Result<bool, Refusal>>> {
+    fn signatures(&self, cx: &Writing<'_>, items: &[Item]) -> Result<Vec<Result<bool, Refusal>>> {
         let manner = Manner::read(&Words {
             urlalgorithm: self.urlalgorithm.as_ref(),
             hash_algorithm: self.hash_algorithm.as_ref(),
@@ -135,7 +136,7 @@ impl<const AT: usize> Verify<AT> {
         items.iter().map(|item| item.verify(cx, &manner, &key)).collect()
     }
 
-    fn hmacs(&self, cx: &Reading<'_>, items: &[Item]) -> Result<Vec<Result<bool, Refusal>>> {
+    fn hmacs(&self, cx: &Writing<'_>, items: &[Item]) -> Result<Vec<Result<bool, Refusal>>> {
         let key = find(cx, &self.name)?.ok_or_else(|| Error::invalid("encryption key not found"))?;
         let hash = hmac::hash(self.urlalgorithm.as_ref(), self.algorithm.as_ref())?;
         let each = items.iter().map(|item| {
@@ -147,7 +148,7 @@ impl<const AT: usize> Verify<AT> {
 }
 
 impl Item {
-    fn verify(&self, cx: &Reading<'_>, manner: &Manner, key: &Key) -> Result<Result<bool, Refusal>> {
+    fn verify(&self, cx: &Writing<'_>, manner: &Manner, key: &Key) -> Result<Result<bool, Refusal>> {
         let read = input(self.input.as_ref())
             .and_then(|input| context(self.context.as_ref()).map(|context| (input, context)));
         let (input, context) = match read {

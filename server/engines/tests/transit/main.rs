@@ -9,6 +9,7 @@ mod bench;
 mod ciphers;
 mod keys;
 mod signatures;
+mod travel;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
