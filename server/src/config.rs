@@ -188,7 +188,7 @@ fn whole(section: Section<'_>, extent: Extent, environment: &Environment) -> Con
     let config = Config {
         api_addr: address("api_addr", &["API_ADDR", "ADVERTISE_ADDR", "REDIRECT_ADDR"]),
         cluster_addr: address("cluster_addr", &["CLUSTER_ADDR"]),
-        audits: audit::read(&section),
+        audits: audit::read(&section, flag("allow_audit_log_prefixing")),
         lockouts: telemetry::lockouts(&section),
         cluster_name: section.text("cluster_name").filter(|name| !name.is_empty()),
         default_lease_ttl: default_lease_ttl.unwrap_or(LEASE_TTL.min(max_lease_ttl)),

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kit::{Call, Error, Fault, Result, Soon, TOLD_MAX, Time, Told, Trust, World};
+use kit::{Call, Error, Fault, Redirects, Result, Soon, TOLD_MAX, Time, Told, Trust, World};
 use reqwest::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Response};
@@ -25,7 +25,7 @@ const CLIENTS_MAX: usize = 64;
 /// What lies outside of this server: the network, and time that passes.
 #[derive(Default)]
 pub(crate) struct Outside {
-    clients: Mutex<HashMap<Trust, Client>>,
+    clients: Mutex<HashMap<(Trust, Redirects), Client>>,
 }
 
 impl World for Outside {
@@ -39,7 +39,7 @@ impl World for Outside {
 
     fn fetch(&self, call: Call) -> Soon<'_, Result<Told>> {
         Box::pin(async move {
-            let client = self.client(&call.trust)?;
+            let client = self.client(&call.trust, call.redirects)?;
             let method = Method::from_bytes(call.method.as_bytes()).map_err(unsendable)?;
             let request = client.request(method, &call.url).headers(headers(&call)?).body(call.body);
             let response = request.send().await.map_err(|error| unreachable(&call.url, &error))?;
@@ -69,14 +69,19 @@ impl World for Outside {
 
 impl Outside {
     /// The client that believes these roots. It keeps connections for the next call.
-    fn client(&self, trust: &Trust) -> Result<Client> {
+    fn client(&self, trust: &Trust, redirects: Redirects) -> Result<Client> {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(trust) {
+        let kind = (trust.clone(), redirects);
+        if let Some(client) = clients.get(&kind) {
             return Ok(client.clone());
         }
+        let policy = match redirects {
+            Redirects::Followed => Policy::limited(REDIRECTS_MAX),
+            Redirects::Shown => Policy::none(),
+        };
         let client = Client::builder()
             .tls_backend_preconfigured(tls(trust)?)
-            .redirect(Policy::limited(REDIRECTS_MAX))
+            .redirect(policy)
             .connect_timeout(CONNECT_TIME)
             .timeout(FETCH_TIME)
             .build()
@@ -84,7 +89,7 @@ impl Outside {
         if clients.len() >= CLIENTS_MAX {
             clients.clear();
         }
-        clients.insert(trust.clone(), client.clone());
+        clients.insert(kind, client.clone());
         Ok(client)
     }
 }

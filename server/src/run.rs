@@ -5,7 +5,7 @@ mod describe;
 mod signals;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kernel::{Env, Kernel, Settings, Ticked};
@@ -23,6 +23,7 @@ use crate::phase::{Facts, State};
 use crate::registry::All;
 use crate::{store, world};
 use control::Around;
+use signals::{Declared, Reload};
 
 /// What is needed to start.
 pub(crate) struct Plan {
@@ -84,7 +85,8 @@ pub(crate) fn run(plan: Plan, prepare: impl FnOnce(&Running) -> Result<(), Failu
 
 async fn serve(plan: Plan, prepare: impl FnOnce(&Running) -> Result<(), Failure>) -> Result<(), Failure> {
     let Plan { config, files, environment, logs } = plan;
-    let (state, seal_wanted) = state(&config, &environment)?;
+    let declared = Arc::new(Mutex::new(config.audits.clone()));
+    let (state, seal_wanted) = state(&config, &environment, Arc::clone(&declared))?;
     let mut doors = Vec::new();
     for listener in &config.listeners {
         let door = Door::new(listener.clone(), Arc::clone(&state), config.ui);
@@ -118,7 +120,8 @@ async fn serve(plan: Plan, prepare: impl FnOnce(&Running) -> Result<(), Failure>
         chores.spawn(look_at_certificate(Arc::clone(certificates)));
     }
     tracing::info!(addresses = running.addresses.join(" "), "listening");
-    signals.until_stop(|| signals::reload(&state, &certificates, &logs, &files, &environment)).await;
+    let read_again = Reload { state: &state, certificates, logs, files, environment, declared };
+    signals.until_stop(|| read_again.reload()).await;
     tracing::info!("stopping: requests in flight are answered, new ones are not taken");
     let _ = stop.send(true);
     while work.join_next().await.is_some() {}
@@ -132,6 +135,7 @@ async fn serve(plan: Plan, prepare: impl FnOnce(&Running) -> Result<(), Failure>
 fn state(
     config: &Config,
     environment: &Environment,
+    declared: Declared,
 ) -> Result<(Arc<State>, Arc<tokio::sync::Notify>), Failure> {
     let keys = store::keys(&config.seal, environment)?;
     let store = store::open(&config.storage)?;
@@ -154,7 +158,10 @@ fn state(
             random: Arc::new(SystemRandom),
             registry: Arc::new(All),
             world: Arc::clone(&outside) as _,
-            settings: settings.clone(),
+            settings: Settings {
+                declared_audits: declared.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+                ..settings.clone()
+            },
             control: Arc::clone(&around) as _,
         };
         Kernel::open(store, env)

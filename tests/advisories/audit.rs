@@ -60,6 +60,29 @@ fn row_085_one_raw_device_makes_no_other_raw() {
 }
 
 #[test]
+fn also_a_raw_file_makes_no_socket_raw() {
+    let stage = Stage::audited();
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let options = json!({"address": socket.local_addr().unwrap().to_string(), "socket_type": "udp"});
+    stage.root.post("sys/audit/net", json!({"type": "socket", "options": options})).must(204);
+    let raw_file = stage.folder.path().join("raw.log").display().to_string();
+    stage.enable_audit("raw", json!({"file_path": raw_file, "log_raw": "true"}));
+    stage.root.post("kv/a", json!({"x": CANARY})).must(204);
+    stage.root.get("kv/a").must(200);
+    stage.root.get("kv/last").must(404);
+    assert!(std::fs::read_to_string(&raw_file).unwrap().contains(CANARY));
+    let mut buffer = vec![0; 65_536];
+    loop {
+        let count = socket.recv(&mut buffer).unwrap();
+        let line = std::str::from_utf8(&buffer[..count]).unwrap();
+        assert!(!line.contains(CANARY) && !line.contains(stage.root.token()), "{line}");
+        if line.contains("kv/last") {
+            break;
+        }
+    }
+}
+
+#[test]
 fn row_087_bytes_are_no_plain_text() {
     let stage = Stage::audited();
     let reply = stage.root.post("sys/tools/hash", json!({"input": "Q0FOQVJZLTdmMWM5ZTUy"})).must(200);

@@ -8,6 +8,7 @@
 )]
 
 mod audit;
+mod audit_sinks;
 mod bao;
 mod certificates;
 mod first_steps;

@@ -184,7 +184,12 @@ impl Ask<Rented> for Lookup {
 }
 
 fn call(method: &'static str, url: &str) -> Call {
-    Call { method, url: url.to_owned(), headers: vec![("x", Secret::new("y".to_owned()))], ..Call::default() }
+    Call {
+        method,
+        url: url.to_owned(),
+        headers: vec![("x".into(), Secret::new("y".to_owned()))],
+        ..Call::default()
+    }
 }
 
 fn done(told: Told) -> Result<u16> {

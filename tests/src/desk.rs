@@ -143,7 +143,12 @@ impl Desk {
 
     /// A new server with settings, engines and a world of its own.
     pub fn within(seed: u64, settings: Settings, surroundings: Surroundings) -> Self {
-        Self::sealed_within(&SealChoice::Shamir(Split { shares: 1, threshold: 1 }), seed, settings, surroundings)
+        Self::sealed_within(
+            &SealChoice::Shamir(Split { shares: 1, threshold: 1 }),
+            seed,
+            settings,
+            surroundings,
+        )
     }
 
     /// A new server under a seal of its own.

@@ -1,8 +1,9 @@
 use kit::{Error, Result};
 
-use crate::audit::{Audited, Record, Response};
+use crate::audit::{Audited, Record, Response, Trail};
 use crate::envelope::Outcome;
 use crate::kernel::Kernel;
+use crate::metrics::Timings;
 use crate::request::{Answer, Request};
 use crate::walk::{Ground, Trip};
 
@@ -13,7 +14,13 @@ impl Kernel {
             return Ok(());
         }
         let kept = self.audits.trail(ground.today, &self.store)?;
-        self.audits.write(kept.value(), &self.record(ground.request, trip, None, None))?;
+        let written = self.timed(kept.value(), &self.metrics.questions, || {
+            self.audits.write(kept.value(), &self.record(ground.request, trip, None, None))
+        });
+        if written.is_err() {
+            self.metrics.unasked();
+        }
+        written?;
         trip.asked = true;
         Ok(())
     }
@@ -38,8 +45,16 @@ impl Kernel {
                 self.audits.write(trail, &self.record(request, trip, error.as_deref(), None))?;
             }
             let response = result.as_ref().map_or_else(|_| Response::default(), Outcome::response);
-            self.audits.write(trail, &self.record(request, trip, error.as_deref(), Some(response)))
+            let record = self.record(request, trip, error.as_deref(), Some(response));
+            self.timed(trail, &self.metrics.answered, || self.audits.write(trail, &record))
         });
+        // A login is an auth method's answer to a stranger.
+        let method = trip.mounted.as_ref().is_some_and(|mounted| mounted.method.is_some());
+        let timings = match method && trip.known.is_none() {
+            true => &self.metrics.logins,
+            false => &self.metrics.requests,
+        };
+        timings.note(trip.begun.until(self.now()));
         match written {
             Ok(written) => {
                 let answer = match result {
@@ -56,6 +71,17 @@ impl Kernel {
                 (crate::audit::Audits::refused(Answer::from_error(&Error::internal("audit"))), true)
             }
         }
+    }
+
+    /// Writes to devices, and notes how long it took if there are any.
+    fn timed<T>(&self, trail: &Trail, timings: &Timings, write: impl FnOnce() -> T) -> T {
+        if trail.devices.is_empty() {
+            return write();
+        }
+        let begun = self.now();
+        let written = write();
+        timings.note(begun.until(self.now()));
+        written
     }
 
     fn record<'a>(

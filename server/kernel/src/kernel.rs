@@ -14,7 +14,7 @@ use crate::lockout::Lockouts;
 use crate::metrics::Metrics;
 use crate::mounts::{self, Mounts, Registry, Router, System};
 use crate::outside::OUTSIDE_MAX;
-use crate::settings::Settings;
+use crate::settings::{AuditSpec, Settings};
 use crate::shelf::Shelf;
 use crate::sys::Sys;
 use crate::token::Token;
@@ -106,7 +106,7 @@ impl Kernel {
         let cluster = Cluster { id: fact("cluster-id")?, name };
         let mounts =
             Mounts::new(Arc::clone(&env.registry), settings.default_lease_ttl, settings.max_lease_ttl);
-        let audits = Audits::new(&settings.declared_audits, settings.allow_audit_prefix);
+        let audits = Audits::new(settings, Arc::clone(&env.world));
         let tokens = Tokens::new(&store);
         let request_ids = ids::RequestIds::new(&*env.random);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -186,6 +186,11 @@ impl Kernel {
     /// Opens audit files anew, as after a rotation.
     pub fn reopen_audits(&self) {
         self.audits.reopen();
+    }
+
+    /// Takes what the configuration declares of audit devices now.
+    pub fn declare_audits(&self, specs: &[AuditSpec]) {
+        self.audits.declare(specs);
     }
 
     /// Waits until there may be something due.

@@ -1,10 +1,21 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use kit::Verb;
 
 /// What the server counts about its requests. Each count is one atomic addition.
 #[derive(Default)]
 pub(crate) struct Metrics {
+    /// How long requests took, from the first look to the answer.
+    pub(crate) requests: Timings,
+    /// How long logins took.
+    pub(crate) logins: Timings,
+    /// How long questions took to be written down, on all devices together.
+    pub(crate) questions: Timings,
+    /// How long answers took to be.
+    pub(crate) answered: Timings,
+    /// Questions that no audit device took.
+    unasked: AtomicU64,
     /// Answers by verb and by the first digit of their status.
     answers: [[AtomicU64; CLASSES.len()]; VERBS.len()],
     begun: AtomicU64,
@@ -24,6 +35,62 @@ const VERBS: [(Verb, &str); 6] = [
 ];
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
+/// The upper bounds of the classes of a duration. What takes longer than the last is in a class of its own.
+const BOUNDS: [Duration; 14] = [
+    Duration::from_micros(50),
+    Duration::from_micros(100),
+    Duration::from_micros(250),
+    Duration::from_micros(500),
+    Duration::from_millis(1),
+    Duration::from_micros(2_500),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(25),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(500),
+    Duration::from_secs(2),
+    Duration::from_secs(10),
+];
+
+/// How long something took, again and again: two atomic additions each time.
+#[derive(Default)]
+pub(crate) struct Timings {
+    classes: [AtomicU64; BOUNDS.len() + 1],
+    nanos: AtomicU64,
+}
+
+/// Timings at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Timed {
+    /// By upper bound, how many took no longer.
+    pub(crate) within: Vec<(Duration, u64)>,
+    pub(crate) count: u64,
+    pub(crate) sum: Duration,
+}
+
+impl Timings {
+    pub(crate) fn note(&self, took: Duration) {
+        let class = BOUNDS.partition_point(|bound| *bound < took);
+        if let Some(count) = self.classes.get(class) {
+            count.fetch_add(1, Relaxed);
+        }
+        self.nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    pub(crate) fn read(&self) -> Timed {
+        let mut count = 0;
+        let mut upto = |class: &AtomicU64| {
+            count += class.load(Relaxed);
+            count
+        };
+        let within =
+            BOUNDS.into_iter().zip(&self.classes).map(|(bound, class)| (bound, upto(class))).collect();
+        self.classes.last().map(&mut upto);
+        Timed { within, count, sum: Duration::from_nanos(self.nanos.load(Relaxed)) }
+    }
+}
+
 impl Metrics {
     /// A request has come in.
     pub(crate) fn begin(&self) {
@@ -38,6 +105,16 @@ impl Metrics {
         if let Some(count) = row.and_then(|row| row.get(class)) {
             count.fetch_add(1, Relaxed);
         }
+    }
+
+    /// A question could not be audited.
+    pub(crate) fn unasked(&self) {
+        self.unasked.fetch_add(1, Relaxed);
+    }
+
+    /// How many questions could not be audited.
+    pub(crate) fn unasked_count(&self) -> u64 {
+        self.unasked.load(Relaxed)
     }
 
     /// An answer could not be audited.
@@ -72,6 +149,21 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn timings_fall_into_classes() {
+        let timings = Timings::default();
+        for micros in [0, 50, 51, 1_000, 10_000_001] {
+            timings.note(Duration::from_micros(micros));
+        }
+        let Timed { within, count, sum } = timings.read();
+        assert_eq!((count, sum), (5, Duration::from_micros(10_001_102)));
+        let upto = |bound| within.iter().find(|(known, _)| *known == bound).map(|(_, count)| *count);
+        assert_eq!(upto(Duration::from_micros(50)), Some(2));
+        assert_eq!(upto(Duration::from_micros(100)), Some(3));
+        assert_eq!(upto(Duration::from_millis(1)), Some(4));
+        assert_eq!(upto(Duration::from_secs(10)), Some(4));
+    }
 
     #[test]
     fn answers_are_counted_by_verb_and_class() {

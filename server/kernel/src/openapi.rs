@@ -248,7 +248,9 @@ impl Document {
                 let schema = self.schema(&format!("{}Response", pascal(name)), without_title(reply));
                 json!({ "200": { "description": "OK", "content": { "application/json": { "schema": { "$ref": schema } } } } })
             }
-            None if listed.kind != Kind::Query && listed.kind != Kind::Login => json!({ "204": { "description": "empty body" } }),
+            None if listed.kind != Kind::Query && listed.kind != Kind::Login => {
+                json!({ "204": { "description": "empty body" } })
+            }
             None => json!({ "200": { "description": "OK" } }),
         }
     }

@@ -47,7 +47,7 @@ pub struct Settings {
 /// An audit device as it was asked for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AuditSpec {
-    /// Its type: `file`.
+    /// Its type: `file`, `socket`, `syslog` or `http`.
     pub kind: String,
     /// Its name, with a slash at the end.
     pub path: String,
@@ -55,6 +55,18 @@ pub struct AuditSpec {
     pub description: String,
     /// The options of its type.
     pub options: BTreeMap<String, String>,
+}
+
+impl AuditSpec {
+    /// Looks whether its type and its options are right.
+    ///
+    /// # Errors
+    /// With what is wrong, and what would be right.
+    pub fn check(&self, allow_prefix: bool) -> Result<(), String> {
+        crate::audit::check(&self.kind, &self.options, allow_prefix)
+            .map(drop)
+            .map_err(|error| error.to_string())
+    }
 }
 
 /// When failed logins lock a user out of a kind of auth method.

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
@@ -38,7 +39,7 @@ const BATCH: &[u8] = b"batch token 1";
 #[serde(transparent)]
 pub(crate) struct TokenHash(#[serde(with = "hex::serde")] pub(crate) [u8; 32]);
 
-/// A token as it is stored; of a batch token, what it carries in itself.
+/// A token as it is stored; of a batch token, what it carries in itself. What is as for most tokens takes no room.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub(crate) struct TokenRecord {
@@ -46,36 +47,55 @@ pub(crate) struct TokenRecord {
     pub(crate) policies: Vec<String>,
     /// The path of the request that made it.
     pub(crate) path: String,
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) meta: Option<BTreeMap<String, String>>,
     pub(crate) display_name: String,
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) parent: Option<TokenHash>,
     pub(crate) created: Time,
     pub(crate) ttl_seconds: u64,
     /// Nothing: it does not end by itself.
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) expires: Option<Time>,
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) renewed: Option<Time>,
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) uses_left: Option<u64>,
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) period_seconds: u64,
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) explicit_max_ttl_seconds: u64,
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) max_ttl_seconds: u64,
     /// Whom it stands for; empty: for nobody but itself.
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) entity_id: String,
     /// The identity mount that knows the entity.
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) identity: Option<String>,
     /// The groups of the outside that the login was in.
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) groups: Vec<String>,
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) bound_cidrs: Vec<String>,
     /// The role of `auth/token` that it was made by.
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) role: String,
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) renewable: bool,
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) batch: bool,
     /// The auth mount that it came by, which is asked again at renewal.
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) mount: Option<String>,
     /// What the method kept for that.
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) internal: Value,
     /// The policies the method gave.
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) login_policies: Vec<String>,
     /// The token was given no `default` on request.
+    #[serde(skip_serializing_if = "is_default")]
     pub(crate) no_default_policy: bool,
 }
 
@@ -89,6 +109,8 @@ pub(crate) struct Known {
     rules: Rules,
     /// When it was made, as audit shows it.
     pub(crate) issued: String,
+    /// No other that this process has known has it: what is worked out from this can be kept under it.
+    pub(crate) number: u64,
     cidrs: Vec<Cidr>,
     /// When it or the first of its ancestors ends.
     ends: Option<Time>,
@@ -134,13 +156,15 @@ pub(crate) struct Tokens {
     /// The same, filled in for an entity, by its name, too.
     entity_acls: Memo<String, Arc<Acl>>,
     key: hmac::Key,
+    /// How many have been identified, but for those that the memo knew.
+    known: AtomicU64,
 }
 
 impl Tokens {
     pub(crate) fn new(store: &Open) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &*store.derive(b"token"));
         let (memo, acls, entity_acls) = (Memo::new(KNOWN_MAX), Memo::new(ACLS_MAX), Memo::new(ACLS_MAX));
-        Self { memo, acls, entity_acls, key }
+        Self { memo, acls, entity_acls, key, known: AtomicU64::new(0) }
     }
 
     /// What a token lies under in the store.
@@ -193,12 +217,14 @@ impl Tokens {
         chosen: Option<String>,
         record: TokenRecord,
     ) -> Result<Made> {
+        let is_chosen = chosen.is_some();
         let id = Secret::new(chosen.unwrap_or_else(|| ids::token(random)));
         let hash = self.hash(id.expose());
-        if TOKENS.get(txn, Name::Id(&hash.0))?.is_some() {
+        // Of those that were made at random there is no second.
+        if is_chosen && TOKENS.get(txn, Name::Id(&hash.0))?.is_some() {
             return Err(Error::invalid("cannot create a token with a duplicate ID"));
         }
-        let accessor = ids::base62(random, ids::BODY_LENGTH);
+        let accessor = ids::accessor(random, record.created);
         let record = TokenRecord { accessor, ..record };
         TOKENS.put(txn, Name::Id(&hash.0), &record)?;
         ACCESSORS.put(txn, Name::Id(record.accessor.as_bytes()), &hash)?;
@@ -286,7 +312,8 @@ impl Tokens {
         };
         let issued = record.created.rfc3339();
         let identity_policies = bearer.identity_policies;
-        Ok(Known { hash, record, caller, identity_policies, rules, issued, cidrs, ends })
+        let number = self.known.fetch_add(1, Ordering::Relaxed);
+        Ok(Known { hash, record, caller, identity_policies, rules, issued, number, cidrs, ends })
     }
 
     /// What a batch token carries, if this server made it.
@@ -420,6 +447,10 @@ pub(crate) fn bury(txn: &mut Txn, hash: TokenHash, now: Time, piece: usize) -> R
         revoke(txn, child, now)?;
     }
     Ok(children.len() == piece)
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// The rules of a bearer.

@@ -29,6 +29,8 @@ pub enum Handled {
 pub(crate) struct Trip {
     pub(crate) id: String,
     pub(crate) now: Time,
+    /// When the request came in.
+    pub(crate) begun: Time,
     pub(crate) remote: Remote,
     /// The path with the names in lower case that the route wants so.
     pub(crate) path: Option<Path>,
@@ -238,9 +240,11 @@ impl Trip {
     fn new(kernel: &Kernel, request: &Request) -> Self {
         let id = kernel.request_ids.next();
         let remote = Remote { request_id: id.clone(), ..request.remote.clone() };
+        let begun = kernel.now();
         Self {
             id,
-            now: kernel.now(),
+            now: begun,
+            begun,
             remote,
             path: None,
             asked: false,

@@ -76,4 +76,4 @@ pub use secret::Secret;
 pub use storage::{MountId, Name};
 pub use table::{IdTable, Table, VersionTable, in_scan_order, page};
 pub use time::Time;
-pub use world::{Call, Soon, TOLD_MAX, Told, Trust, World};
+pub use world::{Call, Redirects, Soon, TOLD_MAX, Told, Trust, World};

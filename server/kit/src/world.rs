@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::net::TcpStream;
 use std::pin::Pin;
@@ -19,7 +20,7 @@ pub trait World: Send + Sync {
     /// Waits so long.
     fn pause<'a>(&'a self, span: Duration) -> Soon<'a, ()>;
 
-    /// Fetches over HTTP or HTTPS. Redirects are followed within limits; a status other than 2xx is no error.
+    /// Fetches over HTTP or HTTPS. A status other than 2xx is no error.
     ///
     /// # Errors
     /// [`Fault::Upstream`](crate::Fault::Upstream) if no answer came, with a text that says why.
@@ -40,11 +41,23 @@ pub struct Call {
     /// The whole URL, `http` or `https`.
     pub url: String,
     /// Headers. Their values are secrets more often than not.
-    pub headers: Vec<(&'static str, Secret<String>)>,
+    pub headers: Vec<(Cow<'static, str>, Secret<String>)>,
     /// The body.
     pub body: Vec<u8>,
     /// Whom to believe.
     pub trust: Trust,
+    /// What is done about an answer that sends elsewhere.
+    pub redirects: Redirects,
+}
+
+/// What is done about an answer that sends elsewhere.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Redirects {
+    /// It is followed, within limits.
+    #[default]
+    Followed,
+    /// It is the answer.
+    Shown,
 }
 
 /// Whom to believe on a TLS connection, and what to show there.

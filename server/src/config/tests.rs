@@ -176,8 +176,16 @@ fn wrong_values_are_refused_with_what_would_be_right() {
     );
     check_error("ui = true\nui = false", "c.hcl:4: \"ui\" is set twice: keep one of them");
     check_error(
+        "audit \"pipe\" \"a\" {\noptions { file_path = \"x\" } }",
+        "c.hcl:3: audit \"pipe\" \"a\": there is no audit device \"pipe\": take \"file\", \"socket\", \"syslog\", \"http\"",
+    );
+    check_error(
         "audit \"socket\" \"a\" {\noptions { file_path = \"x\" } }",
-        "c.hcl:3: audit \"socket\" \"a\": there is no audit device \"socket\": take \"file\"",
+        "c.hcl:4: audit \"socket\" \"a\": address is required",
+    );
+    check_error(
+        "audit \"syslog\" \"a\" {\noptions { facility = \"AUTH\" log_raw = \"perhaps\" } }",
+        "c.hcl:4: audit \"syslog\" \"a\": the audit option \"log_raw\" must be true or false, not \"perhaps\"",
     );
     check_error(
         "seal \"awskms\" {}",

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use kernel::AuditSpec;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{self, Environment};
@@ -41,28 +42,45 @@ impl Signals {
     }
 }
 
-/// SIGHUP: files that were moved or replaced are opened anew, and the log level is read again.
-pub(super) fn reload(
-    state: &State,
-    certificates: &[Arc<Certificates>],
-    logs: &Logs,
-    files: &[PathBuf],
-    environment: &Environment,
-) {
-    logs.reopen();
-    if let Some(kernel) = state.kernel() {
-        kernel.reopen_audits();
-    }
-    certificates.iter().for_each(|certificates| certificates.reload());
-    if !files.is_empty() {
-        match config::load(files, environment) {
-            Ok((config, _)) => logs.set_level(config.log.level),
-            Err(findings) => {
-                for finding in findings {
-                    tracing::error!(%finding, "the configuration is wrong now; the server goes on as it was started");
+/// The audit devices that the configuration declares. SIGHUP changes them, and the next unsealing takes them from here.
+pub(super) type Declared = Arc<Mutex<Vec<AuditSpec>>>;
+
+/// What SIGHUP reads again.
+pub(super) struct Reload<'a> {
+    pub(super) state: &'a State,
+    pub(super) certificates: Vec<Arc<Certificates>>,
+    pub(super) logs: Logs,
+    pub(super) files: Vec<PathBuf>,
+    pub(super) environment: Environment,
+    pub(super) declared: Declared,
+}
+
+impl Reload<'_> {
+    /// Files that were moved or replaced are opened anew, and of the configuration the log level and the audit devices are
+    /// read again.
+    pub(super) fn reload(&self) {
+        self.logs.reopen();
+        let kernel = self.state.kernel();
+        if let Some(kernel) = &kernel {
+            kernel.reopen_audits();
+        }
+        self.certificates.iter().for_each(|certificates| certificates.reload());
+        if !self.files.is_empty() {
+            match config::load(&self.files, &self.environment) {
+                Ok((config, _)) => {
+                    self.logs.set_level(config.log.level);
+                    if let Some(kernel) = &kernel {
+                        kernel.declare_audits(&config.audits);
+                    }
+                    *self.declared.lock().unwrap_or_else(PoisonError::into_inner) = config.audits;
+                }
+                Err(findings) => {
+                    for finding in findings {
+                        tracing::error!(%finding, "the configuration is wrong now; the server goes on as it was started");
+                    }
                 }
             }
         }
+        tracing::info!("reloaded: audit devices, certificates, log");
     }
-    tracing::info!("reloaded: audit files, certificates, log");
 }

@@ -1,4 +1,4 @@
-//! Serial numbers: twenty random bytes for ours, any positive integer for those of others.
+//! Serial numbers: the time and fourteen random bytes for ours, any positive integer for those of others.
 
 use crate::{Error, Result, tlv};
 use std::fmt;
@@ -11,10 +11,12 @@ const LENGTH_MAX: usize = 64;
 pub struct Serial(Vec<u8>);
 
 impl Serial {
-    /// A new serial from twenty random bytes: positive, and always twenty bytes long, so 158 bits are random.
-    pub fn from_random(mut random: [u8; 20]) -> Self {
-        random[0] = random[0] & 0x7f | 0x40;
-        Serial(random.to_vec())
+    /// A new serial: positive, and always twenty bytes long. It begins with the time in steps of 2^20 nanoseconds, so that
+    /// what is issued together lies together in the store, and ends in 112 random bits.
+    pub fn new(nanoseconds: u64, random: [u8; 14]) -> Self {
+        let time = (nanoseconds >> 20) | 1 << 46;
+        let [_, _, time @ ..] = time.to_be_bytes();
+        Serial(time.into_iter().chain(random).collect())
     }
 
     /// The serial whose big-endian magnitude this is.
@@ -114,9 +116,9 @@ mod tests {
     }
 
     #[test]
-    fn random_serials_are_positive_and_twenty_bytes() {
-        for random in [[0u8; 20], [0xff; 20]] {
-            let der = Serial::from_random(random).to_der();
+    fn new_serials_are_positive_and_twenty_bytes() {
+        for (now, random) in [(0, [0; 14]), (1_800_000_000_000_000_000, [0xff; 14]), (u64::MAX, [0xff; 14])] {
+            let der = Serial::new(now, random).to_der();
             assert_eq!((der[1], der[2] & 0x80), (20, 0));
         }
     }

@@ -63,7 +63,7 @@ fn shape((key_type, bits): (&str, u64)) -> KeyShape {
 }
 
 fn serial(n: u8) -> Serial {
-    Serial::from_random([n; 20])
+    Serial::new(u64::from(n), [n; 14])
 }
 
 fn root(kind: (&str, u64), padding: Padding, signature_bits: u64) -> Ca {

@@ -7,7 +7,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kit::{IdTable, Secret, Table, Time, Writing};
+use kit::{IdTable, Reads, Secret, Table, Time, Writing};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use x509::Serial;
 
@@ -288,7 +288,7 @@ impl<'de> Deserialize<'de> for Der {
     }
 }
 
-/// A new serial: 158 random bits, so that none is ever given twice.
+/// A new serial: 112 random bits after the time, so that none is ever given twice.
 pub(super) fn new_serial(cx: &Writing<'_>) -> Serial {
-    Serial::from_random(cx.random())
+    Serial::new(cx.now().0, cx.random())
 }

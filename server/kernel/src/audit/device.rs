@@ -1,51 +1,50 @@
-use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
-use kit::{Error, Result, Time};
+use kit::{Error, Result, Time, World};
+use quick_cache::sync::Cache;
 
-/// How often it is looked whether the file of a device is still the one at its path.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+use crate::audit::AuditEntry;
+use crate::audit::file::FileSink;
+use crate::audit::http::Web;
+use crate::audit::line::TokenPart;
+use crate::audit::options::{self, Options, Target};
+use crate::audit::queue::{Queue, Receipt};
+use crate::audit::socket::Socket;
+use crate::audit::syslog::{self, Syslog};
+use crate::tokens::Known;
+
+/// Of so many tokens a device keeps what its lines say of them; of the others it is worked out each time.
+const BEARERS_MAX: usize = 2048;
 
 /// Where audit lines go.
 pub(crate) struct Device {
     pub(crate) path: String,
-    key: hmac::Key,
     pub(crate) options: Options,
-    sink: Mutex<Sink>,
+    key: hmac::Key,
+    sink: Sink,
+    /// By the number of the token.
+    bearers: Cache<u64, Arc<TokenPart>>,
+    refused: AtomicU64,
 }
 
-/// What can be set on a device.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Options {
-    target: Target,
-    mode: u32,
-    prefix: String,
-    /// Nothing is hashed.
-    pub(crate) log_raw: bool,
-    /// Accessors are hashed too.
-    pub(crate) hmac_accessor: bool,
-    /// Lists are written as their length.
-    pub(crate) elide_list_responses: bool,
+enum Sink {
+    /// Takes a line at once, or refuses it.
+    File(FileSink),
+    /// Takes it when it can.
+    Queue(Queue),
 }
 
-#[derive(Clone, Debug, Default)]
-enum Target {
-    #[default]
-    Discard,
-    Stdout,
-    File(PathBuf),
-}
-
-/// An open target. Nothing: it could not be opened, and lines are refused until it can.
-struct Sink {
-    file: Option<File>,
-    looked: Time,
+/// What a device did with a line.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Took {
+    /// It is written.
+    Written,
+    /// It is in the queue; a receipt tells the rest.
+    Queued,
 }
 
 /// Hashes what a line shows.
@@ -59,125 +58,105 @@ pub(crate) enum Hasher<'a> {
     Fixed(&'static str),
 }
 
-impl Options {
-    /// Reads the options of a device of type `file`.
+impl Device {
+    /// Opens the device of an entry. A file that does not open is kept, and refuses lines until it does.
     ///
     /// # Errors
-    /// With the option that is wrong, and what would be right.
-    pub(crate) fn parse(options: &BTreeMap<String, String>, allow_prefix: bool) -> Result<Self> {
-        let flag = |name: &str, default: bool| match options.get(name).map(String::as_str) {
-            None => Ok(default),
-            Some("true" | "1") => Ok(true),
-            Some("false" | "0" | "") => Ok(false),
-            Some(other) => {
-                Err(Error::invalid(format!("the audit option {name:?} must be true or false, not {other:?}")))
+    /// With the type or the option that is wrong, and what would be right.
+    pub(crate) fn open(
+        entry: &AuditEntry,
+        key: &[u8],
+        allow_prefix: bool,
+        world: &Arc<dyn World>,
+    ) -> Result<Self> {
+        let (target, options) = options::read(&entry.kind, &entry.options, allow_prefix)?;
+        let path = entry.path.as_str();
+        let queue = match target {
+            Target::File(spot) => Err(FileSink::open(path, spot)),
+            Target::Socket(at) => Ok(Queue::new(path, at.write_timeout, Socket::new(at))),
+            Target::Syslog(voice) => Ok(Queue::new(path, syslog::TIMEOUT, Syslog::new(voice))),
+            Target::Http(post) => {
+                Ok(Queue::new(path, post.write_timeout, Web::new(post, Arc::clone(world))?))
             }
         };
-        let path = options.get("file_path").or_else(|| options.get("path")).map(String::as_str);
-        let target = match path {
-            None | Some("") => return Err(Error::invalid("file_path is required")),
-            Some("stdout") => Target::Stdout,
-            Some("discard") => Target::Discard,
-            Some(path) => Target::File(PathBuf::from(path)),
-        };
-        if let Some(format) = options.get("format").filter(|format| !matches!(format.as_str(), "" | "json")) {
-            return Err(Error::invalid(format!(
-                "unknown format type {format:?}; this server writes \"json\""
-            )));
-        }
-        let prefix = options.get("prefix").cloned().unwrap_or_default();
-        if !prefix.is_empty() && !allow_prefix {
-            return Err(Error::invalid(
-                "audit log prefixing is not allowed; set allow_audit_log_prefixing in the server's configuration",
-            ));
-        }
-        let mode = match options.get("mode").map(String::as_str) {
-            None | Some("") => 0o600,
-            Some(text) => u32::from_str_radix(text, 8).map_err(|_| {
-                Error::invalid(format!("the audit option \"mode\" must be octal, like 0600, not {text:?}"))
-            })?,
+        let sink = match queue {
+            Err(file) => Sink::File(file),
+            Ok(queue) => Sink::Queue(queue.map_err(|error| {
+                Error::internal(format!("there is no thread for the audit device {path}: {error}"))
+            })?),
         };
         Ok(Self {
-            target,
-            mode,
-            prefix,
-            log_raw: flag("log_raw", false)?,
-            hmac_accessor: flag("hmac_accessor", true)?,
-            elide_list_responses: flag("elide_list_responses", false)?,
+            path: path.to_owned(),
+            options,
+            key: hmac::Key::new(hmac::HMAC_SHA256, key),
+            sink,
+            bearers: Cache::new(BEARERS_MAX),
+            refused: AtomicU64::new(0),
         })
     }
-}
 
-impl Device {
-    /// Opens a device. One that does not open is kept, and refuses lines until it does.
-    pub(crate) fn open(path: &str, key: &[u8], options: Options) -> Self {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, key);
-        let file = match &options.target {
-            Target::File(at) => match open_file(at, options.mode) {
-                Ok(file) => Some(file),
-                Err(error) => {
-                    tracing::error!(device = path, file = %at.display(), %error, "an audit device does not open");
-                    None
-                }
-            },
-            _ => None,
+    /// Hands over one line. With a receipt, the device tells there what became of a line that it could only queue.
+    ///
+    /// # Errors
+    /// If it is not taken: nothing of it is written.
+    pub(crate) fn take(&self, line: Vec<u8>, now: Time, receipt: Option<&Arc<Receipt>>) -> io::Result<Took> {
+        let line = match self.options.prefix.as_str() {
+            "" => line,
+            prefix => [prefix.as_bytes(), &line].concat(),
         };
-        Self { path: path.to_owned(), key, options, sink: Mutex::new(Sink { file, looked: Time(0) }) }
-    }
-
-    /// Writes one line, or nothing of it.
-    pub(crate) fn write(&self, line: &[u8], now: Time) -> io::Result<()> {
-        let prefixed;
-        let line = if self.options.prefix.is_empty() {
-            line
-        } else {
-            prefixed = [self.options.prefix.as_bytes(), line].concat();
-            &prefixed
+        let took = match &self.sink {
+            Sink::File(file) => file.write(&self.path, &line, now).map(|()| Took::Written),
+            Sink::Queue(queue) => queue.post(line, now, receipt.cloned()).map(|()| Took::Queued),
         };
-        match &self.options.target {
-            Target::Discard => Ok(()),
-            Target::Stdout => io::stdout().lock().write_all(line),
-            Target::File(path) => {
-                let mut sink = self.sink.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                self.look(&mut sink, path, now)?;
-                let file = sink.file.as_mut().ok_or_else(|| io::Error::other("the file is not open"))?;
-                append(file, line)
-            }
+        took.inspect_err(|error| {
+            self.refused.fetch_add(1, Relaxed);
+            tracing::error!(device = self.path, %error, "an audit device refused a line");
+        })
+    }
+
+    /// How long a request that depends on this device waits for it; nothing, if it answers at once.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        match &self.sink {
+            Sink::File(_) => None,
+            Sink::Queue(queue) => Some(queue.patience),
         }
     }
 
-    /// Notices within a second that the file was moved or removed, and opens the one at its path.
-    fn look(&self, sink: &mut Sink, path: &Path, now: Time) -> io::Result<()> {
-        if sink.file.is_some() && sink.looked.until(now) < LOOK_EVERY {
-            return Ok(());
-        }
-        sink.looked = now;
-        let there = std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
-        let ours =
-            sink.file.as_ref().and_then(|file| file.metadata().ok()).map(|meta| (meta.dev(), meta.ino()));
-        if ours.is_some() && ours == there {
-            return Ok(());
-        }
-        if ours.is_some() {
-            tracing::warn!(device = self.path, file = %path.display(), "an audit file has gone from its path; it is opened anew");
-        }
-        sink.file = None;
-        sink.file = Some(open_file(path, self.options.mode)?);
-        Ok(())
-    }
-
-    /// Opens the file anew, as SIGHUP asks after a rotation.
+    /// Opens its file anew, as SIGHUP asks after a rotation.
     pub(crate) fn reopen(&self) {
-        if let Target::File(path) = &self.options.target {
-            let mut sink = self.sink.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            sink.file = None;
-            match open_file(path, self.options.mode) {
-                Ok(file) => sink.file = Some(file),
-                Err(error) => {
-                    tracing::error!(device = self.path, %error, "an audit file does not open again")
-                }
-            }
+        if let Sink::File(file) = &self.sink {
+            file.reopen(&self.path);
         }
+    }
+
+    /// How many lines it has refused or lost.
+    pub(crate) fn lost(&self) -> u64 {
+        match &self.sink {
+            Sink::File(_) => self.refused.load(Relaxed),
+            // What a full queue refuses is counted there.
+            Sink::Queue(queue) => queue.lost(),
+        }
+    }
+
+    /// How many lines wait in its queue.
+    pub(crate) fn waiting(&self) -> usize {
+        match &self.sink {
+            Sink::File(_) => 0,
+            Sink::Queue(queue) => queue.length(),
+        }
+    }
+
+    /// What lines say of this token. What a raw device says is a secret, and is not kept.
+    pub(crate) fn bearer(&self, known: &Known, make: impl FnOnce() -> TokenPart) -> Arc<TokenPart> {
+        if self.options.log_raw {
+            return Arc::new(make());
+        }
+        if let Some(bearer) = self.bearers.get(&known.number) {
+            return bearer;
+        }
+        let bearer = Arc::new(make());
+        self.bearers.insert(known.number, Arc::clone(&bearer));
+        bearer
     }
 
     /// What hashes values for this device.
@@ -245,40 +224,4 @@ fn keyed(key: &hmac::Key, input: &[u8], out: &mut Vec<u8>) {
     hex::encode_to_slice(hmac::sign(key, input), &mut digits).expect("SHA-256 has 32 bytes");
     out.extend_from_slice(b"hmac-sha256:");
     out.extend_from_slice(&digits);
-}
-
-fn open_file(path: &Path, mode: u32) -> io::Result<File> {
-    // A pipe without a reader, or one that is full, must refuse lines and not hold the server up.
-    let nonblock = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
-    let mut options = OpenOptions::new();
-    options.append(true).create(true).custom_flags(nonblock);
-    let file = options.mode(if mode == 0 { 0o600 } else { mode }).open(path)?;
-    if mode != 0 && file.metadata()?.is_file() {
-        file.set_permissions(std::fs::Permissions::from_mode(mode))?;
-    }
-    Ok(file)
-}
-
-/// All of the line, or nothing: what a full disk took of it is cut off again.
-fn append(file: &mut File, line: &[u8]) -> io::Result<()> {
-    let mut written = 0;
-    while written < line.len() {
-        match file.write(line.get(written..).unwrap_or_default()) {
-            Ok(0) => return undo(file, written, io::ErrorKind::WriteZero.into()),
-            Ok(count) => written += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return undo(file, written, error),
-        }
-    }
-    Ok(())
-}
-
-fn undo(file: &mut File, written: usize, error: io::Error) -> io::Result<()> {
-    if written > 0
-        && let Ok(meta) = file.metadata()
-        && meta.is_file()
-    {
-        file.set_len(meta.len().saturating_sub(written as u64))?;
-    }
-    Err(error)
 }

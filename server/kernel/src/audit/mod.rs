@@ -1,21 +1,32 @@
 //! Who asked what, and what came of it, on at least one device before the answer leaves.
 
 mod device;
+mod file;
+mod http;
 mod line;
+mod options;
+mod queue;
 mod redact;
+mod socket;
+mod syslog;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use kit::{Error, Kept, Memo, Name, Result, Time};
+use kit::{Error, Kept, Memo, Name, Result, Time, World};
 use serde::{Deserialize, Serialize};
 use storage::{Open, Snapshot, Txn};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
-use crate::settings::AuditSpec;
+use crate::settings::{AuditSpec, Settings};
 use crate::shelf::{Shelf, Source};
 
-pub(crate) use device::{Device, Options};
+pub(crate) use device::{Device, Took};
 pub(crate) use line::{Record, Response, line, operation};
+pub(crate) use options::read as check;
+use queue::Receipt;
 
 /// Audit devices by path, those of the configuration aside.
 const AUDITS: Shelf<AuditEntry> = Shelf::new(9);
@@ -23,7 +34,7 @@ const AUDITS: Shelf<AuditEntry> = Shelf::new(9);
 const HEADERS: Shelf<HeaderRule> = Shelf::new(16);
 
 /// An audit device as it is stored.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct AuditEntry {
     /// With its trailing slash.
     pub(crate) path: String,
@@ -68,38 +79,60 @@ impl<T> Audited<T> {
 
 /// All devices, and whether they take what is written.
 pub(crate) struct Audits {
-    memo: Memo<(), Trail>,
+    /// By the generation of what is declared.
+    memo: Memo<u64, Trail>,
     /// Devices by path and salt, so that a change of one leaves the others open.
     opened: Mutex<HashMap<String, Arc<Device>>>,
-    declared: Vec<AuditEntry>,
+    declared: Mutex<Declared>,
+    generation: AtomicU64,
     allow_prefix: bool,
+    world: Arc<dyn World>,
 }
+
+/// What the configuration declares. SIGHUP may change it.
+type Declared = Arc<[AuditEntry]>;
 
 /// Says that a record is on a device, or that there is none.
 pub(crate) struct Written(());
 
 impl Audits {
-    pub(crate) fn new(declared: &[AuditSpec], allow_prefix: bool) -> Self {
-        let declared = declared.iter().map(|spec| AuditEntry {
-            path: format!("{}/", spec.path.trim_matches('/')),
-            kind: spec.kind.clone(),
-            description: spec.description.clone(),
-            options: spec.options.clone(),
-            local: false,
-            salt: "declared".to_owned(),
-        });
-        Self { memo: Memo::new(1), opened: Mutex::default(), declared: declared.collect(), allow_prefix }
+    pub(crate) fn new(settings: &Settings, world: Arc<dyn World>) -> Self {
+        Self {
+            memo: Memo::new(1),
+            opened: Mutex::default(),
+            declared: Mutex::new(settings.declared_audits.iter().map(AuditEntry::declared).collect()),
+            generation: AtomicU64::new(0),
+            allow_prefix: settings.allow_audit_prefix,
+            world,
+        }
+    }
+
+    /// Takes what the configuration declares now. Devices that are in both stay open.
+    pub(crate) fn declare(&self, specs: &[AuditSpec]) {
+        let new: Declared = specs.iter().map(AuditEntry::declared).collect();
+        let old = std::mem::replace(&mut *lock(&self.declared), Arc::clone(&new));
+        if old != new {
+            self.generation.fetch_add(1, Relaxed);
+            let paths =
+                |entries: &[AuditEntry]| entries.iter().map(|entry| entry.path.clone()).collect::<Vec<_>>();
+            tracing::info!(before = ?paths(&old), now = ?paths(&new), "the declared audit devices have changed");
+        }
+    }
+
+    /// Whether the configuration declares a device of this path.
+    pub(crate) fn is_declared(&self, path: &str) -> bool {
+        lock(&self.declared).iter().any(|entry| entry.path == path)
     }
 
     /// The devices as of `today`, and the headers that they are shown.
     pub(crate) fn trail(&self, today: &Snapshot, store: &Open) -> Result<Arc<Kept<Trail>>> {
-        self.memo.get(&(), today, |txn| {
+        self.memo.get(&self.generation.load(Relaxed), today, |txn| {
             let entries = self.entries(txn)?;
-            let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut opened = lock(&self.opened);
             let mut kept = HashMap::new();
             let mut devices = Vec::with_capacity(entries.len());
             for entry in entries {
-                let name = format!("{}{}{:?}", entry.path, entry.salt, entry.options);
+                let name = entry.identity();
                 let device = match opened.remove(&name) {
                     Some(device) => device,
                     None => Arc::new(self.open(&entry, store)?),
@@ -114,22 +147,22 @@ impl Audits {
 
     /// Opens the device of an entry.
     pub(crate) fn open(&self, entry: &AuditEntry, store: &Open) -> Result<Device> {
-        if entry.kind != "file" {
-            return Err(Error::invalid(format!(
-                "unknown backend type: {:?}; this server has the audit device \"file\"",
-                entry.kind
-            )));
-        }
-        let options = Options::parse(&entry.options, self.allow_prefix)?;
         let key = store.derive(format!("audit {} {}", entry.path, entry.salt).as_bytes());
-        Ok(Device::open(&entry.path, &*key, options))
+        Device::open(entry, &*key, self.allow_prefix, &self.world)
+    }
+
+    /// Keeps a device that is open already for when its entry is durable.
+    pub(crate) fn adopt(&self, entry: &AuditEntry, device: Device) {
+        lock(&self.opened).insert(entry.identity(), Arc::new(device));
     }
 
     /// The entries of the configuration, then those of the store.
     pub(crate) fn entries(&self, source: &impl Source) -> Result<Vec<AuditEntry>> {
-        let mut entries = self.declared.clone();
+        let mut entries = lock(&self.declared).to_vec();
         for name in AUDITS.list(source, "")?.iter() {
-            entries.extend(AUDITS.get(source, Name::Path(name))?);
+            // A device that the configuration declares since then has taken the place of a stored one.
+            let stored = AUDITS.get(source, Name::Path(name))?;
+            entries.extend(stored.filter(|stored| !self.is_declared(&stored.path)));
         }
         Ok(entries)
     }
@@ -140,16 +173,44 @@ impl Audits {
     /// If there are devices and none of them took it.
     pub(crate) fn write(&self, trail: &Trail, record: &Record<'_>) -> Result<Written> {
         let mut taken = trail.devices.is_empty();
-        for device in &trail.devices {
-            match device.write(&line(record, &trail.headers, device), record.now) {
-                Ok(()) => taken = true,
-                Err(error) => tracing::error!(device = device.path, %error, "an audit device refused a line"),
-            }
+        let mut why = None;
+        for device in trail.devices.iter().filter(|device| device.patience().is_none()) {
+            taken |= device.take(line(record, &trail.headers, device), record.now, None).is_ok();
+        }
+        let mut slow = trail.devices.iter().filter(|device| device.patience().is_some()).peekable();
+        if taken {
+            // Theirs is one more copy, and nobody waits for it. A device says itself what it refuses.
+            slow.for_each(|device| drop(device.take(line(record, &trail.headers, device), record.now, None)));
+        } else if slow.peek().is_some() {
+            why = wait_for_one(trail, record, slow).err();
+            taken = why.is_none();
         }
         match taken {
             true => Ok(Written(())),
-            false => Err(Error::internal("no audit device took the record, so the request was refused")),
+            false => Err(Error::internal(format!(
+                "no audit device took the record, so the request was refused{}",
+                why.map(|why| format!(": {why}")).unwrap_or_default()
+            ))),
         }
+    }
+
+    /// Tries whether a device takes a record, and says what it said if not.
+    pub(crate) fn probe(&self, device: &Device, now: Time, id: &str) -> Result<(), String> {
+        let receipt = Arc::new(Receipt::default());
+        match device.take(test_line(now, id), now, Some(&receipt)) {
+            Err(error) => Err(error.to_string()),
+            Ok(Took::Written) => Ok(()),
+            Ok(Took::Queued) => aside(|| receipt.wait(device.patience().unwrap_or_default())),
+        }
+    }
+
+    /// What each device has lost and what waits in its queue, by path.
+    pub(crate) fn losses(&self) -> Vec<(String, u64, usize)> {
+        let opened = lock(&self.opened);
+        let each = opened.values().map(|device| (device.path.clone(), device.lost(), device.waiting()));
+        let mut losses: Vec<_> = each.collect();
+        losses.sort_unstable();
+        losses
     }
 
     /// Wraps what has been written down.
@@ -164,11 +225,55 @@ impl Audits {
 
     /// Opens all files anew.
     pub(crate) fn reopen(&self) {
-        self.opened
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .for_each(|device| device.reopen());
+        lock(&self.opened).values().for_each(|device| device.reopen());
+    }
+}
+
+impl AuditEntry {
+    /// The entry of a device that the configuration declares.
+    fn declared(spec: &AuditSpec) -> Self {
+        Self {
+            path: format!("{}/", spec.path.trim_matches('/')),
+            kind: spec.kind.clone(),
+            description: spec.description.clone(),
+            options: spec.options.clone(),
+            local: false,
+            salt: "declared".to_owned(),
+        }
+    }
+}
+
+/// Writes a record to devices with queues, of which one must have carried it away before the request goes on.
+fn wait_for_one<'a>(
+    trail: &Trail,
+    record: &Record<'_>,
+    slow: impl Iterator<Item = &'a Arc<Device>>,
+) -> Result<(), String> {
+    let receipt = Arc::new(Receipt::default());
+    let mut patience = Duration::ZERO;
+    for device in slow {
+        patience = patience.max(device.patience().unwrap_or_default());
+        drop(device.take(line(record, &trail.headers, device), record.now, Some(&receipt)));
+    }
+    aside(|| receipt.wait(patience))
+}
+
+impl AuditEntry {
+    /// What tells its device apart from all others, and from the one that it was before a change.
+    fn identity(&self) -> String {
+        format!("{}{}{}{:?}", self.path, self.kind, self.salt, self.options)
+    }
+}
+
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits without holding up the other requests of this thread.
+fn aside<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
     }
 }
 

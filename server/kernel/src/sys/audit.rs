@@ -46,13 +46,13 @@ impl Query<Sys> for List {
 pub(super) struct Enable {
     /// The name of the device.
     path: String,
-    /// Its type: `file`.
+    /// Its type: `file`, `socket`, `syslog` or `http`.
     #[serde(rename = "type", default)]
     kind: String,
     /// What it is for, for people.
     #[serde(default)]
     description: String,
-    /// `file_path`, `mode`, `log_raw`, `hmac_accessor`, `elide_list_responses`, `prefix`.
+    /// Those of its type, and for all: `log_raw`, `hmac_accessor`, `elide_list_responses`, `prefix`.
     options: Option<Pairs>,
     /// Kept and shown.
     #[serde(default)]
@@ -73,9 +73,6 @@ impl Command<Sys> for Enable {
         if kernel.audits.entries(cx.peek(&beyond))?.iter().any(|entry| entry.path == path) {
             return Err(Error::invalid("path already in use"));
         }
-        if self.kind != "file" {
-            return Err(Error::invalid(format!("unknown backend type: {:?}", self.kind)));
-        }
         let entry = AuditEntry {
             path,
             kind: self.kind,
@@ -87,12 +84,16 @@ impl Command<Sys> for Enable {
         let device = kernel.audits.open(&entry, &kernel.store)?;
         let (now, id) = (cx.now(), ids::new_uuid(cx.randomness()));
         cx.once(|| {
-            device.write(&audit::test_line(now, &id), now).map_err(|error| {
-                let file = entry.options.get("file_path").or_else(|| entry.options.get("path"));
-                let file = file.map_or("", String::as_str);
-                Error::invalid(format!("sanity check failed; unable to open {file:?} for writing: {error}"))
+            kernel.audits.probe(&device, now, &id).map_err(|why| match entry.kind.as_str() {
+                "file" => {
+                    let file = entry.options.get("file_path").or_else(|| entry.options.get("path"));
+                    let file = file.map_or("", String::as_str);
+                    Error::invalid(format!("sanity check failed; unable to open {file:?} for writing: {why}"))
+                }
+                _ => Error::invalid(format!("audit backend failed test message: {why}")),
             })
         })?;
+        kernel.audits.adopt(&entry, device);
         audit::put(cx.beyond(&beyond), &entry)?;
         Ok(Reply::Nothing)
     }
@@ -111,10 +112,9 @@ impl Command<Sys> for Disable {
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
         let path = format!("{}/", self.path.trim_matches('/'));
-        let declared = &engine.kernel()?.env.settings.declared_audits;
-        if declared.iter().any(|spec| spec.path.trim_matches('/') == path.trim_matches('/')) {
+        if engine.kernel()?.audits.is_declared(&path) {
             return Err(Error::invalid(format!(
-                "cannot disable {path:?} via API, for the server's configuration declares it; take it out there and start the server again"
+                "cannot disable {path:?} via API, for the server's configuration declares it; take it out there and send the server SIGHUP"
             )));
         }
         audit::delete(cx.beyond(&Beyond::for_the_kernel()), &path)?;

@@ -41,14 +41,15 @@ pub(super) struct Get {
 }
 
 impl Query<Sys> for Get {
-    const ROUTE: Route = Route::get("config/auditing/request-headers/{header:lower}").sudo().merged();
+    const ROUTE: Route = Route::get("config/auditing/request-headers/{header}").sudo().merged();
     type Reply = BTreeMap<String, Shown>;
 
     fn run(self, _: &Sys, cx: &Reading<'_>) -> Result<Reply<Self::Reply>> {
         let rules = audit::headers(cx.beyond(&Beyond::for_the_kernel()))?;
-        let found = rules.into_iter().find(|rule| rule.name == self.header);
+        let found = rules.into_iter().find(|rule| rule.name.eq_ignore_ascii_case(&self.header));
         let rule = found.ok_or_else(|| Error::invalid("Could not find header in config"))?;
-        Ok(BTreeMap::from([(rule.name, Shown { hmac: rule.hmac })]).into())
+        // Under the name it was asked for by.
+        Ok(BTreeMap::from([(self.header, Shown { hmac: rule.hmac })]).into())
     }
 }
 

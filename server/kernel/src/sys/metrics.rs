@@ -1,5 +1,6 @@
 use std::fmt::Write as _;
 use std::fs::{read_dir, read_to_string};
+use std::time::Duration;
 
 use kit::{Beyond, Query, Reading, Reads, Reply, Result, Route, Time};
 use schemars::JsonSchema;
@@ -8,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::Sys;
 use crate::kernel::Kernel;
+use crate::metrics::Timed;
 use crate::mounts::Router;
 use crate::request::JSON;
 
@@ -32,6 +34,13 @@ enum Kind {
     Counter,
 }
 
+/// Something that takes time, again and again. In milliseconds, as dashboards for Vault expect it.
+struct Timing {
+    name: &'static str,
+    about: &'static str,
+    timed: Timed,
+}
+
 /// Shows what the server measures about itself, as JSON or as Prometheus reads it.
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct Metrics {
@@ -48,8 +57,10 @@ impl Query<Sys> for Metrics {
         let kernel = engine.kernel()?;
         let router = kernel.router(cx.beyond(&Beyond::for_the_kernel()))?;
         let (status, kind, body) = match self.format.as_str() {
-            "" => (200, JSON, json(&samples(&kernel, router.value()), cx.now())),
-            "prometheus" => (200, TEXT, text(&samples(&kernel, router.value()))),
+            "" => (200, JSON, json(&samples(&kernel, router.value()), &timings(&kernel), cx.now())),
+            "prometheus" => {
+                (200, TEXT, text(&samples(&kernel, router.value())) + &histograms(&timings(&kernel)))
+            }
             other => (400, "text/plain", format!("metric response format {other:?} unknown")),
         };
         Ok(Reply::Raw { status, kind, bytes: body.into_bytes() })
@@ -84,20 +95,14 @@ fn samples(kernel: &Kernel, router: &Router) -> Vec<Sample> {
     }
     for (operation, class, count) in kernel.metrics.answers() {
         samples.push(Sample {
-            name: "vault.core.handle_request.count",
+            name: "sealkeep.core.answers",
             about: "Requests answered, by operation and class of status.",
             kind: Kind::Counter,
             value: count as f64,
             labels: vec![("operation", operation.to_owned()), ("status", class.to_owned())],
         });
     }
-    samples.push(Sample {
-        name: "vault.audit.log_response_failure",
-        about: "Answers that no audit device took.",
-        kind: Kind::Counter,
-        value: kernel.metrics.unaudited_count() as f64,
-        labels: Vec::new(),
-    });
+    samples.extend(audits(kernel));
     let keys = kernel.store.key_status();
     let term = vec![("term", keys.term.to_string())];
     let about = "Entries sealed with the active key.";
@@ -113,6 +118,47 @@ fn samples(kernel: &Kernel, router: &Router) -> Vec<Sample> {
     samples.push(gauge("sealkeep.store.damaged_entries", "Entries found damaged.", damaged, Vec::new()));
     samples.extend(process());
     samples
+}
+
+/// What became of audit lines.
+fn audits(kernel: &Kernel) -> Vec<Sample> {
+    let sample = |name, about, kind, value, labels| Sample { name, about, kind, value, labels };
+    let about_questions = "Questions that no audit device took.";
+    let about_answers = "Answers that no audit device took.";
+    let (unasked, unaudited) = (kernel.metrics.unasked_count(), kernel.metrics.unaudited_count());
+    let mut samples = vec![
+        sample("vault.audit.log_request_failure", about_questions, Kind::Counter, unasked as f64, Vec::new()),
+        sample(
+            "vault.audit.log_response_failure",
+            about_answers,
+            Kind::Counter,
+            unaudited as f64,
+            Vec::new(),
+        ),
+    ];
+    let devices = kernel.audits.losses();
+    let of = |path: &String| vec![("path", path.clone())];
+    let about = "Lines that an audit device has refused or lost.";
+    samples.extend(devices.iter().map(|(path, lost, _)| {
+        sample("sealkeep.audit.lost_lines", about, Kind::Counter, *lost as f64, of(path))
+    }));
+    let about = "Lines in the queue of an audit device.";
+    samples.extend(devices.iter().map(|(path, _, waiting)| {
+        sample("sealkeep.audit.waiting_lines", about, Kind::Gauge, *waiting as f64, of(path))
+    }));
+    samples
+}
+
+fn timings(kernel: &Kernel) -> [Timing; 4] {
+    let metrics = &kernel.metrics;
+    let timing =
+        |name, about, timings: &crate::metrics::Timings| Timing { name, about, timed: timings.read() };
+    [
+        timing("vault.core.handle_request", "Requests, in milliseconds.", &metrics.requests),
+        timing("vault.core.handle_login_request", "Logins, in milliseconds.", &metrics.logins),
+        timing("vault.audit.log_request", "Writing questions down, in milliseconds.", &metrics.questions),
+        timing("vault.audit.log_response", "Writing answers down, in milliseconds.", &metrics.answered),
+    ]
 }
 
 /// What Linux tells of this process; elsewhere nothing.
@@ -164,8 +210,28 @@ fn text(samples: &[Sample]) -> String {
     text
 }
 
+/// Timings as Prometheus reads them.
+fn histograms(timings: &[Timing]) -> String {
+    let mut text = String::new();
+    for Timing { name, about, timed } in timings {
+        let name = name.replace('.', "_");
+        let _ = writeln!(text, "# HELP {name} {about}\n# TYPE {name} histogram");
+        for (bound, count) in &timed.within {
+            let _ = writeln!(text, "{name}_bucket{{le=\"{}\"}} {count}", millis(*bound));
+        }
+        let (count, sum) = (timed.count, millis(timed.sum));
+        let _ =
+            writeln!(text, "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum}\n{name}_count {count}");
+    }
+    text
+}
+
+fn millis(span: Duration) -> f64 {
+    span.as_secs_f64() * 1000.0
+}
+
 /// As clients of the JSON form read it.
-fn json(samples: &[Sample], now: Time) -> String {
+fn json(samples: &[Sample], timings: &[Timing], now: Time) -> String {
     let date = now.truncated().rfc3339().replace('T', " ").replace('Z', " +0000 UTC");
     let shown = |kind: Kind, value: &str| -> Vec<Value> {
         let some = samples.iter().filter(|sample| sample.kind == kind);
@@ -180,9 +246,14 @@ fn json(samples: &[Sample], now: Time) -> String {
         "Gauges": shown(Kind::Gauge, "Value"),
         "Points": [],
         "Counters": shown(Kind::Counter, "Count"),
-        "Samples": [],
+        "Samples": timings.iter().filter(|timing| timing.timed.count > 0).map(timed).collect::<Vec<_>>(),
     })
     .to_string()
+}
+
+fn timed(Timing { name, timed, .. }: &Timing) -> Value {
+    let sum = millis(timed.sum);
+    json!({ "Name": name, "Count": timed.count, "Sum": sum, "Mean": sum / timed.count as f64, "Labels": {} })
 }
 
 #[cfg(test)]
@@ -198,6 +269,17 @@ mod tests {
         assert_eq!(
             text(&samples),
             "# HELP a_b Something.\n# TYPE a_b counter\na_b{x=\"q\\\"uo\\\\te\"} 1\na_b 2.5\n"
+        );
+    }
+
+    #[test]
+    fn prometheus_reads_timings() {
+        let within = vec![(Duration::from_micros(50), 1), (Duration::from_millis(1), 3)];
+        let timed = Timed { within, count: 4, sum: Duration::from_micros(7_250) };
+        assert_eq!(
+            histograms(&[Timing { name: "a.b", about: "Something.", timed }]),
+            "# HELP a_b Something.\n# TYPE a_b histogram\na_b_bucket{le=\"0.05\"} 1\na_b_bucket{le=\"1\"} 3\n\
+             a_b_bucket{le=\"+Inf\"} 4\na_b_sum 7.25\na_b_count 4\n"
         );
     }
 }
