@@ -11,6 +11,7 @@ mod catalog;
 mod faults;
 mod identity;
 mod keys;
+mod namespaces;
 mod outside;
 mod sys;
 mod tokens;

@@ -196,6 +196,24 @@ impl Desk {
         Self { kernel, disk, root, shares, clock, key, settings, seed, surroundings }
     }
 
+    /// Looks at what is stored, beneath the kernel, and starts again.
+    ///
+    /// # Panics
+    /// If what the disk holds does not open.
+    pub fn look<T>(self, look: impl FnOnce(&storage::Snapshot) -> T) -> (Self, T) {
+        let Self { kernel, disk, root, shares, clock, key, settings, seed, surroundings } = self;
+        drop(kernel);
+        let backend = Box::new(Redb::on(Arc::new(disk.clone())).unwrap());
+        let Phase::Sealed(sealed) = storage::open(backend, options()).unwrap() else {
+            panic!("a used disk is sealed")
+        };
+        let seed = seed.wrapping_add(7);
+        let store = sealed.unseal(&key, Arc::new(Seeded::new(seed ^ 1))).unwrap();
+        let seen = look(&store.snapshot());
+        let kernel = Kernel::open(store, env(&clock, seed ^ 2, settings.clone(), &surroundings)).unwrap();
+        (Self { kernel, disk, root, shares, clock, key, settings, seed, surroundings }, seen)
+    }
+
     /// Turns the clock on.
     pub fn wait(&self, span: Duration) {
         self.clock.fetch_add(u64::try_from(span.as_nanos()).unwrap(), Ordering::Relaxed);

@@ -4,6 +4,8 @@ use kit::{Due, Error, Name, Result, Time};
 use serde::{Deserialize, Serialize};
 use storage::Txn;
 
+use crate::leases::LeaseId;
+use crate::namespaces::Ns;
 use crate::shelf::{Shelf, Source};
 use crate::tokens::TokenHash;
 
@@ -29,10 +31,13 @@ pub(crate) enum Item {
     /// A token ends.
     Token { hash: TokenHash },
     /// A lease ends.
-    Lease { id: String },
+    Lease { id: LeaseId },
     /// What a dead token left behind is cleared away.
     Bury {
         hash: TokenHash,
+        /// The one that it belonged to.
+        #[serde(default, skip_serializing_if = "Ns::is_root")]
+        namespace: Ns,
         /// Those it made have been cut loose.
         childless: bool,
     },
@@ -40,7 +45,15 @@ pub(crate) enum Item {
     Sweep { mount: String },
     /// Every lease below a prefix ends that was issued until then. What is mounted at the same path later keeps its
     /// own.
-    EndAll { prefix: String, force: bool, until: Time },
+    EndAll {
+        #[serde(default, skip_serializing_if = "Ns::is_root")]
+        namespace: Ns,
+        prefix: String,
+        force: bool,
+        until: Time,
+    },
+    /// What a deleted namespace holds is ended and cleared away.
+    Raze { namespace: Ns },
 }
 
 /// An entry whose date has come.

@@ -91,11 +91,14 @@ impl Kernel {
         error: Option<&'a str>,
         response: Option<Response<'a>>,
     ) -> Record<'a> {
+        let path = trip.path.as_ref().unwrap_or(&request.path).as_str();
+        let above = trip.namespace.as_ref().map_or("", |namespace| &namespace.path);
         Record {
             now: trip.now,
             id: &trip.id,
             request,
-            path: trip.path.as_ref().unwrap_or(&request.path).as_str(),
+            namespace: trip.namespace.as_deref(),
+            path: path.strip_prefix(above).unwrap_or(path),
             operation: if request.help { "help" } else { trip.operation },
             mounted: trip.mounted.as_deref(),
             known: trip.known.as_ref().map(|known| known.value()),

@@ -1,10 +1,15 @@
 use kit::{
-    Command, Endpoint, Engine, Error, Query, Reading, Reads, Reply, Result, Route, Table, TokenKind, Writing,
+    Beyond, Command, Endpoint, Engine, Error, Query, Reading, Reads, Reply, Result, Route, Table, TokenKind,
+    Writing,
 };
 use kit::{command, query};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use crate::drawers;
+use crate::namespaces::Ns;
+use crate::tokens::{self, TokenHash};
 
 /// A private drawer for each token. It is emptied when the token dies. It lives in the kernel, because what a
 /// token wraps lies in it too.
@@ -93,6 +98,7 @@ impl Command<Cubbyhole> for Put {
         if self.data.is_empty() {
             return Err(Error::server("missing data fields"));
         }
+        note_drawer(cx)?;
         DRAWERS.put(cx, &own(cx, named(&self.path)?)?, &self.data)?;
         Ok(Reply::Nothing)
     }
@@ -111,6 +117,18 @@ impl Command<Cubbyhole> for Delete {
     fn run(self, _: &Cubbyhole, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
         DRAWERS.delete(cx, &own(cx, named(&self.path)?)?)?;
         Ok(Reply::Nothing)
+    }
+}
+
+/// A token may have drawers in the namespaces beneath its own. They are noted, to be emptied when it dies.
+fn note_drawer(cx: &mut Writing<'_>) -> Result<()> {
+    let (beyond, here) = (Beyond::for_the_kernel(), Ns::of(cx));
+    let Some(hash) = TokenHash::of_drawer(&cx.caller().drawer).filter(|_| !here.is_root()) else {
+        return Ok(());
+    };
+    match tokens::find(cx.peek(&beyond), hash)? {
+        Some(record) if record.namespace != here => drawers::note(cx.beyond(&beyond), hash, here),
+        _ => Ok(()),
     }
 }
 

@@ -4,6 +4,7 @@ use kit::{Body, Notes, Time};
 use serde::Serialize;
 
 use crate::audit::Response;
+use crate::leases::LeaseId;
 use crate::request::{Answer, escaped};
 use crate::tokens::{Made, TokenHash, TokenRecord};
 
@@ -64,10 +65,12 @@ pub(crate) struct Outcome {
     pub(crate) unwrapped: Option<Unwrapped>,
     /// A token that was made, to be revoked if its answer cannot be audited.
     pub(crate) made: Option<TokenHash>,
+    /// A lease that was made, to be ended if its answer cannot be audited.
+    pub(crate) lent: Option<LeaseId>,
     /// Old clients find the fields of `data` at the top, too.
     pub(crate) merged: bool,
     /// A lease on something outside that is to be ended before the answer goes out.
-    pub(crate) ending: Option<String>,
+    pub(crate) ending: Option<LeaseId>,
 }
 
 /// What a wrapping token held: an envelope without its request id.
@@ -88,6 +91,7 @@ impl Outcome {
             wrapped_accessor: None,
             unwrapped: None,
             made: None,
+            lent: None,
             merged: false,
             ending: None,
         }
@@ -235,7 +239,7 @@ pub(crate) enum Attached {
     /// A token that was made and is not shown as a login.
     Made(TokenHash),
     /// A lease on something outside that is being ended; the answer waits for that.
-    Ending(String),
+    Ending(LeaseId),
 }
 
 fn wrap_envelope(wrapped: &Wrapped, warnings: &[String]) -> Vec<u8> {

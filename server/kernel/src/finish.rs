@@ -6,6 +6,7 @@ use tokio::sync::{SemaphorePermit, oneshot};
 use crate::audit::Audited;
 use crate::envelope::Outcome;
 use crate::kernel::Kernel;
+use crate::leases::LeaseId;
 use crate::outside::ASKS_MAX;
 use crate::request::{Answer, Request};
 use crate::tokens;
@@ -45,7 +46,7 @@ impl Kernel {
             self.undo_soon(&acted.acting).await;
         }
         let made = result.as_ref().ok().and_then(|outcome| outcome.made);
-        let lease = result.as_ref().ok().map(|outcome| outcome.lease.id.clone()).filter(|id| !id.is_empty());
+        let lease = result.as_ref().ok().and_then(|outcome| outcome.lent.clone());
         let (answer, unwritten) = self.conclude(request, &mut trip, result);
         if unwritten && (made.is_some() || lease.is_some()) {
             self.take_back(made, lease).await;
@@ -145,7 +146,7 @@ impl Kernel {
     }
 
     /// Revokes what an answer held that could not be audited.
-    async fn take_back(&self, made: Option<tokens::TokenHash>, lease: Option<String>) {
+    async fn take_back(&self, made: Option<tokens::TokenHash>, lease: Option<LeaseId>) {
         if let Some(hash) = made {
             self.end_token(hash).await;
         }
@@ -170,7 +171,7 @@ impl Kernel {
         }
     }
 
-    async fn end_lease_now(&self, id: &str) -> Result<()> {
+    async fn end_lease_now(&self, id: &LeaseId) -> Result<()> {
         for _ in 0..RACES_MAX {
             let mut txn = self.store.begin();
             self.end_lease(&mut txn, id)?;

@@ -18,7 +18,8 @@ impl Kernel {
     pub(crate) fn go(&self, ground: &Ground<'_>, trip: &mut Trip, at: &At<'_>) -> Result<Step> {
         let fields = Fields { path: at.captures, query: &ground.request.query, body: &ground.request.body };
         if !trip.spent && !ground.request.help {
-            crate::sys::verify_wrapping(self, ground.today, ground.request, &fields, trip.now)?;
+            let path = ground.local(at.path);
+            crate::sys::verify_wrapping(self, ground, path, &fields, trip.now)?;
         }
         let open = at.route.open || self.opened(ground.request, at);
         if open && !ground.request.help {
@@ -34,12 +35,12 @@ impl Kernel {
         if ground.request.help {
             let permit = self.rules(ground, trip, &known)?.permit_help();
             self.question(ground, trip)?;
-            let rest = at.path.as_str().strip_prefix(&at.mounted.entry.path).unwrap_or_default();
+            let rest = ground.local(at.path).strip_prefix(&at.mounted.entry.path).unwrap_or_default();
             let help = help::asked(ground.request, at.mounted, rest, permit);
             return Ok(Step::Answer(Box::new(help.unwrap_or_else(|| Outcome::new(Body::Empty)))));
         }
         let permit = self.judge(ground, trip, at, &known, &fields)?;
-        crate::sys::check_wrapping_wish(ground.request)?;
+        crate::sys::check_wrapping_wish(ground.request, ground.local(at.path))?;
         trip.granting = permit.granting_policies().map(|granted| Arc::clone(&granted.policy)).collect();
         self.question(ground, trip)?;
         let limited = limit(&permit, &ground.request.query, at.route);
@@ -47,8 +48,9 @@ impl Kernel {
         let step = self.run(ground, trip, at, &Right::Judged(&permit), &fields)?;
         Ok(match (step, permit.list_scan_response_keys_filter_path()) {
             (Step::Answer(outcome), Some(filter)) => {
-                let acl = self.rules(ground, trip, &known)?;
-                Step::Answer(Box::new(crate::sys::filter_keys(*outcome, filter, &acl, at.path, trip.now)?))
+                let (acl, path) = (self.rules(ground, trip, &known)?, ground.local(at.path));
+                let shown = crate::sys::filter_keys(*outcome, filter, &acl, ground.space, path, trip.now)?;
+                Step::Answer(Box::new(shown))
             }
             (step, _) => step,
         })
@@ -62,7 +64,13 @@ impl Kernel {
     pub(crate) fn identify(&self, ground: &Ground<'_>, trip: &Trip) -> Result<Arc<Kept<Known>>> {
         let token = ground.request.token.as_ref().ok_or_else(Error::denied)?;
         let uses = if trip.spent { Uses::Spent } else { Uses::Left };
-        self.tokens.identify(token.expose(), &self.store, ground.today, trip.now, &trip.remote, uses)
+        let known =
+            self.tokens.identify(token.expose(), &self.store, ground.today, trip.now, &trip.remote, uses)?;
+        // Its rules reach no further either; a token of another namespace is nobody here.
+        match known.value().namespace.holds(&ground.space.namespace) {
+            true => Ok(known),
+            false => Err(Error::denied().wrapped()),
+        }
     }
 
     /// The rules that a token carries.
@@ -115,7 +123,7 @@ impl Kernel {
         };
         let mut acl = self.rules(ground, trip, known)?;
         if acl.reads_clock() {
-            acl = Arc::new(tokens::compile_caller(ground.today, &known.value().caller, trip.now)?);
+            acl = Arc::new(tokens::compile_known(ground.today, known.value(), trip.now)?);
         }
         acl.permit(&question).map_err(|denied| {
             tracing::debug!(path = at.path.as_str(), reason = denied.reason(), "denied");

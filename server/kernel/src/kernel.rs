@@ -12,8 +12,10 @@ use crate::finish::QUEUE_MAX;
 use crate::identity::Identity;
 use crate::lockout::Lockouts;
 use crate::metrics::Metrics;
-use crate::mounts::{self, Mounts, Registry, Router, System};
+use crate::mounts::{self, Mounts, Registry, System};
+use crate::namespaces::{self, Namespace, Ns};
 use crate::outside::OUTSIDE_MAX;
+use crate::router::Router;
 use crate::settings::{AuditSpec, Settings};
 use crate::shelf::Shelf;
 use crate::sys::Sys;
@@ -155,7 +157,8 @@ impl Kernel {
     pub fn root_token(&self, id: Option<String>) -> Result<String> {
         let now = self.now();
         self.write(|txn| {
-            let made = self.tokens.make(txn, &*self.env.random, id.clone(), root_record(now))?;
+            let (random, root) = (&*self.env.random, Namespace::root());
+            let made = self.tokens.make(txn, random, &root, id.clone(), root_record(now))?;
             Ok(made.id.expose().clone())
         })
     }
@@ -268,9 +271,11 @@ fn first(store: &Open, env: &Env) -> Result<()> {
         FACTS.put(&mut txn, Name::Path("cluster-id"), &ids::new_uuid(random))?;
         let name = format!("sealkeep-cluster-{}", ids::base62(random, 8).to_lowercase());
         FACTS.put(&mut txn, Name::Path("cluster-name"), &name)?;
-        policies::first_policies(&mut txn, now)?;
+        policies::first_policies(&mut txn, Ns::ROOT, now)?;
     }
-    mounts::first_mounts(&mut txn, &*env.random)?;
+    for ns in namespaces::with_root(&txn)? {
+        mounts::first_mounts(&mut txn, ns, &*env.random)?;
+    }
     if !txn.is_empty() {
         store.commit(txn)?.map_err(|_| Error::internal("another process writes to this store"))?;
     }

@@ -2,25 +2,59 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use kit::{Doing, Due, Error, Grant, Name, Result, Time};
-use serde::{Deserialize, Serialize};
-use storage::{Key, Place, Random, Snapshot, Txn};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use storage::{Key, Random, Snapshot, Txn};
 
 use crate::agenda::{self, Item};
 use crate::ids;
-use crate::shelf::{KERNEL, Shelf, Source};
+use crate::namespaces::Ns;
+use crate::shelf::{Shelf, Shelves, Source};
 use crate::tokens::{self, TokenHash};
 use crate::ttl::Bounds;
 
-/// Leases by id.
-const LEASES: Shelf<Lease> = Shelf::new(LEASES_TABLE);
-const LEASES_TABLE: u8 = 6;
-/// The ids of the leases that a token holds: token ‖ tag.
-const HELD: Shelf<String> = Shelf::new(7);
+/// Leases by their path, those of each namespace for themselves.
+const LEASES: Shelves<Lease> = Shelves::new(6);
+/// The leases that a token holds, in whatever namespace: token ‖ tag.
+const HELD: Shelf<LeaseId> = Shelf::new(7);
 
 /// After so many failures to end it a lease is irrevocable: kept, counted, and left to a person.
 pub(crate) const ATTEMPTS_MAX: u32 = 6;
 /// The first wait after such a failure; each next is twice as long.
 const RETRY: Duration = Duration::from_secs(10);
+
+/// A lease: the namespace that it belongs to, and its path there. What clients see of it ends in the id of the
+/// namespace.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct LeaseId {
+    pub(crate) ns: Ns,
+    pub(crate) path: String,
+}
+
+impl LeaseId {
+    pub(crate) fn new(ns: Ns, path: impl Into<String>) -> Self {
+        Self { ns, path: path.into() }
+    }
+}
+
+/// In the store: the path; in a namespace `/`, its id and `/` before it.
+impl Serialize for LeaseId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.ns.is_root() {
+            return serializer.serialize_str(&self.path);
+        }
+        serializer.serialize_str(&format!("/{}/{}", ids::uuid(self.ns.mount().0), self.path))
+    }
+}
+
+impl<'de> Deserialize<'de> for LeaseId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let Some(rest) = text.strip_prefix('/') else { return Ok(Self { ns: Ns::ROOT, path: text }) };
+        let parts = rest.split_once('/').and_then(|(uuid, path)| Some((Ns::parse(uuid)?, path)));
+        let (ns, path) = parts.ok_or_else(|| serde::de::Error::custom("the id of a lease is damaged"))?;
+        Ok(Self { ns, path: path.to_owned() })
+    }
+}
 
 /// Something that was granted for a while.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -71,7 +105,7 @@ impl Thing {
     }
 }
 
-/// Makes a lease of a grant, in the transaction of what was granted.
+/// Makes a lease of a grant, in the transaction of what was granted. `path` is that of the request in its namespace.
 pub(crate) fn enter(
     txn: &mut Txn,
     random: &dyn Random,
@@ -80,7 +114,7 @@ pub(crate) fn enter(
     holder: Option<TokenHash>,
     grant: Grant,
     now: Time,
-) -> Result<(String, Thing, Vec<String>)> {
+) -> Result<(LeaseId, Thing, Vec<String>)> {
     let bounds = Bounds {
         ttl: grant.ttl,
         max_ttl: grant.max_ttl.unwrap_or_default(),
@@ -91,7 +125,8 @@ pub(crate) fn enter(
     let granted = bounds.grant(now, now)?;
     let mut tag = [0; 16];
     random.fill(&mut tag);
-    let id = format!("{}/{}", path.trim_end_matches('/'), ids::base62(random, ids::BODY_LENGTH));
+    let path = format!("{}/{}", path.trim_end_matches('/'), ids::base62(random, ids::BODY_LENGTH));
+    let id = LeaseId::new(Ns::under(mount), path);
     let thing = Thing {
         tag,
         token: holder,
@@ -107,7 +142,7 @@ pub(crate) fn enter(
         error: None,
         ending: false,
     };
-    LEASES.put(txn, Name::Path(&id), &Lease::Thing(thing.clone()))?;
+    put(txn, &id, &Lease::Thing(thing.clone()))?;
     if let Some(token) = holder {
         HELD.put(txn, Name::Id(&held_key(token, tag)), &id)?;
     }
@@ -128,44 +163,48 @@ pub(crate) fn within(grant: Grant, left: Duration) -> Result<Grant> {
 }
 
 /// The lease under which a token can be found by the path that made it.
-pub(crate) fn enter_token(txn: &mut Txn, path: &str, hash: TokenHash) -> Result<()> {
-    LEASES.put(txn, Name::Path(&token_lease(path, hash)), &Lease::Token { hash })
+pub(crate) fn enter_token(txn: &mut Txn, ns: Ns, path: &str, hash: TokenHash) -> Result<()> {
+    put(txn, &token_lease(ns, path, hash), &Lease::Token { hash })
 }
 
-pub(crate) fn forget_token(txn: &mut Txn, path: &str, hash: TokenHash) -> Result<()> {
-    LEASES.delete(txn, Name::Path(&token_lease(path, hash)))
+pub(crate) fn forget_token(txn: &mut Txn, ns: Ns, path: &str, hash: TokenHash) -> Result<()> {
+    forget_by_id(txn, &token_lease(ns, path, hash))
 }
 
 /// The id of a token's lease.
-pub(crate) fn token_lease(path: &str, hash: TokenHash) -> String {
-    format!("{}/h{}", path.trim_end_matches('/'), hex::encode(hash.0))
+fn token_lease(ns: Ns, path: &str, hash: TokenHash) -> LeaseId {
+    LeaseId::new(ns, format!("{}/h{}", path.trim_end_matches('/'), hex::encode(hash.0)))
 }
 
-pub(crate) fn find(source: &impl Source, id: &str) -> Result<Option<Lease>> {
-    let id = id.trim_matches('/');
+pub(crate) fn find(source: &impl Source, id: &LeaseId) -> Result<Option<Lease>> {
+    let path = id.path.trim_matches('/');
     // An id with a doubled slash or over-long names no lease, and the store would refuse to look.
-    if id.is_empty() || id.split('/').any(str::is_empty) || id.len() > storage::NAME_SIZE_MAX {
+    if path.is_empty() || path.split('/').any(str::is_empty) || path.len() > storage::NAME_SIZE_MAX {
         return Ok(None);
     }
-    LEASES.get(source, Name::Path(id))
+    LEASES.of(id.ns).get(source, Name::Path(path))
+}
+
+fn put(txn: &mut Txn, id: &LeaseId, lease: &Lease) -> Result<()> {
+    LEASES.of(id.ns).put(txn, Name::Path(&id.path), lease)
 }
 
 /// The names right below a folder of leases.
-pub(crate) fn list(source: &impl Source, folder: &str) -> Result<Vec<String>> {
-    Ok(LEASES.list(source, folder)?.to_vec())
+pub(crate) fn list(source: &impl Source, ns: Ns, folder: &str) -> Result<Vec<String>> {
+    Ok(LEASES.of(ns).list(source, folder)?.to_vec())
 }
 
-/// Up to `limit` ids of leases below a prefix, which need not end at a slash, that were issued until then.
-pub(crate) fn below(txn: &Txn, prefix: &str, until: Time, limit: usize) -> Result<Vec<String>> {
+/// Up to `limit` leases of a namespace below a prefix, which need not end at a slash, that were issued until then.
+pub(crate) fn below(txn: &Txn, ns: Ns, prefix: &str, until: Time, limit: usize) -> Result<Vec<LeaseId>> {
     let prefix = prefix.trim_start_matches('/');
     let (folder, partial) = prefix.rsplit_once('/').unwrap_or(("", prefix));
     let (mut ids, mut failed) = (Vec::new(), None);
-    let place = Place { mount: KERNEL, table: LEASES_TABLE };
-    txn.walk(place, folder, &mut |path, _| {
+    txn.walk(LEASES.of(ns).place(), folder, &mut |path, _| {
         if !path.starts_with(partial) {
             return Ok(ControlFlow::Continue(()));
         }
-        let id = if folder.is_empty() { path.to_owned() } else { format!("{folder}/{path}") };
+        let path = if folder.is_empty() { path.to_owned() } else { format!("{folder}/{path}") };
+        let id = LeaseId { ns, path };
         match issued(txn, &id) {
             Ok(at) if at.is_none_or(|at| at <= until) => ids.push(id),
             Ok(_) => {}
@@ -178,7 +217,7 @@ pub(crate) fn below(txn: &Txn, prefix: &str, until: Time, limit: usize) -> Resul
 }
 
 /// When a lease was issued; nothing, if it names a token that is gone.
-fn issued(source: &impl Source, id: &str) -> Result<Option<Time>> {
+fn issued(source: &impl Source, id: &LeaseId) -> Result<Option<Time>> {
     Ok(match find(source, id)? {
         Some(Lease::Thing(thing)) => Some(thing.issued),
         Some(Lease::Token { hash }) => tokens::find(source, hash)?.map(|token| token.created),
@@ -186,13 +225,12 @@ fn issued(source: &impl Source, id: &str) -> Result<Option<Time>> {
     })
 }
 
-/// Shows every lease that could not be ended. It looks at all leases.
-pub(crate) fn irrevocable(snapshot: &Snapshot, mut each: impl FnMut(&str, Thing)) -> Result<()> {
-    let place = Place { mount: KERNEL, table: LEASES_TABLE };
+/// Shows every lease of a namespace that could not be ended. It looks at all leases there.
+pub(crate) fn irrevocable(snapshot: &Snapshot, ns: Ns, mut each: impl FnMut(&str, Thing)) -> Result<()> {
     let mut failed = None;
-    snapshot.walk(place, "", &mut |id, _| {
-        match find(snapshot, id) {
-            Ok(Some(Lease::Thing(thing))) if thing.irrevocable() => each(id, thing),
+    snapshot.walk(LEASES.of(ns).place(), "", &mut |path, _| {
+        match find(snapshot, &LeaseId::new(ns, path)) {
+            Ok(Some(Lease::Thing(thing))) if thing.irrevocable() => each(path, thing),
             Ok(_) => {}
             Err(error) => {
                 failed = Some(error);
@@ -204,14 +242,14 @@ pub(crate) fn irrevocable(snapshot: &Snapshot, mut each: impl FnMut(&str, Thing)
     failed.map_or(Ok(()), Err)
 }
 
-/// Up to `limit` ids of the leases that a token holds.
-pub(crate) fn held(source: &impl Source, token: TokenHash, limit: usize) -> Result<Vec<String>> {
+/// Up to `limit` of the leases that a token holds.
+pub(crate) fn held(source: &impl Source, token: TokenHash, limit: usize) -> Result<Vec<LeaseId>> {
     Ok(HELD.below(source, &token.0, limit)?.into_iter().map(|(_, id)| id).collect())
 }
 
 /// Forgets a lease whose thing has been taken back.
-pub(crate) fn forget(txn: &mut Txn, id: &str, thing: &Thing) -> Result<()> {
-    LEASES.delete(txn, Name::Path(id))?;
+pub(crate) fn forget(txn: &mut Txn, id: &LeaseId, thing: &Thing) -> Result<()> {
+    forget_by_id(txn, id)?;
     if let Some(token) = thing.token {
         HELD.delete(txn, Name::Id(&held_key(token, thing.tag)))?;
     }
@@ -219,24 +257,24 @@ pub(crate) fn forget(txn: &mut Txn, id: &str, thing: &Thing) -> Result<()> {
 }
 
 /// Begins to end a lease on something outside: it is due at this date, and cannot be renewed.
-pub(crate) fn end_at(txn: &mut Txn, id: &str, thing: Thing, at: Time) -> Result<()> {
+pub(crate) fn end_at(txn: &mut Txn, id: &LeaseId, thing: Thing, at: Time) -> Result<()> {
     agenda::strike(txn, thing.expires, thing.tag)?;
     let thing = Thing { expires: at, ending: true, ..thing };
-    agenda::enter(txn, at, thing.tag, &Item::Lease { id: id.to_owned() })?;
-    LEASES.put(txn, Name::Path(id), &Lease::Thing(thing))
+    agenda::enter(txn, at, thing.tag, &Item::Lease { id: id.clone() })?;
+    put(txn, id, &Lease::Thing(thing))
 }
 
 /// Notes that a thing could not be taken back, and when to try again.
-pub(crate) fn postpone(txn: &mut Txn, id: &str, thing: Thing, why: &Error, now: Time) -> Result<()> {
+pub(crate) fn postpone(txn: &mut Txn, id: &LeaseId, thing: Thing, why: &Error, now: Time) -> Result<()> {
     let attempts = thing.attempts + 1;
     agenda::strike(txn, thing.expires, thing.tag)?;
     let wait = RETRY * 2_u32.saturating_pow(attempts - 1);
     let expires = now.plus(wait);
     let thing = Thing { attempts, error: Some(why.to_string()), expires, ..thing };
     if !thing.irrevocable() {
-        agenda::enter(txn, expires, thing.tag, &Item::Lease { id: id.to_owned() })?;
+        agenda::enter(txn, expires, thing.tag, &Item::Lease { id: id.clone() })?;
     }
-    LEASES.put(txn, Name::Path(id), &Lease::Thing(thing))
+    put(txn, id, &Lease::Thing(thing))
 }
 
 /// Until when a lease may be renewed now, with warnings if that is less than was wished for.
@@ -267,7 +305,7 @@ pub(crate) fn prolonged(
 /// Moves the date of a lease.
 pub(crate) fn renew(
     txn: &mut Txn,
-    id: &str,
+    id: &LeaseId,
     thing: Thing,
     increment: Duration,
     mount: &kit::Mount,
@@ -276,14 +314,14 @@ pub(crate) fn renew(
     let (expires, warnings) = prolonged(&thing, increment, mount, now)?;
     agenda::strike(txn, thing.expires, thing.tag)?;
     let thing = Thing { expires, renewed: Some(now), ..thing };
-    agenda::enter(txn, thing.expires, thing.tag, &Item::Lease { id: id.to_owned() })?;
-    LEASES.put(txn, Name::Path(id), &Lease::Thing(thing.clone()))?;
+    agenda::enter(txn, thing.expires, thing.tag, &Item::Lease { id: id.clone() })?;
+    put(txn, id, &Lease::Thing(thing.clone()))?;
     Ok((thing, warnings))
 }
 
 /// Deletes a record that names no token any more.
-pub(crate) fn forget_by_id(txn: &mut Txn, id: &str) -> Result<()> {
-    Ok(txn.delete(&Key::path(Place { mount: KERNEL, table: LEASES_TABLE }, id))?)
+pub(crate) fn forget_by_id(txn: &mut Txn, id: &LeaseId) -> Result<()> {
+    Ok(txn.delete(&Key::path(LEASES.of(id.ns).place(), &id.path))?)
 }
 
 fn held_key(token: TokenHash, tag: [u8; 16]) -> [u8; 48] {

@@ -72,6 +72,7 @@ impl Kernel {
         let claim = method.login(point, &mut cx, &fields, heard.as_ref()).inspect_err(failed)?;
         let (due, _, notes) = cx.finish();
         self.enter_due(&mut txn, &mounted.entry.uuid, due)?;
+        let path = ground.local(path);
         let (made, auth, warnings) = self.admit(ground, &mut txn, trip, &mounted, path, claim)?;
         if rule.is_some() {
             self.lockouts.clear(accessor, &who);
@@ -92,7 +93,7 @@ impl Kernel {
         txn: &mut Txn,
         trip: &Trip,
         mounted: &Arc<Mounted>,
-        path: &Path,
+        path: &str,
         claim: Claim,
     ) -> Result<(Made, Auth, Vec<String>)> {
         let whom = self.whom(ground, txn, trip, mounted, &claim)?;
@@ -113,7 +114,7 @@ impl Kernel {
         let granted = bounds.grant(trip.now, trip.now)?;
         let record = TokenRecord {
             policies: TokenRecord::sanitised(&terms.policies, !terms.no_default_policy),
-            path: path.as_str().to_owned(),
+            path: path.to_owned(),
             meta: Some(claim.metadata),
             display_name: display_name(mounted, &claim.display_name),
             created: trip.now,
@@ -138,9 +139,9 @@ impl Kernel {
             if record.uses_left.is_some() {
                 return Err(Error::invalid("batch tokens cannot have a limited use count"));
             }
-            self.tokens.make_batch(&self.store, record)?
+            self.tokens.make_batch(&self.store, &mounted.namespace, record)?
         } else {
-            self.tokens.make(txn, &*self.env.random, None, record)?
+            self.tokens.make(txn, &*self.env.random, &mounted.namespace, None, record)?
         };
         let auth = Auth { entity_created: whom.is_new, ..Auth::of(&made) };
         let auth = auth.with_identity(identity::shown_policies(txn, &made.record)?);
@@ -201,9 +202,9 @@ fn is_batch(role: &str, mount: &str) -> bool {
     }
 }
 
-/// `userpass-ann`: the mount, a dash, the name.
+/// `userpass-ann`: the mount, a dash, the name. In a namespace the mount's whole path stands there: `team-auth-userpass-ann`.
 fn display_name(mounted: &Mounted, name: &str) -> String {
-    let mount = mounted.entry.path.strip_prefix("auth/").unwrap_or(&mounted.entry.path);
-    let mount = mount.trim_end_matches('/').replace('/', "-");
+    let full = format!("{}{}", mounted.namespace.path, mounted.entry.path);
+    let mount = full.strip_prefix("auth/").unwrap_or(&full).trim_end_matches('/').replace('/', "-");
     if name.is_empty() { mount } else { format!("{mount}-{name}") }
 }

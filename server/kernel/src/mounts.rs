@@ -1,5 +1,4 @@
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Bound::{Included, Unbounded};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +7,9 @@ use kit::{AnyEngine, AnyMethod, Error, Memo, Memos, MountId, Name, Result};
 use serde::{Deserialize, Serialize};
 use storage::{Random, Snapshot, Txn};
 
-use crate::shelf::Shelf;
+use crate::namespaces::{self, Namespace, Ns};
+use crate::router::Router;
+use crate::shelf::{Shelf, Source};
 
 /// What is mounted where. Few, so that a change makes the whole router anew.
 const MOUNTS: Shelf<MountEntry> = Shelf::new(1);
@@ -33,9 +34,12 @@ pub(crate) enum Class {
 pub(crate) struct MountEntry {
     /// Random, never used again, and what its keys lie under.
     pub uuid: String,
+    /// The namespace that it is mounted in.
+    #[serde(default, skip_serializing_if = "Ns::is_root")]
+    pub namespace: Ns,
     /// What it is.
     pub class: Class,
-    /// Where it answers, with its trailing slash; `auth/` in front for auth methods.
+    /// Where it answers in its namespace, with its trailing slash; `auth/` in front for auth methods.
     pub path: String,
     /// The type it was mounted as.
     pub kind: String,
@@ -124,17 +128,11 @@ pub trait Registry: Send + Sync {
 /// A mount, ready to answer.
 pub(crate) struct Mounted {
     pub(crate) entry: MountEntry,
+    pub(crate) namespace: Arc<Namespace>,
     pub(crate) info: kit::Mount,
     pub(crate) engine: Arc<dyn AnyEngine>,
     /// The same value once more, if it can let people in.
     pub(crate) method: Option<Arc<dyn AnyMethod>>,
-}
-
-/// Which engine answers where.
-pub(crate) struct Router {
-    table: BTreeMap<String, Arc<Mounted>>,
-    by_id: HashMap<MountId, Arc<Mounted>>,
-    by_accessor: HashMap<String, Arc<Mounted>>,
 }
 
 /// Makes the router from what is stored, and keeps it while that reads the same.
@@ -166,28 +164,36 @@ impl Mounts {
     /// The router as of `today`.
     pub(crate) fn router(&self, today: &Snapshot, system: &impl System) -> Result<Arc<kit::Kept<Router>>> {
         self.memo.get(&(), today, |txn| {
-            let mut table = BTreeMap::new();
-            let mut by_id = HashMap::new();
-            let mut by_accessor = HashMap::new();
+            let mut entries = Vec::new();
+            let mut known = HashMap::from([(Ns::ROOT, Arc::new(Namespace::root()))]);
+            for entry in namespaces::all(txn)? {
+                let namespace = Arc::new(entry.namespace()?);
+                known.insert(namespace.ns, Arc::clone(&namespace));
+                entries.push((entry, namespace));
+            }
+            let mut mounted = Vec::new();
             MOUNTS.scan(txn, &[], None, |_, entry| {
+                let path = entry.path.clone();
+                let namespace = known.get(&entry.namespace);
+                let namespace = namespace.ok_or_else(|| Error::internal("its namespace is gone"));
                 // An entry that no longer opens must not take the others down with it.
-                match self.open(entry.clone(), system) {
-                    Ok(mounted) => {
-                        let mounted = Arc::new(mounted);
-                        by_id.insert(mounted.info.id, Arc::clone(&mounted));
-                        by_accessor.insert(mounted.entry.accessor.clone(), Arc::clone(&mounted));
-                        table.insert(entry.path, mounted);
-                    }
-                    Err(error) => tracing::error!(path = entry.path, %error, "a mount does not open"),
+                match namespace.and_then(|namespace| self.open(entry, Arc::clone(namespace), system)) {
+                    Ok(opened) => mounted.push(Arc::new(opened)),
+                    Err(error) => tracing::error!(path, %error, "a mount does not open"),
                 }
                 Ok(ControlFlow::Continue(()))
             })?;
-            Ok(Router { table, by_id, by_accessor })
+            Ok(Router::new(entries, mounted))
         })
     }
 
     /// The engine of an entry, to see whether it opens.
-    pub(crate) fn open(&self, entry: MountEntry, system: &impl System) -> Result<Mounted> {
+    pub(crate) fn open(
+        &self,
+        entry: MountEntry,
+        namespace: Arc<Namespace>,
+        system: &impl System,
+    ) -> Result<Mounted> {
         let options = serde_json::to_value(&entry.options)?;
         let (engine, method) = match entry.class {
             Class::System => {
@@ -206,7 +212,8 @@ impl Mounts {
         let info = kit::Mount {
             id: entry.id()?,
             path: entry.path.clone(),
-            namespace: String::new(),
+            namespace: namespace.path.clone(),
+            namespace_id: namespace.ns.mount(),
             accessor: entry.accessor.clone(),
             kind: entry.kind.clone(),
             options,
@@ -214,50 +221,13 @@ impl Mounts {
             max_ttl,
             memos: Arc::clone(&self.memos),
         };
-        Ok(Mounted { entry, info, engine, method })
-    }
-}
-
-impl Router {
-    /// The mount that answers `path`, and the rest of the path below it.
-    pub(crate) fn nearest<'a>(&self, path: &'a str) -> Option<(&Arc<Mounted>, &'a str)> {
-        // Mounts do not nest, so the nearest name below is the only one that can be a prefix.
-        let (name, mounted) = self.table.range::<str, _>((Unbounded, Included(path))).next_back()?;
-        Some((mounted, path.strip_prefix(name.as_str())?))
-    }
-
-    /// The mount exactly here.
-    pub(crate) fn at(&self, path: &str) -> Option<&Arc<Mounted>> {
-        self.table.get(path)
-    }
-
-    pub(crate) fn by_id(&self, id: &MountId) -> Option<&Arc<Mounted>> {
-        self.by_id.get(id)
-    }
-
-    /// The mount of this accessor.
-    pub(crate) fn by_accessor(&self, accessor: &str) -> Option<&Arc<Mounted>> {
-        self.by_accessor.get(accessor)
-    }
-
-    /// All of them, in the order of their paths.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Mounted>> {
-        self.table.values()
-    }
-
-    /// The mount that stands in the way of a new one at `path`: the same, above it or below it.
-    pub(crate) fn conflict(&self, path: &str) -> Option<&str> {
-        if let Some((mounted, _)) = self.nearest(path) {
-            return Some(&mounted.entry.path);
-        }
-        let (below, _) = self.table.range::<str, _>((Included(path), Unbounded)).next()?;
-        below.starts_with(path).then_some(below)
+        Ok(Mounted { entry, namespace, info, engine, method })
     }
 }
 
 impl MountEntry {
     /// A new mount with an id of its own.
-    pub(crate) fn new(class: Class, path: &str, kind: &str, random: &dyn Random) -> Self {
+    pub(crate) fn new(ns: Ns, class: Class, path: &str, kind: &str, random: &dyn Random) -> Self {
         let mut id = [0; 16];
         random.fill(&mut id);
         let mut short = [0; 4];
@@ -265,6 +235,7 @@ impl MountEntry {
         let prefix = if class == Class::Auth { "auth_" } else { "" };
         Self {
             uuid: crate::ids::uuid(id),
+            namespace: ns,
             class,
             path: path.to_owned(),
             kind: kind.to_owned(),
@@ -298,11 +269,24 @@ pub(crate) fn lives(txn: &Txn, uuid: &str) -> Result<bool> {
     Ok(MOUNTS.get(txn, Name::Id(&id.0))?.is_some())
 }
 
-/// What every server has. One whose store is older than a part of it gets that part at its start.
-pub(crate) fn first_mounts(txn: &mut Txn, random: &dyn Random) -> Result<()> {
+/// Up to `limit` of the mounts that belong to a namespace.
+pub(crate) fn of_namespace(source: &impl Source, ns: Ns, limit: usize) -> Result<Vec<MountEntry>> {
+    let mut entries = Vec::new();
+    MOUNTS.scan(source, &[], None, |_, entry| {
+        if entry.namespace == ns {
+            entries.push(entry);
+        }
+        Ok(if entries.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    Ok(entries)
+}
+
+/// What every namespace has, the root included. One whose store is older than a part of it gets that part at the next
+/// start.
+pub(crate) fn first_mounts(txn: &mut Txn, ns: Ns, random: &dyn Random) -> Result<()> {
     let mut there = Vec::new();
     MOUNTS.scan(txn, &[], None, |_, entry| {
-        if entry.class == Class::System {
+        if entry.class == Class::System && entry.namespace == ns {
             there.push(entry.path);
         }
         Ok(ControlFlow::Continue(()))
@@ -316,10 +300,10 @@ pub(crate) fn first_mounts(txn: &mut Txn, random: &dyn Random) -> Result<()> {
         if there.iter().any(|known| known == path) {
             continue;
         }
-        let mut entry = MountEntry::new(Class::System, path, kind, random);
+        let mut entry = MountEntry::new(ns, Class::System, path, kind, random);
         if kind == "token" {
             entry.accessor = format!("auth_{}", entry.accessor);
-            entry.config.token_type = "default-service".to_owned();
+            entry.config.token_type = if ns.is_root() { "default-service" } else { "default" }.to_owned();
         }
         match kind {
             "system" => {

@@ -8,7 +8,7 @@ use storage::{ReadSet, Snapshot, Txn};
 
 use crate::agenda::{self, Found, Item, Tag};
 use crate::kernel::Kernel;
-use crate::leases::{self, Lease};
+use crate::leases::{self, Lease, LeaseId};
 use crate::mounts::Mounted;
 use crate::tick::mount_id;
 use crate::walk::Trip;
@@ -188,11 +188,11 @@ impl Kernel {
     }
 
     /// Ends a lease on something outside now, and says if that failed; then it is tried again later.
-    pub(crate) async fn end_outside(&self, id: &str) -> Result<()> {
+    pub(crate) async fn end_outside(&self, id: &LeaseId) -> Result<()> {
         let mut claimed = None;
         self.settled(|txn| {
             let Some(Lease::Thing(thing)) = leases::find(txn, id)? else { return Ok(()) };
-            let found = Found { at: thing.expires, tag: thing.tag, item: Item::Lease { id: id.to_owned() } };
+            let found = Found { at: thing.expires, tag: thing.tag, item: Item::Lease { id: id.clone() } };
             claimed = self.claim(txn, &found)?;
             Ok(())
         })
@@ -223,7 +223,7 @@ impl Kernel {
     }
 
     /// Ends a lease on something outside.
-    async fn undo_lease(&self, id: &str) -> Result<()> {
+    async fn undo_lease(&self, id: &LeaseId) -> Result<()> {
         let Some(Lease::Thing(thing)) = leases::find(&self.store.snapshot(), id)? else { return Ok(()) };
         let undone = self.undo_plan(&thing.mount, &thing.end).await;
         self.settled(|txn| {

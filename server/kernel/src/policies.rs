@@ -3,10 +3,11 @@ use policy::{Policy, builtin};
 use serde::{Deserialize, Serialize};
 use storage::Txn;
 
-use crate::shelf::{Shelf, Source};
+use crate::namespaces::Ns;
+use crate::shelf::{Shelves, Source};
 
-/// Policies by name.
-const POLICIES: Shelf<StoredPolicy> = Shelf::new(2);
+/// Policies by name, those of each namespace for themselves.
+const POLICIES: Shelves<StoredPolicy> = Shelves::new(2);
 
 /// A policy as it was written.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -29,14 +30,14 @@ pub(crate) struct StoredPolicy {
 }
 
 /// A policy of this name as the server knows it, built-in ones included.
-pub(crate) fn find(source: &impl Source, name: &str) -> Result<Option<StoredPolicy>> {
+pub(crate) fn find(source: &impl Source, ns: Ns, name: &str) -> Result<Option<StoredPolicy>> {
     match name {
         // A token may carry any name. One that could not be stored names nothing.
         _ if name.split('/').any(str::is_empty) || name.len() > storage::NAME_SIZE_MAX => Ok(None),
         builtin::ROOT | builtin::RESPONSE_WRAPPING | builtin::CONTROL_GROUP => {
             Ok(builtin::text(name).map(written))
         }
-        _ => POLICIES.get(source, Name::Path(name)),
+        _ => POLICIES.of(ns).get(source, Name::Path(name)),
     }
 }
 
@@ -44,35 +45,35 @@ fn written(text: &str) -> StoredPolicy {
     StoredPolicy { text: text.to_owned(), ..StoredPolicy::default() }
 }
 
-/// The names of all policies below a folder, in full, sorted; `root`, which is stored nowhere, at the end. Those
-/// that no one can be given are left out.
-pub(crate) fn names(source: &impl Source, folder: &str) -> Result<Vec<String>> {
-    let mut names = POLICIES.walk(source, folder)?;
-    if folder.is_empty() {
+/// The names of all policies below a folder, in full, sorted; in the root namespace `root`, which is stored nowhere,
+/// at the end. Those that no one can be given are left out.
+pub(crate) fn names(source: &impl Source, ns: Ns, folder: &str) -> Result<Vec<String>> {
+    let mut names = POLICIES.of(ns).walk(source, folder)?;
+    if folder.is_empty() && ns.is_root() {
         names.push(builtin::ROOT.to_owned());
     }
     Ok(names)
 }
 
-pub(crate) fn put(txn: &mut Txn, name: &str, policy: &StoredPolicy) -> Result<()> {
-    POLICIES.put(txn, Name::Path(name), policy)
+pub(crate) fn put(txn: &mut Txn, ns: Ns, name: &str, policy: &StoredPolicy) -> Result<()> {
+    POLICIES.of(ns).put(txn, Name::Path(name), policy)
 }
 
-pub(crate) fn delete(txn: &mut Txn, name: &str) -> Result<()> {
-    POLICIES.delete(txn, Name::Path(name))
+pub(crate) fn delete(txn: &mut Txn, ns: Ns, name: &str) -> Result<()> {
+    POLICIES.of(ns).delete(txn, Name::Path(name))
 }
 
-/// What every new server has.
-pub(crate) fn first_policies(txn: &mut Txn, now: Time) -> Result<()> {
+/// What every namespace has from the start.
+pub(crate) fn first_policies(txn: &mut Txn, ns: Ns, now: Time) -> Result<()> {
     let text = builtin::text(builtin::DEFAULT).unwrap_or_default();
-    put(txn, builtin::DEFAULT, &StoredPolicy { version: 1, modified: now, ..written(text) })
+    put(txn, ns, builtin::DEFAULT, &StoredPolicy { version: 1, modified: now, ..written(text) })
 }
 
-/// The parsed policies of these names; those that do not exist grant nothing.
-pub(crate) fn parsed(source: &impl Source, names: &[String]) -> Result<Vec<Policy>> {
+/// The parsed policies of these names in a namespace; those that do not exist grant nothing.
+pub(crate) fn parsed(source: &impl Source, ns: Ns, names: &[String]) -> Result<Vec<Policy>> {
     let mut policies = Vec::with_capacity(names.len());
     for name in names {
-        let Some(stored) = find(source, name)? else { continue };
+        let Some(stored) = find(source, ns, name)? else { continue };
         let mut parsed = Policy::parse(name, &stored.text)
             .map_err(|error| Error::internal(format!("the stored policy {name:?} does not read: {error}")))?;
         parsed.expiration = stored.expiration.map(|time| time.0);

@@ -64,7 +64,7 @@ impl Kernel {
         let caller = known.as_ref().map_or(&nobody, |known| &known.value().caller);
         let cx = Reading::new(right, ground.today, &at.mounted.info, caller, &trip.remote, trip.now);
         let body = at.mounted.engine.query(at.endpoint, &cx, fields)?;
-        let outcome = said(body, &cx.into_notes(), at.route.merged);
+        let outcome = said(body, &cx.into_notes(), ground.merges(at));
         if ground.request.wrap_ttl.is_none() {
             return Ok(Step::Answer(Box::new(outcome)));
         }
@@ -180,7 +180,7 @@ impl Kernel {
         body: Body,
         written: Written,
     ) -> Result<Step> {
-        let mut outcome = said(body, &written.notes, at.route.merged);
+        let mut outcome = said(body, &written.notes, ground.merges(at));
         outcome.warnings.splice(0..0, written.warnings);
         if ground.may == May::Look {
             let looked = txn.is_empty() && written.due.is_empty() && written.grant.is_none();
@@ -226,11 +226,15 @@ impl Kernel {
         };
         let holder =
             holder.and_then(|known| if known.record.batch { known.record.parent } else { Some(known.hash) });
-        let path = at.path.as_str();
+        let path = at.path.as_str().strip_prefix(&at.mounted.namespace.path).unwrap_or_default();
         let (id, thing, warnings) =
             leases::enter(txn, &*self.env.random, path, &at.mounted.info, holder, grant, trip.now)?;
-        outcome.lease =
-            LeaseShown { id, renewable: thing.renewable, seconds: trip.now.until(thing.expires).as_secs() };
+        outcome.lease = LeaseShown {
+            id: at.mounted.namespace.mark(id.path.clone()),
+            renewable: thing.renewable,
+            seconds: trip.now.until(thing.expires).as_secs(),
+        };
+        outcome.lent = Some(id);
         outcome.warnings.extend(warnings);
         Ok(outcome)
     }
@@ -259,12 +263,10 @@ impl Kernel {
         if outcome.wrapped.is_some() || !outcome.can_be_wrapped() {
             return Ok(outcome);
         }
-        let cubbyhole =
-            ground.router.value().at("cubbyhole/").ok_or_else(|| Error::internal("no cubbyhole"))?;
         let wrapping = Wrapping {
             tokens: &self.tokens,
-            cubbyhole: cubbyhole.info.id,
-            path: ground.request.path.as_str(),
+            space: ground.space,
+            path: ground.local(trip.path.as_ref().unwrap_or(&ground.request.path)),
             ttl,
             now: trip.now,
             random: &*self.env.random,

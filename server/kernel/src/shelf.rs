@@ -7,12 +7,19 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use storage::{Key, MountId, Name, Place, Snapshot, Txn, Value};
 
+use crate::namespaces::Ns;
+
 /// What the kernel itself owns, as a mount that no one can mount over.
 pub(crate) const KERNEL: MountId = MountId(*b"sealkeep/kernel\0");
 
 /// A typed table of the kernel, or of one of its own mounts. The numbers stand in docs/FORMAT.md.
 pub(crate) struct Shelf<V> {
-    mount: MountId,
+    place: Place,
+    value: PhantomData<fn() -> V>,
+}
+
+/// A typed table that each namespace has one of. There is no way to it but by saying whose.
+pub(crate) struct Shelves<V> {
     number: u8,
     value: PhantomData<fn() -> V>,
 }
@@ -60,6 +67,17 @@ macro_rules! source {
 source!(Snapshot);
 source!(Txn);
 
+impl<V> Shelves<V> {
+    pub(crate) const fn new(number: u8) -> Self {
+        Self { number, value: PhantomData }
+    }
+
+    /// The one of this namespace.
+    pub(crate) fn of(&self, ns: Ns) -> Shelf<V> {
+        Shelf { place: Place { mount: ns.mount(), table: self.number }, value: PhantomData }
+    }
+}
+
 impl<V: Serialize + DeserializeOwned> Shelf<V> {
     pub(crate) const fn new(number: u8) -> Self {
         Self::within(KERNEL, number)
@@ -67,11 +85,11 @@ impl<V: Serialize + DeserializeOwned> Shelf<V> {
 
     /// A table of a mount that the kernel itself serves.
     pub(crate) const fn within(mount: MountId, number: u8) -> Self {
-        Self { mount, number, value: PhantomData }
+        Self { place: Place { mount, table: number }, value: PhantomData }
     }
 
-    fn place(&self) -> Place {
-        Place { mount: self.mount, table: self.number }
+    pub(crate) fn place(&self) -> Place {
+        self.place
     }
 
     pub(crate) fn get(&self, from: &impl Source, name: Name<'_>) -> Result<Option<V>> {

@@ -6,9 +6,11 @@ use storage::{Place, Txn};
 
 use crate::agenda::{self, Found, Item};
 use crate::kernel::Kernel;
-use crate::leases::{self, Lease, Thing};
+use crate::leases::{self, Lease, LeaseId, Thing};
+use crate::namespaces::Ns;
 use crate::outside::Claimed;
-use crate::{cubbyhole, ids, tokens};
+use crate::raze::Razed;
+use crate::{cubbyhole, drawers, ids, tokens};
 
 /// How much of the agenda one tick does at most.
 const PIECE: usize = 256;
@@ -72,26 +74,31 @@ impl Kernel {
         match &found.item {
             Item::Token { hash } => tokens::revoke(txn, *hash, now),
             Item::Lease { id } => self.end_lease(txn, id),
-            Item::Bury { hash, childless } => {
+            Item::Bury { hash, namespace, childless } => {
                 let more = !childless && tokens::bury(txn, *hash, now, PIECE)?;
                 let held = leases::held(txn, *hash, PIECE)?;
                 for id in &held {
                     self.end_lease(txn, id)?;
                 }
-                let drawer = self.empty_drawer(txn, *hash)?;
-                self.again(txn, more || held.len() == PIECE || drawer == PIECE, found)
+                let drawers = self.empty_drawers(txn, *hash, *namespace)?;
+                self.again(txn, more || held.len() == PIECE || drawers, found)
             }
             Item::Sweep { mount } => {
                 let swept = txn.sweep(mount_id(mount)?, PIECE)?;
                 self.again(txn, swept == PIECE, found)
             }
-            Item::EndAll { prefix, force, until } => {
-                let ids = leases::below(txn, prefix, *until, PIECE)?;
+            Item::EndAll { namespace, prefix, force, until } => {
+                let ids = leases::below(txn, *namespace, prefix, *until, PIECE)?;
                 for id in &ids {
                     self.end_any(txn, id, *force)?;
                 }
                 self.again(txn, ids.len() == PIECE, found)
             }
+            Item::Raze { namespace } => match self.raze(txn, *namespace)? {
+                Razed::Wholly => Ok(()),
+                Razed::InPart => self.again(txn, true, found),
+                Razed::Waiting => agenda::enter(txn, now.plus(RETRY), found.tag, &found.item),
+            },
             Item::Operation { mount, due, .. } => {
                 self.run_due(txn, mount, due)?;
                 self.enter_next(txn, mount, due)
@@ -122,7 +129,7 @@ impl Kernel {
     }
 
     /// Ends a lease of any kind. With `force`, what cannot be taken back is forgotten.
-    pub(crate) fn end_any(&self, txn: &mut Txn, id: &str, force: bool) -> Result<()> {
+    pub(crate) fn end_any(&self, txn: &mut Txn, id: &LeaseId, force: bool) -> Result<()> {
         match leases::find(txn, id)? {
             None => leases::forget_by_id(txn, id),
             Some(Lease::Token { hash }) => {
@@ -136,7 +143,7 @@ impl Kernel {
             }
             Some(Lease::Thing(thing)) if force => {
                 if let Err(error) = self.take_back_thing(txn, &thing) {
-                    tracing::warn!(lease = id, %error, "a lease was ended by force, and what it stood for was not taken back");
+                    tracing::warn!(lease = id.path, %error, "a lease was ended by force, and what it stood for was not taken back");
                 }
                 leases::forget(txn, id, &thing)
             }
@@ -145,7 +152,7 @@ impl Kernel {
     }
 
     /// Ends a lease: what it stands for is taken back, in this transaction. If that fails it is tried again later.
-    pub(crate) fn end_lease(&self, txn: &mut Txn, id: &str) -> Result<()> {
+    pub(crate) fn end_lease(&self, txn: &mut Txn, id: &LeaseId) -> Result<()> {
         let Some(Lease::Thing(thing)) = leases::find(txn, id)? else { return Ok(()) };
         if thing.outside() {
             self.wake();
@@ -154,7 +161,7 @@ impl Kernel {
         match self.take_back_thing(txn, &thing) {
             Ok(()) => leases::forget(txn, id, &thing),
             Err(error) => {
-                tracing::warn!(lease = id, %error, attempts = thing.attempts + 1, "a lease could not be ended");
+                tracing::warn!(lease = id.path, %error, attempts = thing.attempts + 1, "a lease could not be ended");
                 leases::postpone(txn, id, thing, &error, self.now())
             }
         }
@@ -195,10 +202,27 @@ impl Kernel {
         self.enter_due(txn, &mounted.entry.uuid, vec![next])
     }
 
-    fn empty_drawer(&self, txn: &mut Txn, hash: tokens::TokenHash) -> Result<usize> {
+    /// Empties the drawers of a dead token, a bounded piece of them. True: there is more.
+    fn empty_drawers(&self, txn: &mut Txn, hash: tokens::TokenHash, home: Ns) -> Result<bool> {
+        let abroad = drawers::of(txn, hash, PIECE)?;
+        if self.empty_drawer(txn, hash, home)? == PIECE {
+            return Ok(true);
+        }
+        for ns in &abroad {
+            if self.empty_drawer(txn, hash, *ns)? == PIECE {
+                return Ok(true);
+            }
+            drawers::forget(txn, hash, *ns)?;
+        }
+        Ok(abroad.len() == PIECE)
+    }
+
+    fn empty_drawer(&self, txn: &mut Txn, hash: tokens::TokenHash, ns: Ns) -> Result<usize> {
         let router = self.router(txn.snapshot())?;
-        let Some(mounted) = router.value().at("cubbyhole/") else { return Ok(0) };
-        let place = Place { mount: mounted.info.id, table: cubbyhole::TABLE };
+        // With a namespace its cubbyhole is swept as a whole.
+        let Some(space) = router.value().space(ns) else { return Ok(0) };
+        let Ok(mount) = space.cubbyhole() else { return Ok(0) };
+        let place = Place { mount, table: cubbyhole::TABLE };
         Ok(txn.sweep_folder(place, &hash.drawer(), PIECE)?)
     }
 }

@@ -15,13 +15,14 @@ use storage::{Open, Random, Snapshot, Txn};
 use crate::agenda::{self, Item};
 use crate::cidr::Cidr;
 use crate::identity::Bearer;
-use crate::shelf::{Shelf, Source};
+use crate::namespaces::{self, Namespace, Ns};
+use crate::shelf::{Shelf, Shelves, Source};
 use crate::{identity, ids, leases, policies};
 
 /// Tokens by the keyed hash of their id. The id itself is nowhere.
 const TOKENS: Shelf<TokenRecord> = Shelf::new(3);
-/// The hash of a token by its accessor.
-const ACCESSORS: Shelf<TokenHash> = Shelf::new(4);
+/// The hash of a token by its accessor, those of each namespace for themselves.
+const ACCESSORS: Shelves<TokenHash> = Shelves::new(4);
 /// Which tokens a token made: parent ‖ child.
 const CHILDREN: Shelf<()> = Shelf::new(5);
 
@@ -44,6 +45,9 @@ pub(crate) struct TokenHash(#[serde(with = "hex::serde")] pub(crate) [u8; 32]);
 #[serde(default)]
 pub(crate) struct TokenRecord {
     pub(crate) accessor: String,
+    /// The namespace that it belongs to. Its policies are those of that name there.
+    #[serde(skip_serializing_if = "Ns::is_root")]
+    pub(crate) namespace: Ns,
     pub(crate) policies: Vec<String>,
     /// The path of the request that made it.
     pub(crate) path: String,
@@ -103,6 +107,8 @@ pub(crate) struct TokenRecord {
 pub(crate) struct Known {
     pub(crate) hash: TokenHash,
     pub(crate) record: TokenRecord,
+    /// Where it belongs: it reaches that namespace and those beneath it.
+    pub(crate) namespace: Namespace,
     pub(crate) caller: Caller,
     /// The policies of its entity and its groups.
     pub(crate) identity_policies: Vec<String>,
@@ -122,7 +128,7 @@ enum Rules {
     Shared(Arc<Acl>),
     /// There are templates in them, so they are those of one entity. Kept apart, under this name, for as long as they
     /// are used more than others.
-    OfEntity(String),
+    OfEntity((Ns, String)),
 }
 
 /// The compiled rules of some policies.
@@ -151,10 +157,10 @@ pub(crate) enum Uses {
 /// Finds and keeps tokens.
 pub(crate) struct Tokens {
     memo: Memo<TokenHash, Known>,
-    /// Compiled rules by the policies they come from, filled in for nobody.
-    acls: Memo<String, Compiled>,
+    /// Compiled rules by the policies they come from and the namespace of these, filled in for nobody.
+    acls: Memo<(Ns, String), Compiled>,
     /// The same, filled in for an entity, by its name, too.
-    entity_acls: Memo<String, Arc<Acl>>,
+    entity_acls: Memo<(Ns, String), Arc<Acl>>,
     key: hmac::Key,
     /// How many have been identified, but for those that the memo knew.
     known: AtomicU64,
@@ -196,6 +202,10 @@ impl Tokens {
                 (find(txn, hash)?, TokenKind::Service)
             };
             let record = record.ok_or_else(Error::denied)?;
+            let namespace = namespaces::living(txn, record.namespace)?.ok_or_else(Error::denied)?;
+            if namespaces::suffix(id) != namespace.suffix() {
+                return Err(Error::denied());
+            }
             self.know(hash, record, kind, txn, now)
         })?;
         let known = kept.value();
@@ -206,7 +216,7 @@ impl Tokens {
         Ok(kept)
     }
 
-    /// Makes a token. Nothing of it is visible before the transaction is committed.
+    /// Makes a token of a namespace. Nothing of it is visible before the transaction is committed.
     ///
     /// # Errors
     /// If a token of the chosen id exists.
@@ -214,38 +224,46 @@ impl Tokens {
         &self,
         txn: &mut Txn,
         random: &dyn Random,
+        namespace: &Namespace,
         chosen: Option<String>,
         record: TokenRecord,
     ) -> Result<Made> {
         let is_chosen = chosen.is_some();
-        let id = Secret::new(chosen.unwrap_or_else(|| ids::token(random)));
+        let id = Secret::new(chosen.unwrap_or_else(|| namespace.mark(ids::token(random))));
         let hash = self.hash(id.expose());
         // Of those that were made at random there is no second.
         if is_chosen && TOKENS.get(txn, Name::Id(&hash.0))?.is_some() {
             return Err(Error::invalid("cannot create a token with a duplicate ID"));
         }
-        let accessor = ids::accessor(random, record.created);
-        let record = TokenRecord { accessor, ..record };
+        let accessor = namespace.mark(ids::accessor(random, record.created));
+        let record = TokenRecord { accessor, namespace: namespace.ns, ..record };
         TOKENS.put(txn, Name::Id(&hash.0), &record)?;
-        ACCESSORS.put(txn, Name::Id(record.accessor.as_bytes()), &hash)?;
+        ACCESSORS.of(record.namespace).put(txn, Name::Id(record.accessor.as_bytes()), &hash)?;
         if let Some(parent) = record.parent {
             CHILDREN.put(txn, Name::Id(&child_key(parent, hash)), &())?;
         }
         if let Some(expires) = record.expires {
-            leases::enter_token(txn, &record.path, hash)?;
+            leases::enter_token(txn, record.namespace, &record.path, hash)?;
             agenda::enter(txn, expires, hash.tag(), &Item::Token { hash })?;
         }
         Ok(Made { id, hash, record })
     }
 
-    /// Makes a token that carries everything in itself. Nothing is stored.
+    /// Makes a token of a namespace that carries everything in itself. Nothing is stored.
     ///
     /// # Errors
     /// If it cannot be sealed.
-    pub(crate) fn make_batch(&self, store: &Open, record: TokenRecord) -> Result<Made> {
-        let record = TokenRecord { batch: true, accessor: String::new(), renewable: false, ..record };
+    pub(crate) fn make_batch(
+        &self,
+        store: &Open,
+        namespace: &Namespace,
+        record: TokenRecord,
+    ) -> Result<Made> {
+        let (accessor, namespace_id) = (String::new(), namespace.ns);
+        let record =
+            TokenRecord { batch: true, accessor, namespace: namespace_id, renewable: false, ..record };
         let sealed = store.seal_blob(BATCH, &serde_json::to_vec(&record)?);
-        let id = Secret::new(format!("b.{}", URL_SAFE_NO_PAD.encode(sealed)));
+        let id = Secret::new(namespace.mark(format!("b.{}", URL_SAFE_NO_PAD.encode(sealed))));
         let hash = self.hash(id.expose());
         Ok(Made { id, hash, record })
     }
@@ -268,15 +286,17 @@ impl Tokens {
     fn rules(&self, txn: &mut Txn, record: &TokenRecord, bearer: &Bearer, now: Time) -> Result<Rules> {
         let name = bearer.policies.join("\n");
         let nobody = Bearer { entity: None, ..bearer.clone() };
+        let name = (record.namespace, name);
         let kept = self.acls.get(&name, txn.snapshot(), |txn| {
-            let parsed = policies::parsed(txn, &nobody.policies)?;
+            let parsed = policies::parsed(txn, record.namespace, &nobody.policies)?;
             let is_templated = parsed.iter().any(policy::Policy::is_templated);
             Ok::<_, Error>(Compiled { acl: Arc::new(compile(txn, &nobody, now)?), is_templated })
         })?;
         txn.join(kept.reads());
         if kept.value().is_templated && !bearer.root && bearer.entity.is_some() {
             let identity = record.identity.as_deref().unwrap_or_default();
-            return Ok(Rules::OfEntity(format!("{name}\n\n{identity}/{}", record.entity_id)));
+            let (ns, name) = name;
+            return Ok(Rules::OfEntity((ns, format!("{name}\n\n{identity}/{}", record.entity_id))));
         }
         Ok(Rules::Shared(Arc::clone(&kept.value().acl)))
     }
@@ -312,13 +332,16 @@ impl Tokens {
         };
         let issued = record.created.rfc3339();
         let identity_policies = bearer.identity_policies;
+        let namespace = bearer.namespace;
         let number = self.known.fetch_add(1, Ordering::Relaxed);
-        Ok(Known { hash, record, caller, identity_policies, rules, issued, number, cidrs, ends })
+        Ok(Known { hash, record, namespace, caller, identity_policies, rules, issued, number, cidrs, ends })
     }
 
     /// What a batch token carries, if this server made it.
     pub(crate) fn open_batch(&self, store: &Open, id: &str) -> Option<TokenRecord> {
-        let sealed = URL_SAFE_NO_PAD.decode(id.strip_prefix("b.")?).ok()?;
+        let body = id.strip_prefix("b.")?;
+        let body = body.split_once('.').map_or(body, |(body, _)| body);
+        let sealed = URL_SAFE_NO_PAD.decode(body).ok()?;
         serde_json::from_slice(&store.open_blob(BATCH, &sealed)?).ok()
     }
 }
@@ -357,22 +380,36 @@ pub(crate) fn find(source: &impl Source, hash: TokenHash) -> Result<Option<Token
     TOKENS.get(source, Name::Id(&hash.0))
 }
 
-/// The token that an accessor stands for.
+/// The token of a namespace that an accessor stands for.
+///
+/// # Errors
+/// If the accessor says that it belongs to another namespace.
 pub(crate) fn find_accessor(
     source: &impl Source,
+    namespace: &Namespace,
     accessor: &str,
 ) -> Result<Option<(TokenHash, TokenRecord)>> {
     if accessor.is_empty() {
         return Ok(None);
     }
-    let Some(hash) = ACCESSORS.get(source, Name::Id(accessor.as_bytes()))? else { return Ok(None) };
+    if accessor.split_once('.').map(|(_, suffix)| suffix) != namespace.suffix() {
+        return Err(Error::server("cannot lookup token in different namespace"));
+    }
+    let Some(hash) = ACCESSORS.of(namespace.ns).get(source, Name::Id(accessor.as_bytes()))? else {
+        return Ok(None);
+    };
     Ok(find(source, hash)?.map(|record| (hash, record)))
 }
 
-/// Up to `limit` accessors that follow `after`.
-pub(crate) fn accessors(source: &impl Source, limit: usize) -> Result<Vec<String>> {
-    let rows = ACCESSORS.below(source, &[], limit)?;
+/// Up to `limit` accessors of a namespace.
+pub(crate) fn accessors(source: &impl Source, ns: Ns, limit: usize) -> Result<Vec<String>> {
+    let rows = ACCESSORS.of(ns).below(source, &[], limit)?;
     Ok(rows.into_iter().map(|(id, _)| String::from_utf8_lossy(&id).into_owned()).collect())
+}
+
+/// Up to `limit` tokens of a namespace.
+pub(crate) fn of_namespace(source: &impl Source, ns: Ns, limit: usize) -> Result<Vec<TokenHash>> {
+    Ok(ACCESSORS.of(ns).below(source, &[], limit)?.into_iter().map(|(_, hash)| hash).collect())
 }
 
 /// Writes a changed token back, and moves its date if that changed.
@@ -427,15 +464,16 @@ pub(crate) fn revoke_and_orphan(txn: &mut Txn, hash: TokenHash, now: Time) -> Re
 fn end(txn: &mut Txn, hash: TokenHash, now: Time, childless: bool) -> Result<()> {
     let Some(record) = find(txn, hash)? else { return Ok(()) };
     TOKENS.delete(txn, Name::Id(&hash.0))?;
-    ACCESSORS.delete(txn, Name::Id(record.accessor.as_bytes()))?;
+    ACCESSORS.of(record.namespace).delete(txn, Name::Id(record.accessor.as_bytes()))?;
     if let Some(parent) = record.parent {
         CHILDREN.delete(txn, Name::Id(&child_key(parent, hash)))?;
     }
     if let Some(expires) = record.expires {
         agenda::strike(txn, expires, hash.tag())?;
-        leases::forget_token(txn, &record.path, hash)?;
+        leases::forget_token(txn, record.namespace, &record.path, hash)?;
     }
-    agenda::enter(txn, now, hash.tag(), &Item::Bury { hash, childless })
+    let namespace = record.namespace;
+    agenda::enter(txn, now, hash.tag(), &Item::Bury { hash, namespace, childless })
 }
 
 /// Clears away a piece of what a dead token left behind. True: there is more.
@@ -453,18 +491,20 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// The rules of a bearer.
+/// The rules of a bearer, for paths from the root namespace on.
 pub(crate) fn compile(source: &impl Source, bearer: &Bearer, now: Time) -> Result<Acl> {
-    compile_for(source, &bearer.policies, bearer.root, bearer.entity.as_ref(), now)
+    compile_for(source, &bearer.namespace, &bearer.policies, bearer.root, bearer.entity.as_ref(), now)
 }
 
-/// The rules of a caller.
-pub(crate) fn compile_caller(source: &impl Source, caller: &Caller, now: Time) -> Result<Acl> {
-    compile_for(source, &caller.policies, caller.root, caller.entity.as_ref(), now)
+/// The rules of whoever is known.
+pub(crate) fn compile_known(source: &impl Source, known: &Known, now: Time) -> Result<Acl> {
+    let Known { namespace, caller, .. } = known;
+    compile_for(source, namespace, &caller.policies, caller.root, caller.entity.as_ref(), now)
 }
 
 fn compile_for(
     source: &impl Source,
+    namespace: &Namespace,
     names: &[String],
     root: bool,
     entity: Option<&kit::Entity>,
@@ -473,8 +513,8 @@ fn compile_for(
     if root {
         return Ok(Acl::root());
     }
-    let policies = policies::parsed(source, names)?;
-    let placed: Vec<_> = policies.iter().map(|policy| ("", policy)).collect();
+    let policies = policies::parsed(source, namespace.ns, names)?;
+    let placed: Vec<_> = policies.iter().map(|policy| (&*namespace.path, policy)).collect();
     Ok(Acl::compile(&placed, &entity.map(kit::Entity::subject).unwrap_or_default(), now.0))
 }
 
@@ -524,6 +564,11 @@ fn child_of(key: &[u8]) -> Result<TokenHash> {
 }
 
 impl TokenRecord {
+    /// Whether it may do everything. There are such tokens in the root namespace alone.
+    pub(crate) fn is_root(&self) -> bool {
+        self.namespace.is_root() && self.policies.iter().any(|name| name == "root")
+    }
+
     /// The policies with `default` where it belongs, sorted, each once, in lower case.
     pub(crate) fn sanitised(policies: &[String], add_default: bool) -> Vec<String> {
         let mut names: Vec<String> =

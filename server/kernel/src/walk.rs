@@ -9,13 +9,15 @@ use storage::{ReadSet, Snapshot, Txn};
 use crate::audit::{self, Audited};
 use crate::envelope::Outcome;
 use crate::finish::Pending;
-use crate::help;
 use crate::judge::Lazy;
 use crate::kernel::Kernel;
-use crate::mounts::{Mounted, Router};
+use crate::mounts::Mounted;
+use crate::namespaces::Namespace;
 use crate::outside::{Acted, Acting, Told};
 use crate::request::{Answer, Request};
+use crate::router::{Router, Space};
 use crate::tokens::Known;
+use crate::{help, place};
 
 /// What a request came to. A query is done once a device has its line; a command waits to be durable.
 pub enum Handled {
@@ -32,8 +34,11 @@ pub(crate) struct Trip {
     /// When the request came in.
     pub(crate) begun: Time,
     pub(crate) remote: Remote,
-    /// The path with the names in lower case that the route wants so.
+    /// The path from the root namespace on, with the names in lower case that the route wants so; nothing, if that
+    /// is how it was asked.
     pub(crate) path: Option<Path>,
+    /// The namespace that it leads into.
+    pub(crate) namespace: Option<Arc<Namespace>>,
     /// The question stands in the audit log: once for a request, not for each attempt.
     pub(crate) asked: bool,
     /// A use of the token has been spent, and whether it was the last.
@@ -84,7 +89,21 @@ pub(crate) struct Ground<'a> {
     pub(crate) request: &'a Request,
     pub(crate) today: &'a Snapshot,
     pub(crate) router: &'a Kept<Router>,
+    /// The namespace that the request leads into.
+    pub(crate) space: &'a Arc<Space>,
     pub(crate) may: May,
+}
+
+impl Ground<'_> {
+    /// A path of the request, as its namespace sees it.
+    pub(crate) fn local<'b>(&self, path: &'b Path) -> &'b str {
+        path.as_str().strip_prefix(&self.space.namespace.path).unwrap_or_default()
+    }
+
+    /// Whether the fields of `data` are repeated at the top: where a path names the namespace they never were.
+    pub(crate) fn merges(&self, at: &At<'_>) -> bool {
+        at.route.merged && self.request.path.as_str().starts_with(&at.mounted.entry.path)
+    }
 }
 
 impl Kernel {
@@ -108,10 +127,8 @@ impl Kernel {
         let today = self.store.snapshot();
         let router = self.router(&today)?;
         trip.now = self.now();
-        let ground = Ground { request, today: &today, router: &router, may };
-        if !request.namespace.is_empty() {
-            return Err(Error::new(Fault::NotFound, "namespace not found"));
-        }
+        let space = place::find(request, router.value(), trip)?;
+        let ground = Ground { request, today: &today, router: &router, space, may };
         loop {
             let lowered = trip.path.clone();
             match self.route(&ground, trip, lowered.as_ref().unwrap_or(&request.path))? {
@@ -123,8 +140,9 @@ impl Kernel {
 
     fn route(&self, ground: &Ground<'_>, trip: &mut Trip, path: &Path) -> Result<Routed> {
         let verb = ground.request.verb;
-        let itself = || ground.router.value().at(&format!("{}/", path.as_str()));
-        let nearest = ground.router.value().nearest(path.as_str());
+        let (space, local) = (ground.space, ground.local(path));
+        let itself = || space.at(&format!("{local}/"));
+        let nearest = space.nearest(local);
         // `path-help secret` asks about the mount, whose path ends in a slash.
         let nearest =
             nearest.or_else(|| itself().filter(|_| ground.request.help).map(|mounted| (mounted, "")));
@@ -136,9 +154,10 @@ impl Kernel {
             if itself().is_some() {
                 return Err(Error::not_found());
             }
-            let text = format!("no handler for route \"{}\". route entry not found.", path.as_str());
+            let text = format!("no handler for route \"{local}\". route entry not found.");
             return Err(Error::new(Fault::NotFound, text));
         };
+        place::check_reach(ground.request, mounted, rest)?;
         if let Some(method) = &mounted.method
             && let Some((point, route, fit)) = method.find_login(verb, rest)
         {
@@ -247,6 +266,7 @@ impl Trip {
             begun,
             remote,
             path: None,
+            namespace: None,
             asked: false,
             spent: false,
             last_use: false,

@@ -6,6 +6,7 @@ use storage::{Key, Place, Random, Txn};
 
 use crate::cubbyhole;
 use crate::envelope::{Outcome, Wrapped};
+use crate::router::Space;
 use crate::shelf::Source;
 use crate::tokens::{TokenHash, TokenRecord, Tokens};
 
@@ -30,8 +31,9 @@ struct Held {
 /// What an answer is wrapped with.
 pub(crate) struct Wrapping<'a> {
     pub(crate) tokens: &'a Tokens,
-    /// The mount of the cubbyhole.
-    pub(crate) cubbyhole: MountId,
+    /// The namespace that the wrapping token belongs to.
+    pub(crate) space: &'a Space,
+    /// The path of the request in that namespace.
     pub(crate) path: &'a str,
     pub(crate) ttl: Duration,
     pub(crate) now: Time,
@@ -74,7 +76,7 @@ impl Wrapping<'_> {
             uses_left: Some(1),
             ..TokenRecord::default()
         };
-        let made = self.tokens.make(txn, self.random, None, record)?;
+        let made = self.tokens.make(txn, self.random, &self.space.namespace, None, record)?;
         let drawer = made.hash.drawer();
         self.fill(txn, &format!("{drawer}/response"), &Held { response: held })?;
         self.fill(txn, &format!("{drawer}/wrapinfo"), &info)?;
@@ -89,7 +91,7 @@ impl Wrapping<'_> {
     }
 
     fn fill(&self, txn: &mut Txn, path: &str, value: &impl Serialize) -> Result<()> {
-        let place = Place { mount: self.cubbyhole, table: cubbyhole::TABLE };
+        let place = Place { mount: self.space.cubbyhole()?, table: cubbyhole::TABLE };
         Ok(txn.put(&Key { place, name: Name::Path(path) }, serde_json::to_vec(value)?)?)
     }
 }

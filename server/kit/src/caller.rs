@@ -111,8 +111,10 @@ pub struct Mount {
     pub id: MountId,
     /// Where it answers, with its trailing slash: `secret/`, `auth/userpass/`.
     pub path: String,
-    /// The path of its namespace, empty for the root.
+    /// The path of its namespace: empty for the root, else ending in a slash.
     pub namespace: String,
+    /// What belongs to its namespace as a whole lies under this.
+    pub namespace_id: MountId,
     /// `kv_1a2b3c4d`.
     pub accessor: String,
     /// The type it was mounted as.

@@ -22,6 +22,8 @@ pub struct Route {
     pub heavy: bool,
     /// The fields of `data` stand at the top of the answer too, as old clients expect of some `sys/` routes.
     pub merged: bool,
+    /// Answers in the root namespace alone.
+    pub root_only: bool,
     /// Runs by itself this often, on the leader.
     pub every: Option<Duration>,
     /// A command that seldom writes: if it has written nothing, it is answered like a query.
@@ -118,6 +120,11 @@ impl Route {
         Self { looks_first: true, ..self }
     }
 
+    /// Answers in the root namespace alone: it is about the server as a whole.
+    pub const fn root_only(self) -> Self {
+        Self { root_only: true, ..self }
+    }
+
     /// Runs by itself this often.
     pub const fn every(self, period: Duration) -> Self {
         Self { every: Some(period), ..self }
@@ -131,6 +138,7 @@ impl Route {
             open: false,
             heavy: false,
             merged: false,
+            root_only: false,
             every: None,
             looks_first: false,
         }

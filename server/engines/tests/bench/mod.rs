@@ -75,6 +75,7 @@ impl Bench {
             id: MountId([1; 16]),
             path: "mount/".to_owned(),
             namespace: String::new(),
+            namespace_id: MountId([0; 16]),
             accessor: "mount_1".to_owned(),
             kind: engine.name().to_owned(),
             options: json!({}),

@@ -7,6 +7,7 @@ use crate::audit::device::{Device, Hasher};
 use crate::audit::redact::{redact, unsaid};
 use crate::envelope::{Auth, Wrapped};
 use crate::mounts::{Class, Mounted};
+use crate::namespaces::Namespace;
 use crate::request::Request;
 use crate::tokens::Known;
 
@@ -15,6 +16,9 @@ pub(crate) struct Record<'a> {
     pub(crate) now: Time,
     pub(crate) id: &'a str,
     pub(crate) request: &'a Request,
+    /// The namespace that the request led into; nothing, if it found none.
+    pub(crate) namespace: Option<&'a Namespace>,
+    /// The path in that namespace.
     pub(crate) path: &'a str,
     pub(crate) operation: &'static str,
     pub(crate) mounted: Option<&'a Mounted>,
@@ -135,7 +139,12 @@ fn verdict(json: &mut Json, record: &Record<'_>) {
             }
             json.open();
             json.text("name", name);
-            json.raw("namespace_id", b"\"root\"");
+            // Its policies are those of its own namespace.
+            let home = record.known.map(|known| &known.namespace).filter(|home| !home.ns.is_root());
+            json.text("namespace_id", home.map_or("root", |home| &home.id));
+            if let Some(home) = home {
+                json.text("namespace_path", &home.path);
+            }
             json.raw("type", b"\"acl\"");
             json.close();
         }
@@ -162,7 +171,7 @@ fn request(
         (None, Some(shown)) => json.hashed("client_token", shown.expose(), hasher),
         (None, None) => {}
     }
-    json.raw("namespace", b"{\"id\":\"root\"}");
+    namespace(json, record);
     json.text("path", record.path);
     let keep = record.mounted.map_or(&[][..], |mounted| &mounted.entry.config.audit_non_hmac_request_keys);
     if !request.body.is_empty() {
@@ -190,6 +199,25 @@ fn request(
     }
     headers(json, &request.headers, shown, hasher);
     json.close();
+}
+
+fn namespace(json: &mut Json, record: &Record<'_>) {
+    let asked = &record.request.namespace;
+    match record.namespace {
+        Some(namespace) if !namespace.ns.is_root() => {
+            json.object("namespace");
+            json.text("id", &namespace.id);
+            json.text("path", &namespace.path);
+            json.close();
+        }
+        // A namespace that there is not has no id.
+        None if !asked.is_empty() => {
+            json.object("namespace");
+            json.text("path", asked);
+            json.close();
+        }
+        _ => json.raw("namespace", b"{\"id\":\"root\"}"),
+    }
 }
 
 /// Those headers of a request that the operator wants to see.

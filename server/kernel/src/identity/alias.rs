@@ -9,6 +9,7 @@ use super::record::{Alias, Entity, Metadata};
 use super::shown::{self, AliasListed, AliasShown, Listed, Show, Tied};
 use super::{Identity, names, own};
 use crate::ids;
+use crate::namespaces::Ns;
 
 /// What can be said of an alias.
 #[derive(Default, Deserialize, JsonSchema)]
@@ -101,7 +102,7 @@ impl Wish {
 /// Refuses an accessor that no mount has.
 pub(super) fn check_accessor(identity: &Identity, cx: &Writing<'_>, accessor: &str) -> Result<()> {
     let router = identity.kernel()?.router(cx.peek(&Beyond::for_the_kernel()).snapshot())?;
-    match router.value().by_accessor(accessor) {
+    match router.value().by_accessor(Ns::of(cx), accessor) {
         Some(_) => Ok(()),
         None => Err(Error::invalid(format!("invalid mount accessor {accessor:?}"))),
     }

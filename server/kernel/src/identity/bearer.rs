@@ -4,12 +4,15 @@ use kit::{Error, Result};
 
 use super::book::Book;
 use crate::ids;
+use crate::namespaces::{self, Namespace};
 use crate::shelf::Source;
 use crate::tokens::TokenRecord;
 
 /// A token with its identity: what it may do is what both may.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bearer {
+    /// Where its policies are those of these names, and mean what they say.
+    pub(crate) namespace: Namespace,
     /// Its entity and what templates may read of it.
     pub(crate) entity: Option<kit::Entity>,
     /// The policies of its entity and its groups.
@@ -23,12 +26,12 @@ pub(crate) struct Bearer {
 /// Whom this token stands for.
 ///
 /// # Errors
-/// Denied, if its entity is gone or disabled.
+/// Denied, if its entity is gone or disabled, or its namespace has been deleted.
 pub(crate) fn bearer(from: &impl Source, record: &TokenRecord) -> Result<Bearer> {
-    let root = record.policies.iter().any(|name| name == policy::builtin::ROOT);
-    let own = || Bearer { policies: record.policies.clone(), root, ..Bearer::default() };
+    let root = record.is_root();
+    let namespace = namespaces::living(from, record.namespace)?.ok_or_else(Error::denied)?;
     if record.entity_id.is_empty() {
-        return Ok(own());
+        return Ok(Bearer { namespace, policies: record.policies.clone(), root, ..Bearer::default() });
     }
     let resolved = match Book::of_token(record) {
         Some(book) => book.resolve(from, &record.entity_id)?,
@@ -37,7 +40,8 @@ pub(crate) fn bearer(from: &impl Source, record: &TokenRecord) -> Result<Bearer>
     let resolved = resolved.filter(|resolved| !resolved.entity.disabled).ok_or_else(Error::denied)?;
     let identity_policies = resolved.policies();
     Ok(Bearer {
-        entity: Some(resolved.caller()),
+        entity: Some(resolved.caller(&namespace.path)),
+        namespace,
         policies: united(&record.policies, &identity_policies),
         identity_policies,
         root,

@@ -29,13 +29,13 @@ pub(crate) use bearer::{Bearer, bearer, shown_policies, united};
 pub(crate) use book::Book;
 
 use crate::kernel::Kernel;
-use crate::mounts::{Mounted, Router};
+use crate::mounts::Mounted;
+use crate::router::Router;
 
 /// Where identity answers.
 pub(crate) const PATH: &str = "identity/";
-/// How the root namespace is called in ids and names.
+/// How the root namespace is called in names that are made up.
 const ROOT_NAMESPACE_ID: &str = "root";
-const ROOT_NAMESPACE_PATH: &str = "";
 
 /// The engine of identities. It sees beyond its mount.
 pub(crate) struct Identity {
@@ -54,8 +54,8 @@ impl Identity {
 }
 
 /// The book in which an auth mount's people stand: that of its namespace.
-pub(crate) fn book(router: &Router, _: &Mounted) -> Option<Book> {
-    router.at(PATH).map(|mounted| Book::of(mounted.info.id))
+pub(crate) fn book(router: &Router, mounted: &Mounted) -> Option<Book> {
+    router.space(mounted.namespace.ns)?.at(PATH).map(|mounted| Book::of(mounted.info.id))
 }
 
 /// The book of the mount that a request came through.

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use kit::{Error, Result};
 
 use super::book::Book;
+use super::names;
 use super::record::{Entity, Group};
-use super::{ROOT_NAMESPACE_PATH, names};
 use crate::shelf::Source;
 
 /// How many groups one entity may be in, directly or through others. More would make each request of it costly.
@@ -82,8 +82,8 @@ impl Resolved {
         policies
     }
 
-    /// What engines and templates may know of it.
-    pub(crate) fn caller(&self) -> kit::Entity {
+    /// What engines and templates may know of it. `namespace` is the path of the namespace that knows it.
+    pub(crate) fn caller(&self, namespace: &str) -> kit::Entity {
         let aliases = self.entity.aliases.iter().map(|alias| {
             let known = kit::Alias {
                 id: alias.id.clone(),
@@ -96,7 +96,7 @@ impl Resolved {
         let groups = self.groups().map(|group| kit::Group {
             id: group.id.clone(),
             name: group.name.clone(),
-            namespace: ROOT_NAMESPACE_PATH.to_owned(),
+            namespace: namespace.to_owned(),
             metadata: group.metadata.clone().unwrap_or_default(),
         });
         kit::Entity {

@@ -8,8 +8,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::record::{Alias, Entity, Group, Metadata};
-use super::{Identity, ROOT_NAMESPACE_ID, own};
-use crate::mounts::Router;
+use super::{Identity, own};
+use crate::namespaces::Ns;
+use crate::router::Router;
 
 /// A list of ids with something about each.
 #[derive(JsonSchema, Serialize)]
@@ -52,7 +53,7 @@ pub(super) struct EntityShown {
     merged_entity_ids: Option<Vec<String>>,
     metadata: Option<Metadata>,
     name: String,
-    namespace_id: &'static str,
+    namespace_id: String,
     policies: Vec<String>,
 }
 
@@ -74,7 +75,7 @@ pub(super) struct AliasShown {
     mount_type: Option<String>,
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    namespace_id: Option<&'static str>,
+    namespace_id: Option<String>,
 }
 
 /// An alias in a list.
@@ -125,7 +126,7 @@ pub(super) struct GroupShown {
     metadata: Option<Metadata>,
     modify_index: u64,
     name: String,
-    namespace_id: &'static str,
+    namespace_id: String,
     parent_group_ids: Option<Vec<String>>,
     policies: Vec<String>,
     #[serde(rename = "type")]
@@ -187,7 +188,7 @@ impl<'a, 'b> Show<'a, 'b> {
             merged_entity_ids: some(entity.merged),
             metadata: entity.metadata,
             name: entity.name,
-            namespace_id: ROOT_NAMESPACE_ID,
+            namespace_id: self.namespace_id(),
             policies: entity.policies,
         })
     }
@@ -214,7 +215,7 @@ impl<'a, 'b> Show<'a, 'b> {
 
     /// An alias by itself.
     pub(super) fn lone_alias(&self, owner: &str, alias: &Alias) -> AliasShown {
-        AliasShown { namespace_id: Some(ROOT_NAMESPACE_ID), ..self.alias(owner, alias) }
+        AliasShown { namespace_id: Some(self.namespace_id()), ..self.alias(owner, alias) }
     }
 
     pub(super) fn listed_alias(&self, owner: &str, alias: &Alias) -> AliasListed {
@@ -248,7 +249,7 @@ impl<'a, 'b> Show<'a, 'b> {
             metadata: group.metadata,
             modify_index: group.modify_index,
             name: group.name,
-            namespace_id: ROOT_NAMESPACE_ID,
+            namespace_id: self.namespace_id(),
             parent_group_ids: some(group.parents),
             policies: group.policies,
             kind: group.kind.word(),
@@ -295,9 +296,16 @@ impl<'a, 'b> Show<'a, 'b> {
         }
     }
 
+    fn namespace_id(&self) -> String {
+        let here = self.router.value().space(Ns::of(self.cx));
+        here.map(|space| space.namespace.id.clone()).unwrap_or_default()
+    }
+
     /// The path and the type of the mount of this accessor, if it is still there, and whether it is a local one.
     fn mount(&self, accessor: &str) -> (Option<String>, Option<String>, bool) {
-        let Some(mounted) = self.router.value().by_accessor(accessor) else { return (None, None, false) };
+        let Some(mounted) = self.router.value().by_accessor(Ns::of(self.cx), accessor) else {
+            return (None, None, false);
+        };
         (Some(mounted.entry.path.clone()), Some(mounted.entry.kind.clone()), mounted.entry.local)
     }
 }

@@ -28,7 +28,7 @@ pub(super) struct Shown {
 pub(super) struct List {}
 
 impl Query<Sys> for List {
-    const ROUTE: Route = Route::get("audit").sudo().merged();
+    const ROUTE: Route = Route::get("audit").sudo().merged().root_only();
     type Reply = BTreeMap<String, Shown>;
 
     fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Self::Reply>> {
@@ -60,7 +60,7 @@ pub(super) struct Enable {
 }
 
 impl Command<Sys> for Enable {
-    const ROUTE: Route = Route::post("audit/{path+}").sudo();
+    const ROUTE: Route = Route::post("audit/{path+}").sudo().root_only();
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -107,7 +107,7 @@ pub(super) struct Disable {
 }
 
 impl Command<Sys> for Disable {
-    const ROUTE: Route = Route::delete("audit/{path+}").sudo();
+    const ROUTE: Route = Route::delete("audit/{path+}").sudo().root_only();
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -138,7 +138,7 @@ pub(super) struct Hash {
 }
 
 impl Query<Sys> for Hash {
-    const ROUTE: Route = Route::post("audit-hash/{path+}").merged();
+    const ROUTE: Route = Route::post("audit-hash/{path+}").merged().root_only();
     type Reply = Hashed;
 
     fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Hashed>> {

@@ -23,7 +23,7 @@ pub(super) struct Headers {
 pub(super) struct List {}
 
 impl Query<Sys> for List {
-    const ROUTE: Route = Route::get("config/auditing/request-headers").sudo().merged();
+    const ROUTE: Route = Route::get("config/auditing/request-headers").sudo().merged().root_only();
     type Reply = Headers;
 
     fn run(self, _: &Sys, cx: &Reading<'_>) -> Result<Reply<Headers>> {
@@ -41,7 +41,7 @@ pub(super) struct Get {
 }
 
 impl Query<Sys> for Get {
-    const ROUTE: Route = Route::get("config/auditing/request-headers/{header}").sudo().merged();
+    const ROUTE: Route = Route::get("config/auditing/request-headers/{header}").sudo().merged().root_only();
     type Reply = BTreeMap<String, Shown>;
 
     fn run(self, _: &Sys, cx: &Reading<'_>) -> Result<Reply<Self::Reply>> {
@@ -64,7 +64,7 @@ pub(super) struct Put {
 }
 
 impl Command<Sys> for Put {
-    const ROUTE: Route = Route::post("config/auditing/request-headers/{header:lower}").sudo();
+    const ROUTE: Route = Route::post("config/auditing/request-headers/{header:lower}").sudo().root_only();
     type Reply = kit::Nothing;
 
     fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -90,7 +90,7 @@ pub(super) struct Delete {
 }
 
 impl Command<Sys> for Delete {
-    const ROUTE: Route = Route::delete("config/auditing/request-headers/{header:lower}").sudo();
+    const ROUTE: Route = Route::delete("config/auditing/request-headers/{header:lower}").sudo().root_only();
     type Reply = kit::Nothing;
 
     fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {

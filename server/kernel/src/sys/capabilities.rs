@@ -76,11 +76,14 @@ impl Query<Sys> for OfAccessor {
     const ROUTE: Route = Route::post("capabilities-accessor").merged();
     type Reply = Shown;
 
-    fn run(self, _: &Sys, cx: &Reading<'_>) -> Result<Reply<Shown>> {
+    fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Shown>> {
         if self.accessor.is_empty() {
             return Err(Error::invalid("missing accessor"));
         }
-        let found = tokens::find_accessor(cx.beyond(&Beyond::for_the_kernel()), &self.accessor)?;
+        let snapshot = cx.beyond(&Beyond::for_the_kernel());
+        let router = engine.kernel()?.router(snapshot)?;
+        let namespace = &router.value().here(cx)?.namespace;
+        let found = tokens::find_accessor(snapshot, namespace, &self.accessor)?;
         let found = found.filter(|(_, record)| lives(record, cx));
         let (_, record) = found.ok_or_else(|| Error::invalid("invalid accessor").wrapped())?;
         shown(cx, &record, self.paths, self.path)
@@ -102,7 +105,7 @@ fn shown(
     let one = paths.len() == 1;
     let mut shown = Shown::new();
     for path in paths {
-        let capabilities = acl.capabilities(&path, now);
+        let capabilities = acl.capabilities(&format!("{}{path}", cx.mount().namespace), now);
         if one {
             shown.insert("capabilities".to_owned(), capabilities.clone());
         }

@@ -10,8 +10,9 @@ use serde_json::{Map, Value};
 use super::Sys;
 use super::capabilities::{living, own};
 use crate::identity::{Bearer, bearer};
-use crate::mounts::Router;
+use crate::namespaces::Ns;
 use crate::policies;
+use crate::router::Router;
 
 /// Says whether a request would be allowed, which rule of which policy decides, and what came close. Asks about
 /// the token that asks, about another (which takes `sudo`), or about policies by name.
@@ -55,11 +56,17 @@ impl Query<Sys> for Explain {
         let path =
             if matches!(capability, Capability::List | Capability::Scan) { path.as_folder() } else { path };
         let token = self.token.filter(|token| !token.expose().is_empty());
+        let here = || -> Result<_> {
+            let router = kernel.router(snapshot)?;
+            Ok((*router.value().here(cx)?.namespace).clone())
+        };
         let bearer = match (token, self.policies) {
             (Some(_), Some(_)) => return Err(Error::invalid("give a token or policies, not both")),
             (None, Some(Texts(names))) => Bearer {
-                root: names.iter().any(|name| name.eq_ignore_ascii_case(builtin::ROOT)),
+                root: Ns::of(cx).is_root()
+                    && names.iter().any(|name| name.eq_ignore_ascii_case(builtin::ROOT)),
                 policies: names.iter().map(|name| name.to_lowercase()).collect(),
+                namespace: here()?,
                 ..Bearer::default()
             },
             (Some(_), None) if !cx.sudo() => {
@@ -71,11 +78,12 @@ impl Query<Sys> for Explain {
             }
             (None, None) => bearer(snapshot, &own(&kernel, cx)?)?,
         };
+        let path = path.within(&cx.mount().namespace).map_err(|error| Error::invalid(error.to_string()))?;
         if bearer.root {
             return Ok(Json(serde_json::to_value(everything(&path, capability))?).into());
         }
-        let parsed = policies::parsed(snapshot, &bearer.policies)?;
-        let placed: Vec<_> = parsed.iter().map(|policy| ("", policy)).collect();
+        let parsed = policies::parsed(snapshot, bearer.namespace.ns, &bearer.policies)?;
+        let placed: Vec<_> = parsed.iter().map(|policy| (&*bearer.namespace.path, policy)).collect();
         let router = kernel.router(snapshot)?;
         let question = Question {
             path: &path,
@@ -138,5 +146,6 @@ fn needs_sudo(router: &Router, path: &Path, capability: Capability) -> bool {
         Found::Here { route, .. } => route.sudo,
         _ => false,
     };
-    router.nearest(path.as_str()).is_some_and(|(mounted, rest)| engine(&*mounted.engine, rest))
+    let (space, local) = router.locate(path.as_str());
+    space.nearest(local).is_some_and(|(mounted, rest)| engine(&*mounted.engine, rest))
 }

@@ -1,15 +1,17 @@
 use kit::{Body, Error, Result, Time};
-use policy::{Acl, Capability, ListFilter, Path};
+use policy::{Acl, Capability, ListFilter};
 use serde_json::{Map, Value};
 
 use crate::envelope::Outcome;
+use crate::router::Space;
 
 /// Leaves of a listing only the keys that the caller could read, or list where they are folders.
 pub(crate) fn filter_keys(
     mut outcome: Outcome,
     filter: &ListFilter,
     acl: &Acl,
-    path: &Path,
+    space: &Space,
+    path: &str,
     now: Time,
 ) -> Result<Outcome> {
     let Body::Data(data) = &outcome.body else { return Ok(outcome) };
@@ -19,7 +21,7 @@ pub(crate) fn filter_keys(
     }
     let shown = |key: &str| {
         let capability = if key.ends_with('/') { Capability::List } else { Capability::Read };
-        filter.path_of(path.as_str(), key).is_ok_and(|path| acl.allows(&path, capability, now.0))
+        filter.path_of(path, key).is_ok_and(|path| acl.allows(&space.full(&path), capability, now.0))
     };
     if let Some(Value::Array(keys)) = data.get_mut("keys") {
         keys.retain(|key| key.as_str().is_some_and(shown));

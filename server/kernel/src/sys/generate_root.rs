@@ -17,6 +17,7 @@ use crate::ceremonies::{self, Added, Generation, Shown};
 use crate::envelope::Attached;
 use crate::ids;
 use crate::kernel::{Kernel, root_record};
+use crate::namespaces::Namespace;
 
 /// Through which door the owners come.
 pub(super) trait Door: Send + Sync + 'static {
@@ -273,7 +274,8 @@ impl<D: Door> Command<Sys> for Update<D> {
         };
         let beyond = Beyond::for_the_kernel();
         let (now, random) = (cx.now(), cx.randomness());
-        let made = kernel.tokens.make(cx.beyond(&beyond), random, None, root_record(now))?;
+        let made =
+            kernel.tokens.make(cx.beyond(&beyond), random, &Namespace::root(), None, root_record(now))?;
         cx.notes().attach(&beyond, Box::new(Attached::Made(made.hash)));
         tracing::info!("a root token has been made by the owners of the key");
         Ok(D::reply(Attempt {

@@ -66,7 +66,7 @@ pub(super) struct StatusShown {
 pub(super) struct Status {}
 
 impl Query<Sys> for Status {
-    const ROUTE: Route = Route::get("key-status").merged();
+    const ROUTE: Route = Route::get("key-status").merged().root_only();
     type Reply = StatusShown;
 
     fn run(self, engine: &Sys, _: &Reading<'_>) -> Result<Reply<StatusShown>> {
@@ -81,7 +81,7 @@ impl Query<Sys> for Status {
 pub(super) struct Rotate {}
 
 impl Command<Sys> for Rotate {
-    const ROUTE: Route = Route::post("rotate").sudo();
+    const ROUTE: Route = Route::post("rotate").sudo().root_only();
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -94,7 +94,7 @@ impl Command<Sys> for Rotate {
 pub(super) struct RotateKeyring {}
 
 impl Command<Sys> for RotateKeyring {
-    const ROUTE: Route = Route::post("rotate/keyring").sudo();
+    const ROUTE: Route = Route::post("rotate/keyring").sudo().root_only();
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -161,7 +161,7 @@ fn set(cx: &mut Writing<'_>, wish: Wish) -> Result<Reply<kit::Nothing>> {
 pub(super) struct Config {}
 
 impl Query<Sys> for Config {
-    const ROUTE: Route = Route::get("rotate/config");
+    const ROUTE: Route = Route::get("rotate/config").root_only();
     type Reply = RotationShown;
 
     fn run(self, _: &Sys, cx: &Reading<'_>) -> Result<Reply<RotationShown>> {
@@ -174,7 +174,7 @@ impl Query<Sys> for Config {
 pub(super) struct KeyringConfig {}
 
 impl Query<Sys> for KeyringConfig {
-    const ROUTE: Route = Route::get("rotate/keyring/config");
+    const ROUTE: Route = Route::get("rotate/keyring/config").root_only();
     type Reply = RotationShown;
 
     fn run(self, _: &Sys, cx: &Reading<'_>) -> Result<Reply<RotationShown>> {
@@ -194,7 +194,7 @@ pub(super) struct SetConfig {
 }
 
 impl Command<Sys> for SetConfig {
-    const ROUTE: Route = Route::post("rotate/config");
+    const ROUTE: Route = Route::post("rotate/config").root_only();
     type Reply = kit::Nothing;
 
     fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -214,7 +214,7 @@ pub(super) struct SetKeyringConfig {
 }
 
 impl Command<Sys> for SetKeyringConfig {
-    const ROUTE: Route = Route::post("rotate/keyring/config");
+    const ROUTE: Route = Route::post("rotate/keyring/config").root_only();
     type Reply = kit::Nothing;
 
     fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {

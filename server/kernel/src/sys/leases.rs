@@ -14,9 +14,11 @@ use crate::agenda::{self, Item};
 use crate::envelope::Attached;
 use crate::envelope::LeaseShown;
 use crate::kernel::Kernel;
-use crate::leases::{self, Lease, Thing};
+use crate::leases::{self, Lease, LeaseId, Thing};
 use crate::mounts::Mounted;
+use crate::namespaces::{Namespace, Ns};
 use crate::request::JSON;
+use crate::router::{Router, Space};
 use crate::shelf::Source;
 
 /// How many leases are ended in one transaction; the agenda goes on with the rest.
@@ -31,6 +33,8 @@ pub(super) struct Shown {
     id: String,
     issue_time: String,
     last_renewal: Option<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    namespace_path: String,
     path: String,
     renewable: bool,
     ttl: u64,
@@ -48,23 +52,39 @@ impl Query<Sys> for Lookup {
     const ROUTE: Route = Route::post("leases/lookup");
     type Reply = Shown;
 
-    fn run(self, _: &Sys, cx: &Reading<'_>) -> Result<Reply<Shown>> {
+    fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Shown>> {
         if self.lease_id.is_empty() {
             return Err(Error::invalid("lease_id must be specified"));
         }
         let snapshot = cx.beyond(&Beyond::for_the_kernel());
-        let shown = shown(snapshot, &self.lease_id, cx.now())?;
-        Ok(shown.ok_or_else(|| Error::invalid("invalid lease"))?.into())
+        let router = engine.kernel()?.router(snapshot)?;
+        let invalid = || Error::invalid("invalid lease");
+        let here = router.value().here(cx)?;
+        let (namespace, id) = lease(router.value(), here, &self.lease_id).ok_or_else(invalid)?;
+        Ok(shown(snapshot, namespace, &id, cx.now())?.ok_or_else(invalid)?.into())
     }
 }
 
-fn shown(source: &impl Source, id: &str, now: Time) -> Result<Option<Shown>> {
-    let (path, _) = id.rsplit_once('/').unwrap_or(("", id));
+/// The lease that someone names. Its end says of which namespace it is; none can be named from outside that one but
+/// from above.
+fn lease<'a>(router: &'a Router, here: &Space, id: &str) -> Option<(&'a Namespace, LeaseId)> {
+    let start = id.rfind('/').map_or(0, |slash| slash + 1);
+    let (path, suffix) = match id.get(start..)?.split_once('.') {
+        Some((leaf, suffix)) => (id.get(..start + leaf.len())?, Some(suffix)),
+        None => (id, None),
+    };
+    let namespace = &router.by_suffix(suffix)?.namespace;
+    here.namespace.holds(namespace).then(|| (&**namespace, LeaseId::new(namespace.ns, path)))
+}
+
+fn shown(source: &impl Source, namespace: &Namespace, id: &LeaseId, now: Time) -> Result<Option<Shown>> {
+    let (path, _) = id.path.rsplit_once('/').unwrap_or(("", &id.path));
     let shown = |issued: Time, renewed: Option<Time>, expires: Option<Time>, renewable: bool| Shown {
         expire_time: expires.map(Time::rfc3339),
-        id: id.to_owned(),
+        id: namespace.mark(id.path.clone()),
         issue_time: issued.rfc3339(),
         last_renewal: renewed.map(Time::rfc3339),
+        namespace_path: namespace.path.clone(),
         path: path.to_owned(),
         renewable,
         ttl: expires.map_or(0, |expires| now.until(expires).as_secs()),
@@ -98,8 +118,13 @@ impl Query<Sys> for List {
     const ROUTE: Route = Route::list("leases/lookup/{prefix*}").sudo();
     type Reply = Keys;
 
-    fn run(self, _: &Sys, cx: &Reading<'_>) -> Result<Reply<Keys>> {
-        let keys = leases::list(cx.beyond(&Beyond::for_the_kernel()), self.prefix.trim_matches('/'))?;
+    fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Keys>> {
+        let snapshot = cx.beyond(&Beyond::for_the_kernel());
+        let router = engine.kernel()?.router(snapshot)?;
+        let here = &router.value().here(cx)?.namespace;
+        let names = leases::list(snapshot, here.ns, self.prefix.trim_matches('/'))?;
+        let mark = |name: String| if name.ends_with('/') { name } else { here.mark(name) };
+        let keys: Vec<String> = names.into_iter().map(mark).collect();
         if keys.is_empty() { Err(Error::not_found()) } else { Ok(Keys { keys }.into()) }
     }
 }
@@ -182,11 +207,12 @@ fn extension(
     increment: Option<Span>,
 ) -> Result<Option<Extension>> {
     let beyond = Beyond::for_the_kernel();
-    let thing = renewable(cx.peek(&beyond), id, cx.now())?;
+    let kernel = engine.kernel()?;
+    let id = meant(&kernel, cx, cx.peek(&beyond), id)?;
+    let thing = renewable(cx.peek(&beyond), &id, cx.now())?;
     if !thing.outside() {
         return Ok(None);
     }
-    let kernel = engine.kernel()?;
     let mounted = mounted(&kernel, cx.peek(&beyond), &thing)?;
     let endpoint = mounted.engine.find_effect(&thing.end.operation).ok_or_else(missing)?;
     let increment = increment.unwrap_or_default().duration();
@@ -201,8 +227,15 @@ async fn extend(extension: Option<&Extension>, world: &dyn World) -> Result<()> 
     }
 }
 
+/// The lease that a request means.
+fn meant(kernel: &Kernel, cx: &impl Reads, txn: &Txn, id: &str) -> Result<LeaseId> {
+    let router = kernel.router(txn.snapshot())?;
+    let (_, id) = lease(router.value(), router.value().here(cx)?, id).ok_or_else(missing)?;
+    Ok(id)
+}
+
 /// A lease that can be renewed now.
-fn renewable(source: &impl Source, id: &str, now: Time) -> Result<Thing> {
+fn renewable(source: &impl Source, id: &LeaseId, now: Time) -> Result<Thing> {
     let thing = match leases::find(source, id)?.ok_or_else(missing)? {
         Lease::Token { .. } => return Err(Error::invalid("tokens cannot be renewed through this endpoint")),
         Lease::Thing(thing) => thing,
@@ -234,10 +267,12 @@ fn renew(
 ) -> Result<Reply<kit::Nothing>> {
     let beyond = Beyond::for_the_kernel();
     let now = cx.now();
-    let thing = renewable(cx.peek(&beyond), &id, now)?;
-    let mounted = mounted(&*engine.kernel()?, cx.peek(&beyond), &thing)?;
+    let kernel = engine.kernel()?;
+    let at = meant(&kernel, cx, cx.peek(&beyond), &id)?;
+    let thing = renewable(cx.peek(&beyond), &at, now)?;
+    let mounted = mounted(&kernel, cx.peek(&beyond), &thing)?;
     let increment = increment.unwrap_or_default().duration();
-    let (thing, warnings) = leases::renew(cx.beyond(&beyond), &id, thing, increment, &mounted.info, now)?;
+    let (thing, warnings) = leases::renew(cx.beyond(&beyond), &at, thing, increment, &mounted.info, now)?;
     warnings.into_iter().for_each(|warning| cx.warn(warning));
     let seconds = now.until(thing.expires).as_secs();
     let lease = LeaseShown { id, renewable: thing.renewable, seconds };
@@ -296,20 +331,22 @@ fn named(lease_id: &str, url_lease_id: &str) -> Result<String> {
 }
 
 fn revoke(engine: &Sys, cx: &mut Writing<'_>, id: &str, sync: Option<Flag>) -> Result<Reply<kit::Nothing>> {
-    let kernel = engine.kernel()?;
-    let txn = cx.beyond(&Beyond::for_the_kernel());
+    let (kernel, beyond) = (engine.kernel()?, Beyond::for_the_kernel());
     let waits = sync.is_none_or(|Flag(flag)| flag);
-    match leases::find(txn, id)? {
+    let router = kernel.router(cx.peek(&beyond).snapshot())?;
+    let Some((_, id)) = lease(router.value(), router.value().here(cx)?, id) else { return Ok(ended(waits)) };
+    let txn = cx.beyond(&beyond);
+    match leases::find(txn, &id)? {
         // Who waits is told why it failed, and then nothing has changed.
         Some(Lease::Thing(thing)) if waits && thing.outside() => {
-            kernel.end_lease(txn, id)?;
-            cx.notes().attach(&Beyond::for_the_kernel(), Box::new(Attached::Ending(id.to_owned())));
+            kernel.end_lease(txn, &id)?;
+            cx.notes().attach(&beyond, Box::new(Attached::Ending(id)));
         }
         Some(Lease::Thing(thing)) if waits => {
             kernel.take_back_thing(txn, &thing)?;
-            leases::forget(txn, id, &thing)?;
+            leases::forget(txn, &id, &thing)?;
         }
-        Some(_) => kernel.end_any(txn, id, false)?,
+        Some(_) => kernel.end_any(txn, &id, false)?,
         None => {}
     }
     Ok(ended(waits))
@@ -374,19 +411,20 @@ impl Command<Sys> for RevokeForce {
 
 /// Ends a piece of what lies below a prefix, and leaves the rest to the agenda, which does it at once.
 fn end_all(kernel: &Kernel, cx: &mut Writing<'_>, prefix: &str, force: bool) -> Result<()> {
-    let (now, tag) = (cx.now(), cx.random::<16>());
+    let (now, tag, namespace) = (cx.now(), cx.random::<16>(), Ns::of(cx));
     let txn = cx.beyond(&Beyond::for_the_kernel());
     let prefix = prefix.trim_matches('/');
-    if leases::find(txn, prefix)?.is_some() {
-        return kernel.end_any(txn, prefix, force);
+    let itself = LeaseId::new(namespace, prefix);
+    if leases::find(txn, &itself)?.is_some() {
+        return kernel.end_any(txn, &itself, force);
     }
     let prefix = format!("{prefix}/");
-    let ids = leases::below(txn, &prefix, now, PIECE)?;
+    let ids = leases::below(txn, namespace, &prefix, now, PIECE)?;
     for id in &ids {
         kernel.end_any(txn, id, force)?;
     }
     if ids.len() == PIECE {
-        agenda::enter(txn, now, tag, &Item::EndAll { prefix, force, until: now })?;
+        agenda::enter(txn, now, tag, &Item::EndAll { namespace, prefix, force, until: now })?;
     }
     Ok(())
 }
@@ -412,13 +450,16 @@ pub(super) struct Irrevocable {
     /// How many are shown at most; `none`: all.
     #[serde(default)]
     limit: String,
+    /// Those of the namespaces beneath this one, too.
+    #[serde(default)]
+    include_child_namespaces: Flag,
 }
 
 impl Query<Sys> for Irrevocable {
     const ROUTE: Route = Route::get("leases").sudo();
     type Reply = Irrevocables;
 
-    fn run(self, _: &Sys, cx: &Reading<'_>) -> Result<Reply<Irrevocables>> {
+    fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Irrevocables>> {
         if self.kind != "irrevocable" {
             return Err(Error::not_found());
         }
@@ -432,20 +473,32 @@ impl Query<Sys> for Irrevocable {
             })?,
         };
         let (mut lease_count, mut leases) = (0, Vec::new());
-        leases::irrevocable(cx.beyond(&Beyond::for_the_kernel()), |id, thing| {
-            lease_count += 1;
-            if leases.len() < limit {
-                leases.push(IrrevocableShown {
-                    error: thing.error.unwrap_or_default(),
-                    lease_id: id.to_owned(),
-                });
-            }
-        })?;
+        let snapshot = cx.beyond(&Beyond::for_the_kernel());
+        let router = engine.kernel()?.router(snapshot)?;
+        for namespace in family(router.value(), cx, self.include_child_namespaces)? {
+            leases::irrevocable(snapshot, namespace.ns, |id, thing| {
+                lease_count += 1;
+                if leases.len() < limit {
+                    let lease_id = namespace.mark(id.to_owned());
+                    leases.push(IrrevocableShown { error: thing.error.unwrap_or_default(), lease_id });
+                }
+            })?;
+        }
         if leases.len() < lease_count {
             cx.warn(format!("only {limit} of {lease_count} leases are shown; ask for more with limit"));
         }
         Ok(Irrevocables { lease_count, leases }.into())
     }
+}
+
+/// The namespace that is asked about, and those beneath it if they are asked about too.
+fn family<'a>(router: &'a Router, cx: &Reading<'_>, children: Flag) -> Result<Vec<&'a Namespace>> {
+    let here = &router.here(cx)?.namespace;
+    let mut family = vec![&**here];
+    if children.0 {
+        family.extend(router.beneath(&here.path).map(|space| &*space.namespace));
+    }
+    Ok(family)
 }
 
 #[derive(JsonSchema, Serialize)]
@@ -460,6 +513,9 @@ pub(super) struct Count {
     /// `irrevocable`, the only kind that is counted.
     #[serde(rename = "type", default)]
     kind: String,
+    /// Those of the namespaces beneath this one, too.
+    #[serde(default)]
+    include_child_namespaces: Flag,
 }
 
 impl Query<Sys> for Count {
@@ -474,13 +530,18 @@ impl Query<Sys> for Count {
         let router = engine.kernel()?.router(snapshot)?;
         let place = |thing: &Thing| {
             let mounted = crate::ids::mount(&thing.mount).and_then(|id| router.value().by_id(&id));
-            mounted.map_or_else(|| "deleted".to_owned(), |mounted| mounted.entry.path.clone())
+            mounted.map_or_else(
+                || "deleted".to_owned(),
+                |mounted| format!("{}{}", mounted.namespace.path, mounted.entry.path),
+            )
         };
         let mut counted = Counted { counts: BTreeMap::new(), lease_count: 0 };
-        leases::irrevocable(snapshot, |_, thing| {
-            counted.lease_count += 1;
-            *counted.counts.entry(place(&thing)).or_default() += 1;
-        })?;
+        for namespace in family(router.value(), cx, self.include_child_namespaces)? {
+            leases::irrevocable(snapshot, namespace.ns, |_, thing| {
+                counted.lease_count += 1;
+                *counted.counts.entry(place(&thing)).or_default() += 1;
+            })?;
+        }
         Ok(counted.into())
     }
 }

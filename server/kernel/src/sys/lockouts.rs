@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Sys;
 use crate::lockout::Rule;
+use crate::router::Space;
 
 #[derive(JsonSchema, Serialize)]
 pub(super) struct Locked {
@@ -15,8 +16,8 @@ pub(super) struct Locked {
 
 #[derive(JsonSchema, Serialize)]
 struct ByNamespace {
-    namespace_id: &'static str,
-    namespace_path: &'static str,
+    namespace_id: String,
+    namespace_path: String,
     counts: usize,
     mount_accessors: Vec<ByMount>,
 }
@@ -43,23 +44,45 @@ impl Query<Sys> for List {
     fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Locked>> {
         let kernel = engine.kernel()?;
         let router = kernel.router(cx.beyond(&Beyond::for_the_kernel()))?;
-        let mut locked: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (accessor, who, _, _) in kernel.lockouts.all() {
-            let mounted = router.value().all().find(|mounted| mounted.entry.accessor == accessor);
-            let rule = mounted.and_then(|mounted| Rule::of(mounted, &kernel.env.settings.lockouts));
-            let asked = self.mount_accessor.is_empty() || self.mount_accessor == accessor;
-            if rule.is_some_and(|rule| asked && kernel.lockouts.locked(&accessor, &who, rule, cx.now())) {
-                locked.entry(accessor).or_default().push(who);
+        let here = router.value().here(cx)?;
+        let all = kernel.lockouts.all();
+        let rules = &kernel.env.settings.lockouts;
+        let holds = |accessor: &str, who: &str, rule| kernel.lockouts.locked(accessor, who, rule, cx.now());
+        let asked = |accessor: &str| self.mount_accessor.is_empty() || self.mount_accessor == accessor;
+        let of_space = |space: &Space| {
+            let mut locked: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+            for (accessor, who, _, _) in all.iter().filter(|(accessor, ..)| asked(accessor)) {
+                let mounted = space.all().find(|mounted| mounted.entry.accessor == *accessor);
+                if mounted
+                    .and_then(|mounted| Rule::of(mounted, rules))
+                    .is_some_and(|rule| holds(accessor, who, rule))
+                {
+                    locked.entry(accessor).or_default().push(who.clone());
+                }
             }
-        }
-        let by_mount = |(mount_accessor, mut alias_identifiers): (String, Vec<String>)| {
+            ByNamespace::of(space, locked)
+        };
+        let family = std::iter::once(here).chain(router.value().beneath(&here.namespace.path));
+        let by_namespace: Vec<_> = family.map(|space| of_space(space)).collect();
+        let total = by_namespace.iter().map(|namespace| namespace.counts).sum();
+        Ok(Locked { by_namespace, total }.into())
+    }
+}
+
+impl ByNamespace {
+    fn of(space: &Space, locked: BTreeMap<&str, Vec<String>>) -> Self {
+        let by_mount = |(accessor, mut alias_identifiers): (&str, Vec<String>)| {
             alias_identifiers.sort_unstable();
-            ByMount { mount_accessor, counts: alias_identifiers.len(), alias_identifiers }
+            let counts = alias_identifiers.len();
+            ByMount { mount_accessor: accessor.to_owned(), counts, alias_identifiers }
         };
         let mount_accessors: Vec<ByMount> = locked.into_iter().map(by_mount).collect();
-        let total = mount_accessors.iter().map(|mount| mount.counts).sum();
-        let root = ByNamespace { namespace_id: "root", namespace_path: "", counts: total, mount_accessors };
-        Ok(Locked { by_namespace: vec![root], total }.into())
+        Self {
+            namespace_id: space.namespace.id.clone(),
+            namespace_path: space.namespace.path.clone(),
+            counts: mount_accessors.iter().map(|mount| mount.counts).sum(),
+            mount_accessors,
+        }
     }
 }
 
@@ -76,8 +99,13 @@ impl Command<Sys> for Unlock {
     const ROUTE: Route = Route::post("locked-users/{mount_accessor:any}/unlock/{alias_identifier:any}");
     type Reply = kit::Nothing;
 
-    fn run(self, engine: &Sys, _: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
-        engine.kernel()?.lockouts.clear(&self.mount_accessor, &self.alias_identifier);
+    fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
+        let kernel = engine.kernel()?;
+        let router = kernel.router(cx.peek(&Beyond::for_the_kernel()).snapshot())?;
+        // Each namespace lets its own users in again.
+        if router.value().here(cx)?.all().any(|mounted| mounted.entry.accessor == self.mount_accessor) {
+            kernel.lockouts.clear(&self.mount_accessor, &self.alias_identifier);
+        }
         Ok(Reply::Nothing)
     }
 }

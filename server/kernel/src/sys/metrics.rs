@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 use super::Sys;
 use crate::kernel::Kernel;
 use crate::metrics::Timed;
-use crate::mounts::Router;
 use crate::request::JSON;
+use crate::router::Router;
 
 /// The path at which metrics may be had without a token, if the configuration says so.
 pub(crate) const PATH: &str = "sys/metrics";
@@ -50,7 +50,7 @@ pub(super) struct Metrics {
 }
 
 impl Query<Sys> for Metrics {
-    const ROUTE: Route = Route::get("metrics");
+    const ROUTE: Route = Route::get("metrics").root_only();
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Self::Reply>> {
@@ -87,7 +87,7 @@ fn samples(kernel: &Kernel, router: &Router) -> Vec<Sample> {
         ),
     ];
     for (kind, local) in [("auth", false), ("auth", true), ("logical", false), ("logical", true)] {
-        let here = router.all().filter(|mounted| {
+        let here = router.all_mounts().filter(|mounted| {
             mounted.entry.local == local && mounted.entry.path.starts_with("auth/") == (kind == "auth")
         });
         let labels = [cluster(), vec![("local", local.to_string()), ("type", kind.to_owned())]].concat();

@@ -15,6 +15,8 @@ mod lockouts;
 mod metrics;
 mod mounting;
 mod mounts;
+mod namespace_locks;
+mod namespaces;
 mod node;
 mod password_policies;
 mod policies;
@@ -193,7 +195,18 @@ impl Engine for Sys {
         query::<_, ui::All>(),
         query::<_, ui::One>(),
         query::<_, ui::ResultantAcl>(),
-        query::<_, ui::ListNamespaces>(),
+        query::<_, namespaces::Usable>(),
+        query::<_, namespaces::List>(),
+        query::<_, namespaces::Scan>(),
+        command::<_, namespace_locks::LockHere>(),
+        command::<_, namespace_locks::LockOther>(),
+        command::<_, namespace_locks::UnlockHere>(),
+        command::<_, namespace_locks::UnlockOther>(),
+        query::<_, namespaces::SealStatus>(),
+        query::<_, namespaces::Get>(),
+        command::<_, namespaces::Put>(),
+        command::<_, namespaces::Patch>(),
+        command::<_, namespaces::Delete>(),
         query::<_, specs::Read>(),
         query::<_, specs::Posted>(),
     ];

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use kit::{Beyond, Doing, Due, Error, Reads, Result, Writing};
 use storage::Txn;
@@ -9,6 +10,8 @@ use crate::agenda::{self, Item};
 use crate::kernel::Kernel;
 use crate::leases::{self, Lease};
 use crate::mounts::{MOUNTS_MAX, MountEntry, Mounted};
+use crate::namespaces::Ns;
+use crate::router::Conflict;
 use crate::tokens;
 
 /// How many leases are ended together with a mount; the agenda ends the others.
@@ -35,18 +38,25 @@ pub(super) struct Wish {
 pub(super) fn mount<C: Class>(kernel: &Kernel, cx: &mut Writing<'_>, wish: Wish) -> Result<()> {
     let beyond = Beyond::for_the_kernel();
     let settings = &kernel.env.settings;
-    let mut entry = MountEntry::new(C::CLASS, &wish.path, kind(&wish.kind), cx.randomness());
+    let mut entry = MountEntry::new(Ns::of(cx), C::CLASS, &wish.path, kind(&wish.kind), cx.randomness());
     wish.config.apply_new(&mut entry, settings.max_lease_ttl.as_secs())?;
     if wish.kind.is_empty() {
         return Err(Error::invalid("backend type must be specified as a string"));
     }
     C::may_mount(&wish.path, &wish.kind)?;
     let router = kernel.router(cx.peek(&beyond).snapshot())?;
-    if let Some(taken) = router.value().conflict(&wish.path) {
-        let taken = taken.strip_prefix(C::PREFIX).unwrap_or(taken);
-        return Err(Error::invalid(format!("path is already in use at {taken}")));
+    let space = router.value().here(cx)?;
+    match router.value().conflict(space, &wish.path) {
+        Some(Conflict::Mount(taken)) => {
+            let taken = taken.strip_prefix(C::PREFIX).unwrap_or(taken);
+            return Err(Error::invalid(format!("path is already in use at {taken}")));
+        }
+        Some(Conflict::Namespace(taken)) => {
+            return Err(Error::invalid(format!("existing mount at {taken}")));
+        }
+        None => {}
     }
-    if router.value().all().count() >= MOUNTS_MAX {
+    if router.value().count_mounts() >= MOUNTS_MAX {
         return Err(Error::invalid(format!(
             "there are {MOUNTS_MAX} mounts already; disable one that is not used any more"
         )));
@@ -66,7 +76,7 @@ pub(super) fn mount<C: Class>(kernel: &Kernel, cx: &mut Writing<'_>, wish: Wish)
     if !wish.plugin_version.is_empty() {
         entry.config.plugin_version = wish.plugin_version;
     }
-    let mounted = kernel.mounts.open(entry, kernel)?;
+    let mounted = kernel.mounts.open(entry, Arc::clone(&space.namespace), kernel)?;
     mounted.entry.store(cx.beyond(&beyond))?;
     let now = cx.now();
     enter_periodic(kernel, cx.beyond(&beyond), &mounted, now)
@@ -83,7 +93,7 @@ pub(super) fn unmount(cx: &mut Writing<'_>, entry: &MountEntry) -> Result<()> {
     entry.forget(txn)?;
     agenda::enter(txn, now, sweep, &Item::Sweep { mount: entry.uuid.clone() })?;
     // What a lease stands for lies in the mount and goes with it, so there is nothing to take back.
-    let ids = leases::below(txn, &entry.path, now, PIECE)?;
+    let ids = leases::below(txn, entry.namespace, &entry.path, now, PIECE)?;
     for id in &ids {
         match leases::find(txn, id)? {
             Some(Lease::Thing(thing)) => leases::forget(txn, id, &thing)?,
@@ -92,7 +102,8 @@ pub(super) fn unmount(cx: &mut Writing<'_>, entry: &MountEntry) -> Result<()> {
         }
     }
     if ids.len() == PIECE {
-        let item = Item::EndAll { prefix: entry.path.clone(), force: true, until: now };
+        let (namespace, prefix) = (entry.namespace, entry.path.clone());
+        let item = Item::EndAll { namespace, prefix, force: true, until: now };
         agenda::enter(txn, now, rest, &item)?;
     }
     Ok(())

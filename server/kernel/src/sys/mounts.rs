@@ -29,14 +29,14 @@ impl<C: Class> Query<Sys> for All<C> {
         let kernel = engine.kernel()?;
         let router = kernel.router(cx.beyond(&Beyond::for_the_kernel()))?;
         let mut shown = BTreeMap::new();
-        for mounted in router.value().all() {
+        for mounted in router.value().here(cx)?.all() {
             let method = mounted.entry.path.strip_prefix("auth/");
             let path = if C::PREFIX.is_empty() == method.is_none() {
                 method.unwrap_or(&mounted.entry.path)
             } else {
                 continue;
             };
-            shown.insert(path.to_owned(), MountShown::of(&mounted.entry, &kernel));
+            shown.insert(path.to_owned(), MountShown::of(mounted, &kernel));
         }
         Ok(shown.into())
     }
@@ -60,9 +60,9 @@ impl<C: Class> Query<Sys> for One<C> {
     fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Self::Reply>> {
         let kernel = engine.kernel()?;
         let router = kernel.router(cx.beyond(&Beyond::for_the_kernel()))?;
-        let found = router.value().at(&full::<C>(&self.path));
+        let found = router.value().here(cx)?.at(&full::<C>(&self.path));
         let missing = || Error::invalid(format!("{} {}/", C::MISSING, self.path.trim_matches('/')));
-        Ok(MountShown::of(&found.ok_or_else(missing)?.entry, &kernel).into())
+        Ok(MountShown::of(found.ok_or_else(missing)?, &kernel).into())
     }
 }
 
@@ -146,7 +146,7 @@ impl<C: Class> Command<Sys> for Disable<C> {
         C::may_unmount(&path)?;
         let kernel = engine.kernel()?;
         let router = kernel.router(cx.peek(&Beyond::for_the_kernel()).snapshot())?;
-        if let Some(mounted) = router.value().at(&path)
+        if let Some(mounted) = router.value().here(cx)?.at(&path)
             && mounted.entry.class == C::CLASS
         {
             unmount(cx, &mounted.entry)?;

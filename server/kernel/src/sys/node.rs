@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use storage::Txn;
 
 use super::Sys;
+use crate::namespaces::Ns;
 use crate::settings::Settings;
 use crate::shelf::Shelf;
 use crate::tokens;
@@ -135,7 +136,7 @@ struct Mode {
 pub(super) struct ReplicationStatus {}
 
 impl Query<Sys> for ReplicationStatus {
-    const ROUTE: Route = Route::get("replication/status").unauthenticated();
+    const ROUTE: Route = Route::get("replication/status").unauthenticated().root_only();
     type Reply = Replication;
 
     fn run(self, _: &Sys, _: &Reading<'_>) -> Result<Reply<Replication>> {
@@ -149,7 +150,7 @@ impl Query<Sys> for ReplicationStatus {
 pub(super) struct Sanitized {}
 
 impl Query<Sys> for Sanitized {
-    const ROUTE: Route = Route::get("config/state/sanitized");
+    const ROUTE: Route = Route::get("config/state/sanitized").root_only();
     type Reply = Json;
 
     fn run(self, engine: &Sys, _: &Reading<'_>) -> Result<Reply<Json>> {
@@ -162,7 +163,7 @@ impl Query<Sys> for Sanitized {
 pub(super) struct Seal {}
 
 impl Command<Sys> for Seal {
-    const ROUTE: Route = Route::post("seal").sudo();
+    const ROUTE: Route = Route::post("seal").sudo().root_only();
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, _: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -177,7 +178,7 @@ impl Command<Sys> for Seal {
 pub(super) struct StepDown {}
 
 impl Command<Sys> for StepDown {
-    const ROUTE: Route = Route::post("step-down").sudo();
+    const ROUTE: Route = Route::post("step-down").sudo().root_only();
     type Reply = kit::Nothing;
 
     fn run(self, _: &Sys, _: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -209,7 +210,7 @@ impl Query<Sys> for CountTokens {
     type Reply = TokenCounters;
 
     fn run(self, _: &Sys, cx: &Reading<'_>) -> Result<Reply<TokenCounters>> {
-        let total = tokens::accessors(cx.beyond(&Beyond::for_the_kernel()), usize::MAX)?.len();
+        let total = tokens::accessors(cx.beyond(&Beyond::for_the_kernel()), Ns::of(cx), usize::MAX)?.len();
         Ok(TokenCounters { counters: ServiceTokens { service_tokens: Total { total } } }.into())
     }
 }

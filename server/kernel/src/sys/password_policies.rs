@@ -6,10 +6,11 @@ use storage::Random;
 
 use super::Sys;
 use super::policies::decoded;
-use crate::shelf::{Shelf, Source};
+use crate::namespaces::Ns;
+use crate::shelf::{Shelves, Source};
 
-/// Password policies by name, as they were written.
-const PASSWORDS: Shelf<String> = Shelf::new(13);
+/// Password policies by name, as they were written, those of each namespace for themselves.
+const PASSWORDS: Shelves<String> = Shelves::new(13);
 
 const LENGTH_MIN: usize = 4;
 const LENGTH_MAX: usize = 100;
@@ -42,7 +43,7 @@ impl Query<Sys> for Get {
     type Reply = Text;
 
     fn run(self, _: &Sys, cx: &Reading<'_>) -> Result<Reply<Text>> {
-        Ok(Text { policy: find(cx.beyond(&Beyond::for_the_kernel()), &self.name)? }.into())
+        Ok(Text { policy: find(cx.beyond(&Beyond::for_the_kernel()), Ns::of(cx), &self.name)? }.into())
     }
 }
 
@@ -60,7 +61,7 @@ impl Query<Sys> for List {
     type Reply = Keys;
 
     fn run(self, _: &Sys, cx: &Reading<'_>) -> Result<Reply<Keys>> {
-        let keys = PASSWORDS.walk(cx.beyond(&Beyond::for_the_kernel()), "")?;
+        let keys = PASSWORDS.of(Ns::of(cx)).walk(cx.beyond(&Beyond::for_the_kernel()), "")?;
         if keys.is_empty() { Err(Error::not_found()) } else { Ok(Keys { keys }.into()) }
     }
 }
@@ -86,7 +87,7 @@ impl Command<Sys> for Put {
         let text = decoded(self.policy);
         let policy = PasswordPolicy::parse(&text)?;
         policy.generate(cx.randomness())?;
-        PASSWORDS.put(
+        PASSWORDS.of(Ns::of(cx)).put(
             cx.beyond(&Beyond::for_the_kernel()),
             Name::Path(self.name.trim_matches('/')),
             &text,
@@ -107,7 +108,8 @@ impl Command<Sys> for Delete {
     type Reply = kit::Nothing;
 
     fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
-        PASSWORDS.delete(cx.beyond(&Beyond::for_the_kernel()), Name::Path(self.name.trim_matches('/')))?;
+        let shelf = PASSWORDS.of(Ns::of(cx));
+        shelf.delete(cx.beyond(&Beyond::for_the_kernel()), Name::Path(self.name.trim_matches('/')))?;
         Ok(Reply::Nothing)
     }
 }
@@ -129,15 +131,15 @@ impl Query<Sys> for Generate {
     type Reply = Password;
 
     fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Password>> {
-        let text = find(cx.beyond(&Beyond::for_the_kernel()), &self.name)?;
+        let text = find(cx.beyond(&Beyond::for_the_kernel()), Ns::of(cx), &self.name)?;
         let password = PasswordPolicy::parse(&text)?.generate(&*engine.kernel()?.env.random)?;
         Ok(Password { password }.into())
     }
 }
 
-fn find(source: &impl Source, name: &str) -> Result<String> {
+fn find(source: &impl Source, ns: Ns, name: &str) -> Result<String> {
     let missing = || Error::new(Fault::NotFound, "policy does not exist").wrapped();
-    PASSWORDS.get(source, Name::Path(name.trim_matches('/')))?.ok_or_else(missing)
+    PASSWORDS.of(ns).get(source, Name::Path(name.trim_matches('/')))?.ok_or_else(missing)
 }
 
 impl PasswordPolicy {

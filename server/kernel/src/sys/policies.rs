@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Sys;
+use crate::namespaces::Ns;
 use crate::policies::{self, StoredPolicy};
 use crate::shelf::Source;
 
@@ -48,9 +49,9 @@ impl PolicyShown {
 }
 
 /// The stored policy of a name, if it can be seen.
-fn find(source: &impl Source, name: &str) -> Result<StoredPolicy> {
+fn find(source: &impl Source, ns: Ns, name: &str) -> Result<StoredPolicy> {
     let hidden = name == builtin::CONTROL_GROUP;
-    let found = policies::find(source, name)?.filter(|_| !hidden).ok_or_else(Error::not_found)?;
+    let found = policies::find(source, ns, name)?.filter(|_| !hidden).ok_or_else(Error::not_found)?;
     // It was never written, and is not the first that clients see of it.
     let version = if name == builtin::RESPONSE_WRAPPING { 1 } else { found.version };
     Ok(StoredPolicy { version, ..found })
@@ -69,7 +70,7 @@ impl Query<Sys> for Get {
 
     fn run(self, _: &Sys, cx: &Reading<'_>) -> Result<Reply<PolicyShown>> {
         let name = lower(&self.name);
-        Ok(PolicyShown::of(&name, find(cx.beyond(&Beyond::for_the_kernel()), &name)?).into())
+        Ok(PolicyShown::of(&name, find(cx.beyond(&Beyond::for_the_kernel()), Ns::of(cx), &name)?).into())
     }
 }
 
@@ -86,7 +87,7 @@ impl Query<Sys> for LegacyGet {
 
     fn run(self, _: &Sys, cx: &Reading<'_>) -> Result<Reply<PolicyShown>> {
         let name = lower(&self.name);
-        let shown = PolicyShown::of(&name, find(cx.beyond(&Beyond::for_the_kernel()), &name)?);
+        let shown = PolicyShown::of(&name, find(cx.beyond(&Beyond::for_the_kernel()), Ns::of(cx), &name)?);
         Ok(PolicyShown { rules: shown.policy, policy: None, ..shown }.into())
     }
 }
@@ -171,7 +172,7 @@ impl Query<Sys> for ListDetailed {
         let keys = names(cx, &self.prefix)?;
         let mut key_info = BTreeMap::new();
         for name in &keys {
-            if let Some(stored) = policies::find(snapshot, name)? {
+            if let Some(stored) = policies::find(snapshot, Ns::of(cx), name)? {
                 key_info.insert(name.clone(), PolicyShown::of(name, stored));
             }
         }
@@ -181,7 +182,7 @@ impl Query<Sys> for ListDetailed {
 
 fn names(cx: &Reading<'_>, prefix: &str) -> Result<Vec<String>> {
     let folder = lower(prefix);
-    let names = policies::names(cx.beyond(&Beyond::for_the_kernel()), folder.trim_matches('/'))?;
+    let names = policies::names(cx.beyond(&Beyond::for_the_kernel()), Ns::of(cx), folder.trim_matches('/'))?;
     if names.is_empty() { Err(Error::not_found()) } else { Ok(names) }
 }
 
@@ -311,7 +312,7 @@ impl Command<Sys> for Patch {
     fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
         let name = lower(&self.name);
         refuse_fixed("update", &name)?;
-        let stored = policies::find(cx.peek(&Beyond::for_the_kernel()), &name)?;
+        let stored = policies::find(cx.peek(&Beyond::for_the_kernel()), Ns::of(cx), &name)?;
         let stored = stored.ok_or_else(|| Error::invalid("policy not found"))?;
         let wish = Wish {
             text: Some(self.policy.unwrap_or_else(|| stored.text.clone())),
@@ -365,7 +366,8 @@ fn delete(cx: &mut Writing<'_>, name: &str) -> Result<Reply<kit::Nothing>> {
         return Err(Error::invalid("cannot delete default policy"));
     }
     refuse_fixed("delete", &name)?;
-    policies::delete(cx.beyond(&Beyond::for_the_kernel()), &name)?;
+    let ns = Ns::of(cx);
+    policies::delete(cx.beyond(&Beyond::for_the_kernel()), ns, &name)?;
     Ok(Reply::Nothing)
 }
 
@@ -379,7 +381,7 @@ fn write(cx: &mut Writing<'_>, name: &str, wish: Wish, base: StoredPolicy) -> Re
     }
     let text = decoded(text);
     Policy::parse(name, &text).map_err(|error| Error::invalid(error.to_string()))?;
-    let stored = policies::find(cx.peek(&beyond), name)?;
+    let stored = policies::find(cx.peek(&beyond), Ns::of(cx), name)?;
     let version = stored.as_ref().map_or(0, |stored| stored.version);
     let cas_required = wish.cas_required.map_or(base.cas_required, |Flag(flag)| flag);
     match wish.cas {
@@ -407,7 +409,8 @@ fn write(cx: &mut Writing<'_>, name: &str, wish: Wish, base: StoredPolicy) -> Re
             .wildcards
             .map_or(base.allow_wildcards_in_identity_templates, |Flag(flag)| flag),
     };
-    policies::put(cx.beyond(&beyond), name, &policy)
+    let ns = Ns::of(cx);
+    policies::put(cx.beyond(&beyond), ns, name, &policy)
 }
 
 fn expiration(at: Option<Moment>, ttl: Option<Span>, now: Time) -> Result<Option<Time>> {

@@ -11,6 +11,7 @@ use super::class::reserved;
 use crate::agenda::{self, Item};
 use crate::ids;
 use crate::mounts::{Class, MountEntry};
+use crate::router::Conflict;
 use crate::shelf::Shelf;
 
 /// Moves of mounts by their id, for a day.
@@ -25,6 +26,9 @@ struct Move {
     source: String,
     target: String,
     at: Time,
+    /// The path of the namespace that it was asked in. Who asks beneath that is told nothing of it.
+    #[serde(default)]
+    above: String,
 }
 
 /// Moves a mount to another path. What it stores stays as it is; its leases end, for their names hold the old path.
@@ -58,22 +62,36 @@ impl Command<Sys> for Remount {
             .map_err(|error| Error::invalid(format!("invalid destination mount: {error}")))?;
         let kernel = engine.kernel()?;
         let router = kernel.router(cx.peek(&beyond).snapshot())?;
-        check(&from, &to)?;
-        let mounted = router.value().at(&from);
+        let above = router.value().here(cx)?;
+        let (full_from, full_to) = (above.full(&from), above.full(&to));
+        // Either may lie in a namespace beneath this one.
+        let (source, old) = router.value().locate(&full_from);
+        let (target, new) = router.value().locate(&full_to);
+        check(old, new)?;
+        let mounted = source.at(old);
         let mounted = mounted.ok_or_else(|| Error::invalid(format!("no matching mount at {from:?}")))?;
         if mounted.entry.class == Class::System {
             return Err(Error::invalid(format!("cannot remount {from:?}")));
         }
-        if let Some(taken) = router.value().conflict(&to) {
-            return Err(Error::invalid(format!("path already in use at {taken:?}")));
+        if let Some(locked) = source.locked.as_ref().or(target.locked.as_ref()) {
+            return Err(Error::invalid(format!("the namespace {locked:?} is locked; unlock it first")));
+        }
+        match router.value().conflict(target, new) {
+            Some(Conflict::Mount(taken) | Conflict::Namespace(taken)) => {
+                return Err(Error::invalid(format!("path already in use at {taken:?}")));
+            }
+            None => {}
         }
         let id = ids::new_uuid(cx.randomness());
         let (now, tag) = (cx.now(), cx.random::<16>());
         let txn = cx.beyond(&beyond);
-        MountEntry { path: to.clone(), ..mounted.entry.clone() }.store(txn)?;
-        agenda::enter(txn, now, tag, &Item::EndAll { prefix: from.clone(), force: true, until: now })?;
+        let namespace = target.namespace.ns;
+        MountEntry { namespace, path: new.to_owned(), ..mounted.entry.clone() }.store(txn)?;
+        let (namespace, prefix) = (source.namespace.ns, old.to_owned());
+        agenda::enter(txn, now, tag, &Item::EndAll { namespace, prefix, force: true, until: now })?;
         forget_old(txn, now)?;
-        MOVES.put(txn, Name::Id(id.as_bytes()), &Move { source: from, target: to, at: now })?;
+        let made = Move { source: full_from, target: full_to, at: now, above: above.namespace.path.clone() };
+        MOVES.put(txn, Name::Id(id.as_bytes()), &made)?;
         cx.warn(QUEUED);
         Ok(Started { migration_id: id }.into())
     }
@@ -140,6 +158,9 @@ impl Query<Sys> for Status {
         let snapshot = cx.beyond(&Beyond::for_the_kernel());
         let found =
             MOVES.get(snapshot, Name::Id(self.migration_id.as_bytes()))?.ok_or_else(Error::not_found)?;
+        if !found.above.starts_with(&cx.mount().namespace) {
+            return Err(Error::not_found());
+        }
         // A move is one commit: whoever can ask about it sees it done.
         let info = MoveShown { source_mount: found.source, status: "success", target_mount: found.target };
         Ok(StatusShown { migration_id: self.migration_id, migration_info: info }.into())

@@ -93,7 +93,8 @@ pub(super) struct TuneShown {
 }
 
 impl MountShown {
-    pub(super) fn of(entry: &MountEntry, kernel: &Kernel) -> Self {
+    pub(super) fn of(mounted: &Mounted, kernel: &Kernel) -> Self {
+        let entry = &mounted.entry;
         let version = kernel.env.settings.version.as_str();
         let version = version.split_once('+').map_or(version, |(version, _)| version);
         Self {
@@ -110,7 +111,11 @@ impl MountShown {
             running_plugin_version: format!("v{version}+builtin.bao"),
             running_sha256: "",
             seal_wrap: entry.seal_wrap,
-            kind: entry.kind.clone(),
+            kind: match entry.class {
+                // What every namespace has, clients know in a namespace by another name.
+                Class::System if !entry.namespace.is_root() => format!("ns_{}", entry.kind),
+                _ => entry.kind.clone(),
+            },
             uuid: entry.uuid.clone(),
         }
     }

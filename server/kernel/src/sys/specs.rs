@@ -55,7 +55,7 @@ fn document(engine: &Sys, cx: &Reading<'_>, generic: Flag) -> Result<Reply<Json>
     // A stranger is told that there is a document, and nothing in it.
     if let Ok(Some(acl)) = known_acl(&kernel, cx) {
         let router = kernel.router(cx.beyond(&Beyond::for_the_kernel()))?;
-        for mounted in router.value().all().filter(|mounted| usable(&acl, &mounted.entry, cx)) {
+        for mounted in router.value().here(cx)?.all().filter(|mounted| usable(&acl, mounted, cx)) {
             document.add(&Place::of(mounted, naming), &help::everything(mounted));
         }
     }

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use kit::loose::{Flag, Pairs, Span, Text, Texts};
 use kit::{Beyond, Command, Error, Query, Reading, Reply, Result, Route, Writing};
@@ -78,7 +79,7 @@ impl<C: Class> Query<Sys> for Tuned<C> {
         let path = full::<C>(&self.path);
         let router = engine.kernel()?.router(cx.beyond(&Beyond::for_the_kernel()))?;
         let missing = || Error::invalid(format!("cannot fetch sysview for path {path:?}"));
-        Ok(TuneShown::of(router.value().at(&path).ok_or_else(missing)?).into())
+        Ok(TuneShown::of(router.value().here(cx)?.at(&path).ok_or_else(missing)?).into())
     }
 }
 
@@ -127,7 +128,7 @@ impl<C: Class> Command<Sys> for Tune<C> {
         let path = full::<C>(&self.path);
         let router = kernel.router(cx.peek(&beyond).snapshot())?;
         let missing = || Error::invalid(format!("tune of path {path:?} failed: no mount entry found"));
-        let mounted = router.value().at(&path).ok_or_else(missing)?;
+        let mounted = router.value().here(cx)?.at(&path).ok_or_else(missing)?;
         let mut entry = mounted.entry.clone();
         if let Some(description) = self.description {
             if matches!(path.as_str(), "sys/" | "cubbyhole/" | "identity/") {
@@ -152,7 +153,7 @@ impl<C: Class> Command<Sys> for Tune<C> {
         if let Some(Pairs(options)) = self.options {
             tune_options(&mut entry, options)?;
         }
-        let opened = kernel.mounts.open(entry, &*kernel)?;
+        let opened = kernel.mounts.open(entry, Arc::clone(&mounted.namespace), &*kernel)?;
         opened.entry.store(cx.beyond(&beyond))?;
         Ok(Reply::Nothing)
     }

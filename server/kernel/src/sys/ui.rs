@@ -11,7 +11,7 @@ use super::Sys;
 use super::capabilities::{acl, own};
 use super::shown::MountShown;
 use crate::kernel::Kernel;
-use crate::mounts::MountEntry;
+use crate::mounts::Mounted;
 use crate::tokens::Uses;
 
 /// A mount as those see it who may use it, or as everyone does.
@@ -48,12 +48,12 @@ impl Query<Sys> for All {
         let acl = known_acl(&kernel, cx)?;
         let router = kernel.router(cx.beyond(&Beyond::for_the_kernel()))?;
         let mut mounts = Mounts { auth: BTreeMap::new(), secret: BTreeMap::new() };
-        for mounted in router.value().all() {
+        for mounted in router.value().here(cx)?.all() {
             let entry = &mounted.entry;
             let open = entry.config.listing_visibility == "unauth";
-            let usable = acl.as_ref().is_some_and(|acl| usable(acl, entry, cx));
+            let usable = acl.as_ref().is_some_and(|acl| usable(acl, mounted, cx));
             let seen = match &acl {
-                Some(_) if open || usable => Seen::Whole(Box::new(MountShown::of(entry, &kernel))),
+                Some(_) if open || usable => Seen::Whole(Box::new(MountShown::of(mounted, &kernel))),
                 None if open => Seen::Part {
                     description: entry.description.clone(),
                     options: entry.options.clone(),
@@ -86,13 +86,17 @@ impl Query<Sys> for One {
         let acl = known_acl(&kernel, cx)?.ok_or_else(Error::denied)?;
         let path = format!("{}/", self.path.trim_matches('/'));
         let router = kernel.router(cx.beyond(&Beyond::for_the_kernel()))?;
-        let mounted = router.value().nearest(&path).map(|(mounted, _)| &mounted.entry);
-        let entry = mounted.filter(|entry| usable(&acl, entry, cx)).ok_or_else(|| {
+        // `team/kv` asks about the mount of a namespace beneath.
+        let full = router.value().here(cx)?.full(&path);
+        let (space, local) = router.value().locate(&full);
+        let mounted = space.nearest(local).map(|(mounted, _)| mounted);
+        let mounted = mounted.filter(|mounted| usable(&acl, mounted, cx)).ok_or_else(|| {
             let text = format!("preflight capability check returned 403, please ensure client's policies grant access to path {path:?}");
             Error::new(Fault::Denied, text)
         })?;
-        let mut shown = MountShown::of(entry, &kernel);
-        shown.path = Some(entry.path.strip_prefix("auth/").unwrap_or(&entry.path).to_owned());
+        let (entry, mut shown) = (&mounted.entry, MountShown::of(mounted, &kernel));
+        let below = mounted.namespace.path.strip_prefix(&cx.mount().namespace).unwrap_or_default();
+        shown.path = Some(format!("{below}{}", entry.path.strip_prefix("auth/").unwrap_or(&entry.path)));
         Ok(shown.into())
     }
 }
@@ -108,8 +112,9 @@ pub(super) fn known_acl(kernel: &Kernel, cx: &Reading<'_>) -> Result<Option<Arc<
 }
 
 /// Whether a token may do anything at all below a mount.
-pub(super) fn usable(acl: &Acl, entry: &MountEntry, cx: &impl Reads) -> bool {
-    acl.allowed_anything_under(&entry.path, cx.now().0)
+pub(super) fn usable(acl: &Acl, mounted: &Mounted, cx: &impl Reads) -> bool {
+    let path = format!("{}{}", mounted.namespace.path, mounted.entry.path);
+    acl.allowed_anything_under(&path, cx.now().0)
 }
 
 /// Shows what the token that asks may do, by path.
@@ -123,21 +128,5 @@ impl Query<Sys> for ResultantAcl {
     fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Json>> {
         let acl = acl(cx, &own(&*engine.kernel()?, cx)?)?;
         Ok(Json(serde_json::to_value(acl.resultant(cx.now().0))?).into())
-    }
-}
-
-#[derive(JsonSchema, Serialize)]
-pub(super) struct Namespaces {}
-
-/// Lists the namespaces that the token that asks may use. There is the root alone, which has no name.
-#[derive(Deserialize, JsonSchema)]
-pub(super) struct ListNamespaces {}
-
-impl Query<Sys> for ListNamespaces {
-    const ROUTE: Route = Route::get("internal/ui/namespaces");
-    type Reply = Namespaces;
-
-    fn run(self, _: &Sys, _: &Reading<'_>) -> Result<Reply<Namespaces>> {
-        Ok(Namespaces {}.into())
     }
 }

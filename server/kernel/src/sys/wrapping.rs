@@ -11,8 +11,10 @@ use super::Sys;
 use crate::envelope::Attached;
 use crate::envelope::Unwrapped;
 use crate::kernel::Kernel;
+use crate::namespaces::Ns;
 use crate::request::Request;
 use crate::tokens::{self, TokenHash, TokenRecord};
+use crate::walk::Ground;
 use crate::wrapping::{self, WrapInfo, Wrapping};
 
 /// What of `sys/` has to do with wrapping.
@@ -25,12 +27,12 @@ const BELOW: &str = "sys/wrapping/";
 /// If it does not.
 pub(crate) fn verify(
     kernel: &Kernel,
-    today: &Snapshot,
-    request: &Request,
+    ground: &Ground<'_>,
+    path: &str,
     fields: &Fields<'_>,
     now: Time,
 ) -> Result<()> {
-    if !matches!(request.path.as_str().strip_prefix(BELOW), Some("lookup" | "unwrap" | "rewrap")) {
+    if !matches!(path.strip_prefix(BELOW), Some("lookup" | "unwrap" | "rewrap")) {
         return Ok(());
     }
     let refused = |why: &str| Error::new(Fault::Denied, format!("error validating wrapping token: {why}"));
@@ -38,9 +40,9 @@ pub(crate) fn verify(
     let id = match given.as_ref().and_then(Value::as_str) {
         Some("") => return Err(refused("empty token in request body")),
         Some(id) => id,
-        None => request.token.as_ref().ok_or_else(|| refused("token is empty"))?.expose(),
+        None => ground.request.token.as_ref().ok_or_else(|| refused("token is empty"))?.expose(),
     };
-    match tokens::find(today, kernel.tokens.hash(id))? {
+    match tokens::find(ground.today, kernel.tokens.hash(id))? {
         Some(record) if good(&record, now) => Ok(()),
         _ => Err(wrapping::invalid()),
     }
@@ -50,8 +52,8 @@ pub(crate) fn verify(
 ///
 /// # Errors
 /// If it does not.
-pub(crate) fn check_wish(request: &Request) -> Result<()> {
-    let wrap = request.path.as_str().strip_prefix(BELOW) == Some("wrap");
+pub(crate) fn check_wish(request: &Request, path: &str) -> Result<()> {
+    let wrap = path.strip_prefix(BELOW) == Some("wrap");
     if wrap && request.wrap_ttl.is_none_or(|ttl| ttl.is_zero()) {
         return Err(Error::invalid("endpoint requires response wrapping to be used"));
     }
@@ -127,7 +129,7 @@ fn look(engine: &Sys, cx: &Reading<'_>, token: Option<Secret<String>>) -> Result
     if !good(&record, cx.now()) {
         return Err(wrapping::invalid());
     }
-    let (_, info) = wrapping::held(snapshot, cubbyhole(&kernel, snapshot)?, hash)?;
+    let (_, info) = wrapping::held(snapshot, cubbyhole(&kernel, snapshot, record.namespace)?, hash)?;
     let WrapInfo { creation_path, creation_time, creation_ttl, .. } = info;
     Ok(Shown { creation_path, creation_time, creation_ttl }.into())
 }
@@ -168,9 +170,10 @@ impl Command<Sys> for Rewrap {
         let (held, info) = open(&kernel, cx, self.token.as_ref())?;
         let now = cx.now();
         let path = info.creation_path.clone();
+        let router = kernel.router(cx.peek(&beyond).snapshot())?;
         let wrapping = Wrapping {
             tokens: &kernel.tokens,
-            cubbyhole: cubbyhole(&kernel, cx.peek(&beyond).snapshot())?,
+            space: router.value().here(cx)?,
             path: &path,
             ttl: std::time::Duration::from_secs(info.creation_ttl),
             now,
@@ -189,9 +192,9 @@ fn open(kernel: &Kernel, cx: &mut Writing<'_>, token: Option<&Secret<String>>) -
     let beyond = Beyond::for_the_kernel();
     let (whose, hash) = asked(kernel, cx, token)?;
     let now = cx.now();
-    let cubbyhole = cubbyhole(kernel, cx.peek(&beyond).snapshot())?;
+    let record = tokens::find(cx.peek(&beyond), hash)?.ok_or_else(wrapping::invalid)?;
+    let cubbyhole = cubbyhole(kernel, cx.peek(&beyond).snapshot(), record.namespace)?;
     let txn = cx.beyond(&beyond);
-    let record = tokens::find(txn, hash)?.ok_or_else(wrapping::invalid)?;
     // The use of a token that opens its own wrapping has been spent already.
     let good = match whose {
         Whose::Own => wrapping::is_wrapping(&record),
@@ -224,7 +227,9 @@ fn asked(kernel: &Kernel, cx: &impl Reads, token: Option<&Secret<String>>) -> Re
     }
 }
 
-fn cubbyhole(kernel: &Kernel, snapshot: &Snapshot) -> Result<MountId> {
+/// Where what a token of this namespace wraps lies. A namespace that was deleted has no wrappings any more.
+fn cubbyhole(kernel: &Kernel, snapshot: &Snapshot, ns: Ns) -> Result<MountId> {
     let router = kernel.router(snapshot)?;
-    Ok(router.value().at("cubbyhole/").ok_or_else(|| Error::internal("no cubbyhole"))?.info.id)
+    let space = router.value().space(ns).filter(|space| space.lives());
+    space.ok_or_else(wrapping::invalid)?.cubbyhole()
 }

@@ -12,6 +12,7 @@ use crate::envelope::Attached;
 use crate::envelope::Auth;
 use crate::identity::{self, Arrival};
 use crate::kernel::Kernel;
+use crate::namespaces::Ns;
 use crate::policies;
 use crate::tokens::{self, TokenHash, TokenRecord};
 use crate::ttl::Bounds;
@@ -97,7 +98,7 @@ impl Command<Token> for CreateByRole {
     type Reply = Nothing;
 
     fn run(self, token: &Token, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
-        let role = roles::find(cx.peek(&Beyond::for_the_kernel()), &self.role_name)?;
+        let role = roles::find(cx.peek(&Beyond::for_the_kernel()), Ns::of(cx), &self.role_name)?;
         let role = role.ok_or_else(|| Error::invalid(format!("unknown role {}", self.role_name)))?;
         let mut path = format!("auth/token/create/{}", role.name);
         if !role.path_suffix.is_empty() {
@@ -136,6 +137,11 @@ fn create(
     if orphan && parent == Parent::Caller && !cx.sudo() {
         return Err(Error::invalid("root or sudo privileges required to create orphan token"));
     }
+    if own.namespace != Ns::of(cx) && !cx.sudo() {
+        return Err(Error::invalid(
+            "root or sudo privileges required to directly generate a token in a child namespace",
+        ));
+    }
     if role.is_none() && wish.entity_alias.as_ref().is_some_and(|alias| !alias.0.is_empty()) {
         return Err(Error::invalid("'entity_alias' is only allowed in combination with token role"));
     }
@@ -143,6 +149,7 @@ fn create(
     let uses = wish.uses(role.as_ref())?;
     let chosen = wish.chosen(cx)?;
     let policies = wish.policies(cx, &own, role.as_ref())?;
+    refuse_root_abroad(cx, &policies)?;
     if batch && policies.iter().any(|policy| policy == "root") {
         return Err(Error::invalid("batch tokens cannot be root tokens"));
     }
@@ -179,6 +186,14 @@ fn create(
     finish(&kernel, cx, record, chosen)
 }
 
+/// No namespace but the root has tokens that may do everything.
+fn refuse_root_abroad(cx: &Writing<'_>, policies: &[String]) -> Result<()> {
+    if !Ns::of(cx).is_root() && policies.iter().any(|policy| policy == builtin::ROOT) {
+        return Err(Error::invalid("root tokens may not be created from a parent namespace"));
+    }
+    Ok(())
+}
+
 /// Whom a token stands for; by default nobody.
 #[derive(Default)]
 struct Whom {
@@ -200,16 +215,18 @@ fn finish(
     chosen: Option<String>,
 ) -> Result<Reply<Nothing>> {
     let beyond = Beyond::for_the_kernel();
+    let router = kernel.router(cx.peek(&beyond).snapshot())?;
+    let namespace = &router.value().here(cx)?.namespace;
     for policy in &record.policies {
-        if policies::find(cx.peek(&beyond), policy)?.is_none() {
+        if policies::find(cx.peek(&beyond), namespace.ns, policy)?.is_none() {
             cx.warn(format!("Policy {policy:?} does not exist"));
         }
     }
     let random = cx.randomness();
     let made = if record.batch {
-        kernel.tokens.make_batch(&kernel.store, record)?
+        kernel.tokens.make_batch(&kernel.store, namespace, record)?
     } else {
-        kernel.tokens.make(cx.beyond(&beyond), random, chosen, record)?
+        kernel.tokens.make(cx.beyond(&beyond), random, namespace, chosen, record)?
     };
     let hash = (!made.record.batch).then_some(made.hash);
     let auth = Auth::of(&made).with_identity(identity::shown_policies(cx.peek(&beyond), &made.record)?);
@@ -264,6 +281,9 @@ impl Wish {
         if !cx.sudo() {
             return Err(Error::invalid("root or sudo privileges required to specify token id"));
         }
+        if !Ns::of(cx).is_root() {
+            return Err(Error::invalid("token IDs can only be manually specified in the root namespace"));
+        }
         if id.starts_with("s.") || id.starts_with("b.") {
             return Err(Error::invalid("custom token ID cannot have the 's.' prefix"));
         }
@@ -285,7 +305,8 @@ impl Wish {
     ) -> Result<Whom> {
         let named = self.entity_alias.as_ref().map_or("", |alias| alias.0.as_str());
         let Some(role) = role.filter(|_| !named.is_empty()) else {
-            return Ok(match orphan {
+            // An entity is known in its own namespace, and its policies mean something there alone.
+            return Ok(match orphan || own.namespace != Ns::of(cx) {
                 true => Whom::default(),
                 false => Whom { entity_id: own.entity_id.clone(), identity: own.identity.clone() },
             });
@@ -342,6 +363,9 @@ impl Wish {
         });
         let policies = if let Some(role) = restricting {
             by_role(role, asked, own, no_default)?
+        } else if asked.is_empty() && own.namespace != Ns::of(cx) {
+            // Names of policies mean something else in another namespace.
+            TokenRecord::sanitised(&[], !no_default)
         } else if asked.is_empty() {
             own.policies.clone()
         } else if cx.sudo() {
@@ -357,7 +381,8 @@ impl Wish {
         let no_default = no_default || role.is_some_and(|role| role.no_default_policy);
         let policies: Vec<String> =
             policies.into_iter().filter(|policy| !(no_default && policy == "default")).collect();
-        if policies.iter().any(|policy| policy == "root")
+        if Ns::of(cx).is_root()
+            && policies.iter().any(|policy| policy == "root")
             && !own.policies.iter().any(|policy| policy == "root")
         {
             return Err(Error::invalid("root tokens may not be created without parent token being root"));

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Token, named};
 use crate::identity;
+use crate::namespaces::{self, Ns};
 use crate::tokens::{self, TokenRecord, Uses};
 
 /// How many accessors a list shows.
@@ -105,12 +106,14 @@ impl Query<Token> for ByAccessor {
     const ROUTE: Route = Route::post("lookup-accessor");
     type Reply = Shown<'static>;
 
-    fn run(self, _: &Token, cx: &Reading<'_>) -> Result<Reply<Self::Reply>> {
+    fn run(self, token: &Token, cx: &Reading<'_>) -> Result<Reply<Self::Reply>> {
         let accessor = self.accessor.unwrap_or_default().0;
         if accessor.is_empty() {
             return Err(Error::invalid("missing accessor").wrapped());
         }
-        let found = tokens::find_accessor(cx.beyond(&Beyond::for_the_kernel()), &accessor)?;
+        let snapshot = cx.beyond(&Beyond::for_the_kernel());
+        let router = token.kernel()?.router(snapshot)?;
+        let found = tokens::find_accessor(snapshot, &router.value().here(cx)?.namespace, &accessor)?;
         let invalid = || Error::invalid("invalid accessor").wrapped();
         let (_, record) = found.filter(|(_, record)| lives(record, cx)).ok_or_else(invalid)?;
         shown(&record, "", cx)
@@ -131,7 +134,7 @@ impl Query<Token> for Accessors {
     type Reply = Keys;
 
     fn run(self, _: &Token, cx: &Reading<'_>) -> Result<Reply<Keys>> {
-        let keys = tokens::accessors(cx.beyond(&Beyond::for_the_kernel()), ACCESSORS_MAX)?;
+        let keys = tokens::accessors(cx.beyond(&Beyond::for_the_kernel()), Ns::of(cx), ACCESSORS_MAX)?;
         if keys.is_empty() { Err(Error::not_found()) } else { Ok(Keys { keys }.into()) }
     }
 }
@@ -164,6 +167,8 @@ pub(crate) struct Shown<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     last_renewal_time: Option<u64>,
     meta: Option<&'a BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    namespace_path: String,
     num_uses: u64,
     orphan: bool,
     path: &'a str,
@@ -187,6 +192,8 @@ fn is_zero(number: &u64) -> bool {
 fn shown(record: &TokenRecord, id: &str, cx: &Reading<'_>) -> Result<Reply<Shown<'static>>> {
     let ends = record.expires.is_some() || record.parent.is_some();
     let identity_policies = identity::shown_policies(cx.beyond(&Beyond::for_the_kernel()), record)?;
+    let namespace = namespaces::living(cx.beyond(&Beyond::for_the_kernel()), record.namespace)?;
+    let namespace = namespace.ok_or_else(|| Error::new(Fault::Denied, "bad token").wrapped())?;
     let shown = Shown {
         accessor: &record.accessor,
         bound_cidrs: record.bound_cidrs.iter().map(|cidr| cidr.trim_end_matches("/32")).collect(),
@@ -203,6 +210,7 @@ fn shown(record: &TokenRecord, id: &str, cx: &Reading<'_>) -> Result<Reply<Shown
         last_renewal: record.renewed.map(Time::rfc3339),
         last_renewal_time: record.renewed.map(Time::seconds),
         meta: record.meta.as_ref(),
+        namespace_path: namespace.path,
         num_uses: record.uses_left.unwrap_or(0),
         orphan: record.parent.is_none(),
         path: &record.path,

@@ -14,6 +14,8 @@ use crate::envelope::Attached;
 use crate::envelope::Auth;
 use crate::identity::{self, Book};
 use crate::kernel::Kernel;
+use crate::mounts::Mounted;
+use crate::router::Router;
 use crate::tokens::{self, TokenHash, TokenRecord};
 use crate::ttl::Bounds;
 
@@ -85,7 +87,9 @@ impl Command<Token> for RenewByAccessor {
         if accessor.is_empty() {
             return Err(Error::invalid("missing accessor").wrapped());
         }
-        let found = tokens::find_accessor(cx.peek(&Beyond::for_the_kernel()), &accessor)?;
+        let beyond = Beyond::for_the_kernel();
+        let router = token.kernel()?.router(cx.peek(&beyond).snapshot())?;
+        let found = tokens::find_accessor(cx.peek(&beyond), &router.value().here(cx)?.namespace, &accessor)?;
         let (hash, _) = found.ok_or_else(|| Error::invalid("invalid accessor").wrapped())?;
         go(token, cx, hash, self.increment, String::new())
     }
@@ -145,31 +149,11 @@ pub(crate) fn renew(
     txn.join(router.reads());
     let mounted = match record.mount_id() {
         Some(id) => router.value().by_id(&id),
-        None => router.value().at("auth/token/"),
+        None => router.value().space(record.namespace).and_then(|space| space.at("auth/token/")),
     };
     let mounted = mounted.ok_or_else(|| Error::invalid("the auth mount of this token is gone"))?;
     let seconds = Duration::from_secs;
-    let terms = match &mounted.method {
-        Some(method) => {
-            let snapshot = txn.snapshot().clone();
-            let nobody = Caller { kind: TokenKind::None, ..Caller::default() };
-            let cx = Reading::new(&Right::Due, &snapshot, &mounted.info, &nobody, remote, now);
-            let empty = std::collections::BTreeMap::new();
-            let past = Renewal {
-                internal: &record.internal,
-                policies: &record.login_policies,
-                metadata: record.meta.as_ref().unwrap_or(&empty),
-            };
-            method.renew(&past, &cx).map_err(failed)?
-        }
-        None => {
-            super::roles::renewed(txn, router.value(), &record).map_err(failed)?.unwrap_or_else(|| Terms {
-                period: seconds(record.period_seconds),
-                explicit_max_ttl: seconds(record.explicit_max_ttl_seconds),
-                ..Terms::default()
-            })
-        }
-    };
+    let terms = terms(txn, router.value(), mounted, &record, remote, now).map_err(failed)?;
     let bounds = Bounds {
         increment,
         ttl: if record.mount.is_some() && !terms.ttl.is_zero() {
@@ -199,4 +183,38 @@ pub(crate) fn renew(
     tokens::update(txn, hash, &record, &renewed)?;
     let auth = Auth { lease_duration: granted.ttl.as_secs(), ..Auth::of_record(&renewed) };
     Ok((auth.with_identity(identity::shown_policies(txn, &renewed)?), granted.warnings))
+}
+
+/// What the method or role that a token came by says of it now.
+fn terms(
+    txn: &Txn,
+    router: &Router,
+    mounted: &Mounted,
+    record: &TokenRecord,
+    remote: &Remote,
+    now: Time,
+) -> Result<Terms> {
+    let seconds = Duration::from_secs;
+    match &mounted.method {
+        Some(method) => {
+            let snapshot = txn.snapshot().clone();
+            let nobody = Caller { kind: TokenKind::None, ..Caller::default() };
+            let cx = Reading::new(&Right::Due, &snapshot, &mounted.info, &nobody, remote, now);
+            let empty = std::collections::BTreeMap::new();
+            let past = Renewal {
+                internal: &record.internal,
+                policies: &record.login_policies,
+                metadata: record.meta.as_ref().unwrap_or(&empty),
+            };
+            method.renew(&past, &cx)
+        }
+        None => {
+            let role = super::roles::renewed(txn, router, record)?;
+            Ok(role.unwrap_or_else(|| Terms {
+                period: seconds(record.period_seconds),
+                explicit_max_ttl: seconds(record.explicit_max_ttl_seconds),
+                ..Terms::default()
+            }))
+        }
+    }
 }

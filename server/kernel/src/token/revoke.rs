@@ -61,14 +61,16 @@ impl Command<Token> for RevokeByAccessor {
     const ROUTE: Route = Route::post("revoke-accessor");
     type Reply = Nothing;
 
-    fn run(self, _: &Token, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
+    fn run(self, token: &Token, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         let accessor = self.accessor.unwrap_or_default().0;
         if accessor.is_empty() {
             return Err(Error::invalid("missing accessor").wrapped());
         }
-        let now = cx.now();
-        let txn = cx.beyond(&Beyond::for_the_kernel());
-        match tokens::find_accessor(txn, &accessor)? {
+        let (now, beyond) = (cx.now(), Beyond::for_the_kernel());
+        let router = token.kernel()?.router(cx.peek(&beyond).snapshot())?;
+        let here = std::sync::Arc::clone(&router.value().here(cx)?.namespace);
+        let txn = cx.beyond(&beyond);
+        match tokens::find_accessor(txn, &here, &accessor)? {
             Some((hash, _)) => tokens::revoke(txn, hash, now)?,
             None => cx.warn("No token found with this accessor"),
         }

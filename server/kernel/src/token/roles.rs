@@ -11,12 +11,13 @@ use storage::Txn;
 
 use super::Token;
 use crate::cidr::Cidr;
-use crate::mounts::Router;
-use crate::shelf::{Shelf, Source};
+use crate::namespaces::Ns;
+use crate::router::Router;
+use crate::shelf::{Shelves, Source};
 use crate::tokens::TokenRecord;
 
 /// Roles of `auth/token` by name.
-const ROLES: Shelf<Role> = Shelf::new(11);
+const ROLES: Shelves<Role> = Shelves::new(11);
 
 /// What the tokens of a role may be.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -44,8 +45,8 @@ pub(crate) struct Role {
 }
 
 /// The role of this name.
-pub(crate) fn find(source: &impl Source, name: &str) -> Result<Option<Role>> {
-    ROLES.get(source, Name::Path(name))
+pub(crate) fn find(source: &impl Source, ns: Ns, name: &str) -> Result<Option<Role>> {
+    ROLES.of(ns).get(source, Name::Path(name))
 }
 
 /// What a role says now about a token that it made. Nothing: it was made without one.
@@ -58,7 +59,7 @@ pub(super) fn renewed(txn: &Txn, _: &Router, record: &TokenRecord) -> Result<Opt
     }
     let gone =
         || Error::server(format!("original token role {:?} could not be found, not renewing", record.role));
-    let role = find(txn, &record.role)?.ok_or_else(gone)?;
+    let role = find(txn, record.namespace, &record.role)?.ok_or_else(gone)?;
     let seconds = Duration::from_secs;
     let period = if role.period_seconds > 0 { role.period_seconds } else { record.period_seconds };
     Ok(Some(Terms {
@@ -80,8 +81,8 @@ impl Query<Token> for Get {
     type Reply = Map<String, Value>;
 
     fn run(self, _: &Token, cx: &Reading<'_>) -> Result<Reply<Self::Reply>> {
-        let role =
-            find(cx.beyond(&Beyond::for_the_kernel()), &self.role_name)?.ok_or_else(Error::not_found)?;
+        let role = find(cx.beyond(&Beyond::for_the_kernel()), Ns::of(cx), &self.role_name)?
+            .ok_or_else(Error::not_found)?;
         let old = |used: bool, seconds: u64| if used { seconds } else { 0 };
         let mut shown = Map::new();
         let mut put = |name: &str, value: Value| shown.insert(name.to_owned(), value);
@@ -127,7 +128,7 @@ impl Query<Token> for List {
     type Reply = Keys;
 
     fn run(self, _: &Token, cx: &Reading<'_>) -> Result<Reply<Keys>> {
-        let keys = ROLES.list(cx.beyond(&Beyond::for_the_kernel()), "")?.to_vec();
+        let keys = ROLES.of(Ns::of(cx)).list(cx.beyond(&Beyond::for_the_kernel()), "")?.to_vec();
         if keys.is_empty() { Err(Error::not_found()) } else { Ok(Keys { keys }.into()) }
     }
 }
@@ -178,11 +179,11 @@ impl Command<Token> for Put {
     type Reply = Nothing;
 
     fn exists(_: &Token, path: &kit::Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>> {
-        Ok(Some(find(cx.beyond(&Beyond::for_the_kernel()), path.get("role_name"))?.is_some()))
+        Ok(Some(find(cx.beyond(&Beyond::for_the_kernel()), Ns::of(cx), path.get("role_name"))?.is_some()))
     }
 
     fn run(self, _: &Token, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
-        let old = find(cx.peek(&Beyond::for_the_kernel()), &self.role_name)?;
+        let old = find(cx.peek(&Beyond::for_the_kernel()), Ns::of(cx), &self.role_name)?;
         let new = || Role { renewable: true, token_type: "default-service".to_owned(), ..Role::default() };
         let name = self.role_name.clone();
         let mut role = Role { name: name.clone(), ..old.unwrap_or_else(new) };
@@ -190,7 +191,8 @@ impl Command<Token> for Put {
         self.change(&mut role)?;
         check(&role)?;
         role.bound_cidrs.iter_mut().for_each(crate::cidr::shorten);
-        ROLES.put(cx.beyond(&Beyond::for_the_kernel()), Name::Path(&name), &role)?;
+        let shelf = ROLES.of(Ns::of(cx));
+        shelf.put(cx.beyond(&Beyond::for_the_kernel()), Name::Path(&name), &role)?;
         Ok(Reply::Nothing)
     }
 }
@@ -317,7 +319,8 @@ impl Command<Token> for Delete {
     type Reply = Nothing;
 
     fn run(self, _: &Token, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
-        ROLES.delete(cx.beyond(&Beyond::for_the_kernel()), Name::Path(&self.role_name))?;
+        let shelf = ROLES.of(Ns::of(cx));
+        shelf.delete(cx.beyond(&Beyond::for_the_kernel()), Name::Path(&self.role_name))?;
         Ok(Reply::Nothing)
     }
 }

@@ -1,0 +1,115 @@
+//! Where a request leads: which namespace, and whether that can be entered.
+
+use std::sync::Arc;
+
+use kit::{Error, Fault, Found, Result};
+use policy::Path;
+
+use crate::mounts::{Class, Mounted};
+use crate::namespaces;
+use crate::request::Request;
+use crate::router::{Router, Space};
+use crate::walk::Trip;
+
+/// What a token asks about itself or about a wrapping is asked in its own namespace, wherever the request leads.
+const OWN: [&str; 6] = [
+    "auth/token/lookup-self",
+    "auth/token/renew-self",
+    "auth/token/revoke-self",
+    "sys/wrapping/lookup",
+    "sys/wrapping/rewrap",
+    "sys/wrapping/unwrap",
+];
+/// What a locked namespace still answers, and what lies below it.
+const UNLOCK: &str = "sys/namespaces/api-lock/unlock";
+/// Paths of `sys/` and below that are about the server as a whole, whether or not this server has them.
+const SERVER: [&str; 12] = [
+    "generate-root",
+    "health",
+    "in-flight-req",
+    "init",
+    "metrics",
+    "pprof",
+    "raw",
+    "rekey",
+    "seal",
+    "step-down",
+    "storage/raft",
+    "unseal",
+];
+/// Paths of `sys/` about keys, of which a namespace has none of its own.
+const KEYS: [&str; 2] = ["key-status", "rotate"];
+
+/// The namespace that a request leads into. The header names one and the path may lead on from there; what comes of
+/// both is one path from the root on, and everybody reads that one.
+///
+/// # Errors
+/// If there is no such namespace, or it is locked.
+pub(crate) fn find<'r>(request: &Request, router: &'r Router, trip: &mut Trip) -> Result<&'r Arc<Space>> {
+    if !request.namespace.is_empty() {
+        let named = format!("{}/", request.namespace);
+        router.space_at(&named).ok_or_else(|| Error::new(Fault::NotFound, "namespace not found"))?;
+        if trip.path.is_none() {
+            trip.path = Some(path(request.path.within(&named))?);
+        }
+    }
+    let asked = trip.path.as_ref().unwrap_or(&request.path);
+    let (mut space, rest) = router.locate(asked.as_str());
+    trip.namespace = Some(Arc::clone(&space.namespace));
+    check_lock(space, rest)?;
+    if router.count_namespaces() > 1
+        && let Some(token) = &request.token
+        && OWN.contains(&rest.trim_end_matches('/'))
+        && let Some(own) = router.by_suffix(namespaces::suffix(token.expose()))
+        && own.namespace.ns != space.namespace.ns
+    {
+        check_lock(own, rest)?;
+        trip.path = Some(path(Path::internal(&own.full(rest)))?);
+        trip.namespace = Some(Arc::clone(&own.namespace));
+        space = own;
+    }
+    Ok(space)
+}
+
+fn path(made: Result<Path, policy::BadPath>) -> Result<Path> {
+    made.map_err(|bad| Error::invalid(bad.to_string()))
+}
+
+fn check_lock(space: &Space, rest: &str) -> Result<()> {
+    let Some(locked) = &space.locked else { return Ok(()) };
+    let below = rest.strip_prefix(UNLOCK);
+    if below.is_some_and(|below| below.is_empty() || below.starts_with('/')) {
+        return Ok(());
+    }
+    let text = format!(
+        "API access to this namespace has been locked by an administrator - {locked:?} must be unlocked to gain access."
+    );
+    Err(Error::new(Fault::Unavailable, text))
+}
+
+/// Whether an operation can be reached where it is asked: some answer in the root namespace alone.
+///
+/// # Errors
+/// If it cannot.
+pub(crate) fn check_reach(request: &Request, mounted: &Mounted, rest: &str) -> Result<()> {
+    if mounted.namespace.ns.is_root() || mounted.entry.class != Class::System {
+        return Ok(());
+    }
+    let whole = |place: &&str| {
+        rest.strip_prefix(place).is_some_and(|below| below.is_empty() || below.starts_with('/'))
+    };
+    let sys = mounted.entry.path == "sys/";
+    let server = sys && SERVER.iter().any(whole);
+    if sys && KEYS.iter().any(whole) {
+        return Err(Error::invalid("namespace is not sealable"));
+    }
+    if server && !request.namespace.is_empty() {
+        return Err(Error::invalid("operation unavailable in namespaces"));
+    }
+    match mounted.engine.find(request.verb, rest) {
+        Found::Here { route, .. } if route.root_only => {}
+        _ if server => {}
+        _ => return Ok(()),
+    }
+    Err(Error::invalid("operation only available in root namespace"))
+}

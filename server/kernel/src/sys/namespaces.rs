@@ -1,0 +1,302 @@
+use std::collections::BTreeMap;
+
+use kit::loose::{Json, Slice};
+use kit::{Beyond, Command, Error, Fault, Query, Reading, Reads, Reply, Result, Route, Writing};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::Sys;
+use super::ui::known_acl;
+use crate::agenda::{self, Item};
+use crate::namespaces::{self, NAMESPACES_MAX, NamespaceEntry, PATH_SIZE_MAX};
+use crate::router::{Router, Space};
+
+/// How many custom metadata a namespace has, and how long their names and values are.
+const METADATA_MAX: usize = 64;
+const METADATA_KEY_SIZE_MAX: usize = 128;
+const METADATA_VALUE_SIZE_MAX: usize = 512;
+
+/// A namespace as it is shown.
+#[derive(JsonSchema, Serialize)]
+pub(super) struct Shown {
+    custom_metadata: BTreeMap<String, String>,
+    id: String,
+    locked: bool,
+    path: String,
+    tainted: bool,
+    uuid: String,
+}
+
+impl Shown {
+    fn of(entry: &NamespaceEntry) -> Self {
+        Self {
+            custom_metadata: entry.custom_metadata.clone(),
+            id: entry.id.clone(),
+            locked: entry.lock.is_some(),
+            path: entry.path.clone(),
+            tainted: entry.dying,
+            uuid: entry.uuid.clone(),
+        }
+    }
+}
+
+#[derive(JsonSchema, Serialize)]
+pub(super) struct Keys {
+    key_info: BTreeMap<String, Shown>,
+    keys: Vec<String>,
+}
+
+fn keys<'a>(here: &Space, spaces: impl Iterator<Item = &'a std::sync::Arc<Space>>) -> Result<Reply<Keys>> {
+    let mut shown = Keys { key_info: BTreeMap::new(), keys: Vec::new() };
+    for entry in spaces.filter_map(|space| space.entry.as_ref()) {
+        let key = entry.path.strip_prefix(&here.namespace.path).unwrap_or(&entry.path).to_owned();
+        shown.keys.push(key.clone());
+        shown.key_info.insert(key, Shown::of(entry));
+    }
+    if shown.keys.is_empty() { Err(Error::not_found()) } else { Ok(shown.into()) }
+}
+
+/// Lists the namespaces right below this one.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct List {}
+
+impl Query<Sys> for List {
+    const ROUTE: Route = Route::list("namespaces");
+    type Reply = Keys;
+
+    fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Keys>> {
+        let router = engine.kernel()?.router(cx.beyond(&Beyond::for_the_kernel()))?;
+        let here = router.value().here(cx)?;
+        keys(here, router.value().children(&here.namespace.path))
+    }
+}
+
+/// Lists the namespaces below this one, however deep.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Scan {}
+
+impl Query<Sys> for Scan {
+    const ROUTE: Route = Route::scan("namespaces");
+    type Reply = Keys;
+
+    fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Keys>> {
+        let router = engine.kernel()?.router(cx.beyond(&Beyond::for_the_kernel()))?;
+        let here = router.value().here(cx)?;
+        keys(here, router.value().beneath(&here.namespace.path))
+    }
+}
+
+/// Shows a namespace right below this one.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Get {
+    /// Its name.
+    path: String,
+}
+
+impl Query<Sys> for Get {
+    const ROUTE: Route = Route::get("namespaces/{path+}");
+    type Reply = Shown;
+
+    fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Shown>> {
+        let router = engine.kernel()?.router(cx.beyond(&Beyond::for_the_kernel()))?;
+        Ok(Shown::of(&child(router.value(), cx, &self.path)?.ok_or_else(Error::not_found)?).into())
+    }
+}
+
+/// The namespace of this name right below the one that asks.
+fn child(router: &Router, cx: &impl Reads, name: &str) -> Result<Option<NamespaceEntry>> {
+    let path = format!("{}{}/", cx.mount().namespace, namespaces::name(name)?);
+    Ok(router.space_at(&path).and_then(|space| space.entry.clone()))
+}
+
+/// Makes a namespace right below this one, with its own mounts, policies, tokens and leases, or gives one that is
+/// there other metadata.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Put {
+    /// Its name: one part of a path.
+    path: String,
+    /// Texts by name, for people.
+    custom_metadata: Option<Map<String, Value>>,
+    /// Refused: a namespace has no seal of its own here.
+    seal: Option<Json>,
+    /// Of no account without a seal; clients send it empty.
+    #[serde(rename = "pgp_keys")]
+    _pgp_keys: Option<Slice>,
+}
+
+impl Command<Sys> for Put {
+    const ROUTE: Route = Route::post("namespaces/{path+}");
+    type Reply = Shown;
+
+    fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Shown>> {
+        let (kernel, beyond) = (engine.kernel()?, Beyond::for_the_kernel());
+        namespaces::name(&self.path)?;
+        refuse_seal(self.seal.as_ref())?;
+        let custom_metadata = texts(self.custom_metadata.unwrap_or_default())?;
+        let router = kernel.router(cx.peek(&beyond).snapshot())?;
+        if let Some(entry) = child(router.value(), cx, &self.path)? {
+            let entry = NamespaceEntry { custom_metadata, ..entry };
+            entry.store(cx.beyond(&beyond))?;
+            return Ok(Shown::of(&entry).into());
+        }
+        let path = format!("{}{}/", cx.mount().namespace, self.path);
+        if path.len() > PATH_SIZE_MAX {
+            let text =
+                format!("the path of a namespace has at most {PATH_SIZE_MAX} bytes; take shorter names");
+            return Err(Error::invalid(text));
+        }
+        if router.value().count_namespaces() > NAMESPACES_MAX {
+            let text = format!("there are {NAMESPACES_MAX} namespaces already; delete one that is not used");
+            return Err(Error::invalid(text));
+        }
+        if let Some(taken) = router.value().here(cx)?.conflict(&format!("{}/", self.path)) {
+            return Err(Error::invalid(format!("new namespace conflicts with existing mount: {taken}")));
+        }
+        let (now, random) = (cx.now(), cx.randomness());
+        let taken = |id: &str| router.value().has_suffix(id);
+        let entry = namespaces::make(cx.beyond(&beyond), random, path, custom_metadata, taken, now)?;
+        Ok(Shown::of(&entry).into())
+    }
+}
+
+fn refuse_seal(seal: Option<&Json>) -> Result<()> {
+    match seal {
+        None | Some(Json(Value::Null)) => Ok(()),
+        Some(Json(Value::String(text))) if text.is_empty() => Ok(()),
+        Some(_) => Err(Error::invalid(
+            "this server has no namespaces with a seal of their own; leave out seal, and lock the namespace to close it",
+        )),
+    }
+}
+
+fn texts(given: Map<String, Value>) -> Result<BTreeMap<String, String>> {
+    let text = |(key, value): (String, Value)| match value {
+        Value::String(text) => Ok((key, text)),
+        _ => Err(Error::invalid("custom_metadata values must be strings")),
+    };
+    check_size(given.into_iter().map(text).collect::<Result<_>>()?)
+}
+
+fn check_size(metadata: BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
+    let long = |(key, value): (&String, &String)| {
+        key.len() > METADATA_KEY_SIZE_MAX || value.len() > METADATA_VALUE_SIZE_MAX
+    };
+    if metadata.len() > METADATA_MAX || metadata.iter().any(long) {
+        return Err(Error::invalid(format!(
+            "custom_metadata has at most {METADATA_MAX} keys of {METADATA_KEY_SIZE_MAX} bytes with values of {METADATA_VALUE_SIZE_MAX} bytes"
+        )));
+    }
+    Ok(metadata)
+}
+
+/// Changes the metadata of a namespace: `null` takes one away, what is not named stays.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Patch {
+    /// Its name.
+    path: String,
+    /// Texts by name, or `null`.
+    custom_metadata: Option<Map<String, Value>>,
+}
+
+impl Command<Sys> for Patch {
+    const ROUTE: Route = Route::patch("namespaces/{path+}");
+    type Reply = Shown;
+
+    fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Shown>> {
+        let (kernel, beyond) = (engine.kernel()?, Beyond::for_the_kernel());
+        let router = kernel.router(cx.peek(&beyond).snapshot())?;
+        let found = child(router.value(), cx, &self.path)?;
+        let mut entry = found.ok_or_else(|| Error::invalid("namespace not found"))?;
+        for (key, value) in self.custom_metadata.unwrap_or_default() {
+            match value {
+                Value::Null => drop(entry.custom_metadata.remove(&key)),
+                Value::String(text) => drop(entry.custom_metadata.insert(key, text)),
+                _ => return Err(Error::invalid("metadata patch can only have string or null values")),
+            }
+        }
+        entry.custom_metadata = check_size(entry.custom_metadata)?;
+        entry.store(cx.beyond(&beyond))?;
+        Ok(Shown::of(&entry).into())
+    }
+}
+
+#[derive(JsonSchema, Serialize)]
+pub(super) struct Deleting {
+    status: &'static str,
+}
+
+/// Deletes a namespace with everything in it. Nobody reaches it from now on and its tokens are dead; what it lent
+/// is taken back, and what it stored is cleared away, piece by piece. It must not hold other namespaces.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Delete {
+    /// Its name.
+    path: String,
+}
+
+impl Command<Sys> for Delete {
+    const ROUTE: Route = Route::delete("namespaces/{path+}");
+    type Reply = Option<Deleting>;
+
+    fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
+        let (kernel, beyond) = (engine.kernel()?, Beyond::for_the_kernel());
+        let router = kernel.router(cx.peek(&beyond).snapshot())?;
+        let Some(entry) = child(router.value(), cx, &self.path)? else {
+            cx.warn("requested namespace does not exist");
+            return Ok(None.into());
+        };
+        if router.value().children(&entry.path).next().is_some() {
+            return Err(Error::invalid("unable to delete namespace containing child namespaces"));
+        }
+        let (now, tag, namespace) = (cx.now(), cx.random::<16>(), entry.ns()?);
+        let txn = cx.beyond(&beyond);
+        NamespaceEntry { dying: true, ..entry }.store(txn)?;
+        agenda::enter(txn, now, tag, &Item::Raze { namespace })?;
+        Ok(Some(Deleting { status: "in-progress" }).into())
+    }
+}
+
+/// Says whether a namespace is sealed. None has a seal of its own.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct SealStatus {
+    /// Its name.
+    path: String,
+}
+
+impl Query<Sys> for SealStatus {
+    const ROUTE: Route = Route::get("namespaces/{path+}/seal-status");
+    type Reply = Option<()>;
+
+    fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Self::Reply>> {
+        let router = engine.kernel()?.router(cx.beyond(&Beyond::for_the_kernel()))?;
+        child(router.value(), cx, &self.path)?.ok_or_else(|| Error::invalid("namespace not found"))?;
+        Err(Error::invalid("namespace is not sealable"))
+    }
+}
+
+#[derive(JsonSchema, Serialize)]
+pub(super) struct Names {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    keys: Vec<String>,
+}
+
+/// Lists the namespaces right below this one in which the token that asks may do anything.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Usable {}
+
+impl Query<Sys> for Usable {
+    const ROUTE: Route = Route::get("internal/ui/namespaces").unauthenticated();
+    type Reply = Names;
+
+    fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Names>> {
+        let kernel = engine.kernel()?;
+        let empty = || Error::new(Fault::Internal, "client token empty");
+        let acl = known_acl(&kernel, cx)?.ok_or_else(empty)?;
+        let router = kernel.router(cx.beyond(&Beyond::for_the_kernel()))?;
+        let here = &cx.mount().namespace;
+        let usable = |path: &&str| acl.allowed_anything_under(path, cx.now().0);
+        let children = router.value().children(here).map(|space| space.namespace.path.as_str());
+        let names = children.filter(usable).map(|path| path.strip_prefix(here.as_str()).unwrap_or(path));
+        Ok(Names { keys: names.map(str::to_owned).collect() }.into())
+    }
+}
