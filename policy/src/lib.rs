@@ -37,4 +37,4 @@ pub use parameters::{NoParameters, Parameters, Unreadable};
 pub use path::{BadPath, PATH_BYTES_MAX, Path};
 pub use permit::{Denied, ListLimit, Permit, Question};
 pub use policy::{POLICY_BYTES_MAX, Policy, PolicyError};
-pub use template::{Alias, Group, Subject};
+pub use template::{Alias, Group, Subject, Unrendered, has_directive, render};

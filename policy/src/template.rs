@@ -108,6 +108,41 @@ pub(crate) enum Unfilled {
     Forbidden { directive: String, character: char },
 }
 
+/// Why a text outside of policies could not be filled in.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Unrendered {
+    /// Braces do not pair up.
+    Unbalanced,
+    /// Nothing is known of the caller for one of the directives.
+    Missing,
+    /// A value holds a character that would make it mean more than one thing.
+    Forbidden(char),
+}
+
+/// Whether a text has a directive in it, in braces that pair up.
+pub fn has_directive(text: &str) -> bool {
+    Template::parse(text).is_ok_and(|template| template.as_text().is_none())
+}
+
+/// Fills in the directives of a text that an engine keeps, such as a role's list of users, for the caller `subject` at
+/// `now` (nanoseconds since 1970). Values must hold none of the `forbidden` characters.
+///
+/// # Errors
+/// If the text is no template, or a directive has no value or a forbidden one.
+pub fn render(
+    text: &str,
+    subject: &Subject,
+    namespace: &str,
+    now: u64,
+    forbidden: &[char],
+) -> Result<String, Unrendered> {
+    let template = Template::parse(text).map_err(|_| Unrendered::Unbalanced)?;
+    template.fill(Filling { subject, namespace, now, forbidden }).map_err(|unfilled| match unfilled {
+        Unfilled::Missing(_) => Unrendered::Missing,
+        Unfilled::Forbidden { character, .. } => Unrendered::Forbidden(character),
+    })
+}
+
 /// Braces that do not pair up.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Unbalanced;
@@ -376,6 +411,16 @@ mod tests {
             let directive = format!("identity.entity.metadata.{key}");
             check(&format!("{{{{{directive}}}}}"), Err(Unfilled::Forbidden { directive, character }));
         }
+    }
+
+    #[test]
+    fn a_text_of_an_engine_is_filled_in() {
+        let render = |text: &str| super::render(text, &subject(), "", 0, &[',', '*']);
+        assert_eq!(render("u-{{identity.entity.name}}"), Ok("u-ann".to_owned()));
+        assert_eq!(render("{{identity.entity.metadata.star}}"), Err(Unrendered::Forbidden('*')));
+        assert_eq!(render("{{identity.entity.metadata.none}}"), Err(Unrendered::Missing));
+        assert_eq!(render("{{x"), Err(Unrendered::Unbalanced));
+        assert!(has_directive("a{{x}}") && !has_directive("a{x}") && !has_directive("{{x"));
     }
 
     #[test]

@@ -19,6 +19,8 @@ mod logins;
 mod names;
 mod pki;
 mod policy;
+mod ssh;
 mod stage;
 mod tokens;
+mod totp;
 mod transit;

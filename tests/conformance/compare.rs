@@ -179,6 +179,10 @@ impl Seen<'_> {
         {
             return format!("<made by version {version} of a key>");
         }
+        if let Some((kind, _)) = text.split_once(" AAAA").filter(|(kind, _)| !kind.contains(' ')) {
+            let what = if kind.contains("-cert-") { words(&ask_ssh_keygen(&text)) } else { String::new() };
+            return format!("<{kind} {}>", what.trim());
+        }
         if text.len() >= 40 && is_base64(&text) {
             return "<base64>".to_owned();
         }
@@ -220,6 +224,19 @@ fn ask_openssl(pem: &str) -> String {
     blocks.sort();
     let lines = head.lines().chain(blocks.iter().flat_map(|block| block.lines()));
     lines.map(str::trim).filter(said).map(|line| format!("{}; ", names_sorted(line))).collect()
+}
+
+/// What an SSH certificate says, without its serial, keys and dates.
+fn ask_ssh_keygen(line: &str) -> String {
+    let mut keygen = Command::new("ssh-keygen");
+    keygen.args(["-L", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut keygen = keygen.spawn().expect("ssh-keygen is installed");
+    keygen.stdin.take().expect("piped").write_all(line.as_bytes()).expect("ssh-keygen reads");
+    let text = keygen.wait_with_output().expect("ssh-keygen ends").stdout;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let chance = ["Public key:", "Signing CA:", "Serial:", "Valid:"];
+    let said = |line: &&str| !chance.iter().any(|start| line.starts_with(start));
+    text.lines().map(str::trim).filter(said).map(|line| format!("{line}; ")).collect()
 }
 
 /// The order of alternative names says nothing either.
@@ -287,6 +304,12 @@ fn name_of(word: &str) -> Option<String> {
     } else if let Some((kind, _)) = word.rsplit_once(['_', '-']).filter(|(_, id)| id.len() == 8 && is_hex(id))
     {
         return Some(format!("{kind}_<id>"));
+    } else if (14..=16).contains(&word.len())
+        && is_hex(word)
+        && word.bytes().any(|byte| byte.is_ascii_digit())
+        && word.bytes().any(|byte| byte.is_ascii_lowercase())
+    {
+        "<number>"
     } else if word.len() >= 32 && is_hex(word.strip_prefix('h').unwrap_or(word)) {
         "<hex>"
     } else if word.len() >= 32 && word.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'2'..=b'7')) {

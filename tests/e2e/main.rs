@@ -15,4 +15,5 @@ mod first_steps;
 mod hvac;
 mod kill;
 mod restart;
+mod ssh;
 mod transit;

@@ -4,6 +4,7 @@
 
 mod kv;
 mod pki;
+mod ssh;
 mod totp;
 mod transit;
 
@@ -19,6 +20,7 @@ pub const KINDS: &[(&str, &str)] = &[
     ("kv-v2", kv::V2::ABOUT),
     ("generic", kv::V1::ABOUT),
     ("pki", pki::Pki::ABOUT),
+    ("ssh", ssh::Ssh::ABOUT),
     ("totp", totp::Totp::ABOUT),
     ("transit", transit::Transit::ABOUT),
 ];
@@ -36,6 +38,7 @@ pub fn open(kind: &str, options: &Value) -> Result<Arc<dyn AnyEngine>> {
         "kv-v1" | "generic" => engine::<kv::V1>(options),
         "kv-v2" => engine::<kv::V2>(options),
         "pki" => engine::<pki::Pki>(options),
+        "ssh" => engine::<ssh::Ssh>(options),
         "totp" => engine::<totp::Totp>(options),
         "transit" => engine::<transit::Transit>(options),
         _ => Err(Error::invalid(format!("plugin not found in the catalog: {kind}"))),

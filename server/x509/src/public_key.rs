@@ -143,7 +143,8 @@ impl PublicKey {
             .map_err(|_| Error::BadSignature(of))
     }
 
-    fn bits(&self) -> &[u8] {
+    /// The key alone: an Ed25519 key, an EC point, or the RSAPublicKey of PKCS#1.
+    pub fn bits(&self) -> &[u8] {
         self.spki.get(self.key.clone()).unwrap_or_default()
     }
 }

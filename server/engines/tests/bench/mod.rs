@@ -25,6 +25,8 @@ pub(crate) struct Bench {
     method: Option<Arc<dyn AnyMethod>>,
     now: Time,
     random: Arc<Counter>,
+    /// Who asks.
+    pub(crate) caller: Caller,
     /// From where requests come.
     pub(crate) remote: Remote,
     due: Mutex<Vec<Due>>,
@@ -85,8 +87,9 @@ impl Bench {
         };
         let address: IpAddr = "127.0.0.1".parse().unwrap();
         let remote = Remote { address: Some(address), ..Remote::default() };
-        let due = Mutex::default();
-        Self { open, mount, engine, method, now: Time::from_seconds(START_SECONDS), random, remote, due }
+        let (due, caller) = (Mutex::default(), Caller::default());
+        let now = Time::from_seconds(START_SECONDS);
+        Self { open, mount, engine, method, now, random, caller, remote, due }
     }
 
     /// Puts another engine on the same data, as a tuned mount does.
@@ -158,8 +161,8 @@ impl Bench {
         let Found::Here { endpoint, captures, .. } = self.engine.find(Verb::Post, path) else {
             panic!("nothing takes a write at {path}")
         };
-        let (snapshot, caller) = (self.open.snapshot(), Caller::default());
-        let cx = Reading::new(&Right::Open, &snapshot, &self.mount, &caller, &self.remote, self.now);
+        let snapshot = self.open.snapshot();
+        let cx = Reading::new(&Right::Open, &snapshot, &self.mount, &self.caller, &self.remote, self.now);
         self.engine.exists(endpoint, &captures, &cx).unwrap()
     }
 
@@ -182,8 +185,9 @@ impl Bench {
         }
         match self.engine.find(verb, path) {
             Found::Here { endpoint, kind: Kind::Query, captures, .. } => {
-                let (snapshot, caller) = (self.open.snapshot(), Caller::default());
-                let cx = Reading::new(&Right::Open, &snapshot, &self.mount, &caller, &self.remote, self.now);
+                let snapshot = self.open.snapshot();
+                let cx =
+                    Reading::new(&Right::Open, &snapshot, &self.mount, &self.caller, &self.remote, self.now);
                 let result = self.engine.query(endpoint, &cx, &fields(captures));
                 Answer::of(result, &cx.into_notes())
             }
@@ -220,12 +224,11 @@ impl Bench {
         let mut once = Once::in_pool();
         loop {
             let mut txn = self.open.begin();
-            let caller = Caller::default();
             let mut cx = Writing::new(
                 right,
                 &mut txn,
                 &self.mount,
-                &caller,
+                &self.caller,
                 &self.remote,
                 self.now,
                 &*self.random,
@@ -263,8 +266,8 @@ impl Bench {
 
     /// Whether a token with this claim behind it may live longer.
     pub(crate) fn renew(&self, claim: &Claim) -> kit::Result<Terms> {
-        let (snapshot, caller) = (self.open.snapshot(), Caller::default());
-        let cx = Reading::new(&Right::Open, &snapshot, &self.mount, &caller, &self.remote, self.now);
+        let snapshot = self.open.snapshot();
+        let cx = Reading::new(&Right::Open, &snapshot, &self.mount, &self.caller, &self.remote, self.now);
         let past =
             Renewal { internal: &claim.internal, policies: &claim.terms.policies, metadata: &claim.metadata };
         self.method.as_ref().unwrap().renew(&past, &cx)
