@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use kit::{Error, Reads, Result};
-use policy::{Subject, Unrendered, has_directive, render};
+use policy::{Unrendered, has_directive, render};
 
 use super::role::CaRole;
 use super::sign::CertType;
@@ -57,7 +57,7 @@ pub(super) fn principals(
 
 /// Fills in one text of a role for the caller. Without an entity nothing is known of the caller.
 pub(super) fn fill(text: &str, whole: &str, forbidden: &[char], cx: &impl Reads) -> Result<String> {
-    let subject = cx.caller().entity.as_ref().map(subject_of).unwrap_or_default();
+    let subject = cx.caller().entity.as_ref().map(kit::Entity::subject).unwrap_or_default();
     render(text, &subject, &cx.mount().namespace, cx.now().0, forbidden).map_err(|why| {
         let why = match why {
             Unrendered::Unbalanced => "unbalanced templating characters".to_owned(),
@@ -68,15 +68,6 @@ pub(super) fn fill(text: &str, whole: &str, forbidden: &[char], cx: &impl Reads)
         };
         Error::invalid(format!("template '{whole}' could not be rendered -> {why}"))
     })
-}
-
-fn subject_of(entity: &kit::Entity) -> Subject {
-    Subject {
-        entity_id: entity.id.clone(),
-        entity_name: entity.name.clone(),
-        metadata: entity.metadata.clone(),
-        ..Subject::default()
-    }
 }
 
 fn default_user(role: &CaRole, asked: Option<&str>, cx: &impl Reads) -> Result<String> {

@@ -7,7 +7,7 @@ use crate::{Desk, USER_KEY, below, mount, ready, role, said, sign};
 #[test]
 fn a_certificate_says_what_was_granted() {
     let bench = ready(json!({
-        "default_extensions": {"permit-pty": "", "permit-agent-forwarding": true},
+        "default_extensions": {"permit-pty": "", "login@example.com": 5},
         "ttl": "1h", "max_ttl": "10h", "allow_user_key_ids": true,
     }));
     let answer = sign(&bench, json!({"valid_principals": "bob, ann,ann"})).is(200);
@@ -17,7 +17,7 @@ fn a_certificate_says_what_was_granted() {
     assert_eq!(below(&said, "Critical Options"), Vec::<String>::new());
     assert_eq!(
         below(&said, "Extensions:"),
-        ["permit-agent-forwarding UNKNOWN OPTION: 0000000474727565 (len 8)", "permit-pty"]
+        ["login@example.com UNKNOWN OPTION: 0000000135 (len 5)", "permit-pty"]
     );
     assert!(said.iter().any(|line| line.starts_with("Key ID: \"vault-")), "{said:?}");
     // The bench begins on the first of January 2026; a certificate half a minute before.
