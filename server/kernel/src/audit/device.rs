@@ -104,14 +104,16 @@ impl Device {
             "" => line,
             prefix => [prefix.as_bytes(), &line].concat(),
         };
-        let took = match &self.sink {
-            Sink::File(file) => file.write(&self.path, &line, now).map(|()| Took::Written),
+        match &self.sink {
+            Sink::File(file) => {
+                file.write(&self.path, &line, now).map(|()| Took::Written).inspect_err(|error| {
+                    self.refused.fetch_add(1, Relaxed);
+                    tracing::error!(device = self.path, %error, "an audit device refused a line");
+                })
+            }
+            // It says itself when it is full, once and not for each line.
             Sink::Queue(queue) => queue.post(line, now, receipt.cloned()).map(|()| Took::Queued),
-        };
-        took.inspect_err(|error| {
-            self.refused.fetch_add(1, Relaxed);
-            tracing::error!(device = self.path, %error, "an audit device refused a line");
-        })
+        }
     }
 
     /// How long a request that depends on this device waits for it; nothing, if it answers at once.

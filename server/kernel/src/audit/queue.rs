@@ -54,6 +54,8 @@ struct State {
     bytes: usize,
     /// Somebody waits: it is worth trying now.
     urgent: bool,
+    /// It was full, and is still fuller than half: the log knows.
+    full: bool,
     closed: bool,
     ended: bool,
 }
@@ -99,9 +101,19 @@ impl Queue {
     pub(crate) fn post(&self, line: Vec<u8>, now: Time, receipt: Option<Arc<Receipt>>) -> io::Result<()> {
         let mut state = self.shared.lock();
         if state.lines.len() >= LINES_MAX || state.bytes + line.len() > BYTES_MAX {
+            let known = std::mem::replace(&mut state.full, true);
             drop(state);
             self.shared.lost.fetch_add(1, Relaxed);
-            return Err(io::Error::other("its queue is full: what it writes to is too slow, or gone"));
+            if !known {
+                tracing::error!(
+                    device = self.shared.device,
+                    "an audit device loses lines: its queue is full, for what it writes to is too slow, or gone"
+                );
+            }
+            return Err(io::Error::other("its queue is full"));
+        }
+        if state.lines.len() < LINES_MAX / 2 && state.bytes < BYTES_MAX / 2 {
+            state.full = false;
         }
         state.bytes += line.len();
         if let Some(receipt) = &receipt {
