@@ -93,7 +93,7 @@ fn a_dead_socket_refuses_alone_and_is_forgiven_beside_a_file() {
     // Their lines are larger than what the queue and the system hold together.
     let name = "x".repeat(100);
     let large: BTreeMap<_, _> = (0..450).map(|number| (format!("{name}-{number}"), "x")).collect();
-    for _ in 0..350 {
+    for _ in 0..200 {
         root.post("kv/large", json!(large)).must(204);
     }
     server.until("the log tells of the queue that is full", |_| {

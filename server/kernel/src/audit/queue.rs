@@ -13,7 +13,7 @@ use kit::Time;
 /// So many lines wait at most; the next is refused.
 const LINES_MAX: usize = 8192;
 /// And so many bytes.
-const BYTES_MAX: usize = 16 * 1024 * 1024;
+const BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How long nothing is tried after a failure, unless somebody waits.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long a device that is taken away may still work off its queue.
