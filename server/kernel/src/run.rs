@@ -86,7 +86,11 @@ impl Kernel {
         fields: &Fields<'_>,
         heard: Option<&Heard>,
     ) -> Result<Step> {
-        let mut txn = self.transaction(ground, trip.known.as_deref());
+        let mut txn = match ground.may {
+            // What only looks stands on nothing that a commit would have to check.
+            May::Look => Txn::on(ground.today.clone()),
+            May::Write => self.transaction(ground, trip.known.as_deref()),
+        };
         let engine = &at.mounted.engine;
         let written = self.write_in(&mut txn, trip, at, right, |cx| match heard {
             Some(heard) => engine.decide(at.endpoint, cx, fields, heard),
