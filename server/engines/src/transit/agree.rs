@@ -15,7 +15,7 @@ use super::input::{number, word};
 use super::key::{Key, find};
 use super::keys::is_name;
 use super::kind::Kind;
-use super::record::{KEYS, KeyRecord, append};
+use super::record::{KeyRecord, append, load};
 
 /// Makes a cipher key from an ECDSA key here and somebody's public key (ECDH, then HKDF with SHA-256). They make the same
 /// from their private key and the public key of the one here.
@@ -62,7 +62,7 @@ impl Command<Transit> for DeriveKey {
         let secret = derive(&shared, b"", kind.size().unwrap_or_default())?;
         let version = super::import::read_secret(kind, &secret, cx.now(), hmac_key(cx));
         let version = version.map_err(Error::server)?;
-        let mut record = match KEYS.get(cx, &self.name)? {
+        let mut record = match load(cx, &self.name)? {
             Some(there) if there.kind == kind && !there.derived => there,
             Some(there) => {
                 return Err(Error::server(format!(

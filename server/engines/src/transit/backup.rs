@@ -14,7 +14,7 @@ use super::entry::Entry;
 use super::input::{Private, flag, word};
 use super::keys::{is_name, remove};
 use super::kind::Kind;
-use super::record::{KEYS, KeyRecord, Mark, VERSIONS, VersionRecord};
+use super::record::{KEYS, KeyRecord, Mark, VERSIONS, VersionRecord, load};
 use super::text;
 
 /// A key with its archive, as its owner keeps it elsewhere.
@@ -101,7 +101,7 @@ impl Command<Transit> for BackUp {
 
     fn run(self, _: &Transit, cx: &mut Writing<'_>) -> Result<Reply<Backup>> {
         let name = &self.name;
-        let record = KEYS.get(cx, name)?;
+        let record = load(cx, name)?;
         let mut record = record.ok_or_else(|| Error::server(format!("key {name:?} not found")))?;
         record.usable().map_err(|refusal| refusal.as_server())?;
         if !record.exportable {
@@ -216,7 +216,7 @@ impl<const AT: usize> Command<Transit> for Restore<AT> {
             .ok_or_else(|| Error::invalid("the backup holds no key: there is no policy in it"))?;
         let name = if given.is_empty() { policy.name.clone() } else { given.to_owned() };
         check_name(&name)?;
-        let there = KEYS.get(cx, &name)?;
+        let there = load(cx, &name)?;
         if there.is_some() && !flag(self.force) {
             return Err(Error::server(format!("key {name:?} already exists")));
         }

@@ -9,7 +9,7 @@ use x509::{Certificate, Extensions, Padding, PrivateKey, Request, RequestTemplat
 use super::Transit;
 use super::export::pkcs8;
 use super::input::word;
-use super::record::{Hidden, KEYS, KeyRecord, VERSIONS, VersionRecord};
+use super::record::{Hidden, KeyRecord, VERSIONS, VersionRecord, load};
 
 /// Asks for a certificate for a key: makes a PKCS#10 request that the key signs.
 #[derive(Deserialize, JsonSchema)]
@@ -66,7 +66,7 @@ const EMPTY_NAME: &[u8] = &[0x30, 0x00];
 
 fn signing_key(cx: &impl Reads, name: &str) -> Result<KeyRecord> {
     let unknown = || Error::invalid(format!("key with provided name '{name}' not found"));
-    let record = KEYS.get(cx, name)?.ok_or_else(unknown)?;
+    let record = load(cx, name)?.ok_or_else(unknown)?;
     if !record.kind.signs() {
         return Err(Error::invalid(format!("key type '{}' does not support signing", record.kind.name())));
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Transit;
 use super::create::{rotate, schedule};
 use super::keys::auto_rotate_seconds;
-use super::record::{KEYS, KeyRecord, ONLY, SETTINGS, VERSIONS};
+use super::record::{KEYS, KeyRecord, ONLY, SETTINGS, VERSIONS, load};
 use super::shown::{Shown, show};
 
 /// Changes the settings of a key.
@@ -37,7 +37,7 @@ impl Command<Transit> for ConfigureKey {
     fn run(self, _: &Transit, cx: &mut Writing<'_>) -> Result<Reply<Shown>> {
         let name = &self.name;
         let unknown = || Error::invalid(format!("no existing key named {name} could be found"));
-        let mut record = KEYS.get(cx, name)?.ok_or_else(unknown)?;
+        let mut record = load(cx, name)?.ok_or_else(unknown)?;
         let mut changed = self.minima(cx, &mut record)?;
         if let Some(Flag(allowed)) = self.deletion_allowed {
             changed |= record.deletion_allowed != allowed;
@@ -130,7 +130,7 @@ impl Command<Transit> for RotateKey {
 
     fn run(self, _: &Transit, cx: &mut Writing<'_>) -> Result<Reply<Shown>> {
         let name = &self.name;
-        let mut record = KEYS.get(cx, name)?.ok_or_else(|| Error::invalid("key not found"))?;
+        let mut record = load(cx, name)?.ok_or_else(|| Error::invalid("key not found"))?;
         if self.external_key_ref.is_some_and(|reference| !reference.0.is_empty()) {
             return Err(Error::invalid(
                 "external_key_ref: this server uses no keys outside of it; leave it out",
@@ -160,7 +160,7 @@ impl Command<Transit> for TrimKey {
 
     fn run(self, _: &Transit, cx: &mut Writing<'_>) -> Result<Reply<Shown>> {
         let name = &self.name;
-        let mut record = KEYS.get(cx, name)?.ok_or_else(|| Error::invalid("invalid key name"))?;
+        let mut record = load(cx, name)?.ok_or_else(|| Error::invalid("invalid key name"))?;
         let asked = self.min_available_version;
         let asked = asked.ok_or_else(|| Error::invalid("missing min_available_version"))?;
         let oldest = trimmed(asked.0, &record).map_err(Error::invalid)?;

@@ -11,7 +11,7 @@ use x509::{KeyEncoding, PrivateKey};
 use super::Transit;
 use super::key::Key;
 use super::kind::{HMAC_SIZES, Kind};
-use super::record::{Hidden, KEYS, KeyRecord, VERSIONS, VersionRecord, append};
+use super::record::{Hidden, KeyRecord, VERSIONS, VersionRecord, append, load};
 use super::version::{Version, ed25519, ed25519_public};
 
 /// Makes a key with its first version. That no key has this name yet is for the caller to know.
@@ -128,7 +128,7 @@ impl Command<Transit> for RotateDue {
     type Reply = Nothing;
 
     fn run(self, _: &Transit, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
-        let Some(mut record) = KEYS.get(cx, &self.name)? else { return Ok(Reply::Nothing) };
+        let Some(mut record) = load(cx, &self.name)? else { return Ok(Reply::Nothing) };
         if record.schedule.to_string() != self.schedule || record.auto_rotate_seconds == 0 {
             return Ok(Reply::Nothing);
         }

@@ -11,7 +11,7 @@ use x509::{KeyEncoding, PrivateKey};
 use super::Transit;
 use super::input::word;
 use super::kind::Kind;
-use super::record::{KEYS, KeyRecord, VERSIONS, VersionRecord, versions};
+use super::record::{KeyRecord, VERSIONS, VersionRecord, load, versions};
 use super::refusal::Refusal;
 use super::shown::{chain_pem, public_pem};
 use super::text;
@@ -69,7 +69,7 @@ impl<const AT: usize> Query<Transit> for Export<AT> {
     fn run(self, _: &Transit, cx: &Reading<'_>) -> Result<Reply<Exported>> {
         let what = What::named(&self.what)?;
         let format = Format::named(word(self.format.as_ref()))?;
-        let record = KEYS.get(cx, &self.name)?.ok_or_else(Error::not_found)?;
+        let record = load(cx, &self.name)?.ok_or_else(Error::not_found)?;
         if !record.exportable && !matches!(what, What::Public | What::Chain) {
             return Err(Error::invalid("private key material is not exportable"));
         }

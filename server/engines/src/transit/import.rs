@@ -14,7 +14,7 @@ use super::Transit;
 use super::create::{self, hmac_key, of_seed, schedule};
 use super::input::{flag, word};
 use super::kind::{HMAC_SIZES, Kind};
-use super::record::{Hidden, KEYS, KeyRecord, ONLY, VERSIONS, VersionRecord, WRAPPING, append};
+use super::record::{Hidden, KeyRecord, ONLY, VERSIONS, VersionRecord, WRAPPING, append, load};
 use super::rsa::{Oaep, Private};
 use super::shown::public_pem;
 use super::text;
@@ -105,7 +105,7 @@ impl Command<Transit> for Import {
         let named = self.kind.as_ref().map_or(Kind::Aes256.name(), |kind| kind.0.as_str());
         let kind = Kind::named(&named.to_lowercase());
         let kind = kind.ok_or_else(|| Error::invalid(format!("unknown key type: {named}")))?;
-        if KEYS.has(cx, &self.name)? {
+        if load(cx, &self.name)?.is_some() {
             return Err(Error::server(
                 "the import path cannot be used with an existing key; use import-version to rotate an existing imported key",
             ));
@@ -169,7 +169,7 @@ impl Command<Transit> for ImportVersion {
                 "no key found with name {name}; to import a new key, use the import/ endpoint"
             ))
         };
-        let mut record = KEYS.get(cx, name)?.ok_or_else(unknown)?;
+        let mut record = load(cx, name)?.ok_or_else(unknown)?;
         if !record.imported {
             return Err(Error::server("the import_version endpoint can only be used with an imported key"));
         }
@@ -410,7 +410,7 @@ impl<const AT: usize> Command<Transit> for ExportWrapped<AT> {
     fn run(self, _: &Transit, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
         let to = super::key::find(cx, &self.destination)?;
         let to = to.ok_or_else(|| Error::server("no such destination key to export to"))?;
-        let record = KEYS.get(cx, &self.source)?;
+        let record = load(cx, &self.source)?;
         let record = record.ok_or_else(|| Error::server("no such source key for export"))?;
         if !record.exportable {
             return Err(Error::invalid("key is not exportable"));

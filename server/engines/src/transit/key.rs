@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use kit::{Error, Reads, Result};
 
-use super::record::{KEYS, KeyRecord};
+use super::record::{KeyRecord, load};
 use super::refusal::Refusal;
 use super::version::{Version, version};
 
@@ -19,7 +19,7 @@ struct Found(Option<Arc<Key>>);
 /// The key of this name, kept read until it changes.
 pub(super) fn find(cx: &impl Reads, name: &str) -> Result<Option<Arc<Key>>> {
     let found = cx.memo(name, |cx| {
-        let Some(record) = KEYS.get(cx, name)? else { return Ok(Found(None)) };
+        let Some(record) = load(cx, name)? else { return Ok(Found(None)) };
         let latest = version(cx, name, &record, record.latest)?;
         let latest = latest.ok_or_else(|| Error::internal("a key lacks its latest version"))?;
         Ok(Found(Some(Arc::new(Key { name: name.to_owned(), record, latest }))))

@@ -9,7 +9,7 @@ use super::Transit;
 use super::create::create;
 use super::input::{context, flag, number, word};
 use super::kind::{HMAC_SIZES, Kind};
-use super::record::{KEYS, KeyRecord, VERSIONS};
+use super::record::{KEYS, KeyRecord, NAME_SIZE_MAX, VERSIONS, load};
 use super::shown::{Shown, show};
 
 /// The shortest time in which a key rotates by itself, in seconds.
@@ -19,7 +19,7 @@ pub(super) const AUTO_ROTATE_MIN_SECONDS: i64 = 3600;
 pub(super) fn is_name(name: &str) -> bool {
     let word = |char: char| char.is_alphanumeric() || char == '_';
     let inner = |char: char| word(char) || char == '-' || char == '.';
-    name.starts_with(word) && name.ends_with(word) && name.chars().all(inner)
+    name.len() <= NAME_SIZE_MAX && name.starts_with(word) && name.ends_with(word) && name.chars().all(inner)
 }
 
 /// Lists the names of the keys.
@@ -64,7 +64,7 @@ impl Query<Transit> for ReadKey {
     type Reply = Shown;
 
     fn run(self, _: &Transit, cx: &Reading<'_>) -> Result<Reply<Shown>> {
-        let record = KEYS.get(cx, &self.name)?.ok_or_else(Error::not_found)?;
+        let record = load(cx, &self.name)?.ok_or_else(Error::not_found)?;
         let context = context(self.context.as_ref())?;
         show(cx, &self.name, &record, &context).map(Reply::Data)
     }
@@ -105,7 +105,7 @@ impl Command<Transit> for CreateKey {
     fn run(self, _: &Transit, cx: &mut Writing<'_>) -> Result<Reply<Shown>> {
         let record = self.record()?;
         let name = &self.name;
-        let record = match KEYS.get(cx, name)? {
+        let record = match load(cx, name)? {
             Some(there) => there,
             None => {
                 check_kind(&record)?;
@@ -189,7 +189,7 @@ impl Command<Transit> for DeleteKey {
     fn run(self, _: &Transit, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         let name = &self.name;
         let refused = |why: &str| Error::invalid(format!("error deleting policy {name}: {why}"));
-        let record = KEYS.get(cx, name)?.ok_or_else(|| refused("could not delete key; not found"))?;
+        let record = load(cx, name)?.ok_or_else(|| refused("could not delete key; not found"))?;
         if !record.deletion_allowed {
             return Err(refused("deletion is not allowed for this key"));
         }
@@ -239,7 +239,7 @@ impl Command<Transit> for TakeBack {
 }
 
 fn set_aside(cx: &mut Writing<'_>, name: &str, aside: bool, already: &str) -> Result<Reply<Shown>> {
-    let Some(mut record) = KEYS.get(cx, name)? else { return Ok(Reply::Nothing) };
+    let Some(mut record) = load(cx, name)? else { return Ok(Reply::Nothing) };
     if record.set_aside == aside {
         cx.warn(already);
     } else {

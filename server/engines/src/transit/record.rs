@@ -4,7 +4,7 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use kit::{Reads, Result, Table, Time, VersionTable, Writing};
+use kit::{Error, Reads, Result, Table, Time, VersionTable, Writing};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
@@ -22,6 +22,17 @@ pub(super) const WRAPPING: Table<VersionRecord> = Table::new(4);
 
 /// The name of the only record of its table.
 pub(super) const ONLY: &str = "only";
+
+/// The longest name of a key, in bytes.
+pub(super) const NAME_SIZE_MAX: usize = 1024;
+
+/// The settings of the key of this name, if there is one.
+pub(super) fn load(cx: &impl Reads, name: &str) -> Result<Option<KeyRecord>> {
+    if name.len() > NAME_SIZE_MAX {
+        return Ok(None);
+    }
+    KEYS.get(cx, name)
+}
 
 /// The settings of a mount.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -167,6 +178,10 @@ pub(super) fn append(
     record: &mut KeyRecord,
     version: &VersionRecord,
 ) -> Result<()> {
+    if name.len() > NAME_SIZE_MAX {
+        let text = format!("the name of the key is longer than {NAME_SIZE_MAX} bytes: choose a shorter one");
+        return Err(Error::invalid(text));
+    }
     record.latest += 1;
     VERSIONS.put(cx, name, record.latest, version)?;
     KEYS.put(cx, name, record)

@@ -65,6 +65,15 @@ fn settings_are_checked() {
     refused(json!({"type": "hmac", "key_size": 8}), 400, "invalid key_size 8");
     refused(json!({"key_size": 32}), 400, "key_size is not valid for algorithm aes256-gcm96");
     refused(json!({"external_key_ref": "x"}), 400, "external_key_ref");
+    let long = "k".repeat(2000);
+    for path in ["keys", "encrypt"] {
+        let body = json!({"plaintext": ""});
+        bench.post(&format!("{path}/{long}"), body).refuses(400, "longer than 1024 bytes");
+    }
+    bench.get(&format!("keys/{long}")).is(404);
+    bench
+        .post(&format!("decrypt/{long}"), json!({"ciphertext": "x"}))
+        .refuses(400, "encryption key not found");
     bench.post("keys/none/config", json!({})).refuses(400, "no existing key named none could be found");
     bench.post("keys/none/rotate", json!({})).refuses(400, "key not found");
     key(&bench, "k", json!({}));
