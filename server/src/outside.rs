@@ -5,18 +5,21 @@ use std::net::TcpStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kit::{Call, Error, Fault, Redirects, Result, Soon, TOLD_MAX, Time, Told, Trust, World};
+use kit::{Call, Error, Fault, PodFile, Redirects, Result, Secret, Soon, TOLD_MAX, Time, Told, Trust, World};
 use reqwest::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Response};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
+use tokio::io::AsyncReadExt as _;
 
 /// How long a connection may take to stand.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// How long an answer over HTTP may take in all.
 const FETCH_TIME: Duration = Duration::from_secs(30);
+/// How much of a file in a pod is read.
+const POD_FILE_MAX: u64 = 1024 * 1024;
 /// How many redirects are followed.
 const REDIRECTS_MAX: usize = 5;
 /// How many clients, one for each set of roots, are kept.
@@ -63,6 +66,15 @@ impl World for Outside {
             let stream =
                 tokio::time::timeout(CONNECT_TIME, connecting).await.map_err(late)?.map_err(refused)?;
             stream.into_std().map_err(refused)
+        })
+    }
+
+    fn pod(&self, file: PodFile) -> Soon<'_, Option<Secret<String>>> {
+        Box::pin(async move {
+            let file = tokio::fs::File::open(file.path()).await.ok()?;
+            let mut text = String::new();
+            file.take(POD_FILE_MAX).read_to_string(&mut text).await.ok()?;
+            Some(Secret::new(text))
         })
     }
 }

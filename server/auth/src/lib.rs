@@ -4,6 +4,9 @@
 
 mod approle;
 mod cidr;
+mod jose;
+mod jwt;
+mod kubernetes;
 mod token_params;
 mod userpass;
 
@@ -12,9 +15,14 @@ use std::sync::Arc;
 use kit::{AnyEngine, AnyMethod, AuthMethod, Engine, Error, Result};
 use serde_json::Value;
 
+use jwt::Title as _;
+
 /// The types by which a method can be enabled, and what each is for.
 pub const KINDS: &[(&str, &str)] = &[
     (approle::AppRole::NAME, approle::AppRole::ABOUT),
+    (jwt::Jwt::NAME, jwt::Jwt::ABOUT),
+    (jwt::Oidc::NAME, jwt::Oidc::ABOUT),
+    (kubernetes::Kubernetes::NAME, kubernetes::Kubernetes::ABOUT),
     (userpass::Userpass::NAME, userpass::Userpass::ABOUT),
 ];
 
@@ -25,6 +33,9 @@ pub const KINDS: &[(&str, &str)] = &[
 pub fn open(kind: &str, options: &Value) -> Result<(Arc<dyn AnyEngine>, Arc<dyn AnyMethod>)> {
     match kind {
         approle::AppRole::NAME => method::<approle::AppRole>(options),
+        jwt::Jwt::NAME => method::<jwt::Signed<jwt::Jwt>>(options),
+        jwt::Oidc::NAME => method::<jwt::Signed<jwt::Oidc>>(options),
+        kubernetes::Kubernetes::NAME => method::<kubernetes::Kubernetes>(options),
         userpass::Userpass::NAME => method::<userpass::Userpass>(options),
         _ => Err(Error::invalid(format!("plugin not found in the catalog: {kind}"))),
     }

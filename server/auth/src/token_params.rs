@@ -158,6 +158,21 @@ impl TokenParams {
         self.check()
     }
 
+    /// Refuses a period that is longer than the mount allows; `what` begins the refusal.
+    ///
+    /// # Errors
+    /// If it is.
+    pub(crate) fn check_period(&self, max: Duration, what: &str) -> Result<()> {
+        let go = |seconds: u64| Span::from_seconds(i64::try_from(seconds).unwrap_or(i64::MAX)).go();
+        if self.token_period <= max.as_secs() {
+            return Ok(());
+        }
+        let (period, max) = (go(self.token_period), go(max.as_secs()));
+        Err(Error::invalid(format!(
+            "{what} of '\"{period}\"' is greater than the backend's maximum lease TTL of '\"{max}\"'"
+        )))
+    }
+
     fn check(&self) -> Result<()> {
         let batch = "'token_type' cannot be 'batch' or 'default_batch' when set to generate";
         if self.token_type == TokenType::Batch && self.token_period != 0 {

@@ -31,6 +31,31 @@ pub trait World: Send + Sync {
     /// # Errors
     /// [`Fault::Upstream`](crate::Fault::Upstream) if nobody answers, with a text that says why.
     fn dial<'a>(&'a self, host: &'a str, port: u16) -> Soon<'a, Result<TcpStream>>;
+
+    /// What Kubernetes puts into the pod that this server runs in. Nothing, if it runs in none.
+    fn pod(&self, file: PodFile) -> Soon<'_, Option<Secret<String>>> {
+        let _ = file;
+        Box::pin(std::future::ready(None))
+    }
+}
+
+/// What Kubernetes puts into a pod for its service account.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PodFile {
+    /// The certificates that sign that of the API.
+    Ca,
+    /// The pod's own token, which changes as time goes by.
+    Token,
+}
+
+impl PodFile {
+    /// Where it lies.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Ca => "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt",
+            Self::Token => "/var/run/secrets/kubernetes.io/serviceaccount/token",
+        }
+    }
 }
 
 /// A question over HTTP.

@@ -488,7 +488,7 @@ fn judge_other_names(rules: &Rules, names: &AltNames) -> Result<()> {
                 other.oid
             )));
         }
-        if !same_type.any(|allowed| super::glob::fits(&allowed.value, &other.value)) {
+        if !same_type.any(|allowed| kit::glob::fits(&allowed.value, &other.value)) {
             return Err(Error::invalid(format!(
                 "other SAN {} not allowed for OID {} by this role: it fits no pattern of allowed_other_sans",
                 other.value, other.oid
@@ -502,7 +502,7 @@ fn serial_number(role: &Role, asked: &Asked, request: Option<&Request>) -> Resul
     let of_request = request.map_or("", |request| request.subject().serial_number.as_str());
     let given = asked.names.serial_number.as_str();
     let serial = if given.is_empty() { of_request } else { given };
-    let fits = |pattern: &String| super::glob::fits(pattern, serial);
+    let fits = |pattern: &String| kit::glob::fits(pattern, serial);
     if !serial.is_empty() && !role.allowed_serial_numbers.iter().any(fits) {
         return Err(Error::invalid(format!(
             "serial_number {serial} not allowed by this role: it fits no pattern of allowed_serial_numbers [{}]",
@@ -517,7 +517,7 @@ fn user_ids(role: &Role, asked: &Asked, request: Option<&Request>) -> Result<Vec
     let of_request = request.map(|request| request.subject().user_ids.clone());
     let ids = if given.is_empty() { of_request.unwrap_or_default() } else { given };
     for id in &ids {
-        if !role.allowed_user_ids.iter().any(|pattern| super::glob::fits(pattern, id)) {
+        if !role.allowed_user_ids.iter().any(|pattern| kit::glob::fits(pattern, id)) {
             return Err(Error::invalid(format!(
                 "user_id {id} is not allowed by this role: it fits no pattern of allowed_user_ids [{}]",
                 role.allowed_user_ids.join(" ")

@@ -9,7 +9,6 @@ mod ca;
 mod certificates;
 mod crl;
 mod fields;
-mod glob;
 mod import;
 mod issuers;
 mod keys;

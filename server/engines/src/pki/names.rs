@@ -3,7 +3,7 @@
 use kit::Caller;
 use x509::{is_hostname, is_hostname_or_wildcard, to_ascii};
 
-use super::glob;
+use kit::glob;
 use super::role::Role;
 use super::rules::{CommonNames, Rules};
 

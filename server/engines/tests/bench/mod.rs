@@ -1,14 +1,17 @@
 //! One mount on a disk in memory: enough of a server to ask an engine something and see what comes of it.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpStream};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use kit::{
-    AnyEngine, AnyMethod, Body, Caller, Claim, Due, Error, Fields, Found, Kind, Match, Memos, Mount, MountId,
-    Notes, Once, Reading, Remote, Renewal, Right, Terms, Time, Verb, Writing,
+    AnyEngine, AnyMethod, Asking, Body, Call, Caller, Claim, Due, Error, Fault, Fields, Found, Heard, Kind,
+    Match, Memos, Mount, MountId, Notes, Once, Reading, Recording, Remote, Renewal, Right, Soon, Terms, Time,
+    Told, Verb, World, Writing,
 };
 use serde_json::{Value, json};
 use storage::seal::{SealChoice, Split};
@@ -30,6 +33,29 @@ pub(crate) struct Bench {
     /// From where requests come.
     pub(crate) remote: Remote,
     due: Mutex<Vec<Due>>,
+    /// What lies outside; nothing, unless a test puts something there.
+    pub(crate) world: Arc<dyn World>,
+}
+
+/// An outside where nobody answers.
+struct Nowhere;
+
+impl World for Nowhere {
+    fn now(&self) -> Time {
+        Time::from_seconds(START_SECONDS)
+    }
+
+    fn pause(&self, _: Duration) -> Soon<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn fetch(&self, _: Call) -> Soon<'_, kit::Result<Told>> {
+        Box::pin(std::future::ready(Err(Error::new(Fault::Upstream, "nobody is there"))))
+    }
+
+    fn dial<'a>(&'a self, _: &'a str, _: u16) -> Soon<'a, kit::Result<TcpStream>> {
+        Box::pin(std::future::ready(Err(Error::new(Fault::Upstream, "nobody is there"))))
+    }
 }
 
 /// What came of a request.
@@ -88,8 +114,8 @@ impl Bench {
         let address: IpAddr = "127.0.0.1".parse().unwrap();
         let remote = Remote { address: Some(address), ..Remote::default() };
         let (due, caller) = (Mutex::default(), Caller::default());
-        let now = Time::from_seconds(START_SECONDS);
-        Self { open, mount, engine, method, now, random, caller, remote, due }
+        let (now, world) = (Time::from_seconds(START_SECONDS), Arc::new(Nowhere));
+        Self { open, mount, engine, method, now, random, caller, remote, due, world }
     }
 
     /// Puts another engine on the same data, as a tuned mount does.
@@ -191,6 +217,16 @@ impl Bench {
                 let result = self.engine.query(endpoint, &cx, &fields(captures));
                 Answer::of(result, &cx.into_notes())
             }
+            Found::Here { endpoint, kind: Kind::Ask, captures, .. } => {
+                let heard = self.hear(&Right::Open, |cx| self.engine.facts(endpoint, cx, &fields(captures)));
+                let heard = match heard {
+                    Ok(heard) => heard,
+                    Err(error) => return Answer::of(Err(error), &Notes::default()),
+                };
+                let (result, notes) = self
+                    .write(&Right::Open, |cx| self.engine.decide(endpoint, cx, &fields(captures), &heard));
+                Answer::of(result, &notes)
+            }
             Found::Here { endpoint, captures, .. } => {
                 let (result, notes) =
                     self.write(&Right::Open, |cx| self.engine.command(endpoint, cx, &fields(captures)));
@@ -208,10 +244,32 @@ impl Bench {
 
     fn log_in(&self, point: usize, fields: &Fields<'_>) -> Answer {
         let method = self.method.as_ref().unwrap();
-        let (result, notes) = self.write(&Right::Login, |cx| method.login(point, cx, fields, None));
+        let heard = match method.asks(point) {
+            false => None,
+            true => match self.hear(&Right::Login, |cx| method.facts(point, cx, fields)) {
+                Ok(heard) => Some(heard),
+                Err(error) => return Answer::of(Err(error), &Notes::default()),
+            },
+        };
+        let (result, notes) = self.write(&Right::Login, |cx| method.login(point, cx, fields, heard.as_ref()));
         match result {
             Ok(claim) => Answer { claim: Some(claim), ..Answer::error(200) },
             Err(error) => Answer::of(Err(error), &notes),
+        }
+    }
+
+    /// Finds out what to ask, and asks. What lies outside of a bench answers at once or never.
+    fn hear(
+        &self,
+        right: &Right<'_>,
+        facts: impl FnOnce(&Recording<'_>) -> kit::Result<Asking>,
+    ) -> kit::Result<Heard> {
+        let txn = self.open.begin();
+        let cx = Recording::new(right, &txn, &self.mount, &self.caller, &self.remote, self.now);
+        let mut asking = pin!(facts(&cx)?.ask(Arc::clone(&self.world)));
+        match asking.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(heard) => heard,
+            Poll::Pending => Err(Error::new(Fault::Upstream, "no answer from outside")),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Patterns in which `*` stands for any text, as roles use them.
 
 /// Whether `text` fits `pattern`. Linear in time for each star.
-pub(super) fn fits(pattern: &str, text: &str) -> bool {
+pub fn fits(pattern: &str, text: &str) -> bool {
     let mut pieces = pattern.split('*');
     let first = pieces.next().unwrap_or_default();
     let Some(mut rest) = text.strip_prefix(first) else { return false };
