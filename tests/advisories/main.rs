@@ -12,6 +12,7 @@
 
 mod audit;
 mod doors;
+mod identity;
 mod keys;
 mod leases;
 mod load;

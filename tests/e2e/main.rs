@@ -14,6 +14,7 @@ mod certificates;
 mod first_steps;
 mod hvac;
 mod kill;
+mod relying_party;
 mod restart;
 mod ssh;
 mod transit;

@@ -12,6 +12,7 @@ mod faults;
 mod identity;
 mod keys;
 mod namespaces;
+mod oidc;
 mod outside;
 mod sys;
 mod tokens;

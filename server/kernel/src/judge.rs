@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use storage::Txn;
 
 use crate::envelope::Outcome;
+use crate::identity;
 use crate::kernel::Kernel;
 use crate::request::Request;
 use crate::tokens::{Known, Uses};
@@ -123,7 +124,8 @@ impl Kernel {
         };
         let mut acl = self.rules(ground, trip, known)?;
         if acl.reads_clock() {
-            acl = Arc::new(tokens::compile_known(ground.today, known.value(), trip.now)?);
+            let bearer = identity::bearer(ground.today, &known.value().record)?;
+            acl = Arc::new(tokens::compile(ground.today, &bearer, trip.now)?);
         }
         acl.permit(&question).map_err(|denied| {
             tracing::debug!(path = at.path.as_str(), reason = denied.reason(), "denied");

@@ -1,12 +1,15 @@
+use std::sync::Arc;
+
 use kit::{
     Beyond, Body, Caller, Due, Error, Fault, Fields, Grant, Heard, Kept, Kind, Notes, Reading, Recording,
 };
-use kit::{Result, Right, Shown, TokenKind, Writing};
+use kit::{Result, Right, Secret, Shown, TokenKind, Writing};
 use storage::Txn;
 
 use crate::envelope::{LeaseShown, Outcome, said};
 use crate::kernel::Kernel;
-use crate::mounts::Class;
+use crate::mounts::{Class, Mounted};
+use crate::request::Request;
 use crate::tokens::Known;
 use crate::walk::{At, Ground, May, Step, Trip};
 use crate::wrapping::Wrapping;
@@ -42,6 +45,7 @@ impl Kernel {
             trip.remote.token =
                 token.map(|token| Shown::new(&Beyond::for_the_kernel(), token)).unwrap_or_default();
         }
+        trip.remote.headers = passed(ground.request, at.mounted);
         match at.kind {
             Kind::Query => self.look(ground, trip, at, right, fields),
             Kind::Command => self.change(ground, trip, at, right, fields, None),
@@ -279,4 +283,15 @@ impl Kernel {
         outcome.warnings.clear();
         Ok(outcome)
     }
+}
+
+/// The headers of a request that a mount asks to be shown.
+fn passed(request: &Request, mounted: &Mounted) -> Arc<[(String, Secret<String>)]> {
+    let wanted = &mounted.entry.config.passthrough_request_headers;
+    if wanted.is_empty() {
+        return Arc::default();
+    }
+    let sent = request.headers.iter();
+    let sent = sent.filter(|(name, _)| wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(name)));
+    sent.map(|(name, value)| (name.clone(), Secret::new(value.clone()))).collect()
 }

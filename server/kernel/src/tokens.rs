@@ -77,6 +77,12 @@ pub(crate) struct TokenRecord {
     /// The identity mount that knows the entity.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) identity: Option<String>,
+    /// It does not have the policies of its entity.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) no_identity_policies: bool,
+    /// A policy of its own, which has no name.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) inline_policy: String,
     /// The groups of the outside that the login was in.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) groups: Vec<String>,
@@ -284,11 +290,15 @@ impl Tokens {
 
     /// The rules of whoever carries these policies, compiled once for all tokens that do.
     fn rules(&self, txn: &mut Txn, record: &TokenRecord, bearer: &Bearer, now: Time) -> Result<Rules> {
-        let name = bearer.policies.join("\n");
+        // No name of a policy holds a line's end, so what follows three of them is the inline policy.
+        let name = match bearer.inline.as_str() {
+            "" => bearer.policies.join("\n"),
+            inline => format!("{}\n\n\n{inline}", bearer.policies.join("\n")),
+        };
         let nobody = Bearer { entity: None, ..bearer.clone() };
         let name = (record.namespace, name);
         let kept = self.acls.get(&name, txn.snapshot(), |txn| {
-            let parsed = policies::parsed(txn, record.namespace, &nobody.policies)?;
+            let parsed = parsed(txn, &nobody)?;
             let is_templated = parsed.iter().any(policy::Policy::is_templated);
             Ok::<_, Error>(Compiled { acl: Arc::new(compile(txn, &nobody, now)?), is_templated })
         })?;
@@ -493,29 +503,25 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 /// The rules of a bearer, for paths from the root namespace on.
 pub(crate) fn compile(source: &impl Source, bearer: &Bearer, now: Time) -> Result<Acl> {
-    compile_for(source, &bearer.namespace, &bearer.policies, bearer.root, bearer.entity.as_ref(), now)
-}
-
-/// The rules of whoever is known.
-pub(crate) fn compile_known(source: &impl Source, known: &Known, now: Time) -> Result<Acl> {
-    let Known { namespace, caller, .. } = known;
-    compile_for(source, namespace, &caller.policies, caller.root, caller.entity.as_ref(), now)
-}
-
-fn compile_for(
-    source: &impl Source,
-    namespace: &Namespace,
-    names: &[String],
-    root: bool,
-    entity: Option<&kit::Entity>,
-    now: Time,
-) -> Result<Acl> {
-    if root {
+    if bearer.root {
         return Ok(Acl::root());
     }
-    let policies = policies::parsed(source, namespace.ns, names)?;
-    let placed: Vec<_> = policies.iter().map(|policy| (&*namespace.path, policy)).collect();
-    Ok(Acl::compile(&placed, &entity.map(kit::Entity::subject).unwrap_or_default(), now.0))
+    let policies = parsed(source, bearer)?;
+    let placed: Vec<_> = policies.iter().map(|policy| (&*bearer.namespace.path, policy)).collect();
+    let subject = bearer.entity.as_ref().map(kit::Entity::subject).unwrap_or_default();
+    Ok(Acl::compile(&placed, &subject, now.0))
+}
+
+/// The policies of a bearer, with the one that has no name.
+fn parsed(source: &impl Source, bearer: &Bearer) -> Result<Vec<policy::Policy>> {
+    let mut policies = policies::parsed(source, bearer.namespace.ns, &bearer.policies)?;
+    if !bearer.inline.is_empty() {
+        let inline = policy::Policy::parse("inline", &bearer.inline);
+        policies.push(
+            inline.map_err(|error| Error::internal(format!("an inline policy does not read: {error}")))?,
+        );
+    }
+    Ok(policies)
 }
 
 /// When the first of the ancestors ends. A missing one has ended already.

@@ -86,6 +86,17 @@ pub struct Remote {
     pub request_id: String,
     /// The token itself, for the kernel's own engines.
     pub token: Shown,
+    /// The token came in the Authorization header, as the OAuth standards want it.
+    pub is_bearer: bool,
+    /// The headers that the mount asks to be shown, their names in lower case.
+    pub headers: Arc<[(String, Secret<String>)]>,
+}
+
+impl Remote {
+    /// A header that the mount asks to be shown.
+    pub fn header(&self, name: &str) -> Option<&Secret<String>> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
 }
 
 /// The token that a request showed. Only the kernel's own engines can look at it, and only they are given it.

@@ -97,6 +97,7 @@ pub(crate) fn read(
             address,
             port: peer.port,
             certificates: std::sync::Arc::clone(&peer.certificates),
+            is_bearer: known.is_bearer,
             ..Remote::default()
         },
         headers: known.others,
@@ -206,6 +207,8 @@ fn all(query: Option<&str>) -> Vec<(String, String)> {
 #[derive(Default)]
 struct Known<'a> {
     token: Option<&'a str>,
+    /// The token is that of the Authorization header.
+    is_bearer: bool,
     namespace: Option<&'a HeaderValue>,
     wrap_ttl: Option<&'a HeaderValue>,
     index: Option<&'a HeaderValue>,
@@ -248,7 +251,9 @@ impl<'a> Known<'a> {
         }
         // A token that is no text is a wrong one, not none.
         let shown = shown.map(|value| std::str::from_utf8(value.as_bytes()).unwrap_or("\u{fffd}"));
-        known.token = shown.filter(|token| !token.is_empty()).or(bearer).filter(|token| !token.is_empty());
+        let shown = shown.filter(|token| !token.is_empty());
+        known.is_bearer = shown.is_none();
+        known.token = shown.or(bearer).filter(|token| !token.is_empty());
         known
     }
 

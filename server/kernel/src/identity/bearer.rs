@@ -19,6 +19,8 @@ pub(crate) struct Bearer {
     pub(crate) identity_policies: Vec<String>,
     /// Those and its own, sorted, each once.
     pub(crate) policies: Vec<String>,
+    /// A policy that has no name.
+    pub(crate) inline: String,
     /// It carries the root policy itself: no identity can give that.
     pub(crate) root: bool,
 }
@@ -30,27 +32,26 @@ pub(crate) struct Bearer {
 pub(crate) fn bearer(from: &impl Source, record: &TokenRecord) -> Result<Bearer> {
     let root = record.is_root();
     let namespace = namespaces::living(from, record.namespace)?.ok_or_else(Error::denied)?;
+    let inline = record.inline_policy.clone();
+    let own = Bearer { namespace, policies: record.policies.clone(), inline, root, ..Bearer::default() };
     if record.entity_id.is_empty() {
-        return Ok(Bearer { namespace, policies: record.policies.clone(), root, ..Bearer::default() });
+        return Ok(own);
     }
     let resolved = match Book::of_token(record) {
         Some(book) => book.resolve(from, &record.entity_id)?,
         None => None,
     };
     let resolved = resolved.filter(|resolved| !resolved.entity.disabled).ok_or_else(Error::denied)?;
-    let identity_policies = resolved.policies();
-    Ok(Bearer {
-        entity: Some(resolved.caller(&namespace.path)),
-        namespace,
-        policies: united(&record.policies, &identity_policies),
-        identity_policies,
-        root,
-    })
+    let identity_policies = if record.no_identity_policies { Vec::new() } else { resolved.policies() };
+    let policies = united(&record.policies, &identity_policies);
+    let entity = Some(resolved.caller(&own.namespace.path));
+    Ok(Bearer { entity, policies, identity_policies, ..own })
 }
 
 /// The policies that a token has by its identity, for showing. One whose entity is gone has none.
 pub(crate) fn shown_policies(from: &impl Source, record: &TokenRecord) -> Result<Vec<String>> {
-    let Some(book) = Book::of_token(record) else { return Ok(Vec::new()) };
+    let book = Book::of_token(record).filter(|_| !record.no_identity_policies);
+    let Some(book) = book else { return Ok(Vec::new()) };
     let resolved = book.resolve(from, &record.entity_id)?;
     Ok(resolved.map(|resolved| resolved.policies()).unwrap_or_default())
 }

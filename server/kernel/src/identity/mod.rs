@@ -16,6 +16,7 @@ mod lookup;
 mod membership;
 mod merge;
 mod names;
+mod oidc;
 mod record;
 mod resolve;
 mod shown;
@@ -101,6 +102,46 @@ impl Engine for Identity {
         command::<_, group_alias::Delete>(),
         query::<_, lookup::Entity>(),
         query::<_, lookup::Group>(),
+        query::<_, oidc::config::Get>(),
+        command::<_, oidc::config::Put>(),
+        query::<_, oidc::discovery::Own>(),
+        query::<_, oidc::discovery::OwnKeys>(),
+        query::<_, oidc::key::Get>(),
+        query::<_, oidc::key::List>(),
+        command::<_, oidc::key::Put>(),
+        command::<_, oidc::key::Delete>(),
+        command::<_, oidc::key::Rotate>(),
+        command::<_, oidc::key::Turn>(),
+        query::<_, oidc::role::Get>(),
+        query::<_, oidc::role::List>(),
+        command::<_, oidc::role::Put>(),
+        command::<_, oidc::role::Delete>(),
+        query::<_, oidc::issue::Token>(),
+        query::<_, oidc::introspect::Introspect>(),
+        query::<_, oidc::assignment::Get>(),
+        query::<_, oidc::assignment::List>(),
+        command::<_, oidc::assignment::Put>(),
+        command::<_, oidc::assignment::Delete>(),
+        query::<_, oidc::scope::Get>(),
+        query::<_, oidc::scope::List>(),
+        command::<_, oidc::scope::Put>(),
+        command::<_, oidc::scope::Delete>(),
+        query::<_, oidc::client::Get>(),
+        query::<_, oidc::client::List>(),
+        command::<_, oidc::client::Put>(),
+        command::<_, oidc::client::Delete>(),
+        query::<_, oidc::provider::Get>(),
+        query::<_, oidc::provider::List>(),
+        command::<_, oidc::provider::Put>(),
+        command::<_, oidc::provider::Delete>(),
+        query::<_, oidc::discovery::Provider>(),
+        query::<_, oidc::discovery::ProviderKeys>(),
+        command::<_, oidc::authorize::Authorize>(),
+        command::<_, oidc::authorize::AuthorizePosted>(),
+        command::<_, oidc::authorize::Forget>(),
+        command::<_, oidc::exchange::Exchange>(),
+        query::<_, oidc::userinfo::UserInfo>(),
+        query::<_, oidc::userinfo::UserInfoPosted>(),
     ];
 
     fn open(_: &serde_json::Value) -> Result<Self> {

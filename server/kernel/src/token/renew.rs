@@ -173,12 +173,8 @@ pub(crate) fn renew(
     if let Some(groups) = terms.groups {
         renewed.groups = groups;
     }
-    if mounted.method.is_some()
-        && let Some(book) = Book::of_token(&renewed)
-        && let Some(resolved) = book.resolve(txn, &renewed.entity_id)?
-    {
-        // Who is in an external group is asked again each time.
-        book.refresh(txn, &resolved.entity.id, &mounted.entry.accessor, &renewed.groups)?;
+    if mounted.method.is_some() {
+        refresh_groups(txn, &mounted.entry.accessor, &renewed)?;
     }
     tokens::update(txn, hash, &record, &renewed)?;
     let auth = Auth { lease_duration: granted.ttl.as_secs(), ..Auth::of_record(&renewed) };
@@ -216,5 +212,14 @@ fn terms(
                 ..Terms::default()
             }))
         }
+    }
+}
+
+/// Asks again who is in an external group, as at login.
+fn refresh_groups(txn: &mut Txn, accessor: &str, record: &TokenRecord) -> Result<()> {
+    let Some(book) = Book::of_token(record) else { return Ok(()) };
+    match book.resolve(txn, &record.entity_id)? {
+        Some(resolved) => book.refresh(txn, &resolved.entity.id, accessor, &record.groups),
+        None => Ok(()),
     }
 }
