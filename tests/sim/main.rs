@@ -11,6 +11,7 @@ mod catalog;
 mod faults;
 mod identity;
 mod keys;
+mod mfa;
 mod namespaces;
 mod oidc;
 mod outside;

@@ -214,6 +214,11 @@ impl Desk {
         (Self { kernel, disk, root, shares, clock, key, settings, seed, surroundings }, seen)
     }
 
+    /// What the clock shows, in seconds since 1970.
+    pub fn seconds(&self) -> u64 {
+        self.clock.load(Ordering::Relaxed) / 1_000_000_000
+    }
+
     /// Turns the clock on.
     pub fn wait(&self, span: Duration) {
         self.clock.fetch_add(u64::try_from(span.as_nanos()).unwrap(), Ordering::Relaxed);

@@ -4,6 +4,7 @@ use kit::{Body, Notes, Time};
 use serde::Serialize;
 
 use crate::audit::Response;
+use crate::identity::mfa::{Choice, Owed};
 use crate::leases::LeaseId;
 use crate::request::{Answer, escaped};
 use crate::tokens::{Made, TokenHash, TokenRecord};
@@ -26,10 +27,64 @@ pub(crate) struct Auth {
     pub(crate) entity_created: bool,
     pub(crate) token_type: &'static str,
     pub(crate) orphan: bool,
+    /// A login that owes a second factor has no token: see [`Requirement`].
     pub(crate) mfa_requirement: Option<()>,
     pub(crate) num_uses: u64,
     #[serde(skip)]
     pub(crate) display_name: String,
+}
+
+/// What a login still owes before it is given a token.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Requirement {
+    mfa_request_id: String,
+    mfa_constraints: BTreeMap<String, AnyOf>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct AnyOf {
+    any: Vec<Choice>,
+}
+
+impl Requirement {
+    pub(crate) fn new(id: &str, owed: &[Owed]) -> Self {
+        let any = |one: &Owed| (one.enforcement.clone(), AnyOf { any: one.methods.clone() });
+        Self { mfa_request_id: id.to_owned(), mfa_constraints: owed.iter().map(any).collect() }
+    }
+}
+
+/// The `auth` part of the answer to a login that owes a second factor.
+#[derive(Serialize)]
+struct WithoutToken<'a> {
+    client_token: &'static str,
+    accessor: &'static str,
+    policies: (),
+    metadata: (),
+    lease_duration: u64,
+    renewable: bool,
+    entity_id: &'static str,
+    token_type: &'static str,
+    orphan: bool,
+    mfa_requirement: &'a Requirement,
+    num_uses: u64,
+}
+
+impl<'a> WithoutToken<'a> {
+    fn of(mfa_requirement: &'a Requirement) -> Self {
+        Self {
+            client_token: "",
+            accessor: "",
+            policies: (),
+            metadata: (),
+            lease_duration: 0,
+            renewable: false,
+            entity_id: "",
+            token_type: "default",
+            orphan: false,
+            mfa_requirement,
+            num_uses: 0,
+        }
+    }
 }
 
 /// The `wrap_info` part of an answer.
@@ -71,6 +126,8 @@ pub(crate) struct Outcome {
     pub(crate) merged: bool,
     /// A lease on something outside that is to be ended before the answer goes out.
     pub(crate) ending: Option<LeaseId>,
+    /// What a login still owes. It has no token yet.
+    pub(crate) owes: Option<Requirement>,
 }
 
 /// What a wrapping token held: an envelope without its request id.
@@ -94,6 +151,7 @@ impl Outcome {
             lent: None,
             merged: false,
             ending: None,
+            owes: None,
         }
     }
 
@@ -183,7 +241,10 @@ impl Outcome {
         out.extend_from_slice(b",\"wrap_info\":null,\"warnings\":");
         json(&mut out, &Some(&self.warnings).filter(|warnings| !warnings.is_empty()));
         out.extend_from_slice(b",\"auth\":");
-        json(&mut out, &self.auth);
+        match &self.owes {
+            Some(requirement) => json(&mut out, &WithoutToken::of(requirement)),
+            None => json(&mut out, &self.auth),
+        }
         out.push(b'}');
         out
     }

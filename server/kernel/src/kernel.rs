@@ -10,6 +10,7 @@ use crate::ceremonies::Ceremonies;
 use crate::cubbyhole::Cubbyhole;
 use crate::finish::QUEUE_MAX;
 use crate::identity::Identity;
+use crate::identity::mfa::Waiting;
 use crate::lockout::Lockouts;
 use crate::metrics::Metrics;
 use crate::mounts::{self, Mounts, Registry, System};
@@ -33,6 +34,8 @@ pub struct Kernel {
     pub(crate) tokens: Tokens,
     pub(crate) audits: Audits,
     pub(crate) lockouts: Lockouts,
+    /// Logins that still owe a second factor.
+    pub(crate) waiting: Waiting,
     pub(crate) metrics: Metrics,
     pub(crate) ceremonies: Ceremonies,
     pub(crate) env: Env,
@@ -126,6 +129,7 @@ impl Kernel {
                 tokens,
                 audits,
                 lockouts: Lockouts::default(),
+                waiting: Waiting::default(),
                 metrics: Metrics::default(),
                 ceremonies: Ceremonies::default(),
                 env,

@@ -1,18 +1,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kit::Writing;
 use kit::{
     Caller, Captures, Claim, Error, Fault, Fields, Recording, Remote, Result, Right, Route, TokenKind,
 };
+use kit::{Time, Writing};
 use policy::Path;
 use storage::Txn;
 
-use crate::envelope::{Auth, Outcome};
+use crate::envelope::{Auth, Outcome, Requirement};
+use crate::identity::mfa::{Shown, WaitingLogin};
 use crate::identity::{self, Arrival};
 use crate::kernel::Kernel;
 use crate::lockout::Rule;
 use crate::mounts::Mounted;
+use crate::request::Request;
+use crate::router::Router;
 use crate::tokens::{Made, TokenRecord};
 use crate::ttl::Bounds;
 use crate::walk::{Ground, May, Step, Trip};
@@ -73,7 +76,31 @@ impl Kernel {
         let (due, _, notes) = cx.finish();
         self.enter_due(&mut txn, &mounted.entry.uuid, due)?;
         let path = ground.local(path);
-        let (made, auth, warnings) = self.admit(ground, &mut txn, trip, &mounted, path, claim)?;
+        let door = Door { router: ground.router.value(), mounted: &mounted, path, now, remote: &trip.remote };
+        let whom = self.whom(&door, &mut txn, &claim)?;
+        if let Some(book) = identity::book(door.router, &mounted) {
+            let owed = book.owed(&txn, &mounted, &whom.entity_id)?;
+            let shown = shown(ground.request);
+            if !owed.is_empty() && shown.is_empty() {
+                let waiting = WaitingLogin {
+                    claim,
+                    mount: mounted.entry.uuid.clone(),
+                    path: path.to_owned(),
+                    who,
+                    entity: whom.entity_id,
+                    owed,
+                    since: now,
+                };
+                return Ok(Step::Commit(txn, Box::new(self.let_wait(waiting, notes.take_warnings()))));
+            }
+            let settled = book.settle_owed(&mut txn, &self.waiting, &whom.entity_id, &owed, &shown, now);
+            settled.inspect_err(|_| {
+                if let Some(rule) = rule {
+                    self.lockouts.failed(accessor, &who, rule, now);
+                }
+            })?;
+        }
+        let (made, auth, warnings) = self.admit(&door, &mut txn, claim, whom)?;
         if rule.is_some() {
             self.lockouts.clear(accessor, &who);
         }
@@ -86,17 +113,27 @@ impl Kernel {
         Ok(Step::Commit(txn, Box::new(outcome)))
     }
 
+    /// Lets a login wait for its second factor, and tells what that is.
+    fn let_wait(&self, login: WaitingLogin, mut warnings: Vec<String>) -> Outcome {
+        let id = crate::ids::new_uuid(&*self.env.random);
+        let text = "A login request was issued that is subject to MFA validation. Please make sure to validate the login by sending another request to mfa/validate endpoint.";
+        warnings.push(text.to_owned());
+        let mut outcome = Outcome::new(kit::Body::Nothing);
+        outcome.warnings = warnings;
+        outcome.owes = Some(Requirement::new(&id, &login.owed));
+        self.waiting.put(id, login);
+        outcome
+    }
+
     /// Makes the token that a claim earns.
-    fn admit(
+    pub(crate) fn admit(
         &self,
-        ground: &Ground<'_>,
+        door: &Door<'_>,
         txn: &mut Txn,
-        trip: &Trip,
-        mounted: &Arc<Mounted>,
-        path: &str,
         claim: Claim,
+        whom: Whom,
     ) -> Result<(Made, Auth, Vec<String>)> {
-        let whom = self.whom(ground, txn, trip, mounted, &claim)?;
+        let Door { mounted, now, .. } = *door;
         let terms = claim.terms;
         if terms.policies.iter().any(|policy| policy.trim().eq_ignore_ascii_case("root")) {
             return Err(Error::invalid("auth methods cannot create root tokens"));
@@ -111,20 +148,20 @@ impl Kernel {
             mount_max_ttl: mounted.info.max_ttl,
             increment: Duration::ZERO,
         };
-        let granted = bounds.grant(trip.now, trip.now)?;
+        let granted = bounds.grant(now, now)?;
         let record = TokenRecord {
             policies: TokenRecord::sanitised(&terms.policies, !terms.no_default_policy),
-            path: path.to_owned(),
+            path: door.path.to_owned(),
             meta: Some(claim.metadata),
             display_name: display_name(mounted, &claim.display_name),
-            created: trip.now,
+            created: now,
             ttl_seconds: granted.ttl.as_secs(),
-            expires: Some(trip.now.plus(granted.ttl)),
+            expires: Some(now.plus(granted.ttl)),
             uses_left: (terms.num_uses > 0).then_some(terms.num_uses),
             period_seconds: terms.period.as_secs(),
             explicit_max_ttl_seconds: terms.explicit_max_ttl.as_secs(),
             max_ttl_seconds: terms.max_ttl.as_secs(),
-            bound_cidrs: if terms.bind_ip { vec![here(&trip.remote)?] } else { terms.bound_cidrs },
+            bound_cidrs: if terms.bind_ip { vec![here(door.remote)?] } else { terms.bound_cidrs },
             renewable: !terms.not_renewable && !batch,
             mount: Some(mounted.entry.uuid.clone()),
             internal: claim.internal,
@@ -149,17 +186,10 @@ impl Kernel {
     }
 
     /// Whom a claim is of, known or made known, in the groups that it names.
-    fn whom(
-        &self,
-        ground: &Ground<'_>,
-        txn: &mut Txn,
-        trip: &Trip,
-        mounted: &Mounted,
-        claim: &Claim,
-    ) -> Result<Whom> {
-        let book = identity::book(ground.router.value(), mounted).filter(|_| !claim.alias.is_empty());
+    pub(crate) fn whom(&self, door: &Door<'_>, txn: &mut Txn, claim: &Claim) -> Result<Whom> {
+        let book = identity::book(door.router, door.mounted).filter(|_| !claim.alias.is_empty());
         let Some(book) = book else { return Ok(Whom::default()) };
-        let accessor = &mounted.entry.accessor;
+        let accessor = &door.mounted.entry.accessor;
         let known = book.arrive(
             txn,
             &Arrival {
@@ -167,7 +197,7 @@ impl Kernel {
                 name: &claim.alias,
                 metadata: &claim.alias_metadata,
                 random: &*self.env.random,
-                now: trip.now,
+                now: door.now,
             },
         )?;
         book.refresh(txn, &known.entity.id, accessor, &claim.groups)?;
@@ -175,10 +205,26 @@ impl Kernel {
     }
 }
 
+/// Where and when someone comes in.
+#[derive(Clone, Copy)]
+pub(crate) struct Door<'a> {
+    pub(crate) router: &'a Router,
+    pub(crate) mounted: &'a Arc<Mounted>,
+    pub(crate) path: &'a str,
+    pub(crate) now: Time,
+    pub(crate) remote: &'a Remote,
+}
+
+/// The second factors that a login brings along.
+fn shown(request: &Request) -> Shown {
+    let headers = request.headers.iter().filter(|(name, _)| name == "x-vault-mfa");
+    Shown::from_headers(headers.map(|(_, value)| value.as_str()))
+}
+
 /// Whom a login is of. Nobody, if the method does not say.
 #[derive(Default)]
-struct Whom {
-    entity_id: String,
+pub(crate) struct Whom {
+    pub(crate) entity_id: String,
     identity: Option<String>,
     is_new: bool,
 }

@@ -42,7 +42,7 @@ pub trait Login<M: AuthMethod>: DeserializeOwned + JsonSchema {
 }
 
 /// Who someone was found to be.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Claim {
     /// Their name in this method, which identity maps to an entity. Empty: no entity.
     pub alias: String,

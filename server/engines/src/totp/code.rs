@@ -1,16 +1,12 @@
 //! Codes: made for who has no device, checked for who has one.
 
-use std::time::Duration;
-
 use kit::loose::{Span, Text};
 use kit::{Command, Error, Query, Reading, Reads, Reply, Result, Route, Secret, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use subtle::ConstantTimeEq;
 
 use super::Totp;
 use super::keys::Key;
-use super::rfc6238::code;
 
 /// Makes the code of this moment.
 #[derive(Deserialize, JsonSchema)]
@@ -41,7 +37,7 @@ impl Query<Totp> for MakeCode {
         let now = cx.now().seconds();
         let step = now / key.period_seconds;
         Ok(Reply::Data(MadeCode {
-            code: Secret::new(code(&key, step)?.to_string()),
+            code: Secret::new(otp::code(&key.secret, key.algorithm, key.digits, step)?.to_string()),
             expire_time: (step + 1).saturating_mul(key.period_seconds),
             generated: now,
             period: Span::from_seconds(i64::try_from(key.period_seconds).unwrap_or(i64::MAX)).go(),
@@ -78,38 +74,13 @@ impl Command<Totp> for CheckCode {
         if shown.len() != key.digits.count() {
             return Err(Error::invalid("invalid number of digits for the code"));
         }
-        let Some(step) = fitting(&key, &shown, cx.now().seconds())? else {
+        let Some(step) = key.check().fitting(&shown, cx.now().seconds())? else {
             return Ok(Reply::Data(Checked { valid: false }));
         };
-        let oldest = first(&key, cx.now().seconds());
+        let oldest = key.check().first(cx.now().seconds());
         key.accepted.retain(|accepted| *accepted >= oldest);
         key.accepted.push(step);
         key.store(cx, &self.name)?;
         Ok(Reply::Data(Checked { valid: true }))
     }
-}
-
-/// The period whose code this is, if it is none that was accepted before. Looks at all of them whatever it finds.
-fn fitting(key: &Key, shown: &str, now: u64) -> Result<Option<u64>> {
-    let here = now / key.period_seconds;
-    let (mut found, mut used) = (None, false);
-    for step in first(key, now)..=here.saturating_add(key.skew) {
-        if bool::from(code(key, step)?.as_bytes().ct_eq(shown.as_bytes())) {
-            used |= key.accepted.contains(&step);
-            found = Some(step);
-        }
-    }
-    if used {
-        let wait = Duration::from_secs(key.period_seconds - now % key.period_seconds);
-        return Err(Error::invalid(format!(
-            "code already used; wait until the next time period, which begins in {} s",
-            wait.as_secs()
-        )));
-    }
-    Ok(found)
-}
-
-/// The earliest period that counts.
-fn first(key: &Key, now: u64) -> u64 {
-    (now / key.period_seconds).saturating_sub(key.skew)
 }

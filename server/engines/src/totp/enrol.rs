@@ -6,9 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
+use super::Totp;
 use super::keys::Key;
-use super::rfc6238::{Algorithm, Digits, encode_secret, read_secret};
-use super::{Totp, barcode, otpauth};
+use otp::{Algorithm, Digits, encode_secret, read_secret};
 
 const KEY_SIZE: i64 = 20;
 const KEY_SIZE_MAX: i64 = 1024;
@@ -92,10 +92,17 @@ impl Command<Totp> for WriteKey {
             store(form, cx, &self.name)?;
             return Ok(Reply::Nothing);
         }
-        let url = otpauth::write(&form);
+        let url = otp::url(
+            &form.issuer,
+            &form.account_name,
+            &form.secret,
+            form.algorithm,
+            form.digits,
+            form.period_seconds,
+        );
         let barcode = match self.qr_size()? {
             0 => None,
-            size => Some(barcode::png(url.expose(), size)?),
+            size => Some(otp::png(url.expose(), size)?),
         };
         store(form, cx, &self.name)?;
         Ok(Reply::Data(Enrolled { barcode, url }))
@@ -119,7 +126,7 @@ impl WriteKey {
         let mut digits = self.digits.map_or(DIGITS, |number| number.0);
         let mut period = self.period.map_or(PERIOD_SECONDS, |seconds| seconds.0);
         if !url.is_empty() {
-            let said = otpauth::read(&url)?;
+            let said = otp::read(&url)?;
             issuer = said.issuer.unwrap_or(issuer);
             (account_name, secret) = (said.account_name, said.secret);
             digits = said.digits.unwrap_or(digits);

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Totp;
-use super::rfc6238::{Algorithm, Digits};
+use otp::{Algorithm, Digits};
 
 const KEYS: Table<Key> = Table::new(1);
 
@@ -42,6 +42,18 @@ impl Key {
     /// Keeps it under this name.
     pub(super) fn store(&self, cx: &mut Writing<'_>, name: &str) -> Result<()> {
         KEYS.put(cx, name, self)
+    }
+
+    /// As a code is checked against it.
+    pub(super) fn check(&self) -> otp::Check<'_> {
+        otp::Check {
+            secret: &self.secret,
+            algorithm: self.algorithm,
+            digits: self.digits,
+            period_seconds: self.period_seconds,
+            skew: self.skew,
+            accepted: &self.accepted,
+        }
     }
 
     /// Whether both make the same codes.

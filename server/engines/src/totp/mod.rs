@@ -1,14 +1,11 @@
 //! Time-based one-time passwords (RFC 6238): makes the codes of a key, or checks those that another device made.
 //!
-//! `enrol` makes a key or takes one in, with the URL (`otpauth`) and the picture (`barcode`) that an authenticator reads;
-//! `keys` shows and deletes; `code` makes and checks codes, which `rfc6238` works out.
+//! `enrol` makes a key or takes one in, with the URL and the picture that an authenticator reads; `keys` shows and deletes;
+//! `code` makes and checks codes, which the crate `otp` works out.
 
-mod barcode;
 mod code;
 mod enrol;
 mod keys;
-mod otpauth;
-mod rfc6238;
 
 use kit::{Endpoint, Engine, Result, command, query};
 

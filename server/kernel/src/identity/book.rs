@@ -22,6 +22,11 @@ impl Book {
         Self { mount }
     }
 
+    /// The mount that it lies under.
+    pub(super) fn id(self) -> MountId {
+        self.mount
+    }
+
     /// The mount that it lies under, as tokens name it.
     pub(crate) fn uuid(self) -> String {
         ids::uuid(self.mount.0)
@@ -371,7 +376,7 @@ impl Book {
 }
 
 /// The sixteen bytes of an id that this server made. Nothing else is an id, so nothing else is found by one.
-fn key(id: &str) -> Option<[u8; 16]> {
+pub(super) fn key(id: &str) -> Option<[u8; 16]> {
     let MountId(bytes) = ids::mount(id)?;
     (ids::uuid(bytes) == id).then_some(bytes)
 }

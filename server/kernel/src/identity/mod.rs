@@ -15,6 +15,7 @@ mod group_alias;
 mod lookup;
 mod membership;
 mod merge;
+pub(crate) mod mfa;
 mod names;
 mod oidc;
 mod record;
@@ -100,6 +101,20 @@ impl Engine for Identity {
         query::<_, group_alias::Get>(),
         command::<_, group_alias::Put>(),
         command::<_, group_alias::Delete>(),
+        query::<_, mfa::method::List>(),
+        query::<_, mfa::method::ListKind>(),
+        command::<_, mfa::enrol::Generate>(),
+        command::<_, mfa::enrol::AdminGenerate>(),
+        command::<_, mfa::enrol::AdminDestroy>(),
+        command::<_, mfa::method::Register>(),
+        query::<_, mfa::method::GetTotp>(),
+        command::<_, mfa::method::Put>(),
+        command::<_, mfa::method::Delete>(),
+        query::<_, mfa::method::Get>(),
+        query::<_, mfa::enforcement::List>(),
+        query::<_, mfa::enforcement::Get>(),
+        command::<_, mfa::enforcement::Put>(),
+        command::<_, mfa::enforcement::Delete>(),
         query::<_, lookup::Entity>(),
         query::<_, lookup::Group>(),
         query::<_, oidc::config::Get>(),

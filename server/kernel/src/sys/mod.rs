@@ -13,6 +13,7 @@ mod keys;
 mod leases;
 mod lockouts;
 mod metrics;
+mod mfa;
 mod mounting;
 mod mounts;
 mod namespace_locks;
@@ -101,6 +102,7 @@ impl Engine for Sys {
         query::<_, leases::Count>(),
         query::<_, leases::Lookup>(),
         query::<_, leases::List>(),
+        command::<_, mfa::Validate>(),
         ask::<_, leases::Renew>(),
         ask::<_, leases::LegacyRenew>(),
         command::<_, leases::Revoke>(),

@@ -4,7 +4,7 @@ use kit::{Error, Result, Secret};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use zeroize::Zeroizing;
 
-use super::keys::Key;
+use crate::rfc6238::{Algorithm, Digits};
 
 /// What a label may hold as it is.
 const LABEL: &AsciiSet = &NON_ALPHANUMERIC
@@ -33,31 +33,46 @@ const VALUE: &AsciiSet = &NON_ALPHANUMERIC
 
 /// What a URL says of a key. What it leaves out is nothing.
 #[derive(Default)]
-pub(super) struct Said {
-    pub(super) issuer: Option<String>,
-    pub(super) account_name: String,
-    pub(super) secret: Zeroizing<String>,
-    pub(super) period: Option<i64>,
-    pub(super) digits: Option<i64>,
-    pub(super) algorithm: Option<String>,
+pub struct Said {
+    /// Who makes the key.
+    pub issuer: Option<String>,
+    /// Whose it is.
+    pub account_name: String,
+    /// In base32.
+    pub secret: Zeroizing<String>,
+    /// Seconds.
+    pub period: Option<i64>,
+    /// How many.
+    pub digits: Option<i64>,
+    /// The API's word.
+    pub algorithm: Option<String>,
 }
 
 /// Writes the URL of a key.
-pub(super) fn write(key: &Key) -> Secret<String> {
-    let label = format!("{}:{}", key.issuer, key.account_name);
+pub fn url(
+    issuer: &str,
+    account_name: &str,
+    secret: &Secret<String>,
+    algorithm: Algorithm,
+    digits: Digits,
+    period_seconds: u64,
+) -> Secret<String> {
+    let label = format!("{issuer}:{account_name}");
     Secret::new(format!(
-        "otpauth://totp/{}?algorithm={}&digits={}&issuer={}&period={}&secret={}",
+        "otpauth://totp/{}?algorithm={}&digits={}&issuer={}&period={period_seconds}&secret={}",
         utf8_percent_encode(&label, LABEL),
-        key.algorithm.name(),
-        key.digits.count(),
-        utf8_percent_encode(&key.issuer, VALUE),
-        key.period_seconds,
-        key.secret.expose(),
+        algorithm.name(),
+        digits.count(),
+        utf8_percent_encode(issuer, VALUE),
+        secret.expose(),
     ))
 }
 
 /// Reads the URL of a key.
-pub(super) fn read(url: &str) -> Result<Said> {
+///
+/// # Errors
+/// If it is no such URL.
+pub fn read(url: &str) -> Result<Said> {
     let broken = || Error::invalid("an error occurred while parsing url string");
     let url = url.split_once('#').map_or(url, |(url, _)| url);
     let (front, query) = url.split_once('?').unwrap_or((url, ""));

@@ -9,12 +9,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::keys::Key;
-
 /// Which hash the HMAC uses.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
-pub(super) enum Algorithm {
+pub enum Algorithm {
     /// What nearly every authenticator knows.
     Sha1,
     /// SHA-256.
@@ -25,7 +23,10 @@ pub(super) enum Algorithm {
 
 impl Algorithm {
     /// Reads the API's word for it.
-    pub(super) fn parse(word: &str) -> Result<Self> {
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn parse(word: &str) -> Result<Self> {
         match word {
             "SHA1" => Ok(Self::Sha1),
             "SHA256" => Ok(Self::Sha256),
@@ -35,7 +36,7 @@ impl Algorithm {
     }
 
     /// The API's word for it.
-    pub(super) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Sha1 => "SHA1",
             Self::Sha256 => "SHA256",
@@ -55,11 +56,11 @@ impl Algorithm {
 /// How long a code is: 6 or 8.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(try_from = "u64", into = "u64")]
-pub(super) struct Digits(u32);
+pub struct Digits(u32);
 
 impl Digits {
     /// How many.
-    pub(super) fn count(self) -> usize {
+    pub fn count(self) -> usize {
         self.0 as usize
     }
 }
@@ -94,12 +95,15 @@ static BASE32: LazyLock<Encoding> = LazyLock::new(|| {
 });
 
 /// Writes a secret as authenticators take it.
-pub(super) fn encode_secret(bytes: &[u8]) -> Secret<String> {
+pub fn encode_secret(bytes: &[u8]) -> Secret<String> {
     Secret::new(BASE32.encode(bytes))
 }
 
 /// Reads a secret that someone brought, with its padding or without.
-pub(super) fn read_secret(text: &str) -> Result<Zeroizing<Vec<u8>>> {
+///
+/// # Errors
+/// If it is not base32; says where.
+pub fn read_secret(text: &str) -> Result<Zeroizing<Vec<u8>>> {
     let digits = text.trim_end_matches('=');
     let refuse = |at| Error::invalid(format!("invalid key value: illegal base32 data at input byte {at}"));
     if digits.is_empty() {
@@ -114,10 +118,17 @@ pub(super) fn read_secret(text: &str) -> Result<Zeroizing<Vec<u8>>> {
 }
 
 /// The code of a key in the period of this number.
-pub(super) fn code(key: &Key, step: u64) -> Result<Zeroizing<String>> {
-    let secret =
-        read_secret(key.secret.expose()).map_err(|_| Error::internal("a stored key is not base32"))?;
-    let tag = hmac::sign(&hmac::Key::new(key.algorithm.hmac(), &secret), &step.to_be_bytes());
+///
+/// # Errors
+/// If the secret is not base32.
+pub fn code(
+    secret: &Secret<String>,
+    algorithm: Algorithm,
+    digits: Digits,
+    step: u64,
+) -> Result<Zeroizing<String>> {
+    let secret = read_secret(secret.expose()).map_err(|_| Error::internal("a stored key is not base32"))?;
+    let tag = hmac::sign(&hmac::Key::new(algorithm.hmac(), &secret), &step.to_be_bytes());
     let bytes = tag.as_ref();
     // The last half byte says where the four bytes lie that count.
     let at = usize::from(bytes.last().copied().unwrap_or(0) & 0x0f);
@@ -126,8 +137,8 @@ pub(super) fn code(key: &Key, step: u64) -> Result<Zeroizing<String>> {
         .and_then(|word| word.try_into().ok())
         .ok_or_else(|| Error::internal("an HMAC is shorter than 19 bytes"))?;
     let number = u32::from_be_bytes(word) & 0x7fff_ffff;
-    let width = key.digits.count();
-    Ok(Zeroizing::new(format!("{:0width$}", number % 10_u32.pow(key.digits.0))))
+    let width = digits.count();
+    Ok(Zeroizing::new(format!("{:0width$}", number % 10_u32.pow(digits.0))))
 }
 
 #[cfg(test)]
@@ -136,17 +147,12 @@ mod tests {
 
     #[track_caller]
     fn check(algorithm: Algorithm, secret: &str, seconds: u64, expect: &str) {
-        let key = Key {
-            secret: encode_secret(secret.as_bytes()),
-            issuer: String::new(),
-            account_name: String::new(),
-            algorithm,
-            digits: Digits(8),
-            period_seconds: 30,
-            skew: 0,
-            accepted: vec![],
-        };
-        assert_eq!(*code(&key, seconds / 30).unwrap(), expect, "{algorithm:?} at {seconds}");
+        let secret = encode_secret(secret.as_bytes());
+        assert_eq!(
+            *code(&secret, algorithm, Digits(8), seconds / 30).unwrap(),
+            expect,
+            "{algorithm:?} at {seconds}"
+        );
     }
 
     /// Appendix B of RFC 6238.

@@ -10,7 +10,10 @@ use zeroize::Zeroizing;
 const QUIET_MODULES: usize = 4;
 
 /// A square PNG with sides of `size` pixels, in base64. The secret is in it.
-pub(super) fn png(text: &str, size: u32) -> Result<Secret<String>> {
+///
+/// # Errors
+/// If the picture is too small for the text.
+pub fn png(text: &str, size: u32) -> Result<Secret<String>> {
     let refuse = |why: String| {
         Error::invalid(format!("failed to generate QR code image: {why}; set qr_size to 0 for none"))
     };

@@ -1,0 +1,134 @@
+use kit::{Error, Name, Result, Secret, Time};
+use otp::{Algorithm, Digits};
+use serde::{Deserialize, Serialize};
+use storage::Txn;
+
+use crate::identity::book::{Book, EVERYTHING, key};
+use crate::identity::names::segment;
+use crate::shelf::{Shelf, Source};
+
+/// A way to show a second factor: one-time passwords, and how they are made.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Method {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) issuer: String,
+    pub(crate) algorithm: Algorithm,
+    pub(crate) digits: Digits,
+    pub(crate) key_size: u64,
+    pub(crate) period_seconds: u64,
+    pub(crate) skew: u64,
+    pub(crate) qr_size: u32,
+    /// How many codes may be tried in a period.
+    pub(crate) attempts_max: u64,
+}
+
+/// Who must show a second factor at login, and by which of these methods: any one of them.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct Enforcement {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) methods: Vec<String>,
+    pub(crate) accessors: Vec<String>,
+    pub(crate) kinds: Vec<String>,
+    pub(crate) groups: Vec<String>,
+    pub(crate) entities: Vec<String>,
+}
+
+/// What an entity's device and this server share.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Enrolment {
+    pub(crate) secret: Secret<String>,
+    /// The periods whose codes were accepted already, as far as they still count.
+    pub(crate) accepted: Vec<u64>,
+    pub(crate) made: Time,
+}
+
+impl Book {
+    fn mfa_methods(self) -> Shelf<Method> {
+        Shelf::within(self.id(), 40)
+    }
+
+    fn enforcements(self) -> Shelf<Enforcement> {
+        Shelf::within(self.id(), 41)
+    }
+
+    /// What devices share with this server: entity ‖ method.
+    fn enrolments(self) -> Shelf<Enrolment> {
+        Shelf::within(self.id(), 42)
+    }
+
+    pub(crate) fn mfa_method(self, from: &impl Source, id: &str) -> Result<Option<Method>> {
+        let Some(key) = key(id) else { return Ok(None) };
+        self.mfa_methods().get(from, Name::Id(&key))
+    }
+
+    pub(crate) fn all_mfa_methods(self, from: &impl Source) -> Result<Vec<Method>> {
+        let rows = self.mfa_methods().below(from, &[], EVERYTHING)?;
+        Ok(rows.into_iter().map(|(_, method)| method).collect())
+    }
+
+    pub(crate) fn put_mfa_method(self, txn: &mut Txn, method: &Method) -> Result<()> {
+        let key = key(&method.id).ok_or_else(|| Error::internal("an MFA method has a damaged id"))?;
+        self.mfa_methods().put(txn, Name::Id(&key), method)
+    }
+
+    pub(crate) fn delete_mfa_method(self, txn: &mut Txn, id: &str) -> Result<()> {
+        let Some(key) = key(id) else { return Ok(()) };
+        self.mfa_methods().delete(txn, Name::Id(&key))
+    }
+
+    pub(crate) fn enforcement(self, from: &impl Source, name: &str) -> Result<Option<Enforcement>> {
+        self.enforcements().get(from, Name::Path(&segment(name)))
+    }
+
+    pub(crate) fn all_enforcements(self, from: &impl Source) -> Result<Vec<Enforcement>> {
+        let mut all = Vec::new();
+        for name in self.enforcements().list(from, "")?.iter() {
+            all.extend(self.enforcements().get(from, Name::Path(name))?);
+        }
+        Ok(all)
+    }
+
+    pub(crate) fn put_enforcement(self, txn: &mut Txn, enforcement: &Enforcement) -> Result<()> {
+        self.enforcements().put(txn, Name::Path(&segment(&enforcement.name)), enforcement)
+    }
+
+    pub(crate) fn delete_enforcement(self, txn: &mut Txn, name: &str) -> Result<()> {
+        self.enforcements().delete(txn, Name::Path(&segment(name)))
+    }
+
+    pub(crate) fn enrolment(
+        self,
+        from: &impl Source,
+        entity: &str,
+        method: &str,
+    ) -> Result<Option<Enrolment>> {
+        let Some(key) = both(entity, method) else { return Ok(None) };
+        self.enrolments().get(from, Name::Id(&key))
+    }
+
+    pub(crate) fn put_enrolment(
+        self,
+        txn: &mut Txn,
+        entity: &str,
+        method: &str,
+        it: &Enrolment,
+    ) -> Result<()> {
+        let key = both(entity, method).ok_or_else(|| Error::internal("an entity has a damaged id"))?;
+        self.enrolments().put(txn, Name::Id(&key), it)
+    }
+
+    pub(crate) fn delete_enrolment(self, txn: &mut Txn, entity: &str, method: &str) -> Result<()> {
+        let Some(key) = both(entity, method) else { return Ok(()) };
+        self.enrolments().delete(txn, Name::Id(&key))
+    }
+}
+
+fn both(entity: &str, method: &str) -> Option<[u8; 32]> {
+    let mut both = [0; 32];
+    let parts = key(entity)?.into_iter().chain(key(method)?);
+    both.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
+    Some(both)
+}
