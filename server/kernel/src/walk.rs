@@ -161,13 +161,17 @@ impl Kernel {
         if let Some(method) = &mounted.method
             && let Some((point, route, fit)) = method.find_login(verb, rest)
         {
-            return match fit {
-                kit::Match::Lower(range) => lower(path, rest, range),
+            match fit {
+                kit::Match::Lower(range) => return lower(path, rest, range),
                 kit::Match::Yes(captures) => {
-                    self.let_in(ground, trip, path, point, route, captures).map(Routed::Step)
+                    match self.let_in(ground, trip, path, point, route, captures) {
+                        // A browser comes where a client would log in, and wants a page.
+                        Err(error) if error.fault() == Fault::Elsewhere => {}
+                        step => return step.map(Routed::Step),
+                    }
                 }
-                kit::Match::No => Err(Error::not_found()),
-            };
+                kit::Match::No => return Err(Error::not_found()),
+            }
         }
         match mounted.engine.find(verb, rest) {
             Found::Lower(range) => lower(path, rest, range),

@@ -38,6 +38,8 @@ pub enum Fault {
     Busy,
     /// Not a failure: the operation wants to be run again in the pool for costly work.
     Costly,
+    /// Not a failure: what answers a login here is the operation of the same route.
+    Elsewhere,
     /// A fault of ours, or of the machine.
     Internal,
     /// A system behind an engine said no or did not answer.
@@ -123,7 +125,7 @@ impl Error {
             Fault::TooLarge => 413,
             Fault::MediaType => 415,
             Fault::Busy => 429,
-            Fault::Internal | Fault::Costly => 500,
+            Fault::Internal | Fault::Costly | Fault::Elsewhere => 500,
             Fault::Upstream => 502,
             Fault::Unavailable => 503,
         }

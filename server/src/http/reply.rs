@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, STRICT_TRANSPORT_SECURITY,
-    X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, REFERRER_POLICY,
+    RETRY_AFTER, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::Full;
@@ -17,6 +17,9 @@ pub(crate) type Reply = Response<Full<Bytes>>;
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const ONE_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
 const JSON: HeaderValue = HeaderValue::from_static(kernel::JSON);
+/// A page of ours runs nothing, loads nothing, and stands in no other page, where somebody might be led to click on it.
+const PAGE: HeaderValue =
+    HeaderValue::from_static("default-src 'none'; form-action 'self'; frame-ancestors 'none'");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 /// What the kernel, or a phase, has to say.
@@ -25,6 +28,11 @@ pub(crate) fn answer(answer: Answer) -> Reply {
     let mut reply = with(answer.status, kind, answer.body.into());
     if let Some(seconds) = answer.retry_after {
         reply.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+    if answer.kind.starts_with("text/html") {
+        let headers = reply.headers_mut();
+        headers.insert(CONTENT_SECURITY_POLICY, PAGE);
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     }
     reply
 }

@@ -4,12 +4,20 @@
 //! the date until which they are good; a token by an unknown key has them fetched anew, but not more often than every
 //! few seconds, so that strangers cannot make this server ask the issuer as often as they like.
 
+mod auth_url;
+mod callback;
 mod config;
+mod flow;
+mod form;
 mod identity;
+mod page;
+mod poll;
 mod provider;
+mod reach;
 mod role;
 mod sign_in;
 mod template;
+mod vouch;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -62,6 +70,9 @@ impl<T: Title> Engine for Signed<T> {
         query::<Self, role::Read>(),
         command::<Self, role::Write>(),
         command::<Self, role::Delete>(),
+        ask::<Self, auth_url::AuthUrl>(),
+        command::<Self, page::Direct>(),
+        command::<Self, page::Posted>(),
     ];
 
     fn open(_: &Value) -> Result<Self> {
@@ -70,7 +81,11 @@ impl<T: Title> Engine for Signed<T> {
 }
 
 impl<T: Title> AuthMethod for Signed<T> {
-    const LOGINS: &'static [LoginPoint<Self>] = &[ask_login::<Self, sign_in::SignIn>()];
+    const LOGINS: &'static [LoginPoint<Self>] = &[
+        ask_login::<Self, sign_in::SignIn>(),
+        ask_login::<Self, callback::Callback>(),
+        ask_login::<Self, poll::Poll>(),
+    ];
 
     fn renew(&self, past: &Renewal<'_>, cx: &Reading<'_>) -> Result<Terms> {
         let name = past.internal.get("role").and_then(Value::as_str).unwrap_or_default();

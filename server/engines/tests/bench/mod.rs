@@ -71,6 +71,7 @@ pub(crate) struct Answer {
     pub(crate) advised: Option<u64>,
     pub(crate) errors: Vec<String>,
     pub(crate) claim: Option<Claim>,
+    elsewhere: bool,
 }
 
 /// Randomness that does not repeat itself, and is the same in each run.
@@ -203,11 +204,15 @@ impl Bench {
         if let Some(method) = &self.method
             && let Some((point, _, fit)) = method.find_login(verb, path)
         {
-            return match fit {
-                Match::Yes(captures) => self.log_in(point, &fields(captures)),
-                Match::Lower(_) => self.send(verb, &target.to_lowercase(), body),
+            match fit {
+                Match::Yes(captures) => match self.log_in(point, &fields(captures)) {
+                    // What answers is the operation of the same route.
+                    answer if answer.elsewhere => {}
+                    answer => return answer,
+                },
+                Match::Lower(_) => return self.send(verb, &target.to_lowercase(), body),
                 Match::No => panic!("a login that does not fit was found"),
-            };
+            }
         }
         match self.engine.find(verb, path) {
             Found::Here { endpoint, kind: Kind::Query, captures, .. } => {
@@ -336,7 +341,8 @@ impl Answer {
     fn error(status: u16) -> Self {
         let (warnings, errors) = (Vec::new(), Vec::new());
         let (text, bytes) = (String::new(), Vec::new());
-        Self { status, data: Value::Null, text, bytes, warnings, advised: None, errors, claim: None }
+        let (data, advised, claim) = (Value::Null, None, None);
+        Self { status, data, text, bytes, warnings, advised, errors, claim, elsewhere: false }
     }
 
     fn of(result: kit::Result<Body, Error>, notes: &Notes) -> Self {
@@ -349,7 +355,10 @@ impl Answer {
             Ok(Body::Gone(bytes)) => (404, bytes),
             Ok(Body::Status { status, data }) => (status, data),
             Ok(Body::Empty) => (404, Vec::new()),
-            Err(error) => return Self { errors: error.texts(), ..Self::error(error.status()) },
+            Err(error) => {
+                let elsewhere = error.fault() == Fault::Elsewhere;
+                return Self { errors: error.texts(), elsewhere, ..Self::error(error.status()) };
+            }
         };
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let data = serde_json::from_str(&text).unwrap_or_default();
@@ -362,6 +371,7 @@ impl Answer {
             advised: notes.advised(),
             errors: Vec::new(),
             claim: None,
+            elsewhere: false,
         }
     }
 
