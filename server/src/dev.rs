@@ -160,6 +160,7 @@ pub(crate) fn mount_secret(kernel: &std::sync::Arc<Kernel>, token: &str) -> Resu
         remote: Remote::default(),
         headers: Vec::new(),
         help: false,
+        meter: kernel::Meter::default(),
     };
     let handle = tokio::runtime::Handle::current();
     let answer: Answer = match kernel.handle(&request) {

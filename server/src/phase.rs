@@ -167,12 +167,20 @@ impl State {
         Ok(())
     }
 
+    /// Whether this is for an endpoint that answers in every phase.
+    pub(crate) fn answers(&self, request: &kernel::Request) -> bool {
+        let place = request.path.as_str().strip_prefix("sys/");
+        place.is_some_and(|place| {
+            matches!(place, "health" | "seal-status" | "leader" | "init" | "unseal" | "seal")
+        })
+    }
+
     /// The endpoints that answer in every phase. `None`: this is not one of them.
     pub(crate) fn answer(self: &Arc<Self>, request: &kernel::Request) -> Option<Reaction> {
-        let place = request.path.as_str().strip_prefix("sys/")?;
-        if !matches!(place, "health" | "seal-status" | "leader" | "init" | "unseal" | "seal") {
+        if !self.answers(request) {
             return None;
         }
+        let place = request.path.as_str().strip_prefix("sys/")?;
         use kit::Verb::{Get, Post};
         let in_namespace = !request.namespace.is_empty();
         Some(match (place, request.verb) {

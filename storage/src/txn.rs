@@ -29,6 +29,7 @@ pub struct Txn {
     /// Deleted entries whose names no longer open.
     raw: BTreeSet<SealedKey>,
     size: usize,
+    counts: Vec<(String, i64)>,
 }
 
 /// Something this transaction read has changed. Run it again.
@@ -63,7 +64,25 @@ impl Txn {
     /// A transaction that reads `snapshot`.
     pub fn on(snapshot: Snapshot) -> Self {
         let reads = Reads { set: ReadSet::at(snapshot.index()), found: HashMap::default() };
-        Self { snapshot, reads: RefCell::new(reads), writes: BTreeMap::new(), raw: BTreeSet::new(), size: 0 }
+        Self {
+            snapshot,
+            reads: RefCell::new(reads),
+            writes: BTreeMap::new(),
+            raw: BTreeSet::new(),
+            size: 0,
+            counts: Vec::new(),
+        }
+    }
+
+    /// Notes that there will be more or fewer of something. Nothing of it is stored: who commits it takes the notes and
+    /// counts once it is durable.
+    pub fn count(&mut self, what: String, change: i64) {
+        self.counts.push((what, change));
+    }
+
+    /// Takes out what was noted to be counted.
+    pub fn take_counts(&mut self) -> Vec<(String, i64)> {
+        std::mem::take(&mut self.counts)
     }
 
     /// What it reads.

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use tests::binary::setting;
 use tests::dice::Dice;
-use tests::http::{Reply, Request};
+use tests::http::{Reply, Request, exchange};
 
 /// Twice what a server may use beside the bodies it holds.
 const GROWTH_MAX_KIB: u64 = 400 * 1024;
@@ -240,4 +240,23 @@ fn base64(bytes: &[u8]) -> String {
         format!("{digits:=<4}")
     };
     bytes.chunks(3).map(encode).collect()
+}
+
+#[test]
+fn row_099_over_a_limit_no_body_is_read() {
+    let stage = Stage::dev();
+    stage.userpass(json!({}));
+    let quota = json!({"path": "auth/userpass", "rate": 1, "interval": "1h"});
+    stage.root.post("sys/quotas/rate-limit/login", quota).must(204);
+    let login = || json!({"password": "correct-password"});
+    stage.anonymous().post("auth/userpass/login/bob", login()).must(200);
+    // Thirty megabytes are announced and none of them is sent: the answer comes all the same.
+    let head = "POST /v1/auth/userpass/login/bob HTTP/1.1\r\nHost: x\r\nContent-Length: 30000000\r\n\r\n";
+    let reply = exchange(stage.server.address(), head.as_bytes()).expect("an answer");
+    reply.must(429);
+    // Nor is one that costs too much looked into.
+    let heavy = format!("{{\"password\":[{}1]}}", "1,".repeat(200_000));
+    let request = Request::new("POST", "/v1/auth/userpass/login/bob").body(heavy);
+    stage.anonymous().send(&request).must(429);
+    stage.lives();
 }

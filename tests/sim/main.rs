@@ -15,5 +15,6 @@ mod mfa;
 mod namespaces;
 mod oidc;
 mod outside;
+mod quotas;
 mod sys;
 mod tokens;

@@ -307,6 +307,7 @@ pub fn request(token: &str, verb: Verb, path: &str, body: &str) -> Request {
         remote: kit::Remote { address: Some([127, 0, 0, 1].into()), ..kit::Remote::default() },
         headers: Vec::new(),
         help: false,
+        meter: kernel::Meter::default(),
     }
 }
 

@@ -62,6 +62,7 @@ impl Kernel {
                     Err(error) => Answer::from_error(&error),
                 };
                 self.metrics.end(request.verb, answer.status);
+                let answer = Answer { allowance: trip.allowance, ..answer };
                 (crate::audit::Audits::audited(written, answer), false)
             }
             Err(error) => {

@@ -203,12 +203,24 @@ impl Outcome {
         }
         let status = match &self.body {
             Body::Raw { status, kind, bytes } => {
-                return Answer { status: *status, kind, body: bytes.clone(), retry_after: None };
+                return Answer {
+                    status: *status,
+                    kind,
+                    body: bytes.clone(),
+                    retry_after: None,
+                    allowance: None,
+                };
             }
             Body::Bare(data) => {
                 let mut body = escaped(data.clone());
                 body.push(b'\n');
-                return Answer { status: 200, kind: crate::request::JSON, body, retry_after: None };
+                return Answer {
+                    status: 200,
+                    kind: crate::request::JSON,
+                    body,
+                    retry_after: None,
+                    allowance: None,
+                };
             }
             Body::Empty => return Answer::json(404, Vec::new()),
             Body::Nothing if self.auth.is_none() && self.lease.id.is_empty() && self.warnings.is_empty() => {

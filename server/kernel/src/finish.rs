@@ -135,14 +135,19 @@ impl Kernel {
     }
 
     /// Waits until a transaction is durable, or until it is known that it will not be.
-    pub(crate) async fn commit(&self, txn: Txn) -> Result<Result<Index, Conflict>> {
+    pub(crate) async fn commit(&self, mut txn: Txn) -> Result<Result<Index, Conflict>> {
+        let counts = txn.take_counts();
         if txn.is_empty() {
             return Ok(Ok(txn.snapshot().index()));
         }
         let (done, told) = oneshot::channel();
         self.store.submit(txn, Box::new(move |result| drop(done.send(result))));
         let told = told.await.map_err(|_| Error::new(Fault::Unavailable, "Vault is sealed"))?;
-        Ok(told?)
+        let told = told?;
+        if let Ok(index) = told {
+            self.count_committed(&counts, index);
+        }
+        Ok(told)
     }
 
     /// Revokes what an answer held that could not be audited.

@@ -16,6 +16,7 @@ use crate::metrics::Metrics;
 use crate::mounts::{self, Mounts, Registry, System};
 use crate::namespaces::{self, Namespace, Ns};
 use crate::outside::OUTSIDE_MAX;
+use crate::quotas::Quotas;
 use crate::router::Router;
 use crate::settings::{AuditSpec, Settings};
 use crate::shelf::Shelf;
@@ -38,6 +39,7 @@ pub struct Kernel {
     pub(crate) waiting: Waiting,
     pub(crate) metrics: Metrics,
     pub(crate) ceremonies: Ceremonies,
+    pub(crate) quotas: Quotas,
     pub(crate) env: Env,
     /// The latest moment that was handed out: time never runs backwards.
     latest: AtomicU64,
@@ -132,6 +134,7 @@ impl Kernel {
                 waiting: Waiting::default(),
                 metrics: Metrics::default(),
                 ceremonies: Ceremonies::default(),
+                quotas: Quotas::default(),
                 env,
                 latest: AtomicU64::new(0),
                 pool,
@@ -234,11 +237,23 @@ impl Kernel {
         for _ in 0..ATTEMPTS {
             let mut txn = self.store.begin();
             let value = body(&mut txn)?;
-            if txn.is_empty() || self.store.commit(txn)?.is_ok() {
+            if txn.is_empty() {
+                return Ok(value);
+            }
+            let counts = txn.take_counts();
+            if let Ok(index) = self.store.commit(txn)? {
+                self.count_committed(&counts, index);
                 return Ok(value);
             }
         }
-        self.store.alone(body)?
+        let mut counts = Vec::new();
+        let value = self.store.alone(|txn| {
+            let value = body(txn);
+            counts = txn.take_counts();
+            value
+        })?;
+        self.count_committed(&counts, self.store.snapshot().index());
+        value
     }
 }
 

@@ -6,16 +6,19 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use storage::{Key, Random, Snapshot, Txn};
 
 use crate::agenda::{self, Item};
-use crate::ids;
 use crate::namespaces::Ns;
 use crate::shelf::{Shelf, Shelves, Source};
 use crate::tokens::{self, TokenHash};
 use crate::ttl::Bounds;
+use crate::{ids, quotas};
 
 /// Leases by their path, those of each namespace for themselves.
 const LEASES: Shelves<Lease> = Shelves::new(6);
 /// The leases that a token holds, in whatever namespace: token ‖ tag.
 const HELD: Shelf<LeaseId> = Shelf::new(7);
+
+/// The last name of a token's lease: an `h`, and the hash.
+const TOKEN_NAME_SIZE: usize = 65;
 
 /// After so many failures to end it a lease is irrevocable: kept, counted, and left to a person.
 pub(crate) const ATTEMPTS_MAX: u32 = 6;
@@ -143,6 +146,7 @@ pub(crate) fn enter(
         ending: false,
     };
     put(txn, &id, &Lease::Thing(thing.clone()))?;
+    txn.count(quotas::label(id.ns, maker(&id.path), ""), 1);
     if let Some(token) = holder {
         HELD.put(txn, Name::Id(&held_key(token, tag)), &id)?;
     }
@@ -242,6 +246,37 @@ pub(crate) fn irrevocable(snapshot: &Snapshot, ns: Ns, mut each: impl FnMut(&str
     failed.map_or(Ok(()), Err)
 }
 
+/// Shows what is counted of each lease of a namespace. It looks at all leases there.
+pub(crate) fn labels(snapshot: &Snapshot, ns: Ns, mut each: impl FnMut(&str)) -> Result<()> {
+    let mut failed = None;
+    snapshot.walk(LEASES.of(ns).place(), "", &mut |path, _| {
+        match role(snapshot, &LeaseId::new(ns, path)) {
+            Ok(role) => each(&quotas::label(ns, maker(path), &role)),
+            Err(error) => {
+                failed = Some(error);
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    failed.map_or(Ok(()), Err)
+}
+
+/// The role by which the token of a lease came in.
+fn role(snapshot: &Snapshot, id: &LeaseId) -> Result<String> {
+    let token = id.path.rsplit_once('/').is_some_and(|(_, name)| name.len() == TOKEN_NAME_SIZE);
+    if !token {
+        return Ok(String::new());
+    }
+    let Some(Lease::Token { hash }) = find(snapshot, id)? else { return Ok(String::new()) };
+    Ok(tokens::find(snapshot, hash)?.map(|token| token.login_role).unwrap_or_default())
+}
+
+/// The path that made a lease.
+fn maker(path: &str) -> &str {
+    path.rsplit_once('/').map_or(path, |(path, _)| path)
+}
+
 /// Up to `limit` of the leases that a token holds.
 pub(crate) fn held(source: &impl Source, token: TokenHash, limit: usize) -> Result<Vec<LeaseId>> {
     Ok(HELD.below(source, &token.0, limit)?.into_iter().map(|(_, id)| id).collect())
@@ -250,6 +285,7 @@ pub(crate) fn held(source: &impl Source, token: TokenHash, limit: usize) -> Resu
 /// Forgets a lease whose thing has been taken back.
 pub(crate) fn forget(txn: &mut Txn, id: &LeaseId, thing: &Thing) -> Result<()> {
     forget_by_id(txn, id)?;
+    txn.count(quotas::label(id.ns, maker(&id.path), ""), -1);
     if let Some(token) = thing.token {
         HELD.delete(txn, Name::Id(&held_key(token, thing.tag)))?;
     }

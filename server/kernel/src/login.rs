@@ -49,6 +49,8 @@ impl Kernel {
         if route.heavy && !trip.pooled {
             return Ok(Step::Pool);
         }
+        trip.role = self.role_for_quota(ground, &mounted)?;
+        self.take_place(ground.today, trip, path.as_str())?;
         let now = trip.now;
         let failed = |error: &Error| {
             if let Some(rule) = rule.filter(|_| error.fault() == Fault::Credentials) {
@@ -166,6 +168,7 @@ impl Kernel {
             mount: Some(mounted.entry.uuid.clone()),
             internal: claim.internal,
             login_policies: terms.policies,
+            login_role: trip.role.clone().unwrap_or_default(),
             no_default_policy: terms.no_default_policy,
             entity_id: whom.entity_id,
             identity: whom.identity,

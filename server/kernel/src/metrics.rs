@@ -22,6 +22,8 @@ pub(crate) struct Metrics {
     ended: AtomicU64,
     /// Answers that no audit device took.
     unaudited: AtomicU64,
+    /// Requests that were over their limit.
+    over_quota: AtomicU64,
 }
 
 /// The verbs, as audit calls them.
@@ -120,6 +122,16 @@ impl Metrics {
     /// An answer could not be audited.
     pub(crate) fn unaudited(&self) {
         self.unaudited.fetch_add(1, Relaxed);
+    }
+
+    /// A request was over its limit.
+    pub(crate) fn over_quota(&self) {
+        self.over_quota.fetch_add(1, Relaxed);
+    }
+
+    /// How many requests were over their limit.
+    pub(crate) fn over_quota_count(&self) -> u64 {
+        self.over_quota.load(Relaxed)
     }
 
     /// How many answers could not be audited.

@@ -4,6 +4,8 @@ use std::time::Duration;
 use kit::{Error, Remote, Secret, Verb};
 use policy::Path;
 
+use crate::quotas::{Allowance, Meter};
+
 /// A request, parsed but not yet believed. HTTP makes it; limits were kept before it came to be.
 pub struct Request {
     /// What is to be done.
@@ -26,6 +28,8 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// `HELP`, or `?help=1`: what this path is for, instead of its answer.
     pub help: bool,
+    /// Whether it has been counted against a limit of requests.
+    pub meter: Meter,
 }
 
 /// An answer, ready for the wire.
@@ -39,6 +43,8 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// `Retry-After` in seconds.
     pub retry_after: Option<u32>,
+    /// What is left of the limit of requests, if clients are told.
+    pub allowance: Option<Allowance>,
 }
 
 /// The content type of nearly everything; clients compare it to the letter.
@@ -54,12 +60,13 @@ impl Answer {
             kind: JSON,
             body: escaped(format!("{body}\n").into_bytes()),
             retry_after,
+            allowance: None,
         }
     }
 
     /// JSON with a status.
     pub fn json(status: u16, body: Vec<u8>) -> Self {
-        Self { status, kind: JSON, body: escaped(body), retry_after: None }
+        Self { status, kind: JSON, body: escaped(body), retry_after: None, allowance: None }
     }
 }
 

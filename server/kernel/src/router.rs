@@ -138,6 +138,12 @@ impl Router {
             .map(|(_, space)| space)
     }
 
+    /// All namespaces, the root and those included that are being cleared away.
+    pub(crate) fn spaces(&self) -> impl Iterator<Item = &Arc<Space>> {
+        let others = self.by_ns.values().filter(|space| !space.namespace.ns.is_root());
+        std::iter::once(&self.root).chain(others)
+    }
+
     /// The namespaces right below a path.
     pub(crate) fn children<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a Arc<Space>> {
         self.beneath(path).filter(move |space| split_last(&space.namespace.path).0 == path)

@@ -214,7 +214,7 @@ impl Kernel {
     fn promise(
         &self,
         txn: &mut Txn,
-        trip: &Trip,
+        trip: &mut Trip,
         at: &At<'_>,
         due: Vec<Due>,
         grant: Option<Grant>,
@@ -226,6 +226,7 @@ impl Kernel {
             let text = "Secret cannot be returned; token had one use left, so leased credentials were immediately revoked.";
             return Err(Error::invalid(text));
         }
+        self.take_place(txn.snapshot(), trip, at.path.as_str())?;
         let holder = trip.known.as_ref().map(|known| known.value());
         let grant = match holder.filter(|known| known.record.batch) {
             // Nobody revokes a batch token's leases when it ends: they end with it by their own dates.

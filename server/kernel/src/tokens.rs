@@ -17,7 +17,7 @@ use crate::cidr::Cidr;
 use crate::identity::Bearer;
 use crate::namespaces::{self, Namespace, Ns};
 use crate::shelf::{Shelf, Shelves, Source};
-use crate::{identity, ids, leases, policies};
+use crate::{identity, ids, leases, policies, quotas};
 
 /// Tokens by the keyed hash of their id. The id itself is nowhere.
 const TOKENS: Shelf<TokenRecord> = Shelf::new(3);
@@ -101,6 +101,9 @@ pub(crate) struct TokenRecord {
     /// What the method kept for that.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) internal: Value,
+    /// The role of the auth method that it came by, if a quota counts by role.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) login_role: String,
     /// The policies the method gave.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) login_policies: Vec<String>,
@@ -250,6 +253,7 @@ impl Tokens {
         }
         if let Some(expires) = record.expires {
             leases::enter_token(txn, record.namespace, &record.path, hash)?;
+            txn.count(quotas::label(record.namespace, &record.path, &record.login_role), 1);
             agenda::enter(txn, expires, hash.tag(), &Item::Token { hash })?;
         }
         Ok(Made { id, hash, record })
@@ -481,6 +485,7 @@ fn end(txn: &mut Txn, hash: TokenHash, now: Time, childless: bool) -> Result<()>
     if let Some(expires) = record.expires {
         agenda::strike(txn, expires, hash.tag())?;
         leases::forget_token(txn, record.namespace, &record.path, hash)?;
+            txn.count(quotas::label(record.namespace, &record.path, &record.login_role), -1);
     }
     let namespace = record.namespace;
     agenda::enter(txn, now, hash.tag(), &Item::Bury { hash, namespace, childless })

@@ -14,6 +14,7 @@ use crate::kernel::Kernel;
 use crate::mounts::Mounted;
 use crate::namespaces::Namespace;
 use crate::outside::{Acted, Acting, Told};
+use crate::quotas::{Allowance, Ticket};
 use crate::request::{Answer, Request};
 use crate::router::{Router, Space};
 use crate::tokens::Known;
@@ -55,6 +56,12 @@ pub(crate) struct Trip {
     pub(crate) told: Option<Told>,
     /// What was done outside, if the operation does something there.
     pub(crate) acted: Option<Arc<Acted>>,
+    /// What is left of the limit of requests.
+    pub(crate) allowance: Option<Allowance>,
+    /// The role that a login is by, if leases are counted by role.
+    pub(crate) role: Option<String>,
+    /// The place of the lease that it is about to make.
+    pub(crate) ticket: Option<Ticket>,
 }
 
 /// How far a request may go before it must wait.
@@ -109,8 +116,12 @@ impl Ground<'_> {
 impl Kernel {
     /// The whole way of a request. Never waits.
     pub fn handle(&self, request: &Request) -> Handled {
+        let allowance = match self.meter_whole(request) {
+            Ok(allowance) => allowance,
+            Err(refused) => return Handled::Done(*refused),
+        };
         self.metrics.begin();
-        let mut trip = Trip::new(self, request);
+        let mut trip = Trip { allowance, ..Trip::new(self, request) };
         match self.step(request, &mut trip, May::Look) {
             Ok(Step::Answer(outcome)) => Handled::Done(self.conclude(request, &mut trip, Ok(*outcome)).0),
             Err(error) => Handled::Done(self.conclude(request, &mut trip, Err(error)).0),
@@ -260,7 +271,7 @@ fn lower(path: &Path, rest: &str, range: std::ops::Range<usize>) -> Result<Route
 }
 
 impl Trip {
-    fn new(kernel: &Kernel, request: &Request) -> Self {
+    pub(crate) fn new(kernel: &Kernel, request: &Request) -> Self {
         let id = kernel.request_ids.next();
         let remote = Remote { request_id: id.clone(), ..request.remote.clone() };
         let begun = kernel.now();
@@ -282,6 +293,9 @@ impl Trip {
             granting: Vec::new(),
             told: None,
             acted: None,
+            allowance: None,
+            role: None,
+            ticket: None,
         }
     }
 }

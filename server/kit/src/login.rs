@@ -19,6 +19,17 @@ pub trait AuthMethod: Engine {
     /// The ways in.
     const LOGINS: &'static [LoginPoint<Self>];
 
+    /// Whether each login is by a role, so that quotas can be set for one.
+    const HAS_ROLES: bool = false;
+
+    /// The role that a login names, as far as it can be told before the proof is looked at.
+    ///
+    /// # Errors
+    /// If the parameters do not read.
+    fn role(&self, fields: &Fields<'_>, _cx: &Reading<'_>) -> Result<Option<String>> {
+        Ok(fields.as_map()?.get("role").and_then(Value::as_str).map(str::to_owned))
+    }
+
     /// Whether who once came in may stay longer, and on what terms now.
     ///
     /// # Errors
@@ -151,6 +162,15 @@ pub trait AnyMethod: Send + Sync {
         heard: Option<&Heard>,
     ) -> Result<Claim>;
 
+    /// Whether each login is by a role.
+    fn has_roles(&self) -> bool;
+
+    /// The role that a login names.
+    ///
+    /// # Errors
+    /// If the parameters do not read.
+    fn role(&self, fields: &Fields<'_>, cx: &Reading<'_>) -> Result<Option<String>>;
+
     /// Whether a token of this method may live longer.
     ///
     /// # Errors
@@ -219,6 +239,14 @@ impl<M: AuthMethod> AnyMethod for M {
             (Some(LoginCall::Ask { run, .. }), Some(heard)) => run(self, cx, fields, heard),
             _ => Err(Error::internal("a login that asks was run before it had asked")),
         }
+    }
+
+    fn has_roles(&self) -> bool {
+        M::HAS_ROLES
+    }
+
+    fn role(&self, fields: &Fields<'_>, cx: &Reading<'_>) -> Result<Option<String>> {
+        if M::HAS_ROLES { AuthMethod::role(self, fields, cx) } else { Ok(None) }
     }
 
     fn renew(&self, past: &Renewal<'_>, cx: &Reading<'_>) -> Result<Terms> {

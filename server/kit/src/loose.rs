@@ -20,6 +20,10 @@ pub struct Flag(pub bool);
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Number(pub i64);
 
+/// A number with or without a fraction: `5`, `0.5`, `"0.5"`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Decimal(pub f64);
+
 /// A span of time in nanoseconds: `3600`, `"3600"`, `"1h30m"`, `"1d"`. May be negative.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Span(pub i64);
@@ -216,6 +220,18 @@ impl<'de> Deserialize<'de> for Number {
     }
 }
 
+impl<'de> Deserialize<'de> for Decimal {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let number = match Value::deserialize(from)? {
+            Value::Number(number) => number.as_f64(),
+            Value::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        let number = number.filter(|number: &f64| number.is_finite());
+        number.map(Self).ok_or_else(|| D::Error::custom("expected a number"))
+    }
+}
+
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let wrong = || D::Error::custom("expected a duration: seconds, or text like \"1h30m\"");
@@ -352,6 +368,7 @@ macro_rules! plain {
 plain! {
     Flag as "Flag": { "type": "boolean" }, |it| it.0;
     Number as "Number": { "type": "integer" }, |it| it.0;
+    Decimal as "Decimal": { "type": "number", "format": "float" }, |it| it.0;
     Span as "Span": { "type": "string", "format": "duration" }, |it| it.seconds();
     Seconds as "Span": { "type": "string", "format": "duration" }, |it| it.0;
     Text as "Text": { "type": "string" }, |it| it.0;

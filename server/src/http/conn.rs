@@ -97,6 +97,11 @@ impl Service {
             Ok(asked) => asked,
             Err(refusal) => return self.refused(*refusal),
         };
+        // Who asks too often is told so before a byte of the body is read.
+        let asked = match self.within_limits(asked) {
+            Ok(asked) => asked,
+            Err(reply) => return Answering::Now(Some(*reply)),
+        };
         if asked.body == BodyKind::Ignored || incoming.is_end_stream() {
             return answer(&self.door, asked);
         }
@@ -113,6 +118,24 @@ impl Service {
                 }
             }
         }))
+    }
+
+    fn within_limits(&self, mut asked: Asked) -> Result<Asked, Box<Reply>> {
+        let phase = self.door.state.phase();
+        let Phase::Open { kernel, .. } = &**phase else { return Ok(asked) };
+        if self.door.state.answers(&asked.request) {
+            return Ok(asked);
+        }
+        match kernel.meter(&asked.request) {
+            Ok(meter) => {
+                asked.request.meter = meter;
+                Ok(asked)
+            }
+            Err(refused) => {
+                let dress = Dress::of(&self.door, asked.origin, asked.namespace);
+                Err(Box::new(dress.put_on(refused.into_inner())))
+            }
+        }
     }
 
     /// What this door is not for.
@@ -171,6 +194,10 @@ struct Dress {
 }
 
 impl Dress {
+    fn of(door: &Arc<Door>, origin: Option<HeaderValue>, namespace: Option<HeaderValue>) -> Self {
+        Self { door: Arc::clone(door), origin, namespace }
+    }
+
     fn put_on(self, answer: Answer) -> Reply {
         let mut reply = reply::answer(answer);
         let listener = &self.door.listener;
@@ -187,7 +214,7 @@ impl Dress {
 
 fn answer(door: &Arc<Door>, asked: Asked) -> Answering {
     let Asked { request, origin, namespace, .. } = asked;
-    let dress = Dress { door: Arc::clone(door), origin, namespace };
+    let dress = Dress::of(door, origin, namespace);
     match door.state.answer(&request) {
         Some(Reaction::Now(answer)) => return Answering::Now(Some(dress.put_on(answer))),
         Some(Reaction::Blocking(work)) => return blocking(dress, request, work),

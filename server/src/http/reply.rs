@@ -34,6 +34,16 @@ pub(crate) fn answer(answer: Answer) -> Reply {
         headers.insert(CONTENT_SECURITY_POLICY, PAGE);
         headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     }
+    if let Some(allowance) = answer.allowance {
+        let told = [
+            ("x-ratelimit-limit", allowance.limit),
+            ("x-ratelimit-remaining", allowance.remaining),
+            ("x-ratelimit-reset", allowance.reset_seconds),
+        ];
+        for (name, number) in told {
+            reply.headers_mut().insert(HeaderName::from_static(name), number.into());
+        }
+    }
     reply
 }
 

@@ -102,6 +102,7 @@ pub(crate) fn read(
         },
         headers: known.others,
         help,
+        meter: kernel::Meter::default(),
     };
     Ok(Asked { request, body, origin, namespace: known.namespace.cloned(), head_only })
 }

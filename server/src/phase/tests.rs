@@ -55,6 +55,7 @@ fn ask(state: &Arc<State>, verb: Verb, path: &str, body: &Value) -> (u16, Value)
         remote: Remote::default(),
         headers: Vec::new(),
         help: false,
+        meter: kernel::Meter::default(),
     };
     let answer = match state.answer(&request) {
         Some(Reaction::Now(answer)) => answer,

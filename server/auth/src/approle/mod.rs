@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 use kit::{
-    AuthMethod, Endpoint, Engine, Error, IdTable, LoginPoint, Reading, Reads, Renewal, Result, Table, Terms,
-    Writing, command, login, query,
+    AuthMethod, Endpoint, Engine, Error, Fields, IdTable, LoginPoint, Reading, Reads, Renewal, Result, Table,
+    Terms, Writing, command, login, query,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -93,6 +93,11 @@ impl Engine for AppRole {
 
 impl AuthMethod for AppRole {
     const LOGINS: &'static [LoginPoint<Self>] = &[login::<Self, sign_in::SignIn>()];
+    const HAS_ROLES: bool = true;
+
+    fn role(&self, fields: &Fields<'_>, cx: &Reading<'_>) -> Result<Option<String>> {
+        sign_in::role_named(fields, cx)
+    }
 
     fn renew(&self, past: &Renewal<'_>, cx: &Reading<'_>) -> Result<Terms> {
         let name = past.internal.get("role_name").and_then(Value::as_str).unwrap_or_default();

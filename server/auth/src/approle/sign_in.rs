@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use kit::loose::Text;
-use kit::{Claim, Error, Fault, Login, Reads, Result, Route, Secret, Terms, Writing};
+use kit::{Claim, Error, Fault, Fields, Login, Reading, Reads, Result, Route, Secret, Terms, Writing};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
@@ -29,6 +29,16 @@ struct Named {
     name: String,
     role: Role,
     hasher: Arc<Hasher>,
+}
+
+/// The role that a role id belongs to.
+pub(super) fn role_named(fields: &Fields<'_>, cx: &Reading<'_>) -> Result<Option<String>> {
+    let role_id = fields.parse::<SignIn>()?.0.role_id.map(|text| text.0).unwrap_or_default();
+    let Some(hasher) = Hasher::of(cx)? else { return Ok(None) };
+    if role_id.is_empty() || role_id.len() > ID_SIZE_MAX {
+        return Ok(None);
+    }
+    ROLE_IDS.get(cx, &hasher.role_id(&role_id))
 }
 
 fn wrong() -> Error {

@@ -71,6 +71,12 @@ pub(crate) struct Trail {
 pub struct Audited<T>(T);
 
 impl<T> Audited<T> {
+    /// The same answer with something set on it that is not of its substance.
+    pub(crate) fn with(mut self, dress: impl FnOnce(&mut T)) -> Self {
+        dress(&mut self.0);
+        self
+    }
+
     /// The value, to be sent.
     pub fn into_inner(self) -> T {
         self.0
@@ -220,6 +226,11 @@ impl Audits {
 
     /// For what stands in no log by design: an answer that says only that audit failed.
     pub(crate) fn refused<T>(value: T) -> Audited<T> {
+        Audited(value)
+    }
+
+    /// For what the operator does not want to see: a request over its limit, of which there may be thousands.
+    pub(crate) fn unlogged<T>(value: T) -> Audited<T> {
         Audited(value)
     }
 

@@ -103,6 +103,13 @@ fn samples(kernel: &Kernel, router: &Router) -> Vec<Sample> {
         });
     }
     samples.extend(audits(kernel));
+    samples.push(Sample {
+        name: "vault.quota.rate_limit.violation",
+        about: "Requests that were over their limit.",
+        kind: Kind::Counter,
+        value: kernel.metrics.over_quota_count() as f64,
+        labels: Vec::new(),
+    });
     let keys = kernel.store.key_status();
     let term = vec![("term", keys.term.to_string())];
     let about = "Entries sealed with the active key.";

@@ -21,6 +21,7 @@ mod namespaces;
 mod node;
 mod password_policies;
 mod policies;
+mod quotas;
 mod rekey;
 mod remount;
 mod shown;
@@ -182,6 +183,16 @@ impl Engine for Sys {
         command::<_, generate_root::Cancel<generate_root::Open>>(),
         command::<_, generate_root::Update<generate_root::Open>>(),
         query::<_, generate_root::Decode>(),
+        query::<_, quotas::Config>(),
+        command::<_, quotas::SetConfig>(),
+        query::<_, quotas::ListOf<quotas::Rates>>(),
+        query::<_, quotas::rate::Get>(),
+        command::<_, quotas::rate::Put>(),
+        command::<_, quotas::Delete<quotas::Rates>>(),
+        query::<_, quotas::ListOf<quotas::Leases>>(),
+        query::<_, quotas::lease::Get>(),
+        command::<_, quotas::lease::Put>(),
+        command::<_, quotas::Delete<quotas::Leases>>(),
         query::<_, lockouts::List>(),
         command::<_, lockouts::Unlock>(),
         query::<_, node::VersionHistory>(),

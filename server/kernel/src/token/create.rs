@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use kit::loose::{Flag, Number, Pairs, Slice, Span, Text};
@@ -13,9 +14,9 @@ use crate::envelope::Auth;
 use crate::identity::{self, Arrival};
 use crate::kernel::Kernel;
 use crate::namespaces::Ns;
-use crate::policies;
 use crate::tokens::{self, TokenHash, TokenRecord};
 use crate::ttl::Bounds;
+use crate::{policies, quotas};
 
 /// What a new token is to be.
 #[derive(Default, Deserialize, JsonSchema)]
@@ -183,6 +184,10 @@ fn create(
         ..TokenRecord::default()
     };
     let record = wish.lives(cx, record, &own, role.as_ref())?;
+    if record.expires.is_some() && !quotas::is_root(&own) {
+        let today = cx.peek(&Beyond::for_the_kernel()).snapshot().clone();
+        cx.once(|| Ok(kernel.place_for_lease(&today, &record.path, None)?.map(Arc::new)))?;
+    }
     finish(&kernel, cx, record, chosen)
 }
 

@@ -1,0 +1,191 @@
+//! Limits hold where they are set: of requests before anyone is looked at, of leases when one is made.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use kit::Verb::{Delete, Get, List, Post};
+use serde_json::{Value, json};
+use storage::faulty::PowerCut;
+use tests::desk::{Desk, Said, request};
+
+fn desk(seed: u64) -> Desk {
+    let desk = Desk::new(seed);
+    desk.ask(Post, "sys/mounts/kv", r#"{"type":"kv"}"#).expect(204);
+    desk.ask(Post, "sys/auth/people", r#"{"type":"userpass"}"#).expect(204);
+    desk.ask(Post, "auth/people/users/ann", r#"{"password":"pw","token_ttl":"1h"}"#).expect(204);
+    desk
+}
+
+fn log_in(desk: &Desk) -> Said {
+    desk.ask_as("", Post, "auth/people/login/ann", r#"{"password":"pw"}"#)
+}
+
+fn rate(desk: &Desk, name: &str, body: &str) {
+    desk.ask(Post, &format!("sys/quotas/rate-limit/{name}"), body).expect(204);
+}
+
+fn leases(desk: &Desk, name: &str, body: &str) {
+    desk.ask(Post, &format!("sys/quotas/lease-count/{name}"), body).expect(204);
+}
+
+fn counter(desk: &Desk, name: &str) -> Value {
+    desk.ask(Get, &format!("sys/quotas/lease-count/{name}"), "").expect(200).json["data"]["counter"].clone()
+}
+
+#[test]
+fn a_limit_holds_for_each_address_and_for_a_while() {
+    let desk = desk(70);
+    rate(&desk, "kv", r#"{"path":"kv","rate":2,"interval":"10s"}"#);
+    desk.ask(Get, "kv/a", "").expect(404);
+    desk.ask_as("", Get, "kv/b", "").expect(403);
+    // A stranger who asks too often learns no more than that.
+    let said = desk.ask_as("", Get, "kv/c", "").expect(429);
+    assert_eq!(said.error(), "request path \"kv/c\": rate limit quota exceeded");
+    let mut other = request(&desk.root, Get, "kv/a", "");
+    other.remote.address = Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)));
+    desk.send(&other).expect(404);
+    desk.ask(Get, "sys/mounts", "").expect(200);
+    desk.wait(Duration::from_secs(10));
+    desk.ask(Get, "kv/a", "").expect(404);
+}
+
+#[test]
+fn the_narrowest_limit_holds() {
+    let desk = desk(71);
+    rate(&desk, "all", r#"{"rate":1000,"interval":"1h"}"#);
+    rate(&desk, "kv", r#"{"path":"kv","rate":3,"interval":"1h"}"#);
+    rate(&desk, "below", r#"{"path":"kv/deep/*","rate":2,"interval":"1h"}"#);
+    rate(&desk, "one", r#"{"path":"kv/deep/one","rate":1,"interval":"1h"}"#);
+    let asks = |path: &str| (0..4).filter(|_| desk.ask(Get, path, "").status == 404).count();
+    assert_eq!((asks("kv/x"), asks("kv/deep/x"), asks("kv/deep/one"), asks("nothing/x")), (3, 2, 1, 4));
+    // A listing asks at the same path.
+    assert_eq!(desk.ask(List, "kv/deep/one", "").status, 429);
+    // What is changed begins anew, and what is deleted gives way to the next wider one.
+    rate(&desk, "one", r#"{"path":"kv/deep/one","rate":2,"interval":"1h"}"#);
+    assert_eq!(asks("kv/deep/one"), 2);
+    desk.ask(Delete, "sys/quotas/rate-limit/one", "").expect(204);
+    assert_eq!(asks("kv/deep/one"), 0, "those below have used theirs");
+}
+
+#[test]
+fn a_limit_goes_with_its_mount() {
+    let desk = desk(72);
+    rate(&desk, "kv", r#"{"path":"kv/a","rate":1,"interval":"1h"}"#);
+    desk.ask(Post, "sys/remount", r#"{"from":"kv","to":"moved"}"#).expect(200);
+    let shown = desk.ask(Get, "sys/quotas/rate-limit/kv", "").expect(200);
+    assert_eq!(shown.json["data"]["path"], "moved/a");
+    desk.ask(Get, "moved/a", "").expect(404);
+    desk.ask(Get, "moved/a", "").expect(429);
+    desk.ask(Delete, "sys/mounts/moved", "").expect(204);
+    desk.ask(Get, "sys/quotas/rate-limit/kv", "").expect(404);
+    desk.ask(List, "sys/quotas/rate-limit", "").expect(404);
+    // A mount that takes its place is not limited by it.
+    desk.ask(Post, "sys/mounts/moved", r#"{"type":"kv"}"#).expect(204);
+    desk.ask(Get, "moved/a", "").expect(404);
+    desk.ask(Get, "moved/a", "").expect(404);
+}
+
+#[test]
+fn who_is_over_a_limit_fills_no_log() {
+    let desk = desk(73);
+    let folder = tests::scratch::Scratch::new();
+    let file = folder.path().join("audit.log");
+    let body = json!({"type": "file", "options": {"file_path": file.display().to_string()}}).to_string();
+    desk.ask(Post, "sys/audit/file", &body).expect(204);
+    rate(&desk, "kv", r#"{"path":"kv","rate":1,"interval":"1h"}"#);
+    let lines = || std::fs::read_to_string(&file).unwrap().lines().count();
+    desk.ask(Get, "kv/a", "").expect(404);
+    let before = lines();
+    desk.ask(Get, "kv/a", "").expect(429);
+    assert_eq!(lines(), before);
+    desk.ask(Post, "sys/quotas/config", r#"{"enable_rate_limit_audit_logging":true}"#).expect(204);
+    let before = lines();
+    desk.ask(Get, "kv/a", "").expect(429);
+    assert_eq!(lines(), before + 2, "the question and the answer");
+}
+
+#[test]
+fn a_role_has_a_limit_of_its_own() {
+    let desk = desk(74);
+    desk.ask(Post, "sys/auth/approle", r#"{"type":"approle"}"#).expect(204);
+    let role = |name: &str| {
+        desk.ask(
+            Post,
+            &format!("auth/approle/role/{name}"),
+            r#"{"bind_secret_id":false,"secret_id_bound_cidrs":["127.0.0.1/32"],"token_ttl":"1h"}"#,
+        )
+        .expect(204);
+        let said = desk.ask(Get, &format!("auth/approle/role/{name}/role-id"), "").expect(200);
+        said.json["data"]["role_id"].as_str().unwrap().to_owned()
+    };
+    let (web, batch) = (role("web"), role("batch"));
+    let enter = |id: &str| desk.ask_as("", Post, "auth/approle/login", &json!({"role_id": id}).to_string());
+    rate(&desk, "web", r#"{"path":"auth/approle","role":"web","rate":1,"interval":"1h"}"#);
+    enter(&web).expect(200);
+    enter(&web).expect(429);
+    enter(&batch).expect(200);
+    enter(&batch).expect(200);
+    desk.ask(Delete, "sys/quotas/rate-limit/web", "").expect(204);
+    leases(&desk, "batch", r#"{"path":"auth/approle","role":"batch","max_leases":3}"#);
+    enter(&web).expect(200);
+    assert_eq!(counter(&desk, "batch"), 0, "who came in before roles were counted has none");
+    for _ in 0..3 {
+        enter(&batch).expect(200);
+    }
+    enter(&batch).expect(429);
+    enter(&web).expect(200);
+    assert_eq!(counter(&desk, "batch"), 3);
+    let desk = desk.crash(PowerCut::Drop);
+    assert_eq!(counter(&desk, "batch"), 3, "counted anew by what is stored");
+}
+
+#[test]
+fn so_many_leases_and_no_more() {
+    let desk = desk(75);
+    let first = log_in(&desk).expect(200).token();
+    leases(&desk, "people", r#"{"path":"auth/people","max_leases":2}"#);
+    assert_eq!(counter(&desk, "people"), 1, "those that were there count");
+    let second = log_in(&desk).expect(200).token();
+    let said = log_in(&desk).expect(429);
+    assert_eq!(
+        said.error(),
+        "1 error occurred:\n\t* request path \"auth/people/login/ann\": lease count quota exceeded\n\n"
+    );
+    // A place is free again when a lease is revoked, and when one ends.
+    desk.ask_as(&first, Post, "auth/token/revoke-self", "").expect(204);
+    assert_eq!(counter(&desk, "people"), 1);
+    log_in(&desk).expect(200);
+    log_in(&desk).expect(429);
+    desk.wait(Duration::from_secs(3700));
+    desk.tick();
+    assert_eq!(counter(&desk, "people"), 0);
+    desk.ask_as(&second, Get, "auth/token/lookup-self", "").expect(403);
+    log_in(&desk).expect(200);
+    // A login that fails takes no place.
+    for _ in 0..3 {
+        desk.ask_as("", Post, "auth/people/login/ann", r#"{"password":"no"}"#).expect(400);
+    }
+    log_in(&desk).expect(200);
+    log_in(&desk).expect(429);
+}
+
+#[test]
+fn the_owner_gets_in_whatever_is_full() {
+    let desk = desk(76);
+    let policy = r#"{"policy":"path \"auth/token/create\" { capabilities = [\"update\"] }"}"#;
+    desk.ask(Post, "sys/policies/acl/maker", policy).expect(204);
+    let body = r#"{"policies":["maker"],"ttl":"1h"}"#;
+    let maker = desk.ask(Post, "auth/token/create", body).expect(200).token();
+    leases(&desk, "all", r#"{"max_leases":1}"#);
+    assert_eq!(counter(&desk, "all"), 1);
+    desk.ask_as(&maker, Post, "auth/token/create", body).expect(429);
+    desk.ask_as(&maker, Post, "auth/token/create", r#"{"type":"batch","policies":["maker"],"ttl":"1h"}"#)
+        .expect(429);
+    log_in(&desk).expect(429);
+    desk.ask(Post, "auth/token/create", body).expect(200);
+    assert_eq!(counter(&desk, "all"), 2);
+    // A wider limit gives way to a narrower one, and does not count what lies under it.
+    leases(&desk, "people", r#"{"path":"auth/people","max_leases":5}"#);
+    log_in(&desk).expect(200);
+    assert_eq!((counter(&desk, "all"), counter(&desk, "people")), (json!(2), json!(1)));
+}
