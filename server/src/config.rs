@@ -6,6 +6,7 @@
 mod audit;
 mod environment;
 mod finding;
+mod initialize;
 mod listener;
 mod nearest;
 mod seal;
@@ -22,6 +23,7 @@ use policy::hcl;
 pub(crate) use environment::Environment;
 use finding::Findings;
 pub(crate) use finding::{Finding, Weight};
+pub(crate) use initialize::{Expression, Kind, Side, Source as ValueSource, Stanza, Step};
 pub(crate) use listener::{
     ClientCertificate, Cors, Forwarded, HeaderRule, Limits, Listener, Metrics, Place, Source, StatusRule,
     Times, Tls, TlsVersion,
@@ -37,6 +39,7 @@ pub(crate) struct Config {
     pub(crate) seal: Seal,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) audits: Vec<AuditSpec>,
+    pub(crate) initialize: Vec<Stanza>,
     pub(crate) lockouts: Vec<Lockout>,
     pub(crate) cluster_name: Option<String>,
     pub(crate) api_addr: Option<String>,
@@ -189,6 +192,7 @@ fn whole(section: Section<'_>, extent: Extent, environment: &Environment) -> Con
         api_addr: address("api_addr", &["API_ADDR", "ADVERTISE_ADDR", "REDIRECT_ADDR"]),
         cluster_addr: address("cluster_addr", &["CLUSTER_ADDR"]),
         audits: audit::read(&section, flag("allow_audit_log_prefixing")),
+        initialize: initialize::read_all(&section),
         lockouts: telemetry::lockouts(&section),
         cluster_name: section.text("cluster_name").filter(|name| !name.is_empty()),
         default_lease_ttl: default_lease_ttl.unwrap_or(LEASE_TTL.min(max_lease_ttl)),
@@ -204,6 +208,12 @@ fn whole(section: Section<'_>, extent: Extent, environment: &Environment) -> Con
         seal,
         listeners,
     };
+    if !config.initialize.is_empty() && matches!(config.seal, Seal::Shamir) {
+        section.error(
+            "initialize",
+            "a server sets itself up only if it unseals itself: add seal \"static\" { … }",
+        );
+    }
     telemetry::check(&section);
     without_effect(&section);
     section.close();
@@ -218,6 +228,7 @@ impl Config {
             seal: Seal::default(),
             listeners: Vec::new(),
             audits: Vec::new(),
+            initialize: Vec::new(),
             lockouts: Vec::new(),
             cluster_name: None,
             api_addr: None,
@@ -261,6 +272,19 @@ fn log(section: &Section<'_>, environment: &Environment) -> Log {
     });
     let file = section.text("log_file").filter(|file| !file.is_empty()).map(PathBuf::from);
     Log { level: level.unwrap_or_default(), format: format.unwrap_or_default(), file }
+}
+
+impl Level {
+    /// As the configuration writes it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
 }
 
 impl std::str::FromStr for Level {
@@ -343,7 +367,6 @@ fn without_effect(section: &Section<'_>) {
         "plugin_download_max_size",
     ];
     section.ignore(&plugins, "engines and auth methods are built in; there are no plugins");
-    section.refuse(&["initialize"], "initialise with \"keep operator init\" or over the API");
     section.refuse(&["allow_unauthenticated_workflows"], "there are no workflows");
     section.refuse(&["unsafe_cross_namespace_identity"], "identities stay in their namespace");
 }

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kernel::{Answer, Handled, Kernel, Request};
-use kit::{Remote, Secret, Verb};
-use policy::Path as ApiPath;
+use kernel::Kernel;
+use kit::Verb;
 use storage::seal::Split;
 
 use crate::args::Development;
@@ -14,6 +13,7 @@ use crate::authority::{self, Authority};
 use crate::config::{
     ClientCertificate, Config, Environment, Listener, Place, Seal, Source, Storage, Tls, TlsVersion,
 };
+use crate::inside;
 use crate::run::{Failure, Running};
 
 /// What a development server was asked to be.
@@ -147,31 +147,10 @@ pub(crate) fn served(source: Source) -> Tls {
 
 /// Mounts `secret/` as kv version 2, through the front door.
 pub(crate) fn mount_secret(kernel: &std::sync::Arc<Kernel>, token: &str) -> Result<(), String> {
-    let path = ApiPath::internal("sys/mounts/secret").map_err(|error| error.to_string())?;
     let body = br#"{"type":"kv","options":{"version":"2"},"description":"key/value secret storage"}"#;
-    let request = Request {
-        verb: Verb::Post,
-        path,
-        token: Some(Secret::new(token.to_owned())),
-        query: Vec::new(),
-        body: body.to_vec(),
-        namespace: String::new(),
-        wrap_ttl: None,
-        remote: Remote::default(),
-        headers: Vec::new(),
-        help: false,
-        meter: kernel::Meter::default(),
-    };
-    let handle = tokio::runtime::Handle::current();
-    let answer: Answer = match kernel.handle(&request) {
-        Handled::Done(answer) => answer.into_inner(),
-        Handled::Later(pending) => handle.block_on(kernel.finish(pending, &request)).into_inner(),
-    };
-    match answer.status {
-        200 | 204 => Ok(()),
-        status => Err(format!(
-            "secret/ cannot be mounted ({status}): {}",
-            String::from_utf8_lossy(&answer.body).trim()
-        )),
+    let answer = inside::ask(kernel, token, Verb::Post, "sys/mounts/secret", body.to_vec())?;
+    match inside::refusal(&answer) {
+        None => Ok(()),
+        Some(text) => Err(format!("secret/ cannot be mounted: {text}")),
     }
 }

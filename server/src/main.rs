@@ -6,11 +6,13 @@ mod config;
 mod dev;
 mod first_run;
 mod http;
+mod inside;
 mod log;
 mod outside;
 mod phase;
 mod registry;
 mod run;
+mod self_init;
 mod store;
 mod world;
 
@@ -117,10 +119,12 @@ fn server(flags: &Server, environment: Environment) -> Result<(), Failure> {
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
+    let stanzas = std::mem::take(&mut config.initialize);
+    let own = environment.clone();
     let plan = Plan { config, files, environment, logs };
     run::run(plan, |running| match dev {
         Some(dev) => dev.prepare(running),
-        None => Ok(()),
+        None => self_init::run(running, &stanzas, &own),
     })
 }
 

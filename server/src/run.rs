@@ -85,11 +85,12 @@ pub(crate) fn run(plan: Plan, prepare: impl FnOnce(&Running) -> Result<(), Failu
 
 async fn serve(plan: Plan, prepare: impl FnOnce(&Running) -> Result<(), Failure>) -> Result<(), Failure> {
     let Plan { config, files, environment, logs } = plan;
+    let logs = Arc::new(logs);
     let declared = Arc::new(Mutex::new(config.audits.clone()));
-    let (state, seal_wanted) = state(&config, &environment, Arc::clone(&declared))?;
+    let (state, seal_wanted) = state(&config, &environment, Arc::clone(&declared), &logs)?;
     let mut doors = Vec::new();
     for listener in &config.listeners {
-        let door = Door::new(listener.clone(), Arc::clone(&state), config.ui);
+        let door = Door::new(listener.clone(), Arc::clone(&state), config.ui, Arc::clone(&logs));
         doors.push(Bound::new(door).await.map_err(|error| Failure::start(error.to_string()))?);
     }
     let addresses = doors.iter().map(Bound::shown).collect();
@@ -136,6 +137,7 @@ fn state(
     config: &Config,
     environment: &Environment,
     declared: Declared,
+    logs: &Arc<Logs>,
 ) -> Result<(Arc<State>, Arc<tokio::sync::Notify>), Failure> {
     let keys = store::keys(&config.seal, environment)?;
     let store = store::open(&config.storage)?;
@@ -150,7 +152,8 @@ fn state(
         keys,
     };
     let seal_wanted = Arc::new(tokio::sync::Notify::new());
-    let around = Arc::new(Around::new(Arc::clone(&seal_wanted), describe::describe(config)));
+    let around =
+        Arc::new(Around::new(Arc::clone(&seal_wanted), describe::describe(config), Arc::clone(logs)));
     let outside = Arc::new(Outside::default());
     let begin = move |store| {
         let env = Env {

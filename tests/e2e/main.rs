@@ -15,6 +15,8 @@ mod first_steps;
 mod hvac;
 mod kill;
 mod relying_party;
+mod monitor;
 mod restart;
+mod self_init;
 mod ssh;
 mod transit;

@@ -16,5 +16,6 @@ mod namespaces;
 mod oidc;
 mod outside;
 mod quotas;
+mod raw;
 mod sys;
 mod tokens;

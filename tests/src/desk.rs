@@ -1,5 +1,6 @@
 //! A server in a drawer: a disk in memory, a dial for a clock, a seed for randomness. No socket, no thread, no wait.
 
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -115,6 +116,14 @@ impl Control for Alone {
 
     fn describe(&self) -> Value {
         Value::Null
+    }
+
+    fn loggers(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+
+    fn log_level(&self, _: Option<&str>, _: Option<&str>) -> kit::Result<()> {
+        Ok(())
     }
 }
 

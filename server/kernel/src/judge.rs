@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use kit::{Body, Error, Fields, Kept, Kind, Reading, Result, Right, Route, Verb};
+use kit::{Body, Error, Fault, Fields, Kept, Kind, Reading, Result, Right, Route, Verb};
 use policy::{Acl, Capability, Parameters, Permit, Question, Unreadable};
 use serde_json::{Map, Value};
 use storage::Txn;
@@ -127,10 +127,17 @@ impl Kernel {
             let bearer = identity::bearer(ground.today, &known.value().record)?;
             acl = Arc::new(tokens::compile(ground.today, &bearer, trip.now)?);
         }
-        acl.permit(&question).map_err(|denied| {
+        let permit = acl.permit(&question).map_err(|denied| {
             tracing::debug!(path = at.path.as_str(), reason = denied.reason(), "denied");
             Error::denied().wrapped()
-        })
+        })?;
+        // A rule that wants the consent of others grants nothing without it, and there is no way to give it yet.
+        if permit.control_group().is_some() {
+            let text =
+                "permission denied: the rule has a control_group, and control groups are not supported";
+            return Err(Error::new(Fault::Denied, text).wrapped());
+        }
+        Ok(permit)
     }
 }
 

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
@@ -9,6 +10,7 @@ use crate::audit::Audits;
 use crate::ceremonies::Ceremonies;
 use crate::cubbyhole::Cubbyhole;
 use crate::finish::QUEUE_MAX;
+use crate::flights::Flights;
 use crate::identity::Identity;
 use crate::identity::mfa::Waiting;
 use crate::lockout::Lockouts;
@@ -23,6 +25,7 @@ use crate::shelf::Shelf;
 use crate::sys::Sys;
 use crate::token::Token;
 use crate::tokens::{TokenRecord, Tokens};
+use crate::web::Web;
 use crate::{ids, policies};
 
 /// Facts about this server that are made once and kept: its id and its name.
@@ -40,6 +43,8 @@ pub struct Kernel {
     pub(crate) metrics: Metrics,
     pub(crate) ceremonies: Ceremonies,
     pub(crate) quotas: Quotas,
+    pub(crate) web: Web,
+    pub(crate) flights: Flights,
     pub(crate) env: Env,
     /// The latest moment that was handed out: time never runs backwards.
     latest: AtomicU64,
@@ -94,6 +99,15 @@ pub trait Control: Send + Sync {
 
     /// The server's configuration without secrets, for `sys/config/state/sanitized`.
     fn describe(&self) -> serde_json::Value;
+
+    /// How much each part of the server logs.
+    fn loggers(&self) -> BTreeMap<String, String>;
+
+    /// Has a part of the server log more or less; without a name all of it, without a level as the configuration says.
+    ///
+    /// # Errors
+    /// If there is no such part or no such level.
+    fn log_level(&self, part: Option<&str>, level: Option<&str>) -> Result<()>;
 }
 
 impl Kernel {
@@ -135,6 +149,8 @@ impl Kernel {
                 metrics: Metrics::default(),
                 ceremonies: Ceremonies::default(),
                 quotas: Quotas::default(),
+                web: Web::default(),
+                flights: Flights::default(),
                 env,
                 latest: AtomicU64::new(0),
                 pool,

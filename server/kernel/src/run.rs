@@ -182,7 +182,7 @@ impl Kernel {
     fn settle_change(
         &self,
         ground: &Ground<'_>,
-        trip: &Trip,
+        trip: &mut Trip,
         at: &At<'_>,
         mut txn: Txn,
         body: Body,

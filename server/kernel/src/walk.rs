@@ -9,6 +9,7 @@ use storage::{ReadSet, Snapshot, Txn};
 use crate::audit::{self, Audited};
 use crate::envelope::Outcome;
 use crate::finish::Pending;
+use crate::flights::{self, Aloft, Flight};
 use crate::judge::Lazy;
 use crate::kernel::Kernel;
 use crate::mounts::Mounted;
@@ -62,6 +63,8 @@ pub(crate) struct Trip {
     pub(crate) role: Option<String>,
     /// The place of the lease that it is about to make.
     pub(crate) ticket: Option<Ticket>,
+    /// It is among the requests in flight.
+    aloft: Option<Aloft>,
 }
 
 /// How far a request may go before it must wait.
@@ -125,11 +128,11 @@ impl Kernel {
         match self.step(request, &mut trip, May::Look) {
             Ok(Step::Answer(outcome)) => Handled::Done(self.conclude(request, &mut trip, Ok(*outcome)).0),
             Err(error) => Handled::Done(self.conclude(request, &mut trip, Err(error)).0),
-            Ok(Step::Pool) => {
-                trip.pooled = true;
+            Ok(step) => {
+                trip.pooled |= matches!(step, Step::Pool);
+                trip.aloft = Some(self.flights.begin(&trip.id, trip.flight(request)));
                 Handled::Later(Pending::new(trip))
             }
-            Ok(_) => Handled::Later(Pending::new(trip)),
         }
     }
 
@@ -271,6 +274,22 @@ fn lower(path: &Path, rest: &str, range: std::ops::Range<usize>) -> Result<Route
 }
 
 impl Trip {
+    /// As `sys/in-flight-req` shows it.
+    fn flight(&self, request: &Request) -> Flight {
+        let address = self.remote.address.map(|address| std::net::SocketAddr::new(address, self.remote.port));
+        Flight {
+            since: self.now,
+            address: address.map(|address| address.to_string()).unwrap_or_default(),
+            path: request.path.as_str().to_owned(),
+            method: flights::method(request.verb),
+            client: self
+                .known
+                .as_ref()
+                .map(|known| known.value().caller.accessor.clone())
+                .unwrap_or_default(),
+        }
+    }
+
     pub(crate) fn new(kernel: &Kernel, request: &Request) -> Self {
         let id = kernel.request_ids.next();
         let remote = Remote { request_id: id.clone(), ..request.remote.clone() };
@@ -296,6 +315,7 @@ impl Trip {
             allowance: None,
             role: None,
             ticket: None,
+            aloft: None,
         }
     }
 }

@@ -83,6 +83,16 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// A value of any kind.
+    pub(super) fn value(&self, key: &'static str) -> Option<&'a Value> {
+        let (file, item) = self.last(key)?;
+        if item.keys.len() == 1 {
+            return Some(&item.value);
+        }
+        self.findings.error(file, item.line, wrong(self, item, "a value"));
+        None
+    }
+
     /// The names and texts in a block, such as `options { … }`.
     pub(super) fn pairs(&self, key: &'static str) -> BTreeMap<String, String> {
         self.blocks(key, 0).iter().flat_map(|block| block.section.every_text()).collect()

@@ -1,5 +1,6 @@
 //! One connection: bytes become a [`kernel::Request`], the phase says who answers it, and the answer goes back.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
@@ -9,18 +10,19 @@ use std::time::Duration;
 
 use axum::Router;
 use bytes::Bytes;
-use http::{HeaderValue, Request};
+use http::{HeaderName, HeaderValue, Request};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper_util::service::TowerToHyperService;
 use kernel::{Answer, Handled, Kernel};
 
 use super::body;
-use super::reply::{self, Reply};
+use super::reply::{self, Page, Reply};
 use super::request::{self, API, Asked, BodyKind, Peer};
 use super::watch::Pulse;
 use super::{cors, outside};
-use crate::config::{Listener, Metrics};
+use crate::config::{Cors, Format, Level, Listener, Metrics};
+use crate::log::Logs;
 use crate::phase::{Phase, Reaction, State};
 
 /// What all connections of one listener share.
@@ -28,12 +30,42 @@ pub(crate) struct Door {
     pub(crate) listener: Listener,
     state: Arc<State>,
     outside: Router,
+    logs: Arc<Logs>,
+    /// Which pages of other origins this door lets in.
+    cors: Option<Arc<Cors>>,
 }
 
 impl Door {
     /// A door to the server.
-    pub(crate) fn new(listener: Listener, state: Arc<State>, ui: bool) -> Self {
-        Self { listener, state, outside: outside::router(ui) }
+    pub(crate) fn new(listener: Listener, state: Arc<State>, ui: bool, logs: Arc<Logs>) -> Self {
+        let cors = listener.cors.clone().map(Arc::new);
+        Self { listener, state, outside: outside::router(ui), logs, cors }
+    }
+
+    /// Which pages of other origins may come in: as the listener says, or as was set over the API.
+    fn cors(&self) -> Option<Arc<Cors>> {
+        if let Some(cors) = &self.cors {
+            return Some(Arc::clone(cors));
+        }
+        let Phase::Open { kernel, .. } = &**self.state.phase() else { return None };
+        let kernel::Cors { origins, headers, credentials } = &*kernel.cors()?;
+        let (origins, headers) = (origins.clone(), headers.clone());
+        Some(Arc::new(Cors { origins, headers, credentials: *credentials }))
+    }
+
+    /// Gives a page of the web UI the headers that were set over the API.
+    fn dress_page(&self, path: &str, reply: &mut Reply) {
+        let Phase::Open { kernel, .. } = &**self.state.phase() else { return };
+        if !path.starts_with("/ui") {
+            return;
+        }
+        for (name, values) in kernel.web_headers().iter() {
+            let Ok(name) = HeaderName::try_from(name.as_str()) else { continue };
+            reply.headers_mut().remove(&name);
+            for value in values.iter().filter_map(|value| HeaderValue::from_str(value).ok()) {
+                reply.headers_mut().append(&name, value);
+            }
+        }
     }
 }
 
@@ -92,7 +124,9 @@ impl Service {
             return self.outside(Request::from_parts(head, incoming));
         };
         let listener = &self.door.listener;
-        let asked = request::read(raw, head.uri.query(), &head.method, &head.headers, &self.peer, listener);
+        let cors = || self.door.cors();
+        let asked =
+            request::read(raw, head.uri.query(), &head.method, &head.headers, &self.peer, listener, cors);
         let asked = match asked.and_then(|asked| self.may_enter(asked)) {
             Ok(asked) => asked,
             Err(refusal) => return self.refused(*refusal),
@@ -132,7 +166,7 @@ impl Service {
                 Ok(asked)
             }
             Err(refused) => {
-                let dress = Dress::of(&self.door, asked.origin, asked.namespace);
+                let dress = Dress::of(&self.door, asked.origin, asked.namespace, &asked.request);
                 Err(Box::new(dress.put_on(refused.into_inner())))
             }
         }
@@ -165,6 +199,7 @@ impl Service {
         if self.door.listener.metrics == Metrics::Only {
             return self.refused(reply::bare(404));
         }
+        let path = request.uri().path().to_owned();
         let router = TowerToHyperService::new(self.door.outside.clone());
         let door = Arc::clone(&self.door);
         Answering::Later(Box::pin(async move {
@@ -172,7 +207,8 @@ impl Service {
             let (head, body) = page.into_parts();
             let bytes = http_body_util::Limited::new(body, PAGE_SIZE_MAX).collect().await;
             let bytes = bytes.map_or_else(|_| Bytes::new(), http_body_util::Collected::to_bytes);
-            let mut reply = Reply::from_parts(head, Full::new(bytes));
+            let mut reply = Reply::from_parts(head, Page::Left(Full::new(bytes)));
+            door.dress_page(&path, &mut reply);
             reply::decorate(&mut reply, &door.listener.response_headers);
             reply
         }))
@@ -189,19 +225,34 @@ async fn with_body(door: &Door, mut asked: Asked, incoming: Incoming) -> Result<
 /// What goes onto the answer when it is there.
 struct Dress {
     door: Arc<Door>,
-    origin: Option<HeaderValue>,
+    origin: Option<(HeaderValue, Arc<Cors>)>,
     namespace: Option<HeaderValue>,
+    /// The answer is the log as it comes.
+    watch: Option<(Level, Format)>,
 }
 
 impl Dress {
-    fn of(door: &Arc<Door>, origin: Option<HeaderValue>, namespace: Option<HeaderValue>) -> Self {
-        Self { door: Arc::clone(door), origin, namespace }
+    fn of(
+        door: &Arc<Door>,
+        origin: Option<(HeaderValue, Arc<Cors>)>,
+        namespace: Option<HeaderValue>,
+        request: &kernel::Request,
+    ) -> Self {
+        let watch = (request.path.as_str() == "sys/monitor").then(|| watched(&request.query));
+        Self { door: Arc::clone(door), origin, namespace, watch }
     }
 
     fn put_on(self, answer: Answer) -> Reply {
+        let watch = self.watch.filter(|_| answer.status == 200);
         let mut reply = reply::answer(answer);
         let listener = &self.door.listener;
-        if let (Some(origin), Some(cors)) = (&self.origin, &listener.cors) {
+        if let Some((level, format)) = watch {
+            match self.door.logs.watch(level, format) {
+                Some(feed) => *reply.body_mut() = Page::Right(feed),
+                None => reply = reply::error(429, "too many are watching the log already: try again later"),
+            }
+        }
+        if let Some((origin, cors)) = &self.origin {
             cors::allow(&mut reply, origin, cors);
         }
         if let Some(namespace) = self.namespace {
@@ -212,9 +263,17 @@ impl Dress {
     }
 }
 
+/// What of the log is to be watched; the kernel has checked the words.
+fn watched(query: &[(Cow<'static, str>, Cow<'static, str>)]) -> (Level, Format) {
+    let word = |name: &str| query.iter().find(|(known, _)| known == name).map(|(_, word)| word);
+    let level = word("log_level").and_then(|word| word.parse().ok()).unwrap_or_default();
+    let format = word("log_format").and_then(|word| word.parse().ok()).unwrap_or_default();
+    (level, format)
+}
+
 fn answer(door: &Arc<Door>, asked: Asked) -> Answering {
     let Asked { request, origin, namespace, .. } = asked;
-    let dress = Dress::of(door, origin, namespace);
+    let dress = Dress::of(door, origin, namespace, &request);
     match door.state.answer(&request) {
         Some(Reaction::Now(answer)) => return Answering::Now(Some(dress.put_on(answer))),
         Some(Reaction::Blocking(work)) => return blocking(dress, request, work),

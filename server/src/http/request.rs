@@ -1,6 +1,7 @@
 //! From the head of an HTTP request to a [`kernel::Request`] without its body.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, Version};
@@ -19,7 +20,7 @@ pub(crate) struct Asked {
     pub(crate) request: Request,
     pub(crate) body: BodyKind,
     /// A page of another origin asks, and may.
-    pub(crate) origin: Option<HeaderValue>,
+    pub(crate) origin: Option<(HeaderValue, Arc<Cors>)>,
     /// The namespace header as it came, to be sent back.
     pub(crate) namespace: Option<HeaderValue>,
     /// HEAD: for `sys/health` alone.
@@ -56,6 +57,7 @@ pub(crate) fn read(
     headers: &HeaderMap,
     peer: &Peer,
     listener: &Listener,
+    cors: impl FnOnce() -> Option<Arc<Cors>>,
 ) -> Result<Asked, Box<Reply>> {
     let path = path(raw, query)?;
     let known = Known::read(headers);
@@ -66,7 +68,7 @@ pub(crate) fn read(
         None => peer.address,
         Some(rule) => client(rule, headers, peer)?,
     };
-    let origin = origin(known.origin, listener.cors.as_ref(), method)?;
+    let origin = origin(known.origin, cors, method)?;
     known.check_consistency()?;
     let wrap_ttl = known.wrap_ttl.map(wrap_ttl).transpose()?.flatten();
     let Asks { verb, help, head_only, pairs } = asks(method, query)?;
@@ -334,20 +336,21 @@ fn client(rule: &Forwarded, headers: &HeaderMap, peer: &Peer) -> Result<Option<I
 /// `Some` if the answer must say that this origin may read it.
 fn origin(
     origin: Option<&HeaderValue>,
-    cors: Option<&Cors>,
+    cors: impl FnOnce() -> Option<Arc<Cors>>,
     method: &Method,
-) -> Result<Option<HeaderValue>, Box<Reply>> {
-    let (Some(origin), Some(cors)) = (origin, cors) else { return Ok(None) };
+) -> Result<Option<(HeaderValue, Arc<Cors>)>, Box<Reply>> {
+    let Some(origin) = origin else { return Ok(None) };
+    let Some(cors) = cors() else { return Ok(None) };
     let allowed = |known: &String| known == "*" || known.as_bytes() == origin.as_bytes();
     if !cors.origins.iter().any(allowed) {
         return Err(refuse(403, "origin not allowed"));
     }
     if method == Method::OPTIONS {
         let mut reply = reply::empty(200);
-        super::cors::preflight(&mut reply, origin, cors);
+        super::cors::preflight(&mut reply, origin, &cors);
         return Err(Box::new(reply));
     }
-    Ok(Some(origin.clone()))
+    Ok(Some((origin.clone(), cors)))
 }
 
 /// Whether the connection speaks HTTP/2, where reading pauses mean nothing.

@@ -1,19 +1,23 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kernel::Control;
 use tokio::sync::Notify;
 
+use crate::config::Level;
+use crate::log::Logs;
 use crate::phase::State;
 
 /// The server as the kernel sees it.
 pub(super) struct Around {
     seal_wanted: Arc<Notify>,
     described: serde_json::Value,
+    logs: Arc<Logs>,
 }
 
 impl Around {
-    pub(super) fn new(seal_wanted: Arc<Notify>, described: serde_json::Value) -> Self {
-        Self { seal_wanted, described }
+    pub(super) fn new(seal_wanted: Arc<Notify>, described: serde_json::Value, logs: Arc<Logs>) -> Self {
+        Self { seal_wanted, described, logs }
     }
 }
 
@@ -25,6 +29,22 @@ impl Control for Around {
 
     fn describe(&self) -> serde_json::Value {
         self.described.clone()
+    }
+
+    fn loggers(&self) -> BTreeMap<String, String> {
+        self.logs.levels()
+    }
+
+    fn log_level(&self, part: Option<&str>, level: Option<&str>) -> kit::Result<()> {
+        let wrong = |_| {
+            let text = format!("invalid level provided: unknown log level: {}", level.unwrap_or_default());
+            kit::Error::invalid(text)
+        };
+        let level = level.map(str::parse::<Level>).transpose().map_err(wrong)?;
+        match self.logs.set_part(part, level) {
+            true => Ok(()),
+            false => Err(kit::Error::invalid(format!("logger {:?} not found", part.unwrap_or_default()))),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use crate::config::{Config, Format, Level, Listener, Place, Seal};
+use crate::config::{Config, Format, Listener, Place, Seal};
 use crate::store;
 
 /// The configuration without its secrets, in the shape of `sys/config/state/sanitized`.
@@ -20,7 +20,7 @@ pub(super) fn describe(config: &Config) -> Value {
         "raw_storage_endpoint": config.raw_storage_endpoint,
         "unsafe_allow_api_audit_creation": config.allow_audit_api,
         "allow_audit_log_prefixing": config.allow_audit_prefix,
-        "log_level": level(config.log.level),
+        "log_level": config.log.level.word(),
         "log_format": match config.log.format { Format::Text => "standard", Format::Json => "json" },
         "pid_file": config.pid_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
         "seals": [{ "type": seal, "disabled": false }],
@@ -35,14 +35,4 @@ fn listener(listener: &Listener) -> Value {
         Place::Unix { path, .. } => ("unix", path.display().to_string()),
     };
     json!({ "type": kind, "config": { "address": address, "tls_disable": listener.tls.is_none() } })
-}
-
-fn level(level: Level) -> &'static str {
-    match level {
-        Level::Trace => "trace",
-        Level::Debug => "debug",
-        Level::Info => "info",
-        Level::Warn => "warn",
-        Level::Error => "error",
-    }
 }

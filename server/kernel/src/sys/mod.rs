@@ -4,16 +4,21 @@ mod audit;
 mod audit_headers;
 mod capabilities;
 mod class;
+mod cors;
 mod door;
 mod explain;
 mod filter;
 mod generate_root;
 mod host;
+mod in_flight;
+mod inspect;
 mod keys;
 mod leases;
 mod lockouts;
+mod loggers;
 mod metrics;
 mod mfa;
+mod monitor;
 mod mounting;
 mod mounts;
 mod namespace_locks;
@@ -22,6 +27,7 @@ mod node;
 mod password_policies;
 mod policies;
 mod quotas;
+mod raw;
 mod rekey;
 mod remount;
 mod shown;
@@ -29,6 +35,7 @@ mod specs;
 mod tools;
 mod tune;
 mod ui;
+mod ui_headers;
 mod wrapping;
 
 use std::sync::{Arc, Weak};
@@ -193,6 +200,26 @@ impl Engine for Sys {
         query::<_, quotas::lease::Get>(),
         command::<_, quotas::lease::Put>(),
         command::<_, quotas::Delete<quotas::Leases>>(),
+        query::<_, cors::Get>(),
+        command::<_, cors::Put>(),
+        command::<_, cors::Delete>(),
+        query::<_, ui_headers::List>(),
+        query::<_, ui_headers::Get>(),
+        command::<_, ui_headers::Put>(),
+        command::<_, ui_headers::Delete>(),
+        query::<_, in_flight::InFlight>(),
+        query::<_, loggers::All>(),
+        query::<_, loggers::One>(),
+        command::<_, loggers::SetAll>(),
+        command::<_, loggers::SetOne>(),
+        command::<_, loggers::ResetAll>(),
+        command::<_, loggers::ResetOne>(),
+        query::<_, monitor::Monitor>(),
+        query::<_, inspect::Router>(),
+        query::<_, raw::List>(),
+        query::<_, raw::Get>(),
+        command::<_, raw::Put>(),
+        command::<_, raw::Delete>(),
         query::<_, lockouts::List>(),
         command::<_, lockouts::Unlock>(),
         query::<_, node::VersionHistory>(),

@@ -10,7 +10,7 @@ fn read_line(line: &str, headers: &[(&'static str, &str)]) -> Result<Asked, Box<
     let uri: http::Uri = target.parse().unwrap();
     let raw = uri.path().strip_prefix(API).unwrap();
     let method = Method::from_bytes(method.as_bytes()).unwrap();
-    read(raw, uri.query(), &method, &map, &Peer::default(), &Listener::default())
+    read(raw, uri.query(), &method, &map, &Peer::default(), &Listener::default(), || None)
 }
 
 /// What it becomes: `verb path ?query`, or the status with what is said.

@@ -28,14 +28,14 @@ pub(super) struct Leases;
 
 impl Limits for Rates {
     const KIND: Kind = Kind::RateLimit;
-    const LIST: Route = Route::list("quotas/rate-limit");
-    const DELETE: Route = Route::delete("quotas/rate-limit/{name}");
+    const LIST: Route = Route::list("quotas/rate-limit").root_only();
+    const DELETE: Route = Route::delete("quotas/rate-limit/{name}").root_only();
 }
 
 impl Limits for Leases {
     const KIND: Kind = Kind::LeaseCount;
-    const LIST: Route = Route::list("quotas/lease-count");
-    const DELETE: Route = Route::delete("quotas/lease-count/{name}");
+    const LIST: Route = Route::list("quotas/lease-count").root_only();
+    const DELETE: Route = Route::delete("quotas/lease-count/{name}").root_only();
 }
 
 #[derive(JsonSchema, Serialize)]
@@ -50,7 +50,7 @@ pub(super) struct ConfigShown {
 pub(super) struct Config {}
 
 impl Query<Sys> for Config {
-    const ROUTE: Route = Route::get("quotas/config");
+    const ROUTE: Route = Route::get("quotas/config").root_only();
     type Reply = ConfigShown;
 
     fn run(self, _: &Sys, cx: &Reading<'_>) -> Result<Reply<ConfigShown>> {
@@ -80,7 +80,7 @@ pub(super) struct SetConfig {
 }
 
 impl Command<Sys> for SetConfig {
-    const ROUTE: Route = Route::post("quotas/config");
+    const ROUTE: Route = Route::post("quotas/config").root_only();
     type Reply = kit::Nothing;
 
     fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {

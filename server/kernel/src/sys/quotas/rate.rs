@@ -30,7 +30,7 @@ pub(in crate::sys) struct Get {
 }
 
 impl Query<Sys> for Get {
-    const ROUTE: Route = Route::get("quotas/rate-limit/{name}");
+    const ROUTE: Route = Route::get("quotas/rate-limit/{name}").root_only();
     type Reply = Shown;
 
     fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Shown>> {
@@ -81,7 +81,7 @@ pub(in crate::sys) struct Put {
 }
 
 impl Command<Sys> for Put {
-    const ROUTE: Route = Route::post("quotas/rate-limit/{name}");
+    const ROUTE: Route = Route::post("quotas/rate-limit/{name}").root_only();
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {

@@ -1,0 +1,64 @@
+//! Who may, watches the log as it is written.
+
+use serde_json::json;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+use tests::binary::Binary;
+use tests::http::Request;
+use tests::server::{DEV_TOKEN, Server};
+
+#[test]
+fn a_line_reaches_whoever_watches() {
+    let server = Server::dev(&Binary::sealkeep());
+    let root = server.root();
+    root.get("sys/monitor?log_level=loud").must(400);
+    server.anonymous().get("sys/monitor").must(403);
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let head = format!(
+        "GET /v1/sys/monitor?log_level=warn&log_format=json HTTP/1.1\r\nHost: x\r\nX-Vault-Token: {DEV_TOKEN}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    assert!(lines.next().unwrap().contains("200"));
+    // The head has come, so the watching has begun.
+    root.send(&Request::new("DELETE", "/v1/sys/raw/kernel/10/nothing")).must(204);
+    let line = lines.find(|line| line.contains("deleted by hand")).unwrap();
+    assert!(line.contains("\"level\":\"WARN\""), "{line}");
+    drop(lines);
+    root.get("auth/token/lookup-self").must(200);
+}
+
+#[test]
+fn a_part_of_the_server_is_heard_more() {
+    let server = Server::dev(&Binary::sealkeep());
+    let root = server.root();
+    assert_eq!(root.get("sys/loggers/core").must(200).json()["data"], json!({"core": "info"}));
+    root.post("sys/loggers/core", json!({"level": "debug"})).must(204);
+    assert_eq!(root.get("sys/loggers").must(200).json()["data"]["core"], "debug");
+    assert_eq!(root.get("sys/loggers").must(200).json()["data"]["storage"], "info");
+    root.send(&Request::new("DELETE", "/v1/sys/loggers/core")).must(204);
+    assert_eq!(root.get("sys/loggers/core").must(200).json()["data"], json!({"core": "info"}));
+}
+
+#[test]
+fn the_server_tells_what_it_is_busy_with_and_lets_pages_in() {
+    let server = Server::dev(&Binary::sealkeep());
+    let root = server.root();
+    let shown = root.get("sys/in-flight-req").must(200).json();
+    let flights = shown.as_object().unwrap();
+    assert_eq!(flights.len(), 1, "{shown}");
+    assert!(flights.values().all(|flight| flight["request_path"] == "/v1/sys/in-flight-req"));
+    root.post("sys/config/cors", json!({"allowed_origins": "*", "allow_credentials": true})).must(400);
+    root.post("sys/config/cors", json!({"allowed_origins": "https://app.example.com"})).must(204);
+    let from = |origin: &str| {
+        server.anonymous().send(&Request::new("GET", "/v1/sys/health").header("Origin", origin))
+    };
+    let reply = from("https://app.example.com").must(200);
+    assert_eq!(reply.header("access-control-allow-origin"), Some("https://app.example.com"));
+    from("https://evil.example.com").must(403);
+    root.post("sys/config/ui/headers/X-Frame-Options", json!({"values": "DENY"})).must(200);
+    let page = server.anonymous().send(&Request::new("GET", "/ui/"));
+    assert_eq!(page.header("x-frame-options"), Some("DENY"));
+}
