@@ -485,7 +485,7 @@ fn end(txn: &mut Txn, hash: TokenHash, now: Time, childless: bool) -> Result<()>
     if let Some(expires) = record.expires {
         agenda::strike(txn, expires, hash.tag())?;
         leases::forget_token(txn, record.namespace, &record.path, hash)?;
-            txn.count(quotas::label(record.namespace, &record.path, &record.login_role), -1);
+        txn.count(quotas::label(record.namespace, &record.path, &record.login_role), -1);
     }
     let namespace = record.namespace;
     agenda::enter(txn, now, hash.tag(), &Item::Bury { hash, namespace, childless })

@@ -49,7 +49,7 @@ pub(super) type Declared = Arc<Mutex<Vec<AuditSpec>>>;
 pub(super) struct Reload<'a> {
     pub(super) state: &'a State,
     pub(super) certificates: Vec<Arc<Certificates>>,
-    pub(super) logs: Logs,
+    pub(super) logs: Arc<Logs>,
     pub(super) files: Vec<PathBuf>,
     pub(super) environment: Environment,
     pub(super) declared: Declared,

@@ -6,11 +6,11 @@ use storage::{Index, Snapshot};
 
 use super::rules::Rules;
 use crate::kernel::Kernel;
-use crate::{ids, leases};
 use crate::namespaces::Ns;
 use crate::router::Router;
 use crate::tokens::{Known, TokenRecord};
 use crate::walk::Trip;
+use crate::{ids, leases};
 
 /// How many leases there are under each limit. Made by one look at all of them when a limit is set and first needed,
 /// and kept up to date by each commit from then on. Without limits nothing is counted.
@@ -93,13 +93,7 @@ impl Kernel {
 
     /// Takes a place for the lease that a request is about to make, once for all its attempts. Who has the root policy
     /// needs none: someone must be able to set things right.
-    pub(crate) fn take_place(
-        &self,
-        today: &Snapshot,
-        trip: &mut Trip,
-        path: &str,
-        role: Option<&str>,
-    ) -> Result<()> {
+    pub(crate) fn take_place(&self, today: &Snapshot, trip: &mut Trip, path: &str) -> Result<()> {
         let owner = |known: &Arc<Kept<Known>>| is_root(&known.value().record);
         if trip.ticket.is_none() && !trip.known.as_ref().is_some_and(owner) {
             trip.ticket = self.place_for_lease(today, path, trip.role.as_deref())?;

@@ -227,7 +227,13 @@ impl<T> Index<T> {
     }
 
     /// The narrowest limit for a path of a namespace.
-    pub(crate) fn at(&self, router: &Router, space: &Space, path: &str, role: Option<&str>) -> Option<&Arc<T>> {
+    pub(crate) fn at(
+        &self,
+        router: &Router,
+        space: &Space,
+        path: &str,
+        role: Option<&str>,
+    ) -> Option<&Arc<T>> {
         let narrow = space.nearest(path).and_then(|(mounted, rest)| {
             let of_mount = self.mounts.get(&mounted.info.id)?;
             of_mount.at(rest.trim_end_matches('/'), role)

@@ -186,7 +186,8 @@ fn create(
     let record = wish.lives(cx, record, &own, role.as_ref())?;
     if record.expires.is_some() && !quotas::is_root(&own) {
         let today = cx.peek(&Beyond::for_the_kernel()).snapshot().clone();
-        cx.once(|| Ok(kernel.place_for_lease(&today, &record.path, None)?.map(Arc::new)))?;
+        let path = format!("{}{}", cx.mount().namespace, record.path);
+        cx.once(|| Ok(kernel.place_for_lease(&today, &path, None)?.map(Arc::new)))?;
     }
     finish(&kernel, cx, record, chosen)
 }

@@ -65,9 +65,15 @@ impl Target<'_> {
             return Ok(plain);
         }
         let folder = format!("{path}/");
-        let (mounted, rest) = router
-            .nearest(&folder)
-            .ok_or_else(|| Error::invalid(format!("invalid mount path {folder:?}")))?;
+        let (space, local) = router.locate(&folder);
+        if local.is_empty() {
+            if !self.role.is_empty() {
+                return Err(Error::invalid("a role is one of an auth method: give its mount in path"));
+            }
+            return Ok(QuotaRecord { namespace: Some(space.namespace.ns), ..plain });
+        }
+        let (mounted, rest) =
+            space.nearest(local).ok_or_else(|| Error::invalid(format!("invalid mount path {folder:?}")))?;
         let suffix = rest.trim_end_matches('/').to_owned();
         self.check_role(mounted, &suffix)?;
         Ok(QuotaRecord { mount: Some(mounted.entry.uuid.clone()), suffix, ..plain })
