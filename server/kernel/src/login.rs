@@ -78,7 +78,8 @@ impl Kernel {
         let (due, _, notes) = cx.finish();
         self.enter_due(&mut txn, &mounted.entry.uuid, due)?;
         let path = ground.local(path);
-        let door = Door { router: ground.router.value(), mounted: &mounted, path, now, remote: &trip.remote };
+        let (router, remote, role) = (ground.router.value(), &trip.remote, trip.role.as_deref());
+        let door = Door { router, mounted: &mounted, path, now, remote, role };
         let whom = self.whom(&door, &mut txn, &claim)?;
         if let Some(book) = identity::book(door.router, &mounted) {
             let owed = book.owed(&txn, &mounted, &whom.entity_id)?;
@@ -168,7 +169,7 @@ impl Kernel {
             mount: Some(mounted.entry.uuid.clone()),
             internal: claim.internal,
             login_policies: terms.policies,
-            login_role: trip.role.clone().unwrap_or_default(),
+            login_role: door.role.unwrap_or_default().to_owned(),
             no_default_policy: terms.no_default_policy,
             entity_id: whom.entity_id,
             identity: whom.identity,
@@ -216,6 +217,8 @@ pub(crate) struct Door<'a> {
     pub(crate) path: &'a str,
     pub(crate) now: Time,
     pub(crate) remote: &'a Remote,
+    /// The role that the login is by, if leases are counted by role.
+    pub(crate) role: Option<&'a str>,
 }
 
 /// The second factors that a login brings along.

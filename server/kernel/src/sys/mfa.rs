@@ -47,8 +47,14 @@ impl Command<Sys> for Validate {
         let book = crate::identity::book(router.value(), &mounted).ok_or_else(unknown)?;
         let txn = cx.beyond(&beyond);
         txn.join(router.reads());
-        let door =
-            Door { router: router.value(), mounted: &mounted, path: &login.path, now, remote: &remote };
+        let door = Door {
+            router: router.value(),
+            mounted: &mounted,
+            path: &login.path,
+            now,
+            remote: &remote,
+            role: None,
+        };
         let settled = book.settle_owed(txn, &kernel.waiting, &login.entity, &login.owed, &shown, now);
         settled.inspect_err(|_| {
             if let Some(rule) = Rule::of(&mounted, &kernel.env.settings.lockouts) {
