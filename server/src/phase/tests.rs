@@ -15,6 +15,14 @@ impl Control for Nothing {
     fn describe(&self) -> Value {
         Value::Null
     }
+
+    fn loggers(&self) -> std::collections::BTreeMap<String, String> {
+        std::collections::BTreeMap::new()
+    }
+
+    fn log_level(&self, _: Option<&str>, _: Option<&str>) -> kit::Result<()> {
+        Ok(())
+    }
 }
 
 fn state(keys: Option<Keys>) -> Arc<State> {
