@@ -333,7 +333,7 @@ fn revoke(desk: &Desk, lease: &str) -> Said {
 fn what_is_made_outside_lasts_as_long_as_its_lease() {
     let (desk, directory) = desk(1);
     let (user, lease) = rent(&desk);
-    assert_eq!(directory.there("dir/"), [user.clone()]);
+    assert_eq!(directory.there("dir/"), std::slice::from_ref(&user));
     desk.wait(Duration::from_secs(3000));
     desk.tick();
     assert_eq!(directory.there("dir/").len(), 1);

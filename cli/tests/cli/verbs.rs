@@ -54,7 +54,7 @@ fn what_transit_encrypts_comes_back_as_it_was() {
     let exported = good(server.keep("read -field=keys -format=json transit/export/encryption-key/own"));
     assert!(exported.contains(key), "{exported}");
     let second = "ISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+P0A=";
-    good(server.keep_with(&format!("transit import-version transit/keys/own -"), second));
+    good(server.keep_with("transit import-version transit/keys/own -", second));
     assert!(
         good(server.keep("read -field=keys -format=json transit/export/encryption-key/own")).contains(second)
     );

@@ -85,7 +85,9 @@ pub trait AskLogin<M: AuthMethod>: DeserializeOwned + JsonSchema + Send + Sync +
 pub struct Heard(Arc<dyn Any + Send + Sync>);
 
 /// A question that is ready to be asked.
-pub struct Asking(Box<dyn FnOnce(Arc<dyn World>) -> Soon<'static, Result<Heard>> + Send>);
+pub struct Asking(Box<Question>);
+
+type Question = dyn FnOnce(Arc<dyn World>) -> Soon<'static, Result<Heard>> + Send;
 
 impl Heard {
     pub(crate) fn new<T: Send + Sync + 'static>(value: T) -> Self {
