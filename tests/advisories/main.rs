@@ -17,6 +17,7 @@ mod keys;
 mod leases;
 mod load;
 mod logins;
+mod mfa;
 mod names;
 mod pki;
 mod policy;
