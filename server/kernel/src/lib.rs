@@ -41,6 +41,7 @@ mod shelf;
 mod sys;
 mod tick;
 mod token;
+mod token_record;
 mod tokens;
 mod ttl;
 mod walk;

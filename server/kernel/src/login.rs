@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kit::AnyMethod;
 use kit::{
     Caller, Captures, Claim, Error, Fault, Fields, Recording, Remote, Result, Right, Route, TokenKind,
 };
@@ -9,7 +10,7 @@ use policy::Path;
 use storage::Txn;
 
 use crate::envelope::{Auth, Outcome, Requirement};
-use crate::identity::mfa::{Shown, WaitingLogin};
+use crate::identity::mfa::{Owed, Shown, WaitingLogin};
 use crate::identity::{self, Arrival};
 use crate::kernel::Kernel;
 use crate::lockout::Rule;
@@ -61,12 +62,7 @@ impl Kernel {
         let info = &mounted.info;
         let heard = trip.heard(ground.today).inspect_err(failed)?;
         if heard.is_none() && method.asks(point) {
-            let txn = Txn::on(ground.today.clone());
-            let cx = Recording::new(&Right::Login, &txn, info, &nobody, &trip.remote, now);
-            let asking = method.facts(point, &cx, &fields).inspect_err(failed)?;
-            let mut reads = cx.finish();
-            reads.push(txn.reads());
-            return Ok(Step::Ask(asking, reads));
+            return ask_first(ground, trip, &*method, info, point, &fields).inspect_err(failed);
         }
         let mut txn = self.transaction(ground, None);
         trip.told_reads().iter().for_each(|reads| txn.join(reads));
@@ -81,27 +77,23 @@ impl Kernel {
         let (router, remote, role) = (ground.router.value(), &trip.remote, trip.role.as_deref());
         let door = Door { router, mounted: &mounted, path, now, remote, role };
         let whom = self.whom(&door, &mut txn, &claim)?;
-        if let Some(book) = identity::book(door.router, &mounted) {
-            let owed = book.owed(&txn, &mounted, &whom.entity_id)?;
-            let shown = shown(ground.request);
-            if !owed.is_empty() && shown.is_empty() {
-                let waiting = WaitingLogin {
-                    claim,
-                    mount: mounted.entry.uuid.clone(),
-                    path: path.to_owned(),
-                    who,
-                    entity: whom.entity_id,
-                    owed,
-                    since: now,
-                };
-                return Ok(Step::Commit(txn, Box::new(self.let_wait(waiting, notes.take_warnings()))));
+        let wrong = || {
+            if let Some(rule) = rule {
+                self.lockouts.failed(accessor, &who, rule, now);
             }
-            let settled = book.settle_owed(&mut txn, &self.waiting, &whom.entity_id, &owed, &shown, now);
-            settled.inspect_err(|_| {
-                if let Some(rule) = rule {
-                    self.lockouts.failed(accessor, &who, rule, now);
-                }
-            })?;
+        };
+        let owed = self.owed(ground, &door, &mut txn, &whom, wrong)?;
+        if !owed.is_empty() {
+            let waiting = WaitingLogin {
+                claim,
+                mount: mounted.entry.uuid.clone(),
+                path: path.to_owned(),
+                who,
+                entity: whom.entity_id,
+                owed,
+                since: now,
+            };
+            return Ok(Step::Commit(txn, Box::new(self.let_wait(waiting, notes.take_warnings()))));
         }
         let (made, auth, warnings) = self.admit(&door, &mut txn, claim, whom)?;
         if rule.is_some() {
@@ -114,6 +106,26 @@ impl Kernel {
         outcome.auth = Some(auth);
         let outcome = self.wrap(ground, trip, &mut txn, outcome)?;
         Ok(Step::Commit(txn, Box::new(outcome)))
+    }
+
+    /// What a login still owes, once what it brought along has been looked at. A wrong code is told to `wrong`.
+    fn owed(
+        &self,
+        ground: &Ground<'_>,
+        door: &Door<'_>,
+        txn: &mut Txn,
+        whom: &Whom,
+        wrong: impl FnOnce(),
+    ) -> Result<Vec<Owed>> {
+        let Some(book) = identity::book(door.router, door.mounted) else { return Ok(Vec::new()) };
+        let owed = book.owed(txn, door.mounted, &whom.entity_id)?;
+        let shown = shown(ground.request);
+        if owed.is_empty() || shown.is_empty() {
+            return Ok(owed);
+        }
+        let settled = book.settle_owed(txn, &self.waiting, &whom.entity_id, &owed, &shown, door.now);
+        settled.inspect_err(|_| wrong())?;
+        Ok(Vec::new())
     }
 
     /// Lets a login wait for its second factor, and tells what that is.
@@ -219,6 +231,24 @@ pub(crate) struct Door<'a> {
     pub(crate) remote: &'a Remote,
     /// The role that the login is by, if leases are counted by role.
     pub(crate) role: Option<&'a str>,
+}
+
+/// What a login wants to know from outside before it can be looked at.
+fn ask_first(
+    ground: &Ground<'_>,
+    trip: &Trip,
+    method: &dyn AnyMethod,
+    info: &kit::Mount,
+    point: usize,
+    fields: &Fields<'_>,
+) -> Result<Step> {
+    let nobody = Caller { kind: TokenKind::None, ..Caller::default() };
+    let txn = Txn::on(ground.today.clone());
+    let cx = Recording::new(&Right::Login, &txn, info, &nobody, &trip.remote, trip.now);
+    let asking = method.facts(point, &cx, fields)?;
+    let mut reads = cx.finish();
+    reads.push(txn.reads());
+    Ok(Step::Ask(asking, reads))
 }
 
 /// The second factors that a login brings along.

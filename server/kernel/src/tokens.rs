@@ -1,15 +1,12 @@
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use kit::{Caller, Error, Kept, Memo, MountId, Name, Remote, Result, Secret, Time, TokenKind};
+use kit::{Caller, Error, Kept, Memo, Name, Remote, Result, Secret, Time, TokenKind};
 use policy::Acl;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use storage::{Open, Random, Snapshot, Txn};
 
 use crate::agenda::{self, Item};
@@ -17,6 +14,7 @@ use crate::cidr::Cidr;
 use crate::identity::Bearer;
 use crate::namespaces::{self, Namespace, Ns};
 use crate::shelf::{Shelf, Shelves, Source};
+pub(crate) use crate::token_record::TokenRecord;
 use crate::{identity, ids, leases, policies, quotas};
 
 /// Tokens by the keyed hash of their id. The id itself is nowhere.
@@ -39,78 +37,6 @@ const BATCH: &[u8] = b"batch token 1";
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(transparent)]
 pub(crate) struct TokenHash(#[serde(with = "hex::serde")] pub(crate) [u8; 32]);
-
-/// A token as it is stored; of a batch token, what it carries in itself. What is as for most tokens takes no room.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
-pub(crate) struct TokenRecord {
-    pub(crate) accessor: String,
-    /// The namespace that it belongs to. Its policies are those of that name there.
-    #[serde(skip_serializing_if = "Ns::is_root")]
-    pub(crate) namespace: Ns,
-    pub(crate) policies: Vec<String>,
-    /// The path of the request that made it.
-    pub(crate) path: String,
-    #[serde(skip_serializing_if = "is_default")]
-    pub(crate) meta: Option<BTreeMap<String, String>>,
-    pub(crate) display_name: String,
-    #[serde(skip_serializing_if = "is_default")]
-    pub(crate) parent: Option<TokenHash>,
-    pub(crate) created: Time,
-    pub(crate) ttl_seconds: u64,
-    /// Nothing: it does not end by itself.
-    #[serde(skip_serializing_if = "is_default")]
-    pub(crate) expires: Option<Time>,
-    #[serde(skip_serializing_if = "is_default")]
-    pub(crate) renewed: Option<Time>,
-    #[serde(skip_serializing_if = "is_default")]
-    pub(crate) uses_left: Option<u64>,
-    #[serde(skip_serializing_if = "is_default")]
-    pub(crate) period_seconds: u64,
-    #[serde(skip_serializing_if = "is_default")]
-    pub(crate) explicit_max_ttl_seconds: u64,
-    #[serde(skip_serializing_if = "is_default")]
-    pub(crate) max_ttl_seconds: u64,
-    /// Whom it stands for; empty: for nobody but itself.
-    #[serde(skip_serializing_if = "is_default")]
-    pub(crate) entity_id: String,
-    /// The identity mount that knows the entity.
-    #[serde(skip_serializing_if = "is_default")]
-    pub(crate) identity: Option<String>,
-    /// It does not have the policies of its entity.
-    #[serde(skip_serializing_if = "is_default")]
-    pub(crate) no_identity_policies: bool,
-    /// A policy of its own, which has no name.
-    #[serde(skip_serializing_if = "is_default")]
-    pub(crate) inline_policy: String,
-    /// The groups of the outside that the login was in.
-    #[serde(skip_serializing_if = "is_default")]
-    pub(crate) groups: Vec<String>,
-    #[serde(skip_serializing_if = "is_default")]
-    pub(crate) bound_cidrs: Vec<String>,
-    /// The role of `auth/token` that it was made by.
-    #[serde(skip_serializing_if = "is_default")]
-    pub(crate) role: String,
-    #[serde(skip_serializing_if = "is_default")]
-    pub(crate) renewable: bool,
-    #[serde(skip_serializing_if = "is_default")]
-    pub(crate) batch: bool,
-    /// The auth mount that it came by, which is asked again at renewal.
-    #[serde(skip_serializing_if = "is_default")]
-    pub(crate) mount: Option<String>,
-    /// What the method kept for that.
-    #[serde(skip_serializing_if = "is_default")]
-    pub(crate) internal: Value,
-    /// The role of the auth method that it came by, if a quota counts by role.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) login_role: String,
-    /// The policies the method gave.
-    #[serde(skip_serializing_if = "is_default")]
-    pub(crate) login_policies: Vec<String>,
-    /// The token was given no `default` on request.
-    #[serde(skip_serializing_if = "is_default")]
-    pub(crate) no_default_policy: bool,
-}
 
 /// A token that was found good, with the rules it carries.
 pub(crate) struct Known {
@@ -502,10 +428,6 @@ pub(crate) fn bury(txn: &mut Txn, hash: TokenHash, now: Time, piece: usize) -> R
     Ok(children.len() == piece)
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
 /// The rules of a bearer, for paths from the root namespace on.
 pub(crate) fn compile(source: &impl Source, bearer: &Bearer, now: Time) -> Result<Acl> {
     if bearer.root {
@@ -572,35 +494,4 @@ fn child_of(key: &[u8]) -> Result<TokenHash> {
     key.last_chunk::<32>()
         .map(|hash| TokenHash(*hash))
         .ok_or_else(|| Error::internal("a child key has a wrong length"))
-}
-
-impl TokenRecord {
-    /// Whether it may do everything. There are such tokens in the root namespace alone.
-    pub(crate) fn is_root(&self) -> bool {
-        self.namespace.is_root() && self.policies.iter().any(|name| name == "root")
-    }
-
-    /// The policies with `default` where it belongs, sorted, each once, in lower case.
-    pub(crate) fn sanitised(policies: &[String], add_default: bool) -> Vec<String> {
-        let mut names: Vec<String> =
-            policies.iter().map(|name| name.trim().to_lowercase()).filter(|name| !name.is_empty()).collect();
-        if names.iter().any(|name| name == "root") {
-            return vec!["root".to_owned()];
-        }
-        if add_default {
-            names.push("default".to_owned());
-        }
-        names.sort();
-        names.dedup();
-        names
-    }
-
-    /// How long it still lives.
-    pub(crate) fn left(&self, now: Time) -> Duration {
-        self.expires.map_or(Duration::ZERO, |expires| Duration::from_secs(now.until(expires).as_secs()))
-    }
-
-    pub(crate) fn mount_id(&self) -> Option<MountId> {
-        ids::mount(self.mount.as_ref()?)
-    }
 }

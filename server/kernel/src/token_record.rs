@@ -1,0 +1,117 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kit::{MountId, Time};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::ids;
+use crate::namespaces::Ns;
+use crate::tokens::TokenHash;
+
+/// A token as it is stored; of a batch token, what it carries in itself. What is as for most tokens takes no room.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct TokenRecord {
+    pub(crate) accessor: String,
+    /// The namespace that it belongs to. Its policies are those of that name there.
+    #[serde(skip_serializing_if = "Ns::is_root")]
+    pub(crate) namespace: Ns,
+    pub(crate) policies: Vec<String>,
+    /// The path of the request that made it.
+    pub(crate) path: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) meta: Option<BTreeMap<String, String>>,
+    pub(crate) display_name: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) parent: Option<TokenHash>,
+    pub(crate) created: Time,
+    pub(crate) ttl_seconds: u64,
+    /// Nothing: it does not end by itself.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) expires: Option<Time>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) renewed: Option<Time>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) uses_left: Option<u64>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) period_seconds: u64,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) explicit_max_ttl_seconds: u64,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) max_ttl_seconds: u64,
+    /// Whom it stands for; empty: for nobody but itself.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) entity_id: String,
+    /// The identity mount that knows the entity.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) identity: Option<String>,
+    /// It does not have the policies of its entity.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) no_identity_policies: bool,
+    /// A policy of its own, which has no name.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) inline_policy: String,
+    /// The groups of the outside that the login was in.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) groups: Vec<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) bound_cidrs: Vec<String>,
+    /// The role of `auth/token` that it was made by.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) role: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) renewable: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) batch: bool,
+    /// The auth mount that it came by, which is asked again at renewal.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) mount: Option<String>,
+    /// What the method kept for that.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) internal: Value,
+    /// The role of the auth method that it came by, if a quota counts by role.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) login_role: String,
+    /// The policies the method gave.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) login_policies: Vec<String>,
+    /// The token was given no `default` on request.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) no_default_policy: bool,
+}
+
+impl TokenRecord {
+    /// Whether it may do everything. There are such tokens in the root namespace alone.
+    pub(crate) fn is_root(&self) -> bool {
+        self.namespace.is_root() && self.policies.iter().any(|name| name == "root")
+    }
+
+    /// The policies with `default` where it belongs, sorted, each once, in lower case.
+    pub(crate) fn sanitised(policies: &[String], add_default: bool) -> Vec<String> {
+        let mut names: Vec<String> =
+            policies.iter().map(|name| name.trim().to_lowercase()).filter(|name| !name.is_empty()).collect();
+        if names.iter().any(|name| name == "root") {
+            return vec!["root".to_owned()];
+        }
+        if add_default {
+            names.push("default".to_owned());
+        }
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// How long it still lives.
+    pub(crate) fn left(&self, now: Time) -> Duration {
+        self.expires.map_or(Duration::ZERO, |expires| Duration::from_secs(now.until(expires).as_secs()))
+    }
+
+    pub(crate) fn mount_id(&self) -> Option<MountId> {
+        ids::mount(self.mount.as_ref()?)
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
