@@ -19,6 +19,7 @@ mod load;
 mod logins;
 mod mfa;
 mod names;
+mod namespaces;
 mod pki;
 mod policy;
 mod ssh;

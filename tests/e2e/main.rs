@@ -16,6 +16,7 @@ mod hvac;
 mod kill;
 mod relying_party;
 mod monitor;
+mod namespaces;
 mod restart;
 mod self_init;
 mod ssh;
