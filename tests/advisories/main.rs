@@ -11,9 +11,11 @@
 )]
 
 mod audit;
+mod cert;
 mod doors;
 mod identity;
 mod keys;
+mod ldap;
 mod leases;
 mod load;
 mod logins;

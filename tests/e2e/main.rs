@@ -10,10 +10,12 @@
 mod audit;
 mod audit_sinks;
 mod bao;
+mod cert;
 mod certificates;
 mod first_steps;
 mod hvac;
 mod kill;
+mod ldap;
 mod monitor;
 mod namespaces;
 mod relying_party;

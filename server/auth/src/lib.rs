@@ -3,10 +3,12 @@
 //! To add one: its file or folder, its `mod` line, its lines in [`open`] and [`KINDS`].
 
 mod approle;
+mod cert;
 mod cidr;
 mod jose;
 mod jwt;
 mod kubernetes;
+mod ldap;
 mod token_params;
 mod userpass;
 
@@ -20,9 +22,11 @@ use jwt::Title as _;
 /// The types by which a method can be enabled, and what each is for.
 pub const KINDS: &[(&str, &str)] = &[
     (approle::AppRole::NAME, approle::AppRole::ABOUT),
+    (cert::Cert::NAME, cert::Cert::ABOUT),
     (jwt::Jwt::NAME, jwt::Jwt::ABOUT),
     (jwt::Oidc::NAME, jwt::Oidc::ABOUT),
     (kubernetes::Kubernetes::NAME, kubernetes::Kubernetes::ABOUT),
+    (ldap::Ldap::NAME, ldap::Ldap::ABOUT),
     (userpass::Userpass::NAME, userpass::Userpass::ABOUT),
 ];
 
@@ -33,9 +37,11 @@ pub const KINDS: &[(&str, &str)] = &[
 pub fn open(kind: &str, options: &Value) -> Result<(Arc<dyn AnyEngine>, Arc<dyn AnyMethod>)> {
     match kind {
         approle::AppRole::NAME => method::<approle::AppRole>(options),
+        cert::Cert::NAME => method::<cert::Cert>(options),
         jwt::Jwt::NAME => method::<jwt::Signed<jwt::Jwt>>(options),
         jwt::Oidc::NAME => method::<jwt::Signed<jwt::Oidc>>(options),
         kubernetes::Kubernetes::NAME => method::<kubernetes::Kubernetes>(options),
+        ldap::Ldap::NAME => method::<ldap::Ldap>(options),
         userpass::Userpass::NAME => method::<userpass::Userpass>(options),
         _ => Err(Error::invalid(format!("plugin not found in the catalog: {kind}"))),
     }

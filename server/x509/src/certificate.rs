@@ -1,18 +1,24 @@
 //! Reading certificates.
 
 use crate::error::While;
-use crate::extensions::{ALT_NAMES, AUTHORITY_KEY_ID, BASIC_CONSTRAINTS, KEY_USAGE, SUBJECT_KEY_ID};
+use crate::extensions::{
+    ALT_NAMES, AUTHORITY_ACCESS, AUTHORITY_KEY_ID, BASIC_CONSTRAINTS, EXT_KEY_USAGE, KEY_USAGE, OCSP,
+    SUBJECT_KEY_ID,
+};
 use crate::{
-    AltNames, Error, Extension, Extensions, KeyUsage, PublicKey, Result, Scheme, Serial, Subject, Validity,
-    pem,
+    AltNames, Error, ExtKeyUsage, Extension, Extensions, KeyUsage, PublicKey, Result, Scheme, Serial,
+    Subject, Validity, pem,
 };
 use aws_lc_rs::digest;
 use der::{
     Decode, Reader, SliceReader, Tag, TagNumber,
-    asn1::{AnyRef, BitStringRef, OctetStringRef, UintRef},
+    asn1::{AnyRef, BitStringRef, ObjectIdentifier, OctetStringRef, UintRef},
 };
 use std::{fmt, ops::Range};
-use x509_cert::ext::pkix::{AuthorityKeyIdentifier, BasicConstraints};
+use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{
+    AccessDescription, AuthorityInfoAccessSyntax, AuthorityKeyIdentifier, BasicConstraints,
+};
 
 const WHAT: &str = "certificate";
 /// A certificate larger than this is not read.
@@ -136,6 +142,24 @@ impl Certificate {
     /// What its key may be used for; `None` when it does not say.
     pub fn key_usage(&self) -> Result<Option<KeyUsage>> {
         key_usage(&self.extensions)
+    }
+
+    /// The purposes of its key; `None` when it does not say.
+    pub fn ext_key_usage(&self) -> Result<Option<Vec<ExtKeyUsage>>> {
+        let purposes = value::<Vec<ObjectIdentifier>>(&self.extensions, EXT_KEY_USAGE)?;
+        Ok(purposes.map(|purposes| purposes.into_iter().map(ExtKeyUsage).collect()))
+    }
+
+    /// Where to ask whether it still holds, as it says itself.
+    pub fn ocsp_servers(&self) -> Vec<String> {
+        let places = value::<AuthorityInfoAccessSyntax>(&self.extensions, AUTHORITY_ACCESS).ok().flatten();
+        let url = |place: AccessDescription| match place.access_location {
+            GeneralName::UniformResourceIdentifier(url) if place.access_method == OCSP => {
+                Some(url.to_string())
+            }
+            _ => None,
+        };
+        places.map_or(vec![], |places| places.0.into_iter().filter_map(url).collect())
     }
 
     /// Whether it is a CA.

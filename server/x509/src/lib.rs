@@ -8,6 +8,7 @@
 //! * [`Subject`], [`AltNames`], [`KeyUsage`], [`ExtKeyUsage`]: what a certificate says about its holder
 //! * [`Template`] and [`Extensions`]: a certificate before it is signed; [`Certificate`]: one that was
 //! * [`Request`]: a PKCS#10 request; [`RevocationList`] and [`CrlTemplate`]: revocation
+//! * [`ocsp_request`] and [`read_ocsp`]: asking an authority whether it still stands by a certificate
 //! * [`chain_of`]: from a certificate to its root
 
 mod alt_names;
@@ -19,6 +20,7 @@ mod error;
 mod extensions;
 mod key;
 mod numbers;
+mod ocsp;
 pub mod pem;
 mod public_key;
 mod request;
@@ -39,6 +41,7 @@ pub use error::{Error, Result};
 pub use extensions::{Extension, Extensions, Policy};
 pub use key::{KeyEncoding, PrivateKey};
 pub use numbers::RsaNumbers;
+pub use ocsp::{Standing, ocsp_request, read_ocsp};
 pub use public_key::{Family, KeyShape, PublicKey};
 pub use request::{Request, RequestTemplate};
 pub use scheme::{Digest, Padding, Scheme};
