@@ -14,6 +14,9 @@ mod audit;
 mod cert;
 mod doors;
 mod identity;
+#[path = "../e2e/issuer.rs"]
+#[allow(dead_code, reason = "shared with the tests from end to end")]
+mod issuer;
 mod keys;
 mod ldap;
 mod leases;
@@ -24,6 +27,7 @@ mod names;
 mod namespaces;
 mod pki;
 mod policy;
+mod signed;
 mod ssh;
 mod stage;
 mod tokens;

@@ -14,6 +14,8 @@ mod cert;
 mod certificates;
 mod first_steps;
 mod hvac;
+mod issuer;
+mod issuers;
 mod kill;
 mod ldap;
 mod monitor;

@@ -1,7 +1,7 @@
 //! What a browser is shown that the provider sends to this server.
 
 use kit::loose::Text;
-use kit::{Command, Error, Fault, Nothing, Reads, Reply, Result, Route, Secret, Writing};
+use kit::{Command, Nothing, Reads, Reply, Result, Route, Secret, Writing};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -78,7 +78,7 @@ impl<T: Title> Command<Signed<T>> for Posted {
         let config = setup.as_ref().as_ref().map(|setup| &setup.config);
         let config = config.ok_or_else(|| failed("Could not load configuration."))?;
         if config.oidc_response_mode != "form_post" {
-            return Err(Error::new(Fault::Verb, "unsupported operation"));
+            return Ok(Reply::Raw { status: 405, kind: "application/json", bytes: Vec::new() });
         }
         let state = text(&self.state);
         // With a namespace in it, the state has a tail that is the client's.

@@ -1,0 +1,159 @@
+//! F, G. Tokens that issuers sign, and providers that vouch: whose they are, for whom they are, and odd ones.
+
+use crate::issuer::{FROM, Issuer, Site, UNTIL, base64};
+use crate::stage::Stage;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+fn with_issuer() -> (Stage, Site, Issuer) {
+    let (stage, site, issuer) = (Stage::dev(), Site::open(), Issuer::new());
+    site.put("/keys", &json!({"keys": [issuer.jwk("k")]}));
+    stage.root.post("sys/auth/jwt", json!({"type": "jwt"})).must(204);
+    stage.root.post("auth/jwt/config", json!({"jwks_url": format!("{}/keys", site.url)})).must(204);
+    (stage, site, issuer)
+}
+
+#[test]
+fn row_058_audiences_are_exact() {
+    let (stage, _site, issuer) = with_issuer();
+    let role = |name: &str, audiences: Value| {
+        let body = json!({"role_type": "jwt", "user_claim": "sub", "bound_subject": "ann", "bound_audiences": audiences});
+        stage.root.post(&format!("auth/jwt/role/{name}"), body).must(204);
+    };
+    role("one", json!("api"));
+    role("list", json!(["other", "api"]));
+    role("none", json!([]));
+    for (audience, fits) in [
+        (json!("api"), true),
+        (json!(["x", "api"]), true),
+        (json!("web"), false),
+        (json!("ap"), false),
+        (json!("api/"), false),
+        (json!("API"), false),
+        (json!(["x"]), false),
+        (json!([]), false),
+        (Value::Null, false),
+        (json!(""), false),
+        (json!(5), false),
+        (json!({"api": 1}), false),
+    ] {
+        let claims = json!({"sub": "ann", "aud": audience, "iat": FROM, "exp": UNTIL});
+        let token = issuer.token("k", &claims);
+        for name in ["one", "list"] {
+            let reply = stage.anonymous().post("auth/jwt/login", json!({"role": name, "jwt": token}));
+            assert_eq!(reply.status, if fits { 200 } else { 400 }, "{name} {audience}: {reply}");
+        }
+        let free = audience.is_null() || audience == json!([]);
+        let reply = stage.anonymous().post("auth/jwt/login", json!({"role": "none", "jwt": token}));
+        assert_eq!(reply.status, if free { 200 } else { 400 }, "none {audience}: {reply}");
+    }
+}
+
+#[test]
+fn row_026_a_role_has_one_name() {
+    let stage = Stage::dev();
+    stage.root.post("sys/auth/kubernetes", json!({"type": "kubernetes"})).must(204);
+    stage.root.post("sys/auth/jwt", json!({"type": "jwt"})).must(204);
+    let pods = json!({"bound_service_account_names": "a", "bound_service_account_namespaces": "a"});
+    stage.root.post("auth/kubernetes/role/admin", pods.clone()).must(204);
+    let caller = stage.caller(
+        r#"path "auth/+/role/*" { capabilities = ["create", "update", "read", "delete"] }
+           path "auth/+/role/admin" { capabilities = ["deny"] }"#,
+    );
+    for mount in ["kubernetes", "jwt"] {
+        for name in ["admin", "AdMiN", "ADMIN"] {
+            caller.post(&format!("auth/{mount}/role/{name}"), pods.clone()).must(403);
+            caller.get(&format!("auth/{mount}/role/{name}")).must(403);
+            caller.delete(&format!("auth/{mount}/role/{name}")).must(403);
+        }
+    }
+    caller.post("auth/kubernetes/role/Other", pods).must(204);
+}
+
+#[test]
+fn row_059_a_login_to_the_server_is_confirmed_by_the_person() {
+    let (stage, site, issuer) = with_issuer();
+    let at = |path: &str| format!("{}{path}", site.url);
+    site.put(
+        "/.well-known/openid-configuration",
+        &json!({"issuer": site.url, "jwks_uri": at("/keys"), "authorization_endpoint": at("/authorize"), "token_endpoint": at("/token")}),
+    );
+    stage.root.post("sys/auth/oidc", json!({"type": "oidc"})).must(204);
+    let config = json!({"oidc_discovery_url": site.url, "oidc_client_id": "me", "oidc_client_secret": "s", "jwt_supported_algs": "ES256"});
+    stage.root.post("auth/oidc/config", config).must(204);
+    let uri = "https://vault.example/v1/auth/oidc/oidc/callback";
+    let role = json!({"user_claim": "sub", "allowed_redirect_uris": uri, "callback_mode": "direct"});
+    stage.root.post("auth/oidc/role/r", role).must(204);
+    let (attacker, victim) = (stage.anonymous(), stage.anonymous());
+    let body = json!({"role": "r", "redirect_uri": uri, "client_nonce": "mine"});
+    let begun = attacker.post("auth/oidc/oidc/auth_url", body).must(200);
+    let (state, url) = (begun.at("/data/state"), begun.at("/data/auth_url"));
+    let nonce = url.split_once("&nonce=").unwrap().1.split('&').next().unwrap();
+    let identity =
+        json!({"iss": site.url, "aud": "me", "sub": "victim", "iat": FROM, "exp": UNTIL, "nonce": nonce});
+    site.put("/token", &json!({"id_token": issuer.token("k", &identity)}));
+    let poll = || attacker.post("auth/oidc/oidc/poll", json!({"state": state, "client_nonce": "mine"}));
+    // The provider has the victim's consent and sends their browser back.
+    let page = victim.get(&format!("auth/oidc/oidc/callback?state={state}&code=c")).must(200);
+    assert!(page.text().contains("127.0.0.1"), "the page says who began: {page}");
+    poll().must(400);
+    victim.get(&format!("auth/oidc/oidc/callback?state={state}&code=c&confirmation=yes")).must(200);
+    poll().must(200);
+}
+
+#[test]
+fn row_062_only_the_configured_issuer_is_asked() {
+    let (stage, site, issuer) = with_issuer();
+    let (evil, stranger) = (Site::open(), Issuer::new());
+    evil.put("/keys", &json!({"keys": [stranger.jwk("k")]}));
+    stage
+        .root
+        .post("auth/jwt/role/r", json!({"role_type": "jwt", "user_claim": "sub", "bound_subject": "ann"}))
+        .must(204);
+    let claims = json!({"sub": "ann", "iss": evil.url, "iat": FROM, "exp": UNTIL});
+    let keys = format!("{}/keys", evil.url);
+    let header = json!({"alg": "ES256", "kid": keys, "jku": keys, "x5u": keys, "jwk": stranger.jwk("k")});
+    let token = stranger.signed(&header, &claims.to_string());
+    stage.anonymous().post("auth/jwt/login", json!({"role": "r", "jwt": token, "jwks_url": keys})).must(400);
+    assert!(evil.asked().is_empty());
+    assert!(site.asked().iter().all(|(path, _)| path == "/keys"));
+    stage
+        .anonymous()
+        .post("auth/jwt/login", json!({"role": "r", "jwt": issuer.token("k", &claims)}))
+        .must(200);
+}
+
+#[test]
+fn row_114_odd_tokens_are_refused_at_once() {
+    let (stage, _site, issuer) = with_issuer();
+    stage
+        .root
+        .post("auth/jwt/role/r", json!({"role_type": "jwt", "user_claim": "sub", "bound_subject": "ann"}))
+        .must(204);
+    let claims = json!({"sub": "ann", "iat": FROM, "exp": UNTIL}).to_string();
+    let with = |header: Value| issuer.signed(&header, &claims);
+    let good = with(json!({"alg": "ES256", "kid": "k"}));
+    for token in [
+        with(json!({"alg": "PBES2-HS512+A256KW", "enc": "A256GCM", "p2c": 2_147_483_648_i64, "p2s": "x"})),
+        with(json!({"alg": "ES256", "kid": "k", "zip": "DEF", "crit": ["zip"]})),
+        with(json!({"alg": "ES256", "kid": "k", "b64": false})),
+        with(json!({"alg": null})),
+        with(json!({"alg": ["ES256"]})),
+        with(json!(null)),
+        with(json!([])),
+        format!("{}..", base64(br#"{"alg":"ES256"}"#)),
+        ".".repeat(1_000_000),
+        format!("{good}.{good}"),
+        "..".to_owned(),
+        "\u{0}.\u{0}.\u{0}".to_owned(),
+        "[".repeat(100_000),
+        format!("{}.{}.AAAA", base64("[".repeat(50_000).as_bytes()), base64(b"{}")),
+    ] {
+        let begun = Instant::now();
+        let reply = stage.anonymous().post("auth/jwt/login", json!({"role": "r", "jwt": token}));
+        assert_eq!(reply.status, 400, "{}: {reply}", token.chars().take(60).collect::<String>());
+        // A machine that is busy takes its time; a bomb takes minutes.
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+    stage.anonymous().post("auth/jwt/login", json!({"role": "r", "jwt": good})).must(200);
+}
