@@ -7,6 +7,7 @@
     reason = "test code: a panic is how a test says no"
 )]
 
+mod agent;
 mod audit;
 mod audit_sinks;
 mod bao;
@@ -20,8 +21,10 @@ mod kill;
 mod ldap;
 mod monitor;
 mod namespaces;
+mod node;
 mod relying_party;
 mod restart;
+mod script;
 mod self_init;
 mod ssh;
 mod transit;

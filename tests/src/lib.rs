@@ -13,5 +13,6 @@ pub mod binary;
 pub mod desk;
 pub mod dice;
 pub mod http;
+pub mod program;
 pub mod scratch;
 pub mod server;

@@ -2,22 +2,15 @@
 
 use crate::binary::Binary;
 use crate::http::{Client, Request};
+use crate::program::{Program, QUESTIONS_MAX};
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::process::{Command, ExitStatus};
 
 /// The root token of every development server.
 pub const DEV_TOKEN: &str = "root";
 
-/// A server that prints nothing is asked again after this long.
-const BETWEEN_QUESTIONS: Duration = Duration::from_millis(20);
-/// How often a starting server is asked before the test gives up (half a minute of silence).
-const QUESTIONS_MAX: usize = 1_500;
 /// Another process may take the port between our look and the server's: then it is tried again on another.
 const STARTS_MAX: usize = 5;
 
@@ -99,10 +92,8 @@ pub struct Keys {
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
-    child: Child,
+    program: Program,
     address: SocketAddr,
-    lines: Mutex<Receiver<()>>,
-    log: Arc<Mutex<String>>,
 }
 
 impl Server {
@@ -151,7 +142,7 @@ impl Server {
         let mut last = String::new();
         for _ in 0..STARTS_MAX {
             let port = free_port();
-            match Self::spawn(command(port), port) {
+            match Self::spawn(&command(port), port) {
                 Ok(server) => return server,
                 Err(log) => last = log,
             }
@@ -159,50 +150,26 @@ impl Server {
         panic!("the server did not start {STARTS_MAX} times; it said:\n{last}");
     }
 
-    fn spawn(command: Command, port: u16) -> Result<Self, String> {
-        let mut command = dying_with_us(&command);
-        command.env("HOME", std::env::temp_dir()).stdin(Stdio::null());
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let (bell, lines) = channel();
-        let log = Arc::new(Mutex::new(String::new()));
-        listen(child.stdout.take().expect("stdout is piped"), bell.clone(), Arc::clone(&log));
-        listen(child.stderr.take().expect("stderr is piped"), bell, Arc::clone(&log));
+    fn spawn(command: &Command, port: u16) -> Result<Self, String> {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let mut server = Self { child, address, lines: Mutex::new(lines), log };
+        let mut server = Self { program: Program::start(command), address };
         for _ in 0..QUESTIONS_MAX {
-            if let Some(status) = server.child.try_wait().expect("a child can be asked") {
+            if let Some(status) = server.program.ended() {
                 return Err(format!("{status}\n{}", server.log()));
             }
             if Request::new("GET", "/v1/sys/health").send(address).is_ok() {
                 return Ok(server);
             }
-            server.wait_a_little();
+            server.program.wait_a_little();
         }
         panic!("the server answers nothing on {address}; it said:\n{}", server.log());
-    }
-
-    /// Waits for the server's next line, or a moment without one.
-    fn wait_a_little(&self) {
-        let lines = self.lines.lock().expect("no listener panicked");
-        match lines.recv_timeout(BETWEEN_QUESTIONS) {
-            Ok(()) | Err(RecvTimeoutError::Timeout) => {}
-            // Its output is closed: it is ending, and try_wait will say so.
-            Err(RecvTimeoutError::Disconnected) => std::thread::yield_now(),
-        }
     }
 
     /// Asks until the answer is yes; panics with the server's log if it never is.
     #[track_caller]
     pub fn until(&self, what: &str, yes: impl Fn(&Client) -> bool) {
         let client = Client::anonymous(self.address);
-        for _ in 0..QUESTIONS_MAX {
-            if yes(&client) {
-                return;
-            }
-            self.wait_a_little();
-        }
-        panic!("waited in vain until {what}; the server said:\n{}", self.log());
+        self.program.until(what, || yes(&client).then_some(()));
     }
 
     /// Where it listens.
@@ -217,12 +184,12 @@ impl Server {
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.program.pid()
     }
 
     /// All that it has printed.
     pub fn log(&self) -> String {
-        self.log.lock().expect("no listener panicked").clone()
+        self.program.log()
     }
 
     /// A caller without a token.
@@ -258,40 +225,23 @@ impl Server {
 
     /// Sends a signal, as SIGHUP.
     pub fn signal(&self, signal: rustix::process::Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        rustix::process::kill_process(pid.expect("a child has a process id"), signal)
-            .expect("the child is ours");
+        self.program.signal(signal);
     }
 
     /// Ends it with SIGKILL, as a power cut would.
-    pub fn kill(mut self) {
-        self.child.kill().expect("the child is ours");
-        self.child.wait().expect("a killed child ends");
+    pub fn kill(self) {
+        self.program.kill();
     }
 
     /// Asks it to end with SIGTERM and waits until it has.
-    pub fn stop(mut self) -> ExitStatus {
-        self.signal(rustix::process::Signal::TERM);
-        for _ in 0..QUESTIONS_MAX {
-            if let Some(status) = self.child.try_wait().expect("a child can be asked") {
-                return status;
-            }
-            self.wait_a_little();
-        }
-        panic!("SIGTERM did not stop it; it said:\n{}", self.log());
+    #[track_caller]
+    pub fn stop(self) -> ExitStatus {
+        self.program.stop()
     }
 
     /// True until the process has ended.
     pub fn is_alive(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended already; either way nothing is left behind.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.program.ended().is_none()
     }
 }
 
@@ -305,37 +255,4 @@ pub fn free_port() -> u16 {
         }
     }
     panic!("no two free ports side by side");
-}
-
-/// The same command, ended by the kernel if the test is killed before it can do so itself. The tie is to the thread
-/// that starts it: start servers from the test's own thread.
-fn dying_with_us(command: &Command) -> Command {
-    let tie = Path::new("/usr/bin/setpriv");
-    let mut tied = if tie.exists() {
-        let mut tied = Command::new(tie);
-        tied.args(["--pdeathsig", "KILL"]).arg(command.get_program());
-        tied
-    } else {
-        Command::new(command.get_program())
-    };
-    tied.args(command.get_args());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => tied.env(name, value),
-            None => tied.env_remove(name),
-        };
-    }
-    tied
-}
-
-fn listen(stream: impl Read + Send + 'static, bell: Sender<()>, log: Arc<Mutex<String>>) {
-    std::thread::spawn(move || {
-        for line in BufReader::new(stream).lines().map_while(Result::ok) {
-            let mut log = log.lock().expect("no reader of the log panics");
-            log.push_str(&line);
-            log.push('\n');
-            // Nobody may be waiting any more; the log is still kept.
-            let _ = bell.send(());
-        }
-    });
 }
