@@ -3,9 +3,9 @@
 use kit::Caller;
 use x509::{is_hostname, is_hostname_or_wildcard, to_ascii};
 
-use kit::glob;
 use super::role::Role;
 use super::rules::{CommonNames, Rules};
+use kit::glob;
 
 /// Why a name may not stand in a certificate: the end of a sentence that began with the name.
 pub(super) type Refusal = String;
