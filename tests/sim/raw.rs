@@ -1,5 +1,7 @@
 //! The store by hand: shown, mended, and closed to all but the owner who opened it.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use kernel::Settings;
 use kit::Verb::{Delete, Get, List, Post};
 use serde_json::json;
@@ -26,11 +28,14 @@ fn what_is_stored_is_shown_and_mended() {
     let table = format!("sys/raw/{uuid}/{}", tables[0]);
     assert_eq!(keys(&desk, &table), ["deep/"]);
     let path = format!("{table}deep/x");
-    let value = desk.ask(Get, &path, "").expect(200).json["data"]["value"].as_str().unwrap().to_owned();
-    assert!(value.contains("before"));
-    let mended = json!({ "value": value.replace("before", "after") }).to_string();
+    // A record need not be text.
+    let value = desk.ask(Get, &format!("{path}?encoding=base64"), "").expect(200);
+    let mut value = STANDARD.decode(value.json["data"]["value"].as_str().unwrap()).unwrap();
+    let at = value.windows(6).position(|part| part == b"before").expect("it is readable by hand");
+    value.splice(at..at + 6, *b"behind");
+    let mended = json!({ "value": STANDARD.encode(value), "encoding": "base64" }).to_string();
     desk.ask(Post, &path, &mended).expect(204);
-    assert_eq!(desk.ask(Get, "kv/deep/x", "").expect(200).json["data"]["a"], "after");
+    assert_eq!(desk.ask(Get, "kv/deep/x", "").expect(200).json["data"]["a"], "behind");
     desk.ask(Delete, &path, "").expect(204);
     desk.ask(Get, "kv/deep/x", "").expect(404);
     // What the server named is shown in digits.

@@ -233,7 +233,7 @@ fn a_rule_that_wants_consent_grants_nothing_without_it() {
     let desk = Desk::new(37);
     desk.ask(Post, "sys/mounts/kv", r#"{"type":"kv"}"#).expect(204);
     desk.ask(Post, "kv/x", r#"{"a":1}"#).expect(204);
-    let policy = "path \"kv/*\" { capabilities = [\"read\"] control_group = { factor \"two\" { identity { group_names = [\"boss\"] approvals = 1 } } } }";
+    let policy = "path \"kv/*\" { capabilities = [\"read\"] control_group = { factor \"two\" { controlled_capabilities = [\"read\"] identity { group_names = [\"boss\"] approvals = 1 } } } }";
     let body = serde_json::json!({ "policy": policy }).to_string();
     desk.ask(Post, "sys/policies/acl/asking", &body).expect(204);
     let token = desk.ask(Post, "auth/token/create", r#"{"policies":["asking"]}"#).expect(200).token();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -81,11 +81,15 @@ impl Registry for Everything {
     }
 
     fn engine_kinds(&self) -> &'static [&'static str] {
-        &["kv", "pki"]
+        static KINDS: LazyLock<Vec<&str>> =
+            LazyLock::new(|| engines::KINDS.iter().map(|(kind, _)| *kind).collect());
+        &KINDS
     }
 
     fn method_kinds(&self) -> &'static [&'static str] {
-        &["approle", "userpass"]
+        static KINDS: LazyLock<Vec<&str>> =
+            LazyLock::new(|| auth::KINDS.iter().map(|(kind, _)| *kind).collect());
+        &KINDS
     }
 }
 

@@ -73,9 +73,24 @@ impl Kernel {
         let claim = method.login(point, &mut cx, &fields, heard.as_ref()).inspect_err(failed)?;
         let (due, _, notes) = cx.finish();
         self.enter_due(&mut txn, &mounted.entry.uuid, due)?;
-        let path = ground.local(path);
+        let proven = Proven { claim, who, rule, warnings: notes.take_warnings() };
+        self.earn(ground, trip, txn, &mounted, ground.local(path), proven)
+    }
+
+    /// What someone gets who has proven who they are: a token, or a question for a second factor.
+    fn earn(
+        &self,
+        ground: &Ground<'_>,
+        trip: &Trip,
+        mut txn: Txn,
+        mounted: &Arc<Mounted>,
+        path: &str,
+        proven: Proven,
+    ) -> Result<Step> {
+        let Proven { claim, who, rule, mut warnings } = proven;
+        let (accessor, now) = (&mounted.entry.accessor, trip.now);
         let (router, remote, role) = (ground.router.value(), &trip.remote, trip.role.as_deref());
-        let door = Door { router, mounted: &mounted, path, now, remote, role };
+        let door = Door { router, mounted, path, now, remote, role };
         let whom = self.whom(&door, &mut txn, &claim)?;
         let wrong = || {
             if let Some(rule) = rule {
@@ -93,15 +108,15 @@ impl Kernel {
                 owed,
                 since: now,
             };
-            return Ok(Step::Commit(txn, Box::new(self.let_wait(waiting, notes.take_warnings()))));
+            return Ok(Step::Commit(txn, Box::new(self.let_wait(waiting, warnings))));
         }
-        let (made, auth, warnings) = self.admit(&door, &mut txn, claim, whom)?;
+        let (made, auth, told) = self.admit(&door, &mut txn, claim, whom)?;
         if rule.is_some() {
             self.lockouts.clear(accessor, &who);
         }
         let mut outcome = Outcome::new(kit::Body::Nothing);
-        outcome.warnings = notes.take_warnings();
-        outcome.warnings.extend(warnings);
+        warnings.extend(told);
+        outcome.warnings = warnings;
         outcome.made = (!made.record.batch).then_some(made.hash);
         outcome.auth = Some(auth);
         let outcome = self.wrap(ground, trip, &mut txn, outcome)?;
@@ -219,6 +234,15 @@ impl Kernel {
         book.refresh(txn, &known.entity.id, accessor, &claim.groups)?;
         Ok(Whom { entity_id: known.entity.id, identity: Some(book.uuid()), is_new: known.is_new })
     }
+}
+
+/// A login whose proof was right.
+struct Proven {
+    claim: Claim,
+    /// Whom it claimed to be, for the counter of failed logins.
+    who: String,
+    rule: Option<Rule>,
+    warnings: Vec<String>,
 }
 
 /// Where and when someone comes in.

@@ -157,9 +157,7 @@ fn create(
     let now = cx.now();
     let whom = wish.whom(&kernel, cx, &own, role.as_ref(), orphan)?;
     let parent = if orphan { None } else { Some(hash) };
-    if parent.is_some() {
-        tokens::check_depth(cx.peek(&Beyond::for_the_kernel()), parent)?;
-    }
+    tokens::check_depth(cx.peek(&Beyond::for_the_kernel()), parent)?;
     let record = TokenRecord {
         policies,
         path,
@@ -185,11 +183,17 @@ fn create(
     };
     let record = wish.lives(cx, record, &own, role.as_ref())?;
     if record.expires.is_some() && !quotas::is_root(&own) {
-        let today = cx.peek(&Beyond::for_the_kernel()).snapshot().clone();
-        let path = format!("{}{}", cx.mount().namespace, record.path);
-        cx.once(|| Ok(kernel.place_for_lease(&today, &path, None)?.map(Arc::new)))?;
+        take_place(&kernel, cx, &record)?;
     }
     finish(&kernel, cx, record, chosen)
+}
+
+/// Takes the place of a lease that a token that ends counts as.
+fn take_place(kernel: &Arc<Kernel>, cx: &mut Writing<'_>, record: &TokenRecord) -> Result<()> {
+    let today = cx.peek(&Beyond::for_the_kernel()).snapshot().clone();
+    let path = format!("{}{}", cx.mount().namespace, record.path);
+    cx.once(|| Ok(kernel.place_for_lease(&today, &path, None)?.map(Arc::new)))?;
+    Ok(())
 }
 
 /// No namespace but the root has tokens that may do everything.
