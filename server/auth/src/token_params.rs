@@ -109,10 +109,39 @@ impl OldNames {
         Some(value).filter(|value| self.0.contains(name) && **value != T::default()).cloned()
     }
 
+    /// All values to show under their older names.
+    pub(crate) fn all(&self, token: &TokenParams) -> OldShown {
+        OldShown {
+            bound_cidrs: self.shown("bound_cidrs", &token.token_bound_cidrs),
+            max_ttl: self.shown("max_ttl", &token.token_max_ttl),
+            num_uses: self.shown("num_uses", &token.token_num_uses),
+            period: self.shown("period", &token.token_period),
+            policies: self.shown("policies", &token.token_policies),
+            ttl: self.shown("ttl", &token.token_ttl),
+        }
+    }
+
     /// Forgets that a value was given under its older name.
     pub(crate) fn forget(&mut self, name: &str) {
         self.0.remove(name);
     }
+}
+
+/// The names without `token_`: old, and shown while they are used.
+#[derive(JsonSchema, Serialize)]
+pub(crate) struct OldShown {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bound_cidrs: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_ttl: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    num_uses: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    period: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policies: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<u64>,
 }
 
 impl TokenParams {

@@ -6,7 +6,7 @@ use x509::{Certificate, ExtKeyUsage};
 
 use super::chain::{certificates, for_clients};
 use super::{Cert, ROLES, rules};
-use crate::token_params::{OldNames, TokenFields, TokenParams};
+use crate::token_params::{OldNames, OldShown, TokenFields, TokenParams};
 
 /// The longest `certificate` or `ocsp_ca_certificates`, in bytes.
 const BUNDLE_SIZE_MAX: usize = 256 * 1024;
@@ -81,20 +81,12 @@ pub(super) struct ReadRole {
 /// A role as it is set. The names without `token_` are old, and shown while they are used.
 #[derive(JsonSchema, Serialize)]
 pub(super) struct Shown {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bound_cidrs: Option<Vec<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_ttl: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    period: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    policies: Option<Vec<String>>,
     #[serde(flatten)]
     trust: Trust,
     #[serde(flatten)]
     token: TokenParams,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ttl: Option<u64>,
+    #[serde(flatten)]
+    old: OldShown,
 }
 
 impl Query<Cert> for ReadRole {
@@ -103,15 +95,7 @@ impl Query<Cert> for ReadRole {
 
     fn run(self, _: &Cert, cx: &Reading<'_>) -> Result<Reply<Shown>> {
         let Role { trust, token, old_names } = ROLES.get(cx, &self.name)?.ok_or_else(Error::not_found)?;
-        let shown = Shown {
-            bound_cidrs: old_names.shown("bound_cidrs", &token.token_bound_cidrs),
-            max_ttl: old_names.shown("max_ttl", &token.token_max_ttl),
-            period: old_names.shown("period", &token.token_period),
-            policies: old_names.shown("policies", &token.token_policies),
-            ttl: old_names.shown("ttl", &token.token_ttl),
-            trust,
-            token,
-        };
+        let shown = Shown { old: old_names.all(&token), trust, token };
         Ok(shown.into())
     }
 }

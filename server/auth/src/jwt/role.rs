@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::template::Template;
 use super::{ROLES, Signed, Title};
 use crate::jose::{Leeways, list};
-use crate::token_params::{OldNames, TokenFields, TokenParams, seconds};
+use crate::token_params::{OldNames, OldShown, TokenFields, TokenParams, seconds};
 
 /// What of a token cannot be mapped to: it is set by the login itself.
 const RESERVED: &str = "role";
@@ -162,18 +162,8 @@ pub(super) struct Shown {
     rules: Rules,
     #[serde(flatten)]
     token: TokenParams,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bound_cidrs: Option<Vec<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_ttl: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    num_uses: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    period: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    policies: Option<Vec<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ttl: Option<u64>,
+    #[serde(flatten)]
+    old: OldShown,
 }
 
 impl<T: Title> Query<Signed<T>> for Read {
@@ -182,16 +172,7 @@ impl<T: Title> Query<Signed<T>> for Read {
 
     fn run(self, _: &Signed<T>, cx: &Reading<'_>) -> Result<Reply<Shown>> {
         let Role { rules, token, old_names } = ROLES.get(cx, &self.name)?.ok_or_else(Error::not_found)?;
-        let shown = Shown {
-            bound_cidrs: old_names.shown("bound_cidrs", &token.token_bound_cidrs),
-            max_ttl: old_names.shown("max_ttl", &token.token_max_ttl),
-            num_uses: old_names.shown("num_uses", &token.token_num_uses),
-            period: old_names.shown("period", &token.token_period),
-            policies: old_names.shown("policies", &token.token_policies),
-            ttl: old_names.shown("ttl", &token.token_ttl),
-            rules,
-            token,
-        };
+        let shown = Shown { old: old_names.all(&token), rules, token };
         Ok(shown.into())
     }
 }

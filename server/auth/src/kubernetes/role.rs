@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::selector::Selector;
 use super::{Kubernetes, ROLES};
-use crate::token_params::{OldNames, TokenFields, TokenParams};
+use crate::token_params::{OldNames, OldShown, TokenFields, TokenParams};
 
 /// Any name.
 const ANY: &str = "*";
@@ -126,18 +126,8 @@ pub(super) struct Shown {
     bounds: Bounds,
     #[serde(flatten)]
     token: TokenParams,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bound_cidrs: Option<Vec<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_ttl: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    num_uses: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    period: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    policies: Option<Vec<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ttl: Option<u64>,
+    #[serde(flatten)]
+    old: OldShown,
 }
 
 impl Query<Kubernetes> for Read {
@@ -146,16 +136,7 @@ impl Query<Kubernetes> for Read {
 
     fn run(self, _: &Kubernetes, cx: &Reading<'_>) -> Result<Reply<Shown>> {
         let Role { bounds, token, old_names } = ROLES.get(cx, &self.name)?.ok_or_else(Error::not_found)?;
-        let shown = Shown {
-            bound_cidrs: old_names.shown("bound_cidrs", &token.token_bound_cidrs),
-            max_ttl: old_names.shown("max_ttl", &token.token_max_ttl),
-            num_uses: old_names.shown("num_uses", &token.token_num_uses),
-            period: old_names.shown("period", &token.token_period),
-            policies: old_names.shown("policies", &token.token_policies),
-            ttl: old_names.shown("ttl", &token.token_ttl),
-            bounds,
-            token,
-        };
+        let shown = Shown { old: old_names.all(&token), bounds, token };
         Ok(shown.into())
     }
 }
