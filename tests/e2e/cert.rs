@@ -268,9 +268,10 @@ impl Running {
         let mut command = Command::new(program);
         command.args(arguments).current_dir(folder.path());
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let running = Self(child);
         for _ in 0..2_000 {
             if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return Self(child);
+                return running;
             }
             std::thread::park_timeout(std::time::Duration::from_millis(10));
         }

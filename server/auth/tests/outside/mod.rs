@@ -123,10 +123,13 @@ pub(crate) fn base64(bytes: &[u8]) -> String {
 #[derive(Default)]
 pub(crate) struct Sites(Mutex<Inside>);
 
+/// A URL, a body, and headers.
+type Asked = (String, String, Vec<(String, String)>);
+
 #[derive(Default)]
 struct Inside {
     answers: BTreeMap<String, (u16, String)>,
-    calls: Vec<(String, String, Vec<(String, String)>)>,
+    calls: Vec<Asked>,
     waited: u64,
     pod: Option<String>,
 }
