@@ -129,7 +129,7 @@ fn a_support_bundle_holds_no_secret() {
 fn paths_of_the_api_are_completed_without_a_server() {
     let server = Bao::start(&[]);
     let paths = good(server.keep("complete-paths sys/mo"));
-    assert_eq!(paths, "sys/mounts\nsys/mounts/\n");
+    assert!(paths.contains("sys/mounts\nsys/mounts/\n"), "{paths}");
     for shell in ["bash", "zsh", "fish"] {
         assert!(good(server.keep(&format!("completion {shell}"))).contains("complete-paths"), "{shell}");
     }

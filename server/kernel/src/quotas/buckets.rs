@@ -37,6 +37,8 @@ pub(super) struct Told {
 const SHARDS: usize = 16;
 /// How many addresses one shard remembers.
 const SHARD_MAX: usize = 8192;
+/// How many are forgotten at once where there is no room.
+const FREED: usize = SHARD_MAX / 4;
 
 impl Default for Buckets {
     fn default() -> Self {
@@ -84,12 +86,21 @@ impl Bucket {
     }
 }
 
+/// Forgets what no longer counts, and if that is not enough, those who have not asked for longest: many at once, so that a
+/// flood of addresses does not look at all of them for each.
 fn make_room(shard: &mut HashMap<Key, Bucket>, interval: Duration, now: Time) {
     shard.retain(|_, bucket| bucket.since.plus(interval) > now || bucket.blocked > now);
-    if shard.len() >= SHARD_MAX {
-        let oldest = shard.values().map(|bucket| bucket.since).min().unwrap_or_default();
-        shard.retain(|_, bucket| bucket.since > oldest);
+    if shard.len() <= SHARD_MAX - FREED {
+        return;
     }
+    let mut begun: Vec<Time> = shard.values().map(|bucket| bucket.since).collect();
+    let (_, newest, _) = begun.select_nth_unstable(FREED - 1);
+    let (newest, mut left) = (*newest, FREED);
+    shard.retain(|_, bucket| {
+        let goes = left > 0 && bucket.since <= newest;
+        left -= usize::from(goes);
+        !goes
+    });
 }
 
 fn shard(key: &Key) -> usize {
