@@ -1,6 +1,6 @@
 //! Time-based one-time passwords (RFC 6238): what the totp engine and the second factor of logins share.
 //!
-//! [`code`] makes the code of a moment, [`Check`] looks at one that somebody typed, [`url`] and [`png`] are what an
+//! [`code()`] makes the code of a moment, [`Check`] looks at one that somebody typed, [`url()`] and [`png()`] are what an
 //! authenticator reads.
 
 mod barcode;
