@@ -30,9 +30,11 @@ pub struct Question<'a> {
 
 /// Proof that a request was judged and allowed. Made by [`crate::Acl::permit`] alone.
 ///
-/// ```compile_fail
-/// // Its fields are private, so nobody else can make one.
-/// let permit = policy::Permit { right: todo!(), capability: policy::Capability::Read, limit: todo!() };
+/// ```compile_fail,E0451
+/// // Its fields are private, so nobody else can make one, not even from another.
+/// fn forge(permit: policy::Permit) -> policy::Permit {
+///     policy::Permit { capability: Some(policy::Capability::Delete), ..permit }
+/// }
 /// ```
 #[derive(Clone, Debug)]
 pub struct Permit {
