@@ -32,8 +32,10 @@ impl Engine for Rented {
         effect::<_, Rent>(),
         effect::<_, Turn>(),
         ask::<_, Lookup>(),
+        ask::<_, Refresh>(),
         command::<_, PutDirectory>(),
         query::<_, Root>(),
+        query::<_, Refreshed>(),
     ];
 
     fn open(_: &Value) -> Result<Self> {
@@ -183,6 +185,45 @@ impl Ask<Rented> for Lookup {
     }
 }
 
+/// Asks the directory for what is new, every day.
+#[derive(Deserialize, JsonSchema, Serialize)]
+struct Refresh {}
+
+impl Ask<Rented> for Refresh {
+    const ROUTE: Route = Route::internal("refresh").every(Duration::from_secs(86_400));
+    type Facts = String;
+    type Heard = String;
+    type Reply = kit::Nothing;
+
+    fn facts(&self, _: &Rented, cx: &Recording<'_>) -> Result<String> {
+        ROOT.get(cx, "directory")?.ok_or_else(|| Error::invalid("no directory is configured"))
+    }
+
+    async fn ask(&self, facts: &String, world: &dyn World) -> Result<String> {
+        world.fetch(call("GET", facts)).await?;
+        Ok(facts.clone())
+    }
+
+    fn run(self, _: &Rented, heard: &String, cx: &mut Writing<'_>) -> Result<Reply<kit::Nothing>> {
+        ROOT.put(cx, "refreshed", heard)?;
+        Ok(Reply::Nothing)
+    }
+}
+
+/// Shows from which directory the last news came.
+#[derive(Deserialize, JsonSchema)]
+struct Refreshed {}
+
+impl Query<Rented> for Refreshed {
+    const ROUTE: Route = Route::get("refreshed");
+    type Reply = Made;
+
+    fn run(self, _: &Rented, cx: &Reading<'_>) -> Result<Reply<Made>> {
+        let user = ROOT.get(cx, "refreshed")?.ok_or_else(Error::not_found)?;
+        Ok(Made { user }.into())
+    }
+}
+
 fn call(method: &'static str, url: &str) -> Call {
     Call {
         method,
@@ -209,7 +250,7 @@ struct Shelves {
     mood: Mood,
     calls: usize,
     /// Something that happens here while a question is being asked.
-    meanwhile: Option<Box<dyn FnOnce() + Send>>,
+    meanwhile: Option<(String, Box<dyn FnOnce() + Send>)>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq)]
@@ -235,8 +276,9 @@ impl World for Directory {
     }
 
     fn fetch(&self, call: Call) -> Soon<'_, Result<Told>> {
-        let meanwhile = self.0.lock().unwrap().meanwhile.take();
-        if let Some(meanwhile) = meanwhile {
+        let meanwhile =
+            self.0.lock().unwrap().meanwhile.take_if(|(url, _)| call.url.starts_with(url.as_str()));
+        if let Some((_, meanwhile)) = meanwhile {
             meanwhile();
         }
         let mut shelves = self.0.lock().unwrap();
@@ -273,6 +315,11 @@ impl World for Directory {
 impl Directory {
     fn mood(&self, mood: Mood) {
         self.0.lock().unwrap().mood = mood;
+    }
+
+    /// Something happens while what begins like this is asked for, once.
+    fn when_asked(&self, url: &str, what: impl FnOnce() + Send + 'static) {
+        self.0.lock().unwrap().meanwhile = Some((url.to_owned(), Box::new(what)));
     }
 
     fn there(&self, folder: &str) -> Vec<String> {
@@ -393,7 +440,6 @@ fn what_a_crash_cut_off_is_undone() {
     {
         // It is under way outside, and then there is no more of this server.
         let mut finishing = pin!(desk.kernel.finish(pending, &asked));
-        directory.0.lock().unwrap().meanwhile = None;
         let _ = finishing.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     }
     let desk = desk.crash(PowerCut::Sectors);
@@ -491,9 +537,9 @@ fn what_changed_while_it_was_asked_is_asked_anew() {
     desk.ask(Post, "r/directory", r#"{"at":"old"}"#).expect(204);
     let desk = Arc::new(desk);
     let (other, before) = (Arc::clone(&desk), directory.0.lock().unwrap().calls);
-    directory.0.lock().unwrap().meanwhile = Some(Box::new(move || {
+    directory.when_asked("old/", move || {
         other.ask(Post, "r/directory", r#"{"at":"new"}"#).expect(204);
-    }));
+    });
     let said = desk.ask(Get, "r/lookup/ann", "").expect(200);
     assert_eq!(said.json["data"]["directory"], "new");
     assert_eq!(
@@ -501,4 +547,22 @@ fn what_changed_while_it_was_asked_is_asked_anew() {
         before + 2,
         "the answer of the old directory counts for nothing"
     );
+}
+
+#[test]
+fn news_of_a_directory_that_was_given_up_meanwhile_count_for_nothing() {
+    let (desk, directory) = desk(10);
+    desk.ask(Post, "r/directory", r#"{"at":"old"}"#).expect(204);
+    let desk = Arc::new(desk);
+    let other = Arc::clone(&desk);
+    desk.wait(Duration::from_secs(86_400));
+    // The first to go outside on this day may be the rotation: the directory changes with the question for news.
+    directory.when_asked("old", move || {
+        other.ask(Post, "r/directory", r#"{"at":"new"}"#).expect(204);
+    });
+    desk.tick();
+    desk.ask(Get, "r/refreshed", "").expect(404);
+    desk.wait(Duration::from_secs(600));
+    desk.tick();
+    assert_eq!(desk.ask(Get, "r/refreshed", "").expect(200).json["data"]["user"], "new");
 }

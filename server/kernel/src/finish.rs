@@ -7,7 +7,7 @@ use crate::audit::Audited;
 use crate::envelope::Outcome;
 use crate::kernel::Kernel;
 use crate::leases::LeaseId;
-use crate::outside::ASKS_MAX;
+use crate::outside::{ASKS_MAX, changing};
 use crate::request::{Answer, Request};
 use crate::tokens;
 use crate::walk::{May, Step, Trip};
@@ -85,8 +85,7 @@ impl Kernel {
                     drop((alone, shared));
                     asks += 1;
                     if asks > ASKS_MAX {
-                        let text = "what this asks about outside keeps changing; try again";
-                        return Err(Error::new(Fault::Busy, text));
+                        return Err(changing());
                     }
                     trip.told = Some(self.hear(asking, reads).await?);
                     continue;

@@ -2,9 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kit::AnyMethod;
-use kit::{
-    Caller, Captures, Claim, Error, Fault, Fields, Recording, Remote, Result, Right, Route, TokenKind,
-};
+use kit::{Caller, Captures, Claim, Error, Fault, Fields, Recording, Remote, Result, Right, Route};
 use kit::{Time, Writing};
 use policy::Path;
 use storage::Txn;
@@ -58,7 +56,7 @@ impl Kernel {
                 self.lockouts.failed(accessor, &who, rule, now);
             }
         };
-        let nobody = Caller { kind: TokenKind::None, ..Caller::default() };
+        let nobody = Caller::nobody();
         let info = &mounted.info;
         let heard = trip.heard(ground.today).inspect_err(failed)?;
         if heard.is_none() && method.asks(point) {
@@ -266,13 +264,11 @@ fn ask_first(
     point: usize,
     fields: &Fields<'_>,
 ) -> Result<Step> {
-    let nobody = Caller { kind: TokenKind::None, ..Caller::default() };
+    let nobody = Caller::nobody();
     let txn = Txn::on(ground.today.clone());
     let cx = Recording::new(&Right::Login, &txn, info, &nobody, &trip.remote, trip.now);
     let asking = method.facts(point, &cx, fields)?;
-    let mut reads = cx.finish();
-    reads.push(txn.reads());
-    Ok(Step::Ask(asking, reads))
+    Ok(Step::Ask(asking, cx.finish()))
 }
 
 /// The second factors that a login brings along.

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kit::{Asking, Caller, Error, Fault, Fields, Heard, Kind, Once, Recording, Remote, Result, Right, Route};
-use kit::{Time, TokenKind, Writing};
+use kit::{Time, Writing};
 use serde_json::Value;
 use storage::{ReadSet, Snapshot, Txn};
 
@@ -208,18 +208,19 @@ impl Kernel {
         let done = match &found.item {
             Item::Lease { id } => return self.undo_lease(id).await,
             Item::Operation { mount, due, .. } if due.doing == kit::Doing::Undo => {
-                self.undo_plan(mount, due).await
+                match self.undo_plan(mount, due).await {
+                    Ok(()) => return self.struck(found).await,
+                    failed => failed,
+                }
             }
             Item::Operation { mount, due, .. } => self.run_outside(found, mount, due).await,
             _ => Ok(()),
         };
-        match done {
-            Ok(()) => self.settled(|txn| agenda::strike(txn, found.at, found.tag)).await,
-            Err(error) => {
-                self.settled(|txn| self.postpone(txn, found)).await?;
-                Err(error)
-            }
+        if let Err(error) = done {
+            self.settled(|txn| self.postpone(txn, found)).await?;
+            return Err(error);
         }
+        Ok(())
     }
 
     /// Ends a lease on something outside.
@@ -253,7 +254,9 @@ impl Kernel {
     async fn run_outside(&self, found: &Found, mount: &str, due: &kit::Due) -> Result<()> {
         let today = self.store.snapshot();
         let router = self.router(&today)?;
-        let Some(mounted) = router.value().by_id(&mount_id(mount)?).cloned() else { return Ok(()) };
+        let Some(mounted) = router.value().by_id(&mount_id(mount)?).cloned() else {
+            return self.struck(found).await;
+        };
         let endpoint = mounted.engine.find_internal(&due.operation).ok_or_else(|| {
             Error::internal(format!("{} has no operation {:?}", mounted.entry.path, due.operation))
         })?;
@@ -263,16 +266,19 @@ impl Kernel {
             return self.run_effect(found, &mounted, endpoint, due, &fields).await;
         }
         let (asking, reads) = {
-            let (nobody, remote) = (nobody(), Remote::default());
+            let (nobody, remote) = (Caller::nobody(), Remote::default());
             let txn = Txn::on(today);
             let cx = Recording::new(&Right::Due, &txn, &mounted.info, &nobody, &remote, self.now());
-            let asking = mounted.engine.facts(endpoint, &cx, &fields)?;
-            let mut reads = cx.finish();
-            reads.push(txn.reads());
-            (asking, reads)
+            (mounted.engine.facts(endpoint, &cx, &fields)?, cx.finish())
         };
-        let heard = self.hear(asking, reads).await?.heard?;
+        let told = self.hear(asking, reads).await?;
+        let heard = told.heard?;
         self.settled(|txn| {
+            // What the question was made from is held, as for a request: else it is asked anew when it is next due.
+            if !told.reads.iter().all(|reads| txn.snapshot().holds(reads)) {
+                return Err(changing());
+            }
+            told.reads.iter().for_each(|reads| txn.join(reads));
             self.due_in(txn, &mounted, |cx| mounted.engine.decide(endpoint, cx, &fields, &heard).map(drop))?;
             self.enter_next(txn, mount, due)?;
             agenda::strike(txn, found.at, found.tag)
@@ -320,7 +326,7 @@ impl Kernel {
         mounted: &Arc<Mounted>,
         work: impl FnOnce(&mut Writing<'_>) -> Result<T>,
     ) -> Result<T> {
-        let (nobody, remote) = (nobody(), Remote::default());
+        let (nobody, remote) = (Caller::nobody(), Remote::default());
         // The agenda runs in a thread of its own.
         let mut once = Once::in_pool();
         let (info, now) = (&mounted.info, self.now());
@@ -330,6 +336,11 @@ impl Kernel {
         let (due, _, _) = cx.finish();
         self.enter_due(txn, &mounted.entry.uuid, due)?;
         Ok(value)
+    }
+
+    /// Takes an item off the agenda: it is done, or there is nobody left to do it.
+    async fn struck(&self, found: &Found) -> Result<()> {
+        self.settled(|txn| agenda::strike(txn, found.at, found.tag)).await
     }
 
     /// Commits what `body` gathers, again after each conflict.
@@ -372,8 +383,9 @@ impl Acting {
     }
 }
 
-fn nobody() -> Caller {
-    Caller { kind: TokenKind::None, ..Caller::default() }
+/// What was asked about has changed while it was asked.
+pub(crate) fn changing() -> Error {
+    Error::new(Fault::Busy, "what this asks about outside keeps changing; try again")
 }
 
 fn busy() -> Error {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use kit::{
     Beyond, Body, Caller, Due, Error, Fault, Fields, Grant, Heard, Kept, Kind, Notes, Reading, Recording,
 };
-use kit::{Result, Right, Secret, Shown, TokenKind, Writing};
+use kit::{Reads as _, Result, Right, Secret, Shown, Writing};
 use storage::Txn;
 
 use crate::envelope::{LeaseShown, Outcome, said};
@@ -20,7 +20,6 @@ struct Written {
     due: Vec<Due>,
     grant: Option<Grant>,
     notes: Notes,
-    warnings: Vec<String>,
 }
 
 impl Kernel {
@@ -64,7 +63,7 @@ impl Kernel {
         fields: &Fields<'_>,
     ) -> Result<Step> {
         let known = trip.known.clone();
-        let nobody = Caller { kind: TokenKind::None, ..Caller::default() };
+        let nobody = Caller::nobody();
         let caller = known.as_ref().map_or(&nobody, |known| &known.value().caller);
         let cx = Reading::new(right, ground.today, &at.mounted.info, caller, &trip.remote, trip.now);
         let body = at.mounted.engine.query(at.endpoint, &cx, fields)?;
@@ -121,14 +120,12 @@ impl Kernel {
             return self.change(ground, trip, at, right, fields, Some(&heard));
         }
         let known = trip.known.clone();
-        let nobody = Caller { kind: TokenKind::None, ..Caller::default() };
+        let nobody = Caller::nobody();
         let caller = known.as_ref().map_or(&nobody, |known| &known.value().caller);
         let txn = Txn::on(ground.today.clone());
         let cx = Recording::new(right, &txn, &at.mounted.info, caller, &trip.remote, trip.now);
         let asking = at.mounted.engine.facts(at.endpoint, &cx, fields)?;
-        let mut reads = cx.finish();
-        reads.push(txn.reads());
-        Ok(Step::Ask(asking, reads))
+        Ok(Step::Ask(asking, cx.finish()))
     }
 
     /// An effect: its plan first; then, once it has been carried out, the record of it.
@@ -144,10 +141,11 @@ impl Kernel {
         let engine = &at.mounted.engine;
         if let Some(acted) = trip.acted.clone() {
             acted.acting.strike(&mut txn)?;
-            let (plan, done) = (&acted.acting.plan, &acted.done);
-            let (body, mut written) =
-                self.write_in(&mut txn, trip, at, right, |cx| engine.record(at.endpoint, plan, done, cx))?;
-            written.warnings.splice(0..0, acted.acting.warnings.iter().cloned());
+            let acting = &acted.acting;
+            let (body, written) = self.write_in(&mut txn, trip, at, right, |cx| {
+                acting.warnings.iter().for_each(|warning| cx.warn(warning));
+                engine.record(at.endpoint, &acting.plan, &acted.done, cx)
+            })?;
             return self.settle_change(ground, trip, at, txn, body, written);
         }
         let (plan, written) =
@@ -168,7 +166,7 @@ impl Kernel {
         work: impl FnOnce(&mut Writing<'_>) -> Result<T>,
     ) -> Result<(T, Written)> {
         let known = trip.known.clone();
-        let nobody = Caller { kind: TokenKind::None, ..Caller::default() };
+        let nobody = Caller::nobody();
         let caller = known.as_ref().map_or(&nobody, |known| &known.value().caller);
         let random = &*self.env.random;
         let (info, now) = (&at.mounted.info, trip.now);
@@ -176,7 +174,7 @@ impl Kernel {
         let mut cx = Writing::new(right, txn, info, caller, &trip.remote, now, random, &mut trip.once);
         let value = work(&mut cx)?;
         let (due, grant, notes) = cx.finish();
-        Ok((value, Written { due, grant, notes, warnings: Vec::new() }))
+        Ok((value, Written { due, grant, notes }))
     }
 
     fn settle_change(
@@ -188,8 +186,7 @@ impl Kernel {
         body: Body,
         written: Written,
     ) -> Result<Step> {
-        let mut outcome = said(body, &written.notes, ground.merges(at));
-        outcome.warnings.splice(0..0, written.warnings);
+        let outcome = said(body, &written.notes, ground.merges(at));
         if ground.may == May::Look {
             let looked = txn.is_empty() && written.due.is_empty() && written.grant.is_none();
             let answered = looked && ground.request.wrap_ttl.is_none();

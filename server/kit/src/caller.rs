@@ -33,6 +33,13 @@ pub struct Caller {
     pub root: bool,
 }
 
+impl Caller {
+    /// Nobody: a login, an open route, the agenda.
+    pub fn nobody() -> Self {
+        Self { kind: TokenKind::None, ..Self::default() }
+    }
+}
+
 /// A person or machine as the identity store knows it.
 #[derive(Clone, Debug, Default)]
 pub struct Entity {

@@ -315,9 +315,11 @@ impl<'a> Recording<'a> {
         self.txn
     }
 
-    /// What was read, memos included, beside what the transaction itself has noted.
+    /// What was read, memos included.
     pub fn finish(self) -> Vec<ReadSet> {
-        self.joined.into_inner()
+        let mut reads = self.joined.into_inner();
+        reads.push(self.txn.reads());
+        reads
     }
 }
 

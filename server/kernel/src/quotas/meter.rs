@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use kit::{Caller, Error, Fault, Fields, Reading, Result, Right, TokenKind, Verb};
+use kit::{Caller, Error, Fault, Fields, Reading, Result, Right, Verb};
 
 use super::rules::Rate;
 use crate::audit::{Audited, Audits};
@@ -128,7 +128,7 @@ impl Kernel {
     ) -> Result<Option<String>> {
         let Some(method) = &mounted.method else { return Ok(None) };
         let fields = Fields { query: &request.query, body: &request.body, ..Fields::default() };
-        let nobody = Caller { kind: TokenKind::None, ..Caller::default() };
+        let nobody = Caller::nobody();
         let cx = Reading::new(&Right::Open, today, &mounted.info, &nobody, &request.remote, self.now());
         match method.role(&fields, &cx) {
             Err(error) if error.fault() == Fault::Invalid => Ok(None),

@@ -194,7 +194,7 @@ fn terms(
     match &mounted.method {
         Some(method) => {
             let snapshot = txn.snapshot().clone();
-            let nobody = Caller { kind: TokenKind::None, ..Caller::default() };
+            let nobody = Caller::nobody();
             let cx = Reading::new(&Right::Due, &snapshot, &mounted.info, &nobody, remote, now);
             let empty = std::collections::BTreeMap::new();
             let past = Renewal {
