@@ -9,6 +9,7 @@ mod jose;
 mod jwt;
 mod kubernetes;
 mod ldap;
+mod listing;
 mod token_params;
 mod userpass;
 

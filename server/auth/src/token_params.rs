@@ -127,6 +127,24 @@ impl OldNames {
     }
 }
 
+/// What a request gives under the names without `token_`.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct OldFields {
+    /// The old name of `token_policies`.
+    policies: Option<Texts>,
+    /// The old name of `token_num_uses`.
+    num_uses: Option<Number>,
+    /// The old name of `token_ttl`.
+    ttl: Option<Span>,
+    /// The old name of `token_max_ttl`.
+    max_ttl: Option<Span>,
+    /// The old name of `token_period`.
+    period: Option<Span>,
+    /// The old name of `token_bound_cidrs`.
+    bound_cidrs: Option<Texts>,
+}
+
 /// The names without `token_`: old, and shown while they are used.
 #[derive(JsonSchema, Serialize)]
 pub(crate) struct OldShown {
@@ -145,6 +163,31 @@ pub(crate) struct OldShown {
 }
 
 impl TokenParams {
+    /// Takes over what a request says under either kind of name. `late` is what is said if old names give a lifetime that is
+    /// longer than the longest.
+    ///
+    /// # Errors
+    /// With what does not fit together.
+    pub(crate) fn take_over(
+        &mut self,
+        names: &mut OldNames,
+        mut new: TokenFields,
+        old: OldFields,
+        late: &'static str,
+    ) -> Result<()> {
+        let lives = old.ttl.is_some() || old.max_ttl.is_some();
+        names.settle("policies", &mut new.policies, old.policies);
+        names.settle("num_uses", &mut new.num_uses, old.num_uses);
+        names.settle("ttl", &mut new.ttl, old.ttl);
+        names.settle("max_ttl", &mut new.max_ttl, old.max_ttl);
+        names.settle("period", &mut new.period, old.period);
+        names.settle("bound_cidrs", &mut new.bound_cidrs, old.bound_cidrs);
+        self.apply(&new).map_err(|error| {
+            let is_late = self.token_max_ttl != 0 && self.token_ttl > self.token_max_ttl;
+            if lives && is_late { Error::invalid(late) } else { error }
+        })
+    }
+
     /// Takes over what a request says, and checks that it fits together.
     ///
     /// # Errors

@@ -6,14 +6,14 @@ use bcrypt::{HashParts, Version};
 use kit::loose::{Number, Span, Text, Texts};
 use kit::{
     AuthMethod, Captures, Claim, Command, Endpoint, Engine, Error, Fault, Login, LoginPoint, Nothing, Query,
-    Reading, Reads, Renewal, Reply, Result, Route, Secret, Table, Terms, Writing, command, login, page,
-    query,
+    Reading, Reads, Renewal, Reply, Result, Route, Secret, Table, Terms, Writing, command, login, query,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::cidr;
+use crate::listing::Keys;
 use crate::token_params::{OldNames, TokenFields, TokenParams, same_policies};
 
 /// How costly a guess is: 2¹⁰ rounds.
@@ -125,20 +125,12 @@ struct List {
     limit: Option<Number>,
 }
 
-/// Names.
-#[derive(JsonSchema, Serialize)]
-struct Keys {
-    keys: Vec<String>,
-}
-
 impl Query<Userpass> for List {
     const ROUTE: Route = Route::list("users");
     type Reply = Keys;
 
     fn run(self, _: &Userpass, cx: &Reading<'_>) -> Result<Reply<Keys>> {
-        let limit = self.limit.map_or(0, |limit| limit.0);
-        let keys = page(&USERS.list(cx, "")?, self.after.as_ref().map_or("", |after| &after.0), limit);
-        if keys.is_empty() { Err(Error::not_found()) } else { Ok(Keys { keys }.into()) }
+        Keys::page(&USERS.list(cx, "")?, self.after.as_ref(), self.limit)
     }
 }
 

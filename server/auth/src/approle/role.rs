@@ -1,15 +1,14 @@
 use std::time::Duration;
 
 use kit::loose::{Flag, Number, Span, Text, Texts};
-use kit::{
-    Captures, Command, Error, Fault, Nothing, Query, Reading, Reads, Reply, Result, Route, Writing, page,
-};
+use kit::{Captures, Command, Error, Fault, Nothing, Query, Reading, Reads, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::sweep::Purge;
 use super::{AppRole, Hasher, ID_SIZE_MAX, ROLE_IDS, ROLES, RoleKey, uuid};
 use crate::cidr;
+use crate::listing::Keys;
 use crate::token_params::{OldNames, TokenFields, TokenParams, seconds};
 
 /// A role as it is stored.
@@ -63,20 +62,12 @@ pub(super) struct List {
     limit: Option<Number>,
 }
 
-/// Names.
-#[derive(JsonSchema, Serialize)]
-pub(super) struct Keys {
-    pub(super) keys: Vec<String>,
-}
-
 impl Query<AppRole> for List {
     const ROUTE: Route = Route::list("role");
     type Reply = Keys;
 
     fn run(self, _: &AppRole, cx: &Reading<'_>) -> Result<Reply<Keys>> {
-        let limit = self.limit.map_or(0, |limit| limit.0);
-        let keys = page(&ROLES.list(cx, "")?, self.after.as_ref().map_or("", |after| &after.0), limit);
-        if keys.is_empty() { Err(Error::not_found()) } else { Ok(Keys { keys }.into()) }
+        Keys::page(&ROLES.list(cx, "")?, self.after.as_ref(), self.limit)
     }
 }
 

@@ -3,14 +3,15 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use kit::loose::{Number, Span, Text, Texts};
-use kit::{Command, Error, Fault, Query, Reading, Reads, Reply, Result, Route, Secret, Time, Writing, page};
+use kit::{Command, Error, Fault, Query, Reading, Reads, Reply, Result, Route, Secret, Time, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::role::{Keys, Role, networks, uses};
+use super::role::{Role, networks, uses};
 use super::sweep::Expire;
 use super::{ACCESSORS, AppRole, Hasher, ID_SIZE_MAX, Place, RoleKey, SECRET_IDS, parse_uuid, uuid};
 use crate::cidr;
+use crate::listing::Keys;
 use crate::token_params::seconds;
 
 /// What is stored of a secret id: all but itself.
@@ -257,9 +258,7 @@ impl Query<AppRole> for List {
             Ok(ControlFlow::Continue(()))
         })?;
         accessors.sort_unstable();
-        let limit = self.limit.map_or(0, |limit| limit.0);
-        let keys = page(&accessors, self.after.as_ref().map_or("", |after| &after.0), limit);
-        if keys.is_empty() { Err(Error::not_found()) } else { Ok(Keys { keys }.into()) }
+        Keys::page(&accessors, self.after.as_ref(), self.limit)
     }
 }
 

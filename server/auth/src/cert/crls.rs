@@ -4,7 +4,7 @@ use std::sync::Arc;
 use kit::loose::{Number, Text};
 use kit::{
     Ask, Call, Command, Error, Fault, Nothing, Query, Reading, Reads, Recording, Reply, Result, Route, Time,
-    World, Writing, page,
+    World, Writing,
 };
 use num_bigint::BigUint;
 use schemars::JsonSchema;
@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use x509::{RevocationList, Serial};
 
 use super::chain::{Revoked, certificates};
-use super::role::Keys;
 use super::{Cert, LISTS, ROLES, SERIALS};
+use crate::listing::Keys;
 
 /// How many serials lie in one record.
 const PIECE: usize = 8_000;
@@ -82,9 +82,7 @@ impl Query<Cert> for ListLists {
     type Reply = Keys;
 
     fn run(self, _: &Cert, cx: &Reading<'_>) -> Result<Reply<Keys>> {
-        let limit = self.limit.map_or(0, |limit| limit.0);
-        let keys = page(&LISTS.list(cx, "")?, self.after.as_ref().map_or("", |after| &after.0), limit);
-        if keys.is_empty() { Err(Error::not_found()) } else { Ok(Keys { keys }.into()) }
+        Keys::page(&LISTS.list(cx, "")?, self.after.as_ref(), self.limit)
     }
 }
 

@@ -1,11 +1,12 @@
 use kit::loose::{Flag, Number, Span, Text, Texts};
-use kit::{Command, Error, Nothing, Query, Reading, Reads, Reply, Result, Route, Writing, page};
+use kit::{Command, Error, Nothing, Query, Reading, Reads, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use x509::{Certificate, ExtKeyUsage};
 
 use super::chain::{certificates, for_clients};
 use super::{Cert, ROLES, rules};
+use crate::listing::Keys;
 use crate::token_params::{OldNames, OldShown, TokenFields, TokenParams};
 
 /// The longest `certificate` or `ocsp_ca_certificates`, in bytes.
@@ -54,20 +55,12 @@ pub(super) struct ListRoles {
     limit: Option<Number>,
 }
 
-/// Names.
-#[derive(JsonSchema, Serialize)]
-pub(super) struct Keys {
-    pub(super) keys: Vec<String>,
-}
-
 impl Query<Cert> for ListRoles {
     const ROUTE: Route = Route::list("certs");
     type Reply = Keys;
 
     fn run(self, _: &Cert, cx: &Reading<'_>) -> Result<Reply<Keys>> {
-        let limit = self.limit.map_or(0, |limit| limit.0);
-        let keys = page(&ROLES.list(cx, "")?, self.after.as_ref().map_or("", |after| &after.0), limit);
-        if keys.is_empty() { Err(Error::not_found()) } else { Ok(Keys { keys }.into()) }
+        Keys::page(&ROLES.list(cx, "")?, self.after.as_ref(), self.limit)
     }
 }
 

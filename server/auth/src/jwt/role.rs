@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kit::loose::{Flag, Json, Number, Pairs, Span, Text, Texts};
-use kit::{Captures, Command, Error, Nothing, Query, Reading, Reads, Reply, Result, Route, Writing, page};
+use kit::{Captures, Command, Error, Nothing, Query, Reading, Reads, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 use super::template::Template;
 use super::{ROLES, Signed, Title};
 use crate::jose::{Leeways, list};
-use crate::token_params::{OldNames, OldShown, TokenFields, TokenParams, seconds};
+use crate::listing::Keys;
+use crate::token_params::{OldFields, OldNames, OldShown, TokenFields, TokenParams, seconds};
 
 /// What of a token cannot be mapped to: it is set by the login itself.
 const RESERVED: &str = "role";
@@ -131,20 +132,12 @@ pub(super) struct List {
     limit: Option<Number>,
 }
 
-/// Names.
-#[derive(JsonSchema, Serialize)]
-pub(super) struct Keys {
-    keys: Vec<String>,
-}
-
 impl<T: Title> Query<Signed<T>> for List {
     const ROUTE: Route = Route::list("role");
     type Reply = Keys;
 
     fn run(self, _: &Signed<T>, cx: &Reading<'_>) -> Result<Reply<Keys>> {
-        let limit = self.limit.map_or(0, |limit| limit.0);
-        let keys = page(&ROLES.list(cx, "")?, self.after.as_ref().map_or("", |after| &after.0), limit);
-        if keys.is_empty() { Err(Error::not_found()) } else { Ok(Keys { keys }.into()) }
+        Keys::page(&ROLES.list(cx, "")?, self.after.as_ref(), self.limit)
     }
 }
 
@@ -248,24 +241,8 @@ pub(super) struct Write {
     clock_skew_leeway: Option<Span>,
     #[serde(rename = "token_*")]
     token: TokenFields,
-    /// The old name of `token_policies`.
-    #[serde(default)]
-    policies: Option<Texts>,
-    /// The old name of `token_num_uses`.
-    #[serde(default)]
-    num_uses: Option<Number>,
-    /// The old name of `token_ttl`.
-    #[serde(default)]
-    ttl: Option<Span>,
-    /// The old name of `token_max_ttl`.
-    #[serde(default)]
-    max_ttl: Option<Span>,
-    /// The old name of `token_period`.
-    #[serde(default)]
-    period: Option<Span>,
-    /// The old name of `token_bound_cidrs`.
-    #[serde(default)]
-    bound_cidrs: Option<Texts>,
+    #[serde(rename = "**")]
+    old: OldFields,
 }
 
 impl<T: Title> Command<Signed<T>> for Write {
@@ -284,7 +261,9 @@ impl<T: Title> Command<Signed<T>> for Write {
         };
         let mut role = ROLES.get(cx, &self.name)?.unwrap_or_else(fresh);
         role.rules.role_type = choice("role_type", &self.role_type, &["oidc", "jwt"])?;
-        self.settle_token(&mut role)?;
+        let late = "ttl should not be greater than max ttl";
+        let (new, old) = (std::mem::take(&mut self.token), std::mem::take(&mut self.old));
+        role.token.take_over(&mut role.old_names, new, old, late)?;
         role.token.check_period(cx.mount().max_ttl, "'period'")?;
         self.settle_rules(&mut role.rules)?;
         role.rules.check(&role.token)?;
@@ -309,22 +288,6 @@ impl<T: Title> Command<Signed<T>> for Write {
 }
 
 impl Write {
-    fn settle_token(&mut self, role: &mut Role) -> Result<()> {
-        let old = self.ttl.is_some() || self.max_ttl.is_some();
-        let names = &mut role.old_names;
-        names.settle("policies", &mut self.token.policies, self.policies.take());
-        names.settle("num_uses", &mut self.token.num_uses, self.num_uses.take());
-        names.settle("ttl", &mut self.token.ttl, self.ttl.take());
-        names.settle("max_ttl", &mut self.token.max_ttl, self.max_ttl.take());
-        names.settle("period", &mut self.token.period, self.period.take());
-        names.settle("bound_cidrs", &mut self.token.bound_cidrs, self.bound_cidrs.take());
-        role.token.apply(&self.token).map_err(|error| {
-            let text = "ttl should not be greater than max ttl";
-            let late = role.token.token_max_ttl != 0 && role.token.token_ttl > role.token.token_max_ttl;
-            if old && late { Error::invalid(text) } else { error }
-        })
-    }
-
     fn settle_rules(&mut self, rules: &mut Rules) -> Result<()> {
         let signed = |span: Option<Span>, place: &mut i64| {
             if let Some(span) = span {

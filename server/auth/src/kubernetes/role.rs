@@ -1,11 +1,12 @@
-use kit::loose::{Number, Span, Text, Texts};
-use kit::{Captures, Command, Error, Nothing, Query, Reading, Reads, Reply, Result, Route, Writing, page};
+use kit::loose::{Number, Text, Texts};
+use kit::{Captures, Command, Error, Nothing, Query, Reading, Reads, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::selector::Selector;
 use super::{Kubernetes, ROLES};
-use crate::token_params::{OldNames, OldShown, TokenFields, TokenParams};
+use crate::listing::Keys;
+use crate::token_params::{OldFields, OldNames, OldShown, TokenFields, TokenParams};
 
 /// Any name.
 const ANY: &str = "*";
@@ -95,20 +96,12 @@ pub(super) struct List {
     limit: Option<Number>,
 }
 
-/// Names.
-#[derive(JsonSchema, Serialize)]
-pub(super) struct Keys {
-    keys: Vec<String>,
-}
-
 impl Query<Kubernetes> for List {
     const ROUTE: Route = Route::list("role");
     type Reply = Keys;
 
     fn run(self, _: &Kubernetes, cx: &Reading<'_>) -> Result<Reply<Keys>> {
-        let limit = self.limit.map_or(0, |limit| limit.0);
-        let keys = page(&ROLES.list(cx, "")?, self.after.as_ref().map_or("", |after| &after.0), limit);
-        if keys.is_empty() { Err(Error::not_found()) } else { Ok(Keys { keys }.into()) }
+        Keys::page(&ROLES.list(cx, "")?, self.after.as_ref(), self.limit)
     }
 }
 
@@ -163,24 +156,8 @@ pub(super) struct Write {
     alias_name_source: Option<Text>,
     #[serde(rename = "token_*")]
     token: TokenFields,
-    /// The old name of `token_policies`.
-    #[serde(default)]
-    policies: Option<Texts>,
-    /// The old name of `token_num_uses`.
-    #[serde(default)]
-    num_uses: Option<Number>,
-    /// The old name of `token_ttl`.
-    #[serde(default)]
-    ttl: Option<Span>,
-    /// The old name of `token_max_ttl`.
-    #[serde(default)]
-    max_ttl: Option<Span>,
-    /// The old name of `token_period`.
-    #[serde(default)]
-    period: Option<Span>,
-    /// The old name of `token_bound_cidrs`.
-    #[serde(default)]
-    bound_cidrs: Option<Texts>,
+    #[serde(rename = "**")]
+    old: OldFields,
 }
 
 impl Command<Kubernetes> for Write {
@@ -191,9 +168,10 @@ impl Command<Kubernetes> for Write {
         ROLES.has(cx, path.get("name")).map(Some)
     }
 
-    fn run(mut self, _: &Kubernetes, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
+    fn run(self, _: &Kubernetes, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         let mut role = ROLES.get(cx, &self.name)?.unwrap_or_default();
-        self.settle_token(&mut role)?;
+        let late = "token ttl should not be greater than token max ttl";
+        role.token.take_over(&mut role.old_names, self.token, self.old, late)?;
         role.token.check_period(cx.mount().max_ttl, "token period")?;
         if role.token.token_max_ttl > cx.mount().max_ttl.as_secs() {
             cx.warn(
@@ -227,24 +205,6 @@ impl Command<Kubernetes> for Write {
         }
         ROLES.put(cx, &self.name, &role)?;
         Ok(Reply::Nothing)
-    }
-}
-
-impl Write {
-    fn settle_token(&mut self, role: &mut Role) -> Result<()> {
-        let old = self.ttl.is_some() || self.max_ttl.is_some();
-        let names = &mut role.old_names;
-        names.settle("policies", &mut self.token.policies, self.policies.take());
-        names.settle("num_uses", &mut self.token.num_uses, self.num_uses.take());
-        names.settle("ttl", &mut self.token.ttl, self.ttl.take());
-        names.settle("max_ttl", &mut self.token.max_ttl, self.max_ttl.take());
-        names.settle("period", &mut self.token.period, self.period.take());
-        names.settle("bound_cidrs", &mut self.token.bound_cidrs, self.bound_cidrs.take());
-        role.token.apply(&self.token).map_err(|error| {
-            let text = "token ttl should not be greater than token max ttl";
-            let late = role.token.token_max_ttl != 0 && role.token.token_ttl > role.token.token_max_ttl;
-            if old && late { Error::invalid(text) } else { error }
-        })
     }
 }
 

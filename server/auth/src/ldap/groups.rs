@@ -5,24 +5,17 @@ use serde::{Deserialize, Serialize};
 
 use super::names::{Case, NAME_SIZE_MAX, canonical, key, of_key};
 use super::{CONFIG, GROUPS, Ldap, config};
+use crate::listing::Keys;
 use crate::token_params::policies;
 
-/// Names.
-#[derive(JsonSchema, Serialize)]
-pub(super) struct Keys {
-    pub(super) keys: Vec<String>,
-}
-
-impl Keys {
-    /// The names that records are of.
-    ///
-    /// # Errors
-    /// If there is none.
-    pub(super) fn of(keys: &[String]) -> Result<Reply<Self>> {
-        let mut keys: Vec<String> = keys.iter().map(|key| of_key(key)).collect();
-        keys.sort();
-        if keys.is_empty() { Err(Error::not_found()) } else { Ok(Self { keys }.into()) }
-    }
+/// The answer to a list: the names that records are of.
+///
+/// # Errors
+/// 404, if there is none.
+pub(super) fn named(keys: &[String]) -> Result<Reply<Keys>> {
+    let mut keys: Vec<String> = keys.iter().map(|key| of_key(key)).collect();
+    keys.sort();
+    Keys::of(keys)
 }
 
 /// Whether the case of names counts on this mount.
@@ -49,7 +42,7 @@ impl Query<Ldap> for ListGroups {
     type Reply = Keys;
 
     fn run(self, _: &Ldap, cx: &Reading<'_>) -> Result<Reply<Keys>> {
-        Keys::of(&GROUPS.list(cx, "")?)
+        named(&GROUPS.list(cx, "")?)
     }
 }
 

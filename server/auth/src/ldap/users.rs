@@ -5,9 +5,10 @@ use kit::{Command, Error, Nothing, Query, Reading, Reply, Result, Route, Writing
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::groups::{Keys, case, record};
+use super::groups::{case, named, record};
 use super::names::{Case, canonical};
 use super::{Ldap, USERS};
+use crate::listing::Keys;
 use crate::token_params::policies;
 
 /// What a user gets besides what the directory says.
@@ -27,7 +28,7 @@ impl Query<Ldap> for ListUsers {
     type Reply = Keys;
 
     fn run(self, _: &Ldap, cx: &Reading<'_>) -> Result<Reply<Keys>> {
-        Keys::of(&USERS.list(cx, "")?)
+        named(&USERS.list(cx, "")?)
     }
 }
 
