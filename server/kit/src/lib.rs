@@ -58,6 +58,7 @@ mod route;
 mod secret;
 mod table;
 mod time;
+mod uuid;
 mod world;
 
 pub use any::{AnyEngine, Found, Kind, Listed};
@@ -77,4 +78,5 @@ pub use secret::Secret;
 pub use storage::{MountId, Name};
 pub use table::{IdTable, Table, VersionTable, in_scan_order, page};
 pub use time::Time;
+pub use uuid::Uuid;
 pub use world::{Call, PodFile, Redirects, Soon, TOLD_MAX, Told, Trust, World};

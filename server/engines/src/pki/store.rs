@@ -7,6 +7,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+pub(super) use kit::Uuid as Id;
 use kit::{IdTable, Reads, Secret, Table, Time, Writing};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use x509::Serial;
@@ -66,78 +67,12 @@ impl<V: Serialize + serde::de::DeserializeOwned + Default> Setting<V> {
     }
 }
 
-/// The id of an issuer or a key: a random UUID.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Id([u8; 16]);
-
-impl Id {
-    /// A new one.
-    pub(super) fn new(cx: &Writing<'_>) -> Self {
-        let mut bytes = cx.random::<16>();
-        bytes[6] = bytes[6] & 0x0f | 0x40;
-        bytes[8] = bytes[8] & 0x3f | 0x80;
-        Self(bytes)
-    }
-
-    /// Reads its text.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let dashes_fit =
-            text.len() == 36 && [8, 13, 18, 23].iter().all(|at| text.as_bytes().get(*at) == Some(&b'-'));
-        let bytes = hex::decode(text.replace('-', "")).ok().filter(|_| dashes_fit)?;
-        bytes.try_into().ok().map(Self)
-    }
-
-    /// As a table names it.
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// The id under which a table keeps a record.
-    pub(super) fn from_bytes(bytes: &[u8]) -> kit::Result<Self> {
-        let bytes = bytes
-            .try_into()
-            .map_err(|_| kit::Error::internal("the id of a PKI record is not 16 bytes long"))?;
-        Ok(Self(bytes))
-    }
-}
-
-impl fmt::Display for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, byte) in self.0.iter().enumerate() {
-            if matches!(at, 4 | 6 | 8 | 10) {
-                f.write_str("-")?;
-            }
-            write!(f, "{byte:02x}")?;
-        }
-        Ok(())
-    }
-}
-
-impl Serialize for Id {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Id {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("not a UUID"))
-    }
-}
-
 /// Which issuer and key `default` means.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(super) struct Defaults {
     pub(super) issuer: Option<Id>,
     pub(super) key: Option<Id>,
     pub(super) follows_latest: bool,
-}
-
-impl fmt::Debug for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
 }
 
 /// An issuer: a CA certificate, with its key or without.

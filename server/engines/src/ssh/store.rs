@@ -3,10 +3,9 @@
 //! Issuers lie under random ids and passwords under their hashes, in clear: the server made both. Role names are the users'
 //! and lie sealed.
 
-use std::fmt;
-
-use kit::{Error, IdTable, Reads, Result, Secret, Table, Writing};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+pub(super) use kit::Uuid as Id;
+use kit::{IdTable, Reads, Result, Secret, Table, Writing};
+use serde::{Deserialize, Serialize};
 
 use super::role::Role;
 
@@ -64,70 +63,4 @@ pub(super) struct PasswordRecord {
     pub(super) username: String,
     pub(super) ip: String,
     pub(super) role_name: String,
-}
-
-/// The id of an issuer: a random UUID.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Id([u8; 16]);
-
-impl Id {
-    /// A new one.
-    pub(super) fn new(cx: &Writing<'_>) -> Self {
-        let mut bytes = cx.random::<16>();
-        bytes[6] = bytes[6] & 0x0f | 0x40;
-        bytes[8] = bytes[8] & 0x3f | 0x80;
-        Self(bytes)
-    }
-
-    /// Reads its text.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let dashes_fit =
-            text.len() == 36 && [8, 13, 18, 23].iter().all(|at| text.as_bytes().get(*at) == Some(&b'-'));
-        let bytes = hex::decode(text.replace('-', "")).ok().filter(|_| dashes_fit)?;
-        bytes.try_into().ok().map(Self)
-    }
-
-    /// As a table names it.
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// The id under which a table keeps a record.
-    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        bytes
-            .try_into()
-            .map(Self)
-            .map_err(|_| Error::internal("the id of an SSH issuer is not 16 bytes long"))
-    }
-}
-
-impl fmt::Display for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, byte) in self.0.iter().enumerate() {
-            if matches!(at, 4 | 6 | 8 | 10) {
-                f.write_str("-")?;
-            }
-            write!(f, "{byte:02x}")?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl Serialize for Id {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Id {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("not a UUID"))
-    }
 }
