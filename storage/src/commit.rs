@@ -1,11 +1,11 @@
 //! The one writer: it checks transactions against what is published and against each other, makes a group of them
 //! durable with one commit of the backend, publishes the next snapshot, and only then answers.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -17,15 +17,12 @@ use crate::error::{Error, Result};
 use crate::key::Logical;
 use crate::keyring::{Keyring, SEALS_PER_TERM_MAX};
 use crate::names;
+use crate::queue::Queue;
 use crate::random::Random;
 use crate::snapshot::{Moment, Shared, Snapshot};
 use crate::stripes::Stripe;
 use crate::txn::{Conflict, Prepared, PreparedWrite};
 
-/// At most so many transactions go into one commit of the backend.
-const GROUP_MAX: usize = 1024;
-/// At most so many wait; more is an overload, and is refused.
-const QUEUE_MAX: usize = 65_536;
 /// The disk keeps so much free beyond what is written, so that the store can still be opened and emptied.
 const HEADROOM: u64 = 16 * 1024 * 1024;
 /// The stored count of seals runs ahead of the true one by at most this, so that a crash never makes it too small.
@@ -54,8 +51,7 @@ pub(crate) struct Core {
     pub(crate) clock: Clock,
     pub(crate) threaded: bool,
     writer: Mutex<Writer>,
-    queue: Mutex<Queue>,
-    wake: Condvar,
+    queue: Queue,
     trouble: Mutex<Option<Arc<str>>>,
     /// Writes are refused at the door while the disk is being tried again.
     doubtful: AtomicBool,
@@ -69,11 +65,6 @@ pub(crate) struct Writer {
     unsettled: bool,
     /// A commit of which it is not known whether it is stored.
     doubt: Option<Change>,
-}
-
-struct Queue {
-    jobs: VecDeque<(Prepared, Done)>,
-    closed: bool,
 }
 
 /// What becomes visible when a commit is durable.
@@ -104,8 +95,7 @@ impl Core {
             clock,
             threaded,
             writer: Mutex::new(Writer { marked: Marked::none(), reserved: 0, unsettled: true, doubt: None }),
-            queue: Mutex::new(Queue { jobs: VecDeque::new(), closed: false }),
-            wake: Condvar::new(),
+            queue: Queue::new(),
             trouble: Mutex::new(None),
             doubtful: AtomicBool::new(false),
         }
@@ -142,32 +132,19 @@ impl Core {
         if !self.threaded {
             return self.run(vec![(prepared, done)]);
         }
-        let refusal = self.refusal();
-        let mut queue = lock(&self.queue);
-        let refusal = match refusal {
-            None if queue.closed => Some(Error::Closed),
-            None if queue.jobs.len() >= QUEUE_MAX => Some(Error::Busy),
-            refusal => refusal,
+        let refused = match self.refusal() {
+            None => self.queue.push((prepared, done)),
+            Some(error) => Err(((prepared, done), error)),
         };
-        match refusal {
-            None => {
-                queue.jobs.push_back((prepared, done));
-                drop(queue);
-                self.wake.notify_one();
-            }
-            Some(error) => {
-                drop(queue);
-                done(Err(error));
-            }
+        if let Err(((_, done), error)) = refused {
+            done(Err(error));
         }
     }
 
     /// The life of the committer's thread.
     pub(crate) fn serve(&self) {
-        while let Some(group) = self.next_group() {
-            if !group.is_empty() {
-                self.run(group);
-            }
+        while let Some(group) = self.queue.next(self.backend.batch_size_max(), IDLE, || self.settle()) {
+            self.run(group);
         }
     }
 
@@ -273,7 +250,7 @@ impl Core {
             match self.settle_doubt(writer) {
                 Ok(()) if self.current.load().index >= index => return Ok(index),
                 Ok(()) => return Err(Error::NotStored(cause)),
-                Err(_) if self.threaded && self.pause() => {}
+                Err(_) if self.threaded && self.queue.pause(RETRY) => {}
                 Err(_) => return Err(Error::Uncertain(cause)),
             }
         }
@@ -351,28 +328,6 @@ impl Core {
     }
 
     /// The jobs for one commit; waits for some. `None` once closed and empty.
-    fn next_group(&self) -> Option<Vec<(Prepared, Done)>> {
-        let mut queue = lock(&self.queue);
-        loop {
-            if !queue.jobs.is_empty() {
-                return Some(take_group(&mut queue.jobs, self.backend.batch_size_max()));
-            }
-            if queue.closed {
-                return None;
-            }
-            let (back, waited) = self.wake.wait_timeout(queue, IDLE).unwrap_or_else(PoisonError::into_inner);
-            queue = back;
-            if waited.timed_out() && queue.jobs.is_empty() {
-                drop(queue);
-                self.settle();
-                queue = lock(&self.queue);
-                while queue.jobs.is_empty() && !queue.closed {
-                    queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
-                }
-            }
-        }
-    }
-
     /// Brings the backend into the form that opens fast, once after the last write.
     pub(crate) fn settle(&self) {
         let mut writer = lock(&self.writer);
@@ -399,21 +354,11 @@ impl Core {
 
     /// Takes no more writes. What waits is still committed.
     pub(crate) fn close(&self) {
-        lock(&self.queue).closed = true;
-        self.wake.notify_all();
+        self.queue.close();
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        lock(&self.queue).closed
-    }
-
-    /// Waits before the disk is tried again. False if there is nobody left to wait for.
-    fn pause(&self) -> bool {
-        let queue = lock(&self.queue);
-        let closed = |queue: &mut Queue| !queue.closed;
-        let (queue, _) =
-            self.wake.wait_timeout_while(queue, RETRY, closed).unwrap_or_else(PoisonError::into_inner);
-        !queue.closed
+        self.queue.is_closed()
     }
 
     fn refusal(&self) -> Option<Error> {
@@ -485,16 +430,6 @@ pub(crate) fn read_anew(backend: &dyn Backend) -> io::Result<(Index, Arc<dyn Vie
 pub(crate) fn count_record(term: u32, seals: u64) -> SealedWrite {
     let bytes = [&term.to_be_bytes()[..], &seals.to_be_bytes()].concat();
     SealedWrite { key: names::meta(COUNT), value: Some(Cipher(bytes.into())) }
-}
-
-fn take_group(jobs: &mut VecDeque<(Prepared, Done)>, size_max: usize) -> Vec<(Prepared, Done)> {
-    let mut size = 0;
-    let fitting = jobs.iter().take(GROUP_MAX).take_while(|(prepared, _)| {
-        size += prepared.size;
-        size <= size_max
-    });
-    let count = fitting.count().max(1).min(jobs.len());
-    jobs.drain(..count).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -19,6 +19,7 @@ mod memory;
 mod names;
 mod open;
 mod phase;
+mod queue;
 mod random;
 mod redb;
 pub mod seal;

@@ -1,8 +1,10 @@
 """What is measured, and the bar each has to clear: ratios to bao and to the bare handler on the same machine."""
 
 import base64
+import json
 import os
 import queue
+import subprocess
 import tempfile
 import threading
 import time
@@ -123,6 +125,62 @@ def approle_login(server, seconds):
     return load.measure(server, url, load.fixed("POST", body), seconds)
 
 
+def batch_login(server, seconds):
+    """A login that stores nothing: its token carries what it may."""
+    api = server.api()
+    api.must("POST", "auth/approle/role/batch", {"token_policies": ["bench"], "token_ttl": "1h", "token_type": "batch",
+                                                 "secret_id_num_uses": 0})
+    body = {
+        "role_id": api.must("GET", "auth/approle/role/batch/role-id")["data"]["role_id"],
+        "secret_id": api.must("POST", "auth/approle/role/batch/secret-id")["data"]["secret_id"],
+    }
+    check(Api(server.port).must("POST", "auth/approle/login", body), "auth", "token_type", equals="batch")
+    url = f"http://127.0.0.1:{server.port}/v1/auth/approle/login"
+    return load.measure(server, url, load.fixed("POST", body), seconds)
+
+
+def jwt_login(server, seconds):
+    """A login by a token signed with P-256, whose key the server was given."""
+    api = server.api()
+    api.must("POST", "sys/auth/jwt", {"type": "jwt"})
+    with tempfile.TemporaryDirectory(prefix="bench-jwt-") as folder:
+        key, public = signing_key(folder)
+        api.must("POST", "auth/jwt/config", {"jwt_validation_pubkeys": [public], "bound_issuer": "https://bench"})
+        api.must("POST", "auth/jwt/role/bench", {"role_type": "jwt", "user_claim": "sub", "bound_audiences": ["bench"],
+                                                 "token_policies": ["bench"], "token_ttl": "1h"})
+        now = int(time.time())
+        claims = {"iss": "https://bench", "sub": "runner", "aud": "bench", "iat": now, "nbf": now, "exp": now + 86400}
+        body = {"role": "bench", "jwt": signed(folder, key, claims)}
+    answer = Api(server.port).must("POST", "auth/jwt/login", body)
+    check(answer, "auth", "policies", equals=["bench", "default"])
+    url = f"http://127.0.0.1:{server.port}/v1/auth/jwt/login"
+    return load.measure(server, url, load.fixed("POST", body), seconds)
+
+
+def signing_key(folder):
+    """A P-256 key in a file of the folder, and its public half in PEM."""
+    key = os.path.join(folder, "key.pem")
+    subprocess.run(["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", key],
+                   check=True, capture_output=True)
+    return key, subprocess.run(["openssl", "pkey", "-in", key, "-pubout"], check=True, capture_output=True, text=True).stdout
+
+
+def signed(folder, key, claims):
+    """The claims as a token in compact form (RFC 7515), signed by openssl."""
+    def part(value):
+        return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
+
+    head = part(b'{"alg":"ES256","typ":"JWT"}') + "." + part(json.dumps(claims).encode())
+    file = os.path.join(folder, "input")
+    with open(file, "w") as out:
+        out.write(head)
+    der = subprocess.run(["openssl", "dgst", "-sha256", "-sign", key, file], check=True, capture_output=True).stdout
+    # SEQUENCE of two INTEGERs to 32 bytes each (RFC 7518, section 3.4).
+    first = der[3]
+    r, s = der[4:4 + first], der[6 + first:]
+    return head + "." + part(b"".join(number.lstrip(b"\0").rjust(32, b"\0") for number in (r, s)))
+
+
 def token_create(server, seconds):
     body = {"policies": ["bench"], "ttl": "1h"}
     caller = Api(server.port, server.token)
@@ -220,6 +278,8 @@ ALL = [
     ("kv2-read-audit", kv2_read_audit, 25, None),
     ("kv2-write", kv2_write, 15, None),
     ("approle-login", approle_login, 20, None),
+    ("batch-login", batch_login, 20, None),
+    ("jwt-login", jwt_login, 15, None),
     ("token-create", token_create, 20, None),
     ("pki-issue", pki_issue, 20, None),
     ("transit-encrypt", transit_encrypt, 20, None),

@@ -1,0 +1,135 @@
+//! Who waits for the committer. While many write at once, a group is gathered, so that one commit serves them all.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::commit::Done;
+use crate::error::Error;
+use crate::txn::Prepared;
+
+/// At most so many transactions go into one commit of the backend.
+const GROUP_MAX: usize = 1024;
+/// At most so many wait; more is an overload, and is refused.
+const WAITING_MAX: usize = 65_536;
+/// As long as another one comes within this, the next may be worth waiting for.
+const STEP: Duration = Duration::from_micros(100);
+/// However fast they come, nobody waits for more of them than so many steps.
+const STEPS_MAX: usize = 16;
+
+pub(crate) type Job = (Prepared, Done);
+
+pub(crate) struct Queue {
+    waiting: Mutex<Waiting>,
+    wake: Condvar,
+}
+
+struct Waiting {
+    jobs: VecDeque<Job>,
+    closed: bool,
+    /// So many were served by the last commit.
+    served: usize,
+    /// So many write at once, as far as the last commit could tell: those it served, and those who came meanwhile.
+    expected: usize,
+}
+
+impl Queue {
+    pub(crate) fn new() -> Self {
+        let waiting = Waiting { jobs: VecDeque::new(), closed: false, served: 0, expected: 1 };
+        Self { waiting: Mutex::new(waiting), wake: Condvar::new() }
+    }
+
+    /// Puts a job at the end, or gives it back with the reason why not.
+    pub(crate) fn push(&self, job: Job) -> Result<(), (Job, Error)> {
+        let mut waiting = self.lock();
+        if waiting.closed {
+            return Err((job, Error::Closed));
+        }
+        if waiting.jobs.len() >= WAITING_MAX {
+            return Err((job, Error::Busy));
+        }
+        waiting.jobs.push_back(job);
+        let now = waiting.jobs.len();
+        if now == 1 || now == waiting.expected {
+            drop(waiting);
+            self.wake.notify_one();
+        }
+        Ok(())
+    }
+
+    /// The next group, once there is one, of at most `size_max` bytes. Runs `idle` once when nothing came for so long.
+    /// Nothing once it is closed and empty.
+    pub(crate) fn next(&self, size_max: usize, after: Duration, idle: impl FnOnce()) -> Option<Vec<Job>> {
+        let mut waiting = self.lock();
+        waiting.expected = (waiting.served + waiting.jobs.len()).clamp(1, GROUP_MAX);
+        if waiting.jobs.is_empty() && !waiting.closed {
+            waiting = self.until(waiting, after);
+            if waiting.jobs.is_empty() && !waiting.closed {
+                drop(waiting);
+                idle();
+                waiting = self.lock();
+            }
+        }
+        while waiting.jobs.is_empty() && !waiting.closed {
+            waiting = self.wake.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        let mut waiting = self.gather(waiting);
+        let group = take(&mut waiting.jobs, size_max);
+        waiting.served = group.len();
+        (!group.is_empty()).then_some(group)
+    }
+
+    /// Takes no more. What waits is still given out.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.wake.notify_all();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// Waits for so long. False if it was closed meanwhile.
+    pub(crate) fn pause(&self, long: Duration) -> bool {
+        let open = |waiting: &mut Waiting| !waiting.closed;
+        let (waiting, _) =
+            self.wake.wait_timeout_while(self.lock(), long, open).unwrap_or_else(PoisonError::into_inner);
+        !waiting.closed
+    }
+
+    /// Those whom the last commit served will soon write again: waits for as many, as long as they keep coming. One
+    /// who writes alone waits for nobody.
+    fn gather<'a>(&self, mut waiting: MutexGuard<'a, Waiting>) -> MutexGuard<'a, Waiting> {
+        for _ in 0..STEPS_MAX {
+            let seen = waiting.jobs.len();
+            if seen >= waiting.expected || waiting.closed {
+                break;
+            }
+            waiting = self.wake.wait_timeout(waiting, STEP).unwrap_or_else(PoisonError::into_inner).0;
+            if waiting.jobs.len() == seen {
+                break;
+            }
+        }
+        waiting
+    }
+
+    fn until<'a>(&self, waiting: MutexGuard<'a, Waiting>, long: Duration) -> MutexGuard<'a, Waiting> {
+        let nothing = |waiting: &mut Waiting| waiting.jobs.is_empty() && !waiting.closed;
+        self.wake.wait_timeout_while(waiting, long, nothing).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // Whoever panicked while it was held had not touched it half: each change is one push or one drain.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn take(jobs: &mut VecDeque<Job>, size_max: usize) -> Vec<Job> {
+    let mut size = 0;
+    let fitting = jobs.iter().take(GROUP_MAX).take_while(|(prepared, _)| {
+        size += prepared.size;
+        size <= size_max
+    });
+    let count = fitting.count().max(1).min(jobs.len());
+    jobs.drain(..count).collect()
+}
