@@ -171,8 +171,8 @@ impl<E: Engine> AnyEngine for E {
         let listed = E::ENDPOINTS.iter().map(|point| Listed {
             route: point.route,
             kind: point.call.kind(),
-            fields: (point.fields)(),
-            reply: Some((point.reply)()),
+            fields: point.fields.schema(),
+            reply: Some(point.reply.schema()),
         });
         listed.collect()
     }

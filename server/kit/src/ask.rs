@@ -10,9 +10,10 @@ use crate::context::{Reads, Recording, Writing};
 use crate::error::{Error, Result};
 use crate::fields::Fields;
 use crate::login::{AuthMethod, Claim, LoginCall, LoginPoint};
-use crate::operation::{Call, Endpoint, Engine, schema, tell_beside};
+use crate::operation::{Call, Endpoint, Engine, tell_beside};
 use crate::reply::{Body, Reply};
 use crate::route::Route;
+use crate::shape::Shape;
 use crate::world::{Soon, World};
 
 /// Needs an answer from outside before it can decide: a directory, an issuer's keys, a review of a token. It stores
@@ -140,8 +141,8 @@ pub const fn ask<E: Engine, O: Ask<E>>() -> Endpoint<E> {
     }
     Endpoint {
         route: O::ROUTE,
-        fields: schema::<O>,
-        reply: schema::<O::Reply>,
+        fields: Shape::of::<O>(),
+        reply: Shape::of::<O::Reply>(),
         exists: |_, _, _| Ok(None),
         call: Call::Ask { facts: facts::<E, O>, run: run::<E, O> },
     }
@@ -176,7 +177,7 @@ pub const fn ask_login<M: AuthMethod, L: AskLogin<M>>() -> LoginPoint<M> {
     }
     LoginPoint {
         route: L::ROUTE.unauthenticated(),
-        fields: schema::<L>,
+        fields: Shape::of::<L>(),
         who: who::<M, L>,
         call: LoginCall::Ask { facts: facts::<M, L>, run: run::<M, L> },
     }

@@ -7,9 +7,10 @@ use crate::ask::Heard;
 use crate::context::{Reads, Writing};
 use crate::error::Result;
 use crate::fields::Fields;
-use crate::operation::{Call, Endpoint, Engine, schema, tell_beside};
+use crate::operation::{Call, Endpoint, Engine, tell_beside};
 use crate::reply::{Body, Reply};
 use crate::route::Route;
+use crate::shape::Shape;
 use crate::time::Time;
 use crate::world::{Soon, World};
 
@@ -133,8 +134,8 @@ pub const fn effect<E: Engine, O: Effect<E>>() -> Endpoint<E> {
     }
     Endpoint {
         route: O::ROUTE,
-        fields: schema::<O>,
-        reply: schema::<O::Reply>,
+        fields: Shape::of::<O>(),
+        reply: Shape::of::<O::Reply>(),
         exists: |_, _, _| Ok(None),
         call: Call::Effect(Steps {
             plan: plan::<E, O>,

@@ -40,8 +40,15 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// With a sentence that names the field.
     pub fn parse<P: DeserializeOwned>(&self) -> Result<(P, Ignored)> {
+        let mut entries = self.entries()?;
+        let parameters = Parameters { entries: &mut entries, prefix: "" };
+        let value = P::deserialize(parameters).map_err(|error| error.0)?;
+        Ok((value, self.ignored(entries)))
+    }
+
+    /// All that came, each name once. There is one `parse` per operation, so what does not depend on it is apart.
+    fn entries(&self) -> Result<Vec<Entry<'a>>> {
         let mut entries = Vec::with_capacity(self.path.pairs().len() + self.query.len() + 4);
-        let mut ignored = Ignored::default();
         entries.extend(self.path.pairs().iter().map(|(name, text)| Entry::new(name, Source::Text(text))));
         let captured = entries.len();
         if !self.body.is_empty() {
@@ -63,14 +70,18 @@ impl<'a> Fields<'a> {
                 entries.push(Entry::new(name, source));
             }
         }
-        let value =
-            P::deserialize(Parameters { entries: &mut entries, prefix: "" }).map_err(|error| error.0)?;
-        for entry in entries.into_iter().skip(captured).filter(|entry| !entry.used) {
+        Ok(entries)
+    }
+
+    /// What no field took, other than from the path.
+    fn ignored(&self, entries: Vec<Entry<'a>>) -> Ignored {
+        let mut ignored = Ignored::default();
+        for entry in entries.into_iter().skip(self.path.pairs().len()).filter(|entry| !entry.used) {
             let names = if entry.replaced { &mut ignored.replaced } else { &mut ignored.unknown };
             names.push(entry.name.into_owned());
         }
         ignored.unknown.sort();
-        Ok((value, ignored))
+        ignored
     }
 
     /// The same parameters as a JSON object, for a policy that limits them.
@@ -218,10 +229,9 @@ struct Walk<'s, 'a> {
     prefix: &'static str,
 }
 
-impl<'de> MapAccess<'de> for Walk<'_, 'de> {
-    type Error = Refused;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Refused> {
+impl<'a> Walk<'_, 'a> {
+    /// Goes on to the next field that is there.
+    fn advance(&mut self) -> Option<&'static str> {
         for field in self.fields.by_ref() {
             let null = field.ends_with('?');
             let there = field.ends_with('*')
@@ -231,7 +241,7 @@ impl<'de> MapAccess<'de> for Walk<'_, 'de> {
                     .any(|entry| is(entry, self.prefix, field) && (null || !entry.is_null()));
             if there {
                 self.field = field;
-                return seed.deserialize(StrDeserializer::new(field)).map(Some);
+                return Some(field);
             }
             // A null counts as left out, and is not unknown.
             self.entries
@@ -239,7 +249,28 @@ impl<'de> MapAccess<'de> for Walk<'_, 'de> {
                 .filter(|entry| is(entry, self.prefix, field))
                 .for_each(|entry| entry.used = true);
         }
-        Ok(None)
+        None
+    }
+
+    /// What was said for the field that it stands at.
+    fn take(&mut self) -> Result<&Entry<'a>, Refused> {
+        let (field, prefix) = (self.field, self.prefix);
+        let Some(entry) = self.entries.iter_mut().find(|entry| is(entry, prefix, field)) else {
+            return Err(de::Error::missing_field(field));
+        };
+        entry.used = true;
+        Ok(entry)
+    }
+}
+
+impl<'de> MapAccess<'de> for Walk<'_, 'de> {
+    type Error = Refused;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Refused> {
+        match self.advance() {
+            Some(field) => seed.deserialize(StrDeserializer::new(field)).map(Some),
+            None => Ok(None),
+        }
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Refused> {
@@ -250,24 +281,19 @@ impl<'de> MapAccess<'de> for Walk<'_, 'de> {
             let prefix = prefix.trim_end_matches('*');
             return seed.deserialize(Parameters { entries: self.entries, prefix });
         }
-        let (field, prefix) = (self.field, self.prefix);
-        let Some(entry) = self.entries.iter_mut().find(|entry| is(entry, prefix, field)) else {
-            return Err(de::Error::missing_field(field));
-        };
-        entry.used = true;
+        let entry = self.take()?;
         let read = match &entry.source {
             Source::Text(text) => seed.deserialize(There(StrDeserializer::<serde_json::Error>::new(text))),
             Source::Texts(texts) => seed.deserialize(There(SeqDeserializer::new(texts.iter().copied()))),
             Source::Json(raw) => seed.deserialize(&mut serde_json::Deserializer::from_str(raw.get())),
         };
-        read.map_err(|error| {
-            let text = format!(
-                "Field validation failed: error converting input for field {:?}: {error}",
-                entry.name
-            );
-            Refused(Error::invalid(text))
-        })
+        read.map_err(|error| not_converted(entry, &error))
     }
+}
+
+fn not_converted(entry: &Entry<'_>, error: &serde_json::Error) -> Refused {
+    let text = format!("Field validation failed: error converting input for field {:?}: {error}", entry.name);
+    Refused(Error::invalid(text))
 }
 
 /// What a path or a query says. A field may be optional; this one is there.

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use schemars::{JsonSchema, Schema};
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,8 +11,9 @@ use crate::ask::{Asking, Heard};
 use crate::context::{Reading, Reads, Recording, Writing};
 use crate::error::{Error, Result};
 use crate::fields::Fields;
-use crate::operation::{Engine, schema, tell};
+use crate::operation::{Engine, tell};
 use crate::route::{Captures, Match, Route, Verb};
+use crate::shape::Shape;
 
 /// An engine that can say who someone is.
 pub trait AuthMethod: Engine {
@@ -117,7 +118,7 @@ pub struct LoginPoint<M: AuthMethod> {
     /// Where it answers.
     pub route: Route,
     /// What it takes.
-    pub fields: fn() -> Schema,
+    pub fields: Shape,
     pub(crate) who: fn(&Fields<'_>) -> Result<String>,
     pub(crate) call: LoginCall<M>,
 }
@@ -198,7 +199,7 @@ pub const fn login<M: AuthMethod, L: Login<M>>() -> LoginPoint<M> {
     }
     LoginPoint {
         route: L::ROUTE.unauthenticated(),
-        fields: schema::<L>,
+        fields: Shape::of::<L>(),
         who: who::<M, L>,
         call: LoginCall::Run(run::<M, L>),
     }
@@ -254,7 +255,7 @@ impl<M: AuthMethod> AnyMethod for M {
     }
 
     fn logins(&self) -> Vec<Listed> {
-        let listed = |point: &LoginPoint<M>| Listed::login(point.route, (point.fields)());
+        let listed = |point: &LoginPoint<M>| Listed::login(point.route, point.fields.schema());
         M::LOGINS.iter().map(listed).collect()
     }
 }

@@ -1,4 +1,4 @@
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::fields::{Fields, Ignored};
 use crate::reply::{Body, Reply};
 use crate::route::{Captures, Route};
+use crate::shape::Shape;
 
 /// A kind of secrets engine or auth method. The value is one mount's options; all state is in storage.
 pub trait Engine: Send + Sync + Sized + 'static {
@@ -69,9 +70,9 @@ pub struct Endpoint<E: Engine> {
     /// Where it answers.
     pub route: Route,
     /// What it takes.
-    pub fields: fn() -> Schema,
+    pub fields: Shape,
     /// What it gives.
-    pub reply: fn() -> Schema,
+    pub reply: Shape,
     pub(crate) exists: fn(&E, &Captures<'_>, &Reading<'_>) -> Result<Option<bool>>,
     pub(crate) call: Call<E>,
 }
@@ -96,8 +97,8 @@ pub const fn query<E: Engine, O: Query<E>>() -> Endpoint<E> {
     }
     Endpoint {
         route: O::ROUTE,
-        fields: schema::<O>,
-        reply: schema::<O::Reply>,
+        fields: Shape::of::<O>(),
+        reply: Shape::of::<O::Reply>(),
         exists: |_, _, _| Ok(None),
         call: Call::Query(run::<E, O>),
     }
@@ -113,8 +114,8 @@ pub const fn command<E: Engine, O: Command<E>>() -> Endpoint<E> {
     }
     Endpoint {
         route: O::ROUTE,
-        fields: schema::<O>,
-        reply: schema::<O::Reply>,
+        fields: Shape::of::<O>(),
+        reply: Shape::of::<O::Reply>(),
         exists: O::exists,
         call: Call::Command(run::<E, O>),
     }
@@ -139,8 +140,4 @@ pub(crate) fn tell(ignored: Ignored, notes: &Notes) {
             "Endpoint replaced the value of these parameters with the values captured from the endpoint's path: [{names}]"
         ));
     }
-}
-
-pub(crate) fn schema<T: JsonSchema>() -> Schema {
-    SchemaGenerator::default().into_root_schema_for::<T>()
 }

@@ -87,16 +87,39 @@ impl<T: Serialize> Reply<T> {
     /// # Errors
     /// If `T` cannot be written as JSON, which is a fault of ours.
     pub fn into_body(self) -> Result<Body> {
-        Ok(match self {
-            Self::Data(data) => Body::Data(serde_json::to_vec(&data)?),
-            Self::Written(bytes) => Body::Data(bytes),
-            Self::Bare(data) => Body::Bare(serde_json::to_vec(&data)?),
-            Self::Raw { status, kind, bytes } => Body::Raw { status, kind, bytes },
-            Self::Nothing => Body::Nothing,
-            Self::Accepted(data) => Body::Accepted(serde_json::to_vec(&data)?),
-            Self::Gone(data) => Body::Gone(serde_json::to_vec(&data)?),
-            Self::Status { status, data } => Body::Status { status, data: serde_json::to_vec(&data)? },
-            Self::Empty => Body::Empty,
-        })
+        // There is one of this per type: what writes it down stands here once.
+        let (data, place) = match self {
+            Self::Data(data) => (data, Place::Data),
+            Self::Bare(data) => (data, Place::Bare),
+            Self::Accepted(data) => (data, Place::Accepted),
+            Self::Gone(data) => (data, Place::Gone),
+            Self::Status { status, data } => (data, Place::Status(status)),
+            Self::Written(bytes) => return Ok(Body::Data(bytes)),
+            Self::Raw { status, kind, bytes } => return Ok(Body::Raw { status, kind, bytes }),
+            Self::Nothing => return Ok(Body::Nothing),
+            Self::Empty => return Ok(Body::Empty),
+        };
+        Ok(place.holding(serde_json::to_vec(&data)?))
+    }
+}
+
+/// Where in an answer the data stands.
+enum Place {
+    Data,
+    Bare,
+    Accepted,
+    Gone,
+    Status(u16),
+}
+
+impl Place {
+    fn holding(self, data: Vec<u8>) -> Body {
+        match self {
+            Self::Data => Body::Data(data),
+            Self::Bare => Body::Bare(data),
+            Self::Accepted => Body::Accepted(data),
+            Self::Gone => Body::Gone(data),
+            Self::Status(status) => Body::Status { status, data },
+        }
     }
 }
