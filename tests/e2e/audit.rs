@@ -43,6 +43,19 @@ fn every_request_has_a_question_and_an_answer() {
     let kinds: Vec<&str> = said.iter().map(|line| line["type"].as_str().unwrap()).collect();
     assert_eq!(kinds.iter().filter(|kind| **kind == "request").count(), 4, "{said:#?}");
     assert_eq!(kinds.iter().filter(|kind| **kind == "response").count(), 4, "{said:#?}");
+    for pair in said.chunks(2) {
+        assert_eq!([&pair[0]["type"], &pair[1]["type"]], ["request", "response"]);
+        assert_eq!(
+            pair[0]["request"]["id"], pair[1]["request"]["id"],
+            "a question and its answer stand together"
+        );
+    }
+    let wrong: Vec<bool> = said.iter().step_by(2).map(|question| question["error"].is_string()).collect();
+    assert_eq!(
+        wrong,
+        [false, false, true, false],
+        "the question of a stranger says that it was refused, no other"
+    );
     for line in said {
         assert_eq!(line["request"]["mount_type"], "kv");
         assert!(

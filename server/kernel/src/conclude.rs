@@ -5,23 +5,23 @@ use crate::envelope::Outcome;
 use crate::kernel::Kernel;
 use crate::metrics::Timings;
 use crate::request::{Answer, Request};
-use crate::walk::{Ground, Trip};
+use crate::walk::{Asked, Ground, Trip};
 
 impl Kernel {
     /// Writes the question down, once.
     pub(crate) fn question(&self, ground: &Ground<'_>, trip: &mut Trip) -> Result<()> {
-        if trip.asked {
+        if trip.asked == Asked::Yes {
             return Ok(());
         }
         let kept = self.audits.trail(ground.today, &self.store)?;
         let written = self.timed(kept.value(), &self.metrics.questions, || {
-            self.audits.write(kept.value(), &self.record(ground.request, trip, None, None))
+            self.audits.write(kept.value(), &[self.record(ground.request, trip, None, None)])
         });
         if written.is_err() {
             self.metrics.unasked();
         }
         written?;
-        trip.asked = true;
+        trip.asked = Asked::Yes;
         Ok(())
     }
 
@@ -41,12 +41,15 @@ impl Kernel {
         let written = self.audits.trail(&today, &self.store).and_then(|kept| {
             let trail = kept.value();
             let error = result.as_ref().err().map(|error| error.texts().concat());
-            if !trip.asked {
-                self.audits.write(trail, &self.record(request, trip, error.as_deref(), None))?;
-            }
+            let question = |error| self.record(request, trip, error, None);
             let response = result.as_ref().map_or_else(|_| Response::default(), Outcome::response);
-            let record = self.record(request, trip, error.as_deref(), Some(response));
-            self.timed(trail, &self.metrics.answered, || self.audits.write(trail, &record))
+            let answer = self.record(request, trip, error.as_deref(), Some(response));
+            let records: &[Record<'_>] = match trip.asked {
+                Asked::Yes => &[answer],
+                Asked::Owed => &[question(None), answer],
+                Asked::No => &[question(error.as_deref()), answer],
+            };
+            self.timed(trail, &self.metrics.answered, || self.audits.write(trail, records))
         });
         // A login is an auth method's answer to a stranger.
         let method = trip.mounted.as_ref().is_some_and(|mounted| mounted.method.is_some());

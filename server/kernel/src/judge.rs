@@ -11,7 +11,7 @@ use crate::identity;
 use crate::kernel::Kernel;
 use crate::request::Request;
 use crate::tokens::{Known, Uses};
-use crate::walk::{At, Ground, May, Step, Trip};
+use crate::walk::{Asked, At, Ground, May, Step, Trip};
 use crate::{help, tokens};
 
 impl Kernel {
@@ -43,7 +43,10 @@ impl Kernel {
         let permit = self.judge(ground, trip, at, &known, &fields)?;
         crate::sys::check_wrapping_wish(ground.request, ground.local(at.path))?;
         trip.granting = permit.granting_policies().map(|granted| Arc::clone(&granted.policy)).collect();
-        self.question(ground, trip)?;
+        match at.kind == Kind::Query && !at.route.heavy && ground.may == May::Look {
+            true => trip.asked = Asked::Owed,
+            false => self.question(ground, trip)?,
+        }
         let limited = limit(&permit, &ground.request.query, at.route);
         let fields = Fields { query: limited.as_deref().unwrap_or(fields.query), ..fields };
         let step = self.run(ground, trip, at, &Right::Judged(&permit), &fields)?;

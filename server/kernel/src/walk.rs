@@ -41,8 +41,8 @@ pub(crate) struct Trip {
     pub(crate) path: Option<Path>,
     /// The namespace that it leads into.
     pub(crate) namespace: Option<Arc<Namespace>>,
-    /// The question stands in the audit log: once for a request, not for each attempt.
-    pub(crate) asked: bool,
+    /// Whether the question stands in the audit log: once for a request, not for each attempt.
+    pub(crate) asked: Asked,
     /// A use of the token has been spent, and whether it was the last.
     pub(crate) spent: bool,
     pub(crate) last_use: bool,
@@ -65,6 +65,17 @@ pub(crate) struct Trip {
     pub(crate) ticket: Option<Ticket>,
     /// It is among the requests in flight.
     aloft: Option<Aloft>,
+}
+
+/// Whether the audit log has the question of a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Asked {
+    /// Not yet: who asks is not known.
+    No,
+    /// It goes there together with the answer, as there is nothing between the two but a look.
+    Owed,
+    /// It does.
+    Yes,
 }
 
 /// How far a request may go before it must wait.
@@ -301,7 +312,7 @@ impl Trip {
             remote,
             path: None,
             namespace: None,
-            asked: false,
+            asked: Asked::No,
             spent: false,
             last_use: false,
             pooled: false,

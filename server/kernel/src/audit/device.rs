@@ -95,15 +95,20 @@ impl Device {
         })
     }
 
-    /// Hands over one line. With a receipt, the device tells there what became of a line that it could only queue.
+    /// A line as this device wants it to begin.
+    pub(crate) fn prefixed(&self, line: Vec<u8>) -> Vec<u8> {
+        match self.options.prefix.as_str() {
+            "" => line,
+            prefix => [prefix.as_bytes(), &line].concat(),
+        }
+    }
+
+    /// Hands over lines: one, or to a file several in one piece. With a receipt, the device tells there what became
+    /// of what it could only queue.
     ///
     /// # Errors
     /// If it is not taken: nothing of it is written.
     pub(crate) fn take(&self, line: Vec<u8>, now: Time, receipt: Option<&Arc<Receipt>>) -> io::Result<Took> {
-        let line = match self.options.prefix.as_str() {
-            "" => line,
-            prefix => [prefix.as_bytes(), &line].concat(),
-        };
         match &self.sink {
             Sink::File(file) => {
                 file.write(&self.path, &line, now).map(|()| Took::Written).inspect_err(|error| {

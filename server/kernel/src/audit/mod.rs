@@ -173,24 +173,35 @@ impl Audits {
         Ok(entries)
     }
 
-    /// Writes a record to every device.
+    /// Writes the records of one request to every device; those that are there go to a file in one piece.
     ///
     /// # Errors
-    /// If there are devices and none of them took it.
-    pub(crate) fn write(&self, trail: &Trail, record: &Record<'_>) -> Result<Written> {
+    /// If there are devices and none of them took all.
+    pub(crate) fn write(&self, trail: &Trail, records: &[Record<'_>]) -> Result<Written> {
         let mut taken = trail.devices.is_empty();
         let mut why = None;
+        let now = records.first().map_or(Time(0), |record| record.now);
         for device in trail.devices.iter().filter(|device| device.patience().is_none()) {
-            taken |= device.take(line(record, &trail.headers, device), record.now, None).is_ok();
+            let lines = records.iter().map(|record| device.prefixed(line(record, &trail.headers, device)));
+            let text = lines.reduce(|first, next| [first, next].concat()).unwrap_or_default();
+            taken |= device.take(text, now, None).is_ok();
         }
-        let mut slow = trail.devices.iter().filter(|device| device.patience().is_some()).peekable();
-        if taken {
-            // Theirs is one more copy, and nobody waits for it. A device says itself what it refuses.
-            slow.for_each(|device| drop(device.take(line(record, &trail.headers, device), record.now, None)));
-        } else if slow.peek().is_some() {
-            why = wait_for_one(trail, record, slow).err();
-            taken = why.is_none();
+        let slow = || trail.devices.iter().filter(|device| device.patience().is_some());
+        for record in records {
+            if taken {
+                // Theirs is one more copy, and nobody waits for it. A device says itself what it refuses.
+                slow().for_each(|device| {
+                    let line = device.prefixed(line(record, &trail.headers, device));
+                    drop(device.take(line, record.now, None));
+                });
+            } else if slow().next().is_some() {
+                why = wait_for_one(trail, record, slow()).err();
+                if why.is_some() {
+                    break;
+                }
+            }
         }
+        taken |= why.is_none() && slow().next().is_some();
         match taken {
             true => Ok(Written(())),
             false => Err(Error::internal(format!(
@@ -203,7 +214,7 @@ impl Audits {
     /// Tries whether a device takes a record, and says what it said if not.
     pub(crate) fn probe(&self, device: &Device, now: Time, id: &str) -> Result<(), String> {
         let receipt = Arc::new(Receipt::default());
-        match device.take(test_line(now, id), now, Some(&receipt)) {
+        match device.take(device.prefixed(test_line(now, id)), now, Some(&receipt)) {
             Err(error) => Err(error.to_string()),
             Ok(Took::Written) => Ok(()),
             Ok(Took::Queued) => aside(|| receipt.wait(device.patience().unwrap_or_default())),
@@ -264,7 +275,8 @@ fn wait_for_one<'a>(
     let mut patience = Duration::ZERO;
     for device in slow {
         patience = patience.max(device.patience().unwrap_or_default());
-        drop(device.take(line(record, &trail.headers, device), record.now, Some(&receipt)));
+        let line = device.prefixed(line(record, &trail.headers, device));
+        drop(device.take(line, record.now, Some(&receipt)));
     }
     aside(|| receipt.wait(patience))
 }
