@@ -1,4 +1,4 @@
-//! Who waits for the committer. While many write at once, a group is gathered, so that one commit serves them all.
+//! Who waits for the committer: while one group is made durable, the next one gathers here.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,10 +12,6 @@ use crate::txn::Prepared;
 const GROUP_MAX: usize = 1024;
 /// At most so many wait; more is an overload, and is refused.
 const WAITING_MAX: usize = 65_536;
-/// As long as another one comes within this, the next may be worth waiting for.
-const STEP: Duration = Duration::from_micros(100);
-/// However fast they come, nobody waits for more of them than so many steps.
-const STEPS_MAX: usize = 16;
 
 pub(crate) type Job = (Prepared, Done);
 
@@ -27,15 +23,11 @@ pub(crate) struct Queue {
 struct Waiting {
     jobs: VecDeque<Job>,
     closed: bool,
-    /// So many were served by the last commit.
-    served: usize,
-    /// So many write at once, as far as the last commit could tell: those it served, and those who came meanwhile.
-    expected: usize,
 }
 
 impl Queue {
     pub(crate) fn new() -> Self {
-        let waiting = Waiting { jobs: VecDeque::new(), closed: false, served: 0, expected: 1 };
+        let waiting = Waiting { jobs: VecDeque::new(), closed: false };
         Self { waiting: Mutex::new(waiting), wake: Condvar::new() }
     }
 
@@ -49,11 +41,8 @@ impl Queue {
             return Err((job, Error::Busy));
         }
         waiting.jobs.push_back(job);
-        let now = waiting.jobs.len();
-        if now == 1 || now == waiting.expected {
-            drop(waiting);
-            self.wake.notify_one();
-        }
+        drop(waiting);
+        self.wake.notify_one();
         Ok(())
     }
 
@@ -61,7 +50,6 @@ impl Queue {
     /// Nothing once it is closed and empty.
     pub(crate) fn next(&self, size_max: usize, after: Duration, idle: impl FnOnce()) -> Option<Vec<Job>> {
         let mut waiting = self.lock();
-        waiting.expected = (waiting.served + waiting.jobs.len()).clamp(1, GROUP_MAX);
         if waiting.jobs.is_empty() && !waiting.closed {
             waiting = self.until(waiting, after);
             if waiting.jobs.is_empty() && !waiting.closed {
@@ -73,9 +61,7 @@ impl Queue {
         while waiting.jobs.is_empty() && !waiting.closed {
             waiting = self.wake.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
-        let mut waiting = self.gather(waiting);
         let group = take(&mut waiting.jobs, size_max);
-        waiting.served = group.len();
         (!group.is_empty()).then_some(group)
     }
 
@@ -95,22 +81,6 @@ impl Queue {
         let (waiting, _) =
             self.wake.wait_timeout_while(self.lock(), long, open).unwrap_or_else(PoisonError::into_inner);
         !waiting.closed
-    }
-
-    /// Those whom the last commit served will soon write again: waits for as many, as long as they keep coming. One
-    /// who writes alone waits for nobody.
-    fn gather<'a>(&self, mut waiting: MutexGuard<'a, Waiting>) -> MutexGuard<'a, Waiting> {
-        for _ in 0..STEPS_MAX {
-            let seen = waiting.jobs.len();
-            if seen >= waiting.expected || waiting.closed {
-                break;
-            }
-            waiting = self.wake.wait_timeout(waiting, STEP).unwrap_or_else(PoisonError::into_inner).0;
-            if waiting.jobs.len() == seen {
-                break;
-            }
-        }
-        waiting
     }
 
     fn until<'a>(&self, waiting: MutexGuard<'a, Waiting>, long: Duration) -> MutexGuard<'a, Waiting> {
