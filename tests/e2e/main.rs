@@ -22,6 +22,7 @@ mod ldap;
 mod monitor;
 mod namespaces;
 mod node;
+mod ocsp;
 mod relying_party;
 mod restart;
 mod script;

@@ -1,5 +1,6 @@
 //! Bodies: read within limits, looked through, and turned into a JSON object or nothing.
 
+use base64::Engine as _;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
@@ -15,6 +16,9 @@ const ROOM_AT_ONCE: u64 = 64 * 1024;
 
 /// So much of a body that is too large is read all the same, so that the client hears why it is refused.
 const DISCARD_MAX: u64 = 64 << 20;
+
+/// What is no JSON is never longer.
+const BYTES_MAX: usize = 64 * 1024;
 
 /// Reads a body to its end, or to the limit.
 pub(crate) async fn read(mut body: Incoming, limits: &Limits, times: &Times) -> Result<Vec<u8>, Box<Reply>> {
@@ -64,6 +68,9 @@ async fn discard(body: &mut Incoming) {
 
 /// What the kernel is given: a JSON object that was looked through, or nothing.
 pub(crate) fn understood(bytes: Vec<u8>, kind: BodyKind, limits: &Limits) -> Result<Vec<u8>, Box<Reply>> {
+    if let BodyKind::Bytes(field) = kind {
+        return in_a_field(&bytes, field);
+    }
     let form = kind == BodyKind::Form && !matches!(bytes.first(), None | Some(b'{' | b'['));
     let bytes = match form {
         false => bytes,
@@ -81,6 +88,15 @@ pub(crate) fn understood(bytes: Vec<u8>, kind: BodyKind, limits: &Limits) -> Res
         }
         Err(refused) => Err(Box::new(reply::error(400, &refused.to_string()))),
     }
+}
+
+/// Bytes as a field of a JSON object.
+fn in_a_field(bytes: &[u8], field: &str) -> Result<Vec<u8>, Box<Reply>> {
+    if bytes.len() > BYTES_MAX {
+        return Err(too_large());
+    }
+    let text = base64::engine::general_purpose::STANDARD.encode(bytes);
+    Ok(serde_json::json!({ field: text }).to_string().into_bytes())
 }
 
 fn too_large() -> Box<Reply> {

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
 use http::{HeaderMap, HeaderValue, Method, Version};
 use kernel::Request;
 use kit::loose::Span;
@@ -36,6 +37,8 @@ pub(crate) enum BodyKind {
     Json,
     /// A form, unless it begins like JSON.
     Form,
+    /// Bytes of a kind that the API knows. They come as base64 in the field of this name.
+    Bytes(&'static str),
 }
 
 /// Who is at the other end of a connection.
@@ -82,7 +85,8 @@ pub(crate) fn read(
             BodyKind::Json
         }
         Verb::Post if !help => match known.content_type {
-            Some(kind) if is_form(kind) => BodyKind::Form,
+            Some(kind) if is(kind, FORM) => BodyKind::Form,
+            Some(kind) if is(kind, OCSP_REQUEST) => BodyKind::Bytes("req"),
             _ => BodyKind::Json,
         },
         _ => BodyKind::Ignored,
@@ -114,7 +118,7 @@ fn refuse(status: u16, text: &str) -> Box<Reply> {
 }
 
 fn path(raw: &str, query: Option<&str>) -> Result<Path, Box<Reply>> {
-    Path::parse(raw).map_err(|bad| match bad {
+    Path::parse(raw).or_else(|bad| in_a_path(raw).ok_or(bad)).map_err(|bad| match bad {
         BadPath::NotCanonical { clean } => {
             let mut location = String::with_capacity(clean.len() + 16);
             location.push_str(API);
@@ -128,6 +132,23 @@ fn path(raw: &str, query: Option<&str>) -> Result<Path, Box<Reply>> {
         BadPath::NotPrintable => Box::new(reply::empty(400)),
         other => refuse(400, &other.to_string()),
     })
+}
+
+/// An OCSP question stands in the path in base64 (RFC 6960, appendix A.1), whose slashes may come in pairs: it is read in
+/// the alphabet for URLs instead.
+fn in_a_path(raw: &str) -> Option<Path> {
+    let (before, question) = raw.split_once("/ocsp/")?;
+    let question = percent_encoding::percent_decode_str(question).decode_utf8().ok()?;
+    let der = base64::engine::general_purpose::STANDARD.decode(&*question).ok()?;
+    // A sequence (0x30) of a length of one or two bytes, which is all of it.
+    let length = match *der.as_slice() {
+        [0x30, short @ ..=0x7f, ..] => 2 + usize::from(short),
+        [0x30, 0x81, length, ..] => 3 + usize::from(length),
+        [0x30, 0x82, high, low, ..] => 4 + usize::from(u16::from_be_bytes([high, low])),
+        _ => return None,
+    };
+    let in_url = question.replace('/', "_").replace('+', "-");
+    Path::parse(&format!("{before}/ocsp/{in_url}")).ok().filter(|_| length == der.len())
 }
 
 /// Percent-encodes what a path may not hold in clear, as Go does.
@@ -280,7 +301,6 @@ fn text(value: &HeaderValue) -> String {
 }
 
 fn is_index(header: &[u8]) -> bool {
-    use base64::Engine as _;
     let decoded = base64::engine::general_purpose::STANDARD.decode(header);
     decoded
         .is_ok_and(|json| serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&json).is_ok())
@@ -306,10 +326,14 @@ fn wrap_ttl(header: &HeaderValue) -> Result<Option<Duration>, Box<Reply>> {
     }
 }
 
-fn is_form(kind: &HeaderValue) -> bool {
+const FORM: &[u8] = b"application/x-www-form-urlencoded";
+/// RFC 6960, appendix A.1.
+const OCSP_REQUEST: &[u8] = b"application/ocsp-request";
+
+fn is(kind: &HeaderValue, wanted: &[u8]) -> bool {
     let kind = kind.as_bytes();
     let essence = kind.split(|byte| *byte == b';').next().unwrap_or(kind);
-    essence.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+    essence.trim_ascii().eq_ignore_ascii_case(wanted)
 }
 
 fn merge_patch(kind: Option<&HeaderValue>) -> Result<(), Box<Reply>> {

@@ -8,7 +8,8 @@
 //! * [`Subject`], [`AltNames`], [`KeyUsage`], [`ExtKeyUsage`]: what a certificate says about its holder
 //! * [`Template`] and [`Extensions`]: a certificate before it is signed; [`Certificate`]: one that was
 //! * [`Request`]: a PKCS#10 request; [`RevocationList`] and [`CrlTemplate`]: revocation
-//! * [`ocsp_request`] and [`read_ocsp`]: asking an authority whether it still stands by a certificate
+//! * [`ocsp_request`] and [`read_ocsp`]: asking an authority whether it still stands by a certificate; [`OcspQuestion`] and
+//!   [`OcspAnswer`]: being that authority
 //! * [`chain_of`]: from a certificate to its root
 
 mod alt_names;
@@ -21,6 +22,7 @@ mod extensions;
 mod key;
 mod numbers;
 mod ocsp;
+mod ocsp_answer;
 pub mod pem;
 mod public_key;
 mod request;
@@ -42,6 +44,7 @@ pub use extensions::{Extension, Extensions, Policy};
 pub use key::{KeyEncoding, PrivateKey};
 pub use numbers::RsaNumbers;
 pub use ocsp::{Standing, ocsp_request, read_ocsp};
+pub use ocsp_answer::{CertId, OcspAnswer, OcspQuestion, OcspRefusal, Status, StatusOf};
 pub use public_key::{Family, KeyShape, PublicKey};
 pub use request::{Request, RequestTemplate};
 pub use scheme::{Digest, Padding, Scheme};

@@ -8,8 +8,8 @@ use der::asn1::{AnyRef, BitStringRef, GeneralizedTime, ObjectIdentifier, UintRef
 use der::{Decode, Reader, SliceReader, Tag, TagNumber, Tagged};
 
 const WHAT: &str = "OCSP answer";
-const SHA1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.14.3.2.26");
-const BASIC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1.1");
+pub(crate) const SHA1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.14.3.2.26");
+pub(crate) const BASIC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1.1");
 const OCSP_SIGNING: ExtKeyUsage = ExtKeyUsage(ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.9"));
 /// How far the clocks of two machines may be apart.
 const SKEW_SECONDS: u64 = 300;
@@ -78,19 +78,24 @@ pub fn read_ocsp(
 }
 
 /// One value: its tag, all of it, and what is in it.
-struct Member<'a> {
-    tag: Tag,
-    raw: &'a [u8],
-    value: &'a [u8],
+pub(crate) struct Member<'a> {
+    pub(crate) tag: Tag,
+    pub(crate) raw: &'a [u8],
+    pub(crate) value: &'a [u8],
 }
 
 /// The values that lie one after another in `content`.
 fn members(content: &[u8]) -> Result<Vec<Member<'_>>> {
-    let mut reader = SliceReader::new(content).reading(WHAT)?;
+    members_of(content, WHAT)
+}
+
+/// The values that lie one after another in the content of a `what`.
+pub(crate) fn members_of<'a>(content: &'a [u8], what: &'static str) -> Result<Vec<Member<'a>>> {
+    let mut reader = SliceReader::new(content).reading(what)?;
     let mut found = Vec::new();
     while !reader.is_finished() {
-        let raw = reader.tlv_bytes().reading(WHAT)?;
-        let any = AnyRef::from_der(raw).reading(WHAT)?;
+        let raw = reader.tlv_bytes().reading(what)?;
+        let any = AnyRef::from_der(raw).reading(what)?;
         found.push(Member { tag: any.tag(), raw, value: any.value() });
     }
     Ok(found)
@@ -192,6 +197,6 @@ fn time(der: &[u8]) -> Result<u64> {
     Ok(GeneralizedTime::from_der(der).reading(WHAT)?.to_unix_duration().as_secs())
 }
 
-fn context(number: u32, constructed: bool) -> Tag {
+pub(crate) fn context(number: u32, constructed: bool) -> Tag {
     Tag::ContextSpecific { constructed, number: TagNumber(number) }
 }

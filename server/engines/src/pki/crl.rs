@@ -44,7 +44,7 @@ pub(super) struct CrlConfig {
     /// How long a list is good.
     expiry: String,
     /// Whether OCSP is off.
-    ocsp_disable: bool,
+    pub(super) ocsp_disable: bool,
     /// How long an OCSP answer is good.
     ocsp_expiry: String,
 }
@@ -69,6 +69,11 @@ impl CrlConfig {
     fn expiry(&self) -> Duration {
         let span = Span::parse(&self.expiry).unwrap_or_default().duration();
         span.max(Duration::from_secs(EXPIRY_SECONDS_MIN))
+    }
+
+    /// How long an OCSP answer is good; zero: it does not say.
+    pub(super) fn ocsp_expiry(&self) -> Duration {
+        Span::parse(&self.ocsp_expiry).unwrap_or_default().duration()
     }
 
     /// How long after one list the next is made, if nothing changes.
@@ -177,7 +182,7 @@ fn rebuilt_list(
 }
 
 /// The last moment, whole steps after `change`, that is not in the future.
-fn begin(change: Time, step: Duration, now: Time) -> Time {
+pub(super) fn begin(change: Time, step: Duration, now: Time) -> Time {
     let step = u64::try_from(step.as_nanos()).unwrap_or(u64::MAX).max(1);
     Time(change.0 + now.0.saturating_sub(change.0) / step * step)
 }

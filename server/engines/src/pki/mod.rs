@@ -16,6 +16,7 @@ mod leaf;
 mod lifetime;
 mod listing;
 mod names;
+mod ocsp;
 mod reply;
 mod requests;
 mod revoke;
@@ -63,6 +64,8 @@ impl Engine for Pki {
         query::<Pki, crl::RawList<3>>(),
         command::<Pki, crl::Rotate<0>>(),
         command::<Pki, crl::Rotate<1>>(),
+        query::<Pki, ocsp::Ask<0>>(),
+        query::<Pki, ocsp::Ask<1>>(),
         query::<Pki, crl::ReadConfig>(),
         command::<Pki, crl::WriteConfig>(),
         command::<Pki, revoke::Revoke>(),

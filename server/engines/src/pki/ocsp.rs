@@ -1,0 +1,144 @@
+//! The OCSP responder (RFC 6960, RFC 5019): what this mount says of a certificate, to everybody who asks.
+//!
+//! An answer begins at the revocation or a whole number of steps after its issuer came here, and is signed once for all
+//! who ask meanwhile; one with a nonce is signed for the one who sent it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use base64::{alphabet, engine::DecodePaddingMode};
+use kit::{Query, Reading, Reads, Reply, Result, Route, Time};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use x509::{CertId, OcspAnswer, OcspQuestion, OcspRefusal, Padding, Scheme, Status, StatusOf};
+
+use super::Pki;
+use super::authorities::{Authorities, Issuer, authorities, refused};
+use super::crl::begin;
+use super::store::{CERTIFICATES, CRL, REVOKED};
+
+/// The content type of an answer.
+const ANSWER: &str = "application/ocsp-response";
+/// Answers are signed no more often than this, however short they live.
+const STEP_MIN: Duration = Duration::from_secs(30);
+
+const LENIENT: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+
+/// Says whether certificates of this mount still hold (OCSP, RFC 6960).
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Ask<const AT: usize> {
+    /// The question: DER, in base64. A body of type `application/ocsp-request` is taken as it is.
+    #[serde(default)]
+    req: String,
+}
+
+const ROUTES: [Route; 2] =
+    [Route::post("ocsp").unauthenticated(), Route::get("ocsp/{req*}").unauthenticated()];
+
+impl<const AT: usize> Query<Pki> for Ask<AT> {
+    const ROUTE: Route = ROUTES[AT];
+    type Reply = kit::Nothing;
+
+    fn run(self, _: &Pki, cx: &Reading<'_>) -> Result<Reply<kit::Nothing>> {
+        // In a path the slash is better written as an underscore, and some clients do.
+        let text = self.req.trim().replace('-', "+").replace('_', "/");
+        let Some(question) = STANDARD.decode(text).ok().and_then(|der| OcspQuestion::from_der(&der).ok())
+        else {
+            return Ok(refusal(400, OcspRefusal::Malformed));
+        };
+        let all = authorities(cx)?;
+        let Some(issuer) = responder(&all, &question).filter(|_| !disabled(cx).unwrap_or(true)) else {
+            return Ok(refusal(401, OcspRefusal::Unauthorized));
+        };
+        let bytes = match (question.asked.as_slice(), &question.nonce) {
+            ([id], None) if is_known(cx, id)? => standing(cx, issuer, id)?.to_vec(),
+            (ids, nonce) => sign_at(cx, issuer, ids, nonce.as_deref(), cx.now())?,
+        };
+        Ok(Reply::Raw { status: 200, kind: ANSWER, bytes })
+    }
+}
+
+fn refusal(status: u16, why: OcspRefusal) -> Reply<kit::Nothing> {
+    Reply::Raw { status, kind: ANSWER, bytes: why.to_der() }
+}
+
+fn disabled(cx: &Reading<'_>) -> Result<bool> {
+    Ok(CRL.get(cx)?.ocsp_disable)
+}
+
+/// Whether there ever was such a number here. Strangers may make up any; of those nothing is kept.
+fn is_known(cx: &Reading<'_>, id: &CertId) -> Result<bool> {
+    let serial = id.serial.as_bytes();
+    Ok(CERTIFICATES.get(cx, serial)?.is_some() || REVOKED.get(cx, serial)?.is_some())
+}
+
+/// The issuer that all certificates in question are of, if it may answer.
+fn responder<'a>(all: &'a Authorities, question: &OcspQuestion) -> Option<&'a Issuer> {
+    let meant = |issuer: &&Issuer| question.asked.iter().all(|id| id.is_of(&issuer.certificate));
+    let may = |issuer: &&Issuer| issuer.key.is_some() && issuer.record.usage.ocsp;
+    all.issuers.iter().filter(meant).find(may)
+}
+
+/// The answer to a question about one certificate, kept until it would come out differently.
+fn standing(cx: &Reading<'_>, issuer: &Issuer, id: &CertId) -> Result<Arc<Vec<u8>>> {
+    let start = start(cx, issuer, id)?;
+    let key = format!("ocsp/{}/{}/{}", issuer.id, hex::encode(id.der()), start.0);
+    cx.memo(&key, |cx| {
+        let all = authorities(cx)?;
+        let issuer = all.issuer_or_refuse(&issuer.id.to_string())?;
+        sign_at(cx, issuer, std::slice::from_ref(id), None, start)
+    })
+}
+
+/// From when on an answer counts: since the last revocation of it, or a whole number of steps after.
+fn start(cx: &impl Reads, issuer: &Issuer, id: &CertId) -> Result<Time> {
+    let revoked = REVOKED.get(cx, id.serial.as_bytes())?.map(|record| record.at).unwrap_or_default();
+    let step = (CRL.get(cx)?.ocsp_expiry() / 4).max(STEP_MIN);
+    Ok(begin(issuer.record.created_at.max(revoked), step, cx.now()))
+}
+
+fn sign_at(
+    cx: &impl Reads,
+    issuer: &Issuer,
+    ids: &[CertId],
+    nonce: Option<&[u8]>,
+    at: Time,
+) -> Result<Vec<u8>> {
+    let key =
+        issuer.key.as_ref().ok_or_else(|| kit::Error::internal("an issuer without a key was to answer"))?;
+    let expiry = CRL.get(cx)?.ocsp_expiry();
+    let statuses = ids.iter().map(|id| Ok(StatusOf { id, status: known(cx, issuer, id)? }));
+    let statuses = statuses.collect::<Result<Vec<_>>>()?;
+    let scheme = match issuer.record.revocation_signature_algorithm.as_str() {
+        "" => issuer.scheme(0, Padding::Pkcs1)?,
+        name => Scheme::named(name).map_err(refused)?,
+    };
+    let answer = OcspAnswer {
+        produced_at: at.seconds(),
+        this_update: at.seconds(),
+        next_update: (!expiry.is_zero()).then(|| at.plus(expiry).seconds()),
+        statuses: &statuses,
+        nonce,
+    };
+    answer.sign(&issuer.certificate, key, scheme).map_err(refused)
+}
+
+/// What is known of a certificate of this issuer.
+fn known(cx: &impl Reads, issuer: &Issuer, id: &CertId) -> Result<Status> {
+    let serial = id.serial.as_bytes();
+    if let Some(record) = REVOKED.get(cx, serial)? {
+        return Ok(Status::Revoked { at: record.at.seconds(), reason: None });
+    }
+    if issuer.certificate.serial() == &id.serial {
+        return Ok(Status::Good);
+    }
+    // Who asks about a number that was never given out is told so: a forged certificate is not good.
+    Ok(match CERTIFICATES.get(cx, serial)?.is_some() {
+        true => Status::Good,
+        false => Status::Unknown,
+    })
+}
