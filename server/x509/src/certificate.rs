@@ -2,8 +2,7 @@
 
 use crate::error::While;
 use crate::extensions::{
-    ALT_NAMES, AUTHORITY_ACCESS, AUTHORITY_KEY_ID, BASIC_CONSTRAINTS, EXT_KEY_USAGE, KEY_USAGE, OCSP,
-    SUBJECT_KEY_ID,
+    AUTHORITY_ACCESS, AUTHORITY_KEY_ID, BASIC_CONSTRAINTS, EXT_KEY_USAGE, KEY_USAGE, OCSP, SUBJECT_KEY_ID,
 };
 use crate::{
     AltNames, Error, ExtKeyUsage, Extension, Extensions, KeyUsage, PublicKey, Result, Scheme, Serial,
@@ -136,7 +135,7 @@ impl Certificate {
 
     /// Its other names; none when it has none.
     pub fn alt_names(&self) -> Result<AltNames> {
-        self.extensions.find(&ALT_NAMES).map_or(Ok(AltNames::default()), |e| AltNames::from_der(&e.value))
+        self.extensions.names()
     }
 
     /// What its key may be used for; `None` when it does not say.

@@ -26,7 +26,7 @@ pub(crate) const CRL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.
 pub(crate) const CRL_REASON: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.21");
 pub(crate) const INVALIDITY_DATE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.24");
 pub(crate) const DELTA_CRL: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.27");
-const NAME_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.30");
+pub(crate) const NAME_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.30");
 const CRL_POINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.31");
 const POLICIES: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.32");
 pub(crate) const AUTHORITY_KEY_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.35");
@@ -166,6 +166,14 @@ impl Extensions {
     pub fn without(mut self, oid: &ObjectIdentifier) -> Self {
         self.0.retain(|extension| extension.oid != *oid);
         self
+    }
+
+    /// The alternative names; none where there are none.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn names(&self) -> Result<AltNames> {
+        self.find(&ALT_NAMES).map_or(Ok(AltNames::default()), |e| AltNames::from_der(&e.value))
     }
 
     /// The extension of that number.

@@ -10,11 +10,13 @@
 //! * [`Request`]: a PKCS#10 request; [`RevocationList`] and [`CrlTemplate`]: revocation
 //! * [`ocsp_request`] and [`read_ocsp`]: asking an authority whether it still stands by a certificate; [`OcspQuestion`] and
 //!   [`OcspAnswer`]: being that authority
+//! * [`NameConstraints`]: the names that a CA may vouch for
 //! * [`chain_of`]: from a certificate to its root
 
 mod alt_names;
 mod certificate;
 mod chain;
+mod constraints;
 mod crl;
 mod dns;
 mod error;
@@ -36,6 +38,7 @@ mod usage;
 pub use alt_names::{AltNames, NAMES_MAX, OtherName};
 pub use certificate::Certificate;
 pub use chain::chain_of;
+pub use constraints::NameConstraints;
 pub use crl::{CrlTemplate, Reason, RevocationList, RevokedEntry};
 pub use der::asn1::ObjectIdentifier;
 pub use dns::{is_hostname, is_hostname_or_wildcard, to_ascii};

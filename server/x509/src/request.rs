@@ -2,7 +2,7 @@
 
 use crate::certificate::{key_usage, range, read_extensions, value};
 use crate::error::While;
-use crate::extensions::{ALT_NAMES, BASIC_CONSTRAINTS};
+use crate::extensions::BASIC_CONSTRAINTS;
 use crate::subject::common_names;
 use crate::{
     AltNames, Error, Extensions, KeyUsage, PrivateKey, PublicKey, Result, Scheme, Subject, pem, template, tlv,
@@ -53,8 +53,7 @@ impl Request {
         if common_names(subject_der)?.len() > 1 {
             return Err(Error::refused("the certificate request has more than one common name"));
         }
-        let alt_names =
-            extensions.find(&ALT_NAMES).map_or(Ok(AltNames::default()), |e| AltNames::from_der(&e.value))?;
+        let alt_names = extensions.names()?;
         Ok(Request {
             subject: Subject::from_der(subject_der)?,
             subject_der: subject_der.to_vec(),

@@ -15,6 +15,7 @@ use super::authorities::{Authorities, DEFAULT, Issuer, authorities, refused};
 use super::fields::{AskedCa, ca_operation, flag, text, texts, unsigned};
 use super::issuers::{NewIssuer, add_issuer, check_issuer_name};
 use super::keys::{add_key, check_key_name};
+use super::lint::lint;
 use super::reply::chain;
 use super::rules::ext_key_usages;
 use super::store::{CERTIFICATES, CertificateRecord, Der, Id, URLS, new_serial};
@@ -328,6 +329,7 @@ impl<const AT: usize> Command<Pki> for SignIntermediate<AT> {
             public_key: request.public_key(),
             extensions: &extensions,
         };
+        lint(&template, &all, issuer)?;
         let scheme = issuer.scheme(asked.signature_bits, asked.padding)?;
         let der = template.sign(issuer.certificate.subject_der(), key, scheme).map_err(refused)?;
         let above = chain(&all, issuer, asked.format, false);
@@ -576,11 +578,15 @@ impl<const AT: usize> Command<Pki> for SignSelfIssued<AT> {
             public_key: given.public_key(),
             extensions: &extensions,
         };
+        lint(&template, &all, issuer)?;
         let scheme = issuer.scheme(0, x509::Padding::Pkcs1)?;
         let der = template.sign(issuer.certificate.subject_der(), key, scheme).map_err(refused)?;
-        Ok(Reply::Data(Bridged {
-            certificate: pem::encode(pem::CERTIFICATE, &der),
-            issuing_ca: issuer.pem.clone(),
-        }))
+        let certificate = pem::encode(pem::CERTIFICATE, &der);
+        // It keeps its number, which may be one of ours: that of the certificate that it bridges from.
+        if CERTIFICATES.get(cx, given.serial().as_bytes())?.is_none() {
+            let record = CertificateRecord { der: Der(der), issuer: Some(issuer.id) };
+            CERTIFICATES.put(cx, given.serial().as_bytes(), &record)?;
+        }
+        Ok(Reply::Data(Bridged { certificate, issuing_ca: issuer.pem.clone() }))
     }
 }

@@ -13,6 +13,7 @@ use x509::{
 use super::Pki;
 use super::authorities::{Authorities, DEFAULT, Issuer, authorities, refused};
 use super::fields::{Asked, leaf_operation};
+use super::lint::lint;
 use super::names;
 use super::reply::{Issued, chain};
 use super::revoke::RevokeLeased;
@@ -335,6 +336,7 @@ impl<'a> Leaf<'a> {
             public_key,
             extensions: &extensions,
         };
+        lint(&template, self.authorities, self.issuer)?;
         let der =
             template.sign(self.issuer.certificate.subject_der(), self.key, self.scheme).map_err(refused)?;
         let chain = chain(self.authorities, self.issuer, asked.format, asked.remove_roots);

@@ -14,6 +14,7 @@ mod issuers;
 mod keys;
 mod leaf;
 mod lifetime;
+mod lint;
 mod listing;
 mod names;
 mod ocsp;

@@ -255,3 +255,38 @@ fn a_role_is_bound_to_its_issuer() {
         ("Other".to_owned(), false)
     );
 }
+
+#[test]
+fn a_ca_obeys_the_constraints_on_its_own_names() {
+    let bench = mount();
+    let made = json!({"common_name": "Example", "key_type": "ec", "ttl": "87600h", "permitted_dns_domains": "example.com"});
+    bench.post("root/generate/internal", made).is(200);
+    role(&bench, json!({"allow_any_name": true, "enforce_hostnames": false, "require_cn": false, "allowed_uri_sans": "*"})).is(200);
+    let issue = |body: Value| bench.post("issue/r", body);
+    issue(json!({"common_name": "a.example.com", "alt_names": "*.example.com,example.com"})).is(200);
+    issue(json!({"common_name": "a.example.com", "ip_sans": "10.0.0.1"})).is(200);
+    let outside =
+        "a.example.org lies outside of what the name constraints of the CA permit: example.com (issuer ";
+    issue(json!({"common_name": "a.example.org"})).refuses(400, outside);
+    issue(json!({"common_name": "a.example.com", "alt_names": "a.example.org"})).refuses(400, outside);
+    issue(json!({"common_name": "a.example.org", "exclude_cn_from_sans": true})).refuses(400, outside);
+    let desk = Desk::new("constrained");
+    let csr = desk.csr("-subj /CN=a.example.org -addext subjectAltName=DNS:a.example.org");
+    bench.post("sign-verbatim", json!({"csr": csr})).refuses(400, outside);
+    let certificates = || bench.list("certs").data["keys"].as_array().map(Vec::len);
+    let before = certificates();
+    // An intermediate below it is bound as well, though its own certificate says nothing.
+    let csr = bench
+        .post("intermediate/generate/internal", json!({"common_name": "Below", "key_type": "ec"}))
+        .is(200);
+    let signed =
+        bench.post("root/sign-intermediate", json!({"csr": text(&csr, "csr"), "ttl": "1000h"})).is(200);
+    let set =
+        bench.post("intermediate/set-signed", json!({"certificate": text(&signed, "certificate")})).is(200);
+    let below = set.data["imported_issuers"][0].as_str().unwrap().to_owned();
+    bench
+        .post(&format!("issuer/{below}/issue/r"), json!({"common_name": "a.example.org"}))
+        .refuses(400, outside);
+    bench.post(&format!("issuer/{below}/issue/r"), json!({"common_name": "a.example.com"})).is(200);
+    assert_eq!(certificates(), before.map(|count| count + 2), "what was refused is not stored");
+}
