@@ -37,7 +37,7 @@ def prepare(server):
     api.must("POST", "kv1/bench", SECRET)
     rules = "".join(
         f'path "{path}" {{ capabilities = ["create", "read", "update"] }}\n'
-        for path in ("secret/data/*", "kv1/*", "auth/token/create", "pki/issue/*", "transit/*"))
+        for path in ("secret/data/*", "kv1/*", "auth/token/create", "pki/issue/*", "pki/sign/*", "transit/*"))
     api.must("POST", "sys/policies/acl/bench", {"policy": rules})
     api.must("POST", "sys/auth/approle", {"type": "approle"})
     api.must("POST", "auth/approle/role/bench", {"token_policies": ["bench"], "token_ttl": "1h", "secret_id_num_uses": 0})
@@ -200,6 +200,40 @@ def pki_issue(server, seconds):
     return load.measure(server, url, load.fixed("POST", body, server.token), seconds)
 
 
+def pki_sign(server, seconds):
+    """A certificate for a key that was made elsewhere, stored."""
+    caller = Api(server.port, server.token)
+    with tempfile.TemporaryDirectory(prefix="bench-csr-") as folder:
+        key, _ = signing_key(folder)
+        csr = subprocess.run(["openssl", "req", "-new", "-key", key, "-subj", "/CN=host.example.com"],
+                             check=True, capture_output=True, text=True).stdout
+    body = {"csr": csr, "common_name": "host.example.com"}
+    serial = caller.must("POST", "pki/sign/bench", body)["data"]["serial_number"]
+    if "BEGIN CERTIFICATE" not in server.api().must("GET", f"pki/cert/{serial}")["data"]["certificate"]:
+        raise WrongAnswer("the certificate is not stored")
+    url = f"http://127.0.0.1:{server.port}/v1/pki/sign/bench"
+    return load.measure(server, url, load.fixed("POST", body, server.token), seconds)
+
+
+def ocsp(server, seconds):
+    """Whether a certificate still holds, asked by GET without a nonce, as RFC 5019 has it."""
+    issued = Api(server.port, server.token).must("POST", "pki/issue/bench", {"common_name": "host.example.com"})["data"]
+    with tempfile.TemporaryDirectory(prefix="bench-ocsp-") as folder:
+        leaf, issuer, question = (os.path.join(folder, name) for name in ("leaf.pem", "issuer.pem", "question.der"))
+        for file, text in ((leaf, issued["certificate"]), (issuer, issued["issuing_ca"])):
+            with open(file, "w") as out:
+                out.write(text + "\n")
+        url = f"http://127.0.0.1:{server.port}/v1/pki/ocsp"
+        told = subprocess.run(["openssl", "ocsp", "-issuer", issuer, "-cert", leaf, "-url", url, "-CAfile", issuer,
+                               "-verify_other", issuer, "-no_nonce", "-reqout", question], capture_output=True, text=True)
+        if "leaf.pem: good" not in told.stdout:
+            raise WrongAnswer(f"openssl ocsp: {told.stdout}{told.stderr}")
+        with open(question, "rb") as file:
+            asked = base64.b64encode(file.read()).decode()
+    asked = asked.replace("/", "%2F").replace("+", "%2B").replace("=", "%3D")
+    return load.measure(server, f"{url}/{asked}", load.fixed(), seconds)
+
+
 def transit_encrypt(server, seconds):
     caller = Api(server.port, server.token)
     body = {"plaintext": PLAINTEXT}
@@ -282,6 +316,8 @@ ALL = [
     ("jwt-login", jwt_login, 15, None),
     ("token-create", token_create, 20, None),
     ("pki-issue", pki_issue, 20, None),
+    ("pki-sign", pki_sign, 20, None),
+    ("ocsp", ocsp, 20, None),
     ("transit-encrypt", transit_encrypt, 20, None),
     ("transit-sign-ed25519", transit_sign_ed25519, 20, None),
     ("transit-sign-p256", transit_sign_p256, 15, None),
