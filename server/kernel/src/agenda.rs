@@ -1,6 +1,6 @@
 use std::ops::ControlFlow;
 
-use kit::{Due, Error, Name, Result, Time};
+use kit::{Due, Error, MountId, Name, Result, Time};
 use serde::{Deserialize, Serialize};
 use storage::Txn;
 
@@ -12,6 +12,10 @@ use crate::tokens::TokenHash;
 /// Everything that is to happen later, in the order of its date: date ‖ tag. It is in the store, so a new
 /// leader goes on where the old one stopped, and what is due is a scan that stops early.
 const AGENDA: Shelf<Item> = Shelf::new(8);
+
+/// What is on the agenda to be undone outside, by the mount that did it: mount ‖ tag. So an unmounted engine knows when
+/// it has nothing left to do.
+const UNDOING: Shelf<()> = Shelf::new(29);
 
 /// What tells entries of one date apart.
 pub(crate) type Tag = [u8; 16];
@@ -43,6 +47,12 @@ pub(crate) enum Item {
     },
     /// What an unmounted engine left behind is cleared away.
     Sweep { mount: String },
+    /// What an unmounted engine did outside is undone; then it is forgotten, and what it left behind is cleared away.
+    Unmount {
+        mount: String,
+        #[serde(default)]
+        attempts: u32,
+    },
     /// Every lease below a prefix ends that was issued until then. What is mounted at the same path later keeps its
     /// own.
     EndAll {
@@ -95,6 +105,27 @@ pub(crate) fn due(source: &impl Source, now: Time, limit: usize) -> Result<Vec<F
         Ok(if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     })?;
     Ok(found)
+}
+
+/// Notes that something of a mount is to be undone outside.
+pub(crate) fn note_undo(txn: &mut Txn, mount: MountId, tag: Tag) -> Result<()> {
+    UNDOING.put(txn, Name::Id(&undo_key(mount, tag)), &())
+}
+
+/// Notes that it is undone, or need not be.
+pub(crate) fn forget_undo(txn: &mut Txn, mount: MountId, tag: Tag) -> Result<()> {
+    UNDOING.delete(txn, Name::Id(&undo_key(mount, tag)))
+}
+
+/// Whether something of a mount is to be undone outside, leases aside.
+pub(crate) fn undoes(source: &impl Source, mount: MountId) -> Result<bool> {
+    Ok(!UNDOING.below(source, &mount.0, 1)?.is_empty())
+}
+
+fn undo_key(mount: MountId, tag: Tag) -> [u8; 32] {
+    let mut key = [0; 32];
+    key.iter_mut().zip(mount.0.into_iter().chain(tag)).for_each(|(to, from)| *to = from);
+    key
 }
 
 fn key(at: Time, tag: Tag) -> [u8; 24] {

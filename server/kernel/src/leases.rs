@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use storage::{Key, Random, Snapshot, Txn};
 
 use crate::agenda::{self, Item};
+use crate::mounts::MountEntry;
 use crate::namespaces::Ns;
 use crate::shelf::{Shelf, Shelves, Source};
 use crate::tokens::{self, TokenHash};
@@ -218,6 +219,36 @@ pub(crate) fn below(txn: &Txn, ns: Ns, prefix: &str, until: Time, limit: usize) 
         Ok(if more { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     })?;
     failed.map_or(Ok(ids), Err)
+}
+
+/// What a mount has lent.
+pub(crate) struct Lent {
+    /// Leases that nobody has begun to end.
+    pub(crate) fresh: Vec<LeaseId>,
+    /// There are others, which are tried by their own dates or could not be ended.
+    pub(crate) tried: bool,
+}
+
+/// Up to `limit` leases of a mount, and tokens that came by it, that were issued until then.
+pub(crate) fn of_mount(txn: &Txn, entry: &MountEntry, until: Time, limit: usize) -> Result<Lent> {
+    let (mut lent, mut failed) = (Lent { fresh: Vec::new(), tried: false }, None);
+    let folder = entry.path.trim_end_matches('/');
+    txn.walk(LEASES.of(entry.namespace).place(), folder, &mut |path, _| {
+        let id = LeaseId::new(entry.namespace, format!("{folder}/{path}"));
+        match find(txn, &id) {
+            Ok(Some(Lease::Thing(thing))) if thing.mount != entry.uuid => {}
+            Ok(Some(Lease::Thing(thing))) if thing.ending || thing.attempts > 0 => lent.tried = true,
+            Ok(_) => match issued(txn, &id) {
+                Ok(at) if at.is_none_or(|at| at <= until) => lent.fresh.push(id),
+                Ok(_) => {}
+                Err(error) => failed = Some(error),
+            },
+            Err(error) => failed = Some(error),
+        }
+        let more = lent.fresh.len() < limit && failed.is_none();
+        Ok(if more { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    failed.map_or(Ok(lent), Err)
 }
 
 /// When a lease was issued; nothing, if it names a token that is gone.

@@ -3,7 +3,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kit::{AnyEngine, AnyMethod, Error, Memo, Memos, MountId, Name, Result};
+use kit::{AnyEngine, AnyMethod, Error, Kind, Memo, Memos, MountId, Name, Result, Time};
 use serde::{Deserialize, Serialize};
 use storage::{Random, Snapshot, Txn};
 
@@ -57,6 +57,9 @@ pub(crate) struct MountEntry {
     pub seal_wrap: bool,
     /// Kept and shown for clients.
     pub external_entropy_access: bool,
+    /// Since when it is unmounted: it answers no one any more, and is there until what it did outside is undone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Time>,
 }
 
 /// What of a mount can be tuned.
@@ -246,6 +249,7 @@ impl MountEntry {
             local: false,
             seal_wrap: false,
             external_entropy_access: false,
+            ended: None,
         }
     }
 
@@ -263,10 +267,23 @@ impl MountEntry {
     }
 }
 
-/// Whether there is a mount of this id.
+impl Mounted {
+    /// Whether it can do something outside, which is to be undone before it is gone.
+    pub(crate) fn acts_outside(&self) -> bool {
+        let kinds = (0..).map_while(|endpoint| self.engine.kind(endpoint));
+        kinds.into_iter().any(|kind| kind == Kind::Effect)
+    }
+}
+
+/// What is stored of a mount, unmounted or not.
+pub(crate) fn find(source: &impl Source, uuid: &str) -> Result<Option<MountEntry>> {
+    let Some(id) = crate::ids::mount(uuid) else { return Ok(None) };
+    MOUNTS.get(source, Name::Id(&id.0))
+}
+
+/// Whether there is a mount of this id that answers.
 pub(crate) fn lives(txn: &Txn, uuid: &str) -> Result<bool> {
-    let Some(id) = crate::ids::mount(uuid) else { return Ok(false) };
-    Ok(MOUNTS.get(txn, Name::Id(&id.0))?.is_some())
+    Ok(find(txn, uuid)?.is_some_and(|entry| entry.ended.is_none()))
 }
 
 /// Up to `limit` of the mounts that belong to a namespace.

@@ -9,7 +9,7 @@ use storage::{ReadSet, Snapshot, Txn};
 use crate::agenda::{self, Found, Item, Tag};
 use crate::kernel::Kernel;
 use crate::leases::{self, Lease, LeaseId};
-use crate::mounts::Mounted;
+use crate::mounts::{self, Mounted};
 use crate::tick::mount_id;
 use crate::walk::Trip;
 
@@ -73,6 +73,7 @@ impl Acting {
             let text = "this took so long that it was given up and undone; try again";
             return Err(Error::new(Fault::Upstream, text));
         }
+        agenda::forget_undo(txn, self.mounted.info.id, self.tag)?;
         agenda::strike(txn, self.at, self.tag)
     }
 }
@@ -140,6 +141,7 @@ impl Kernel {
         let at = now.plus(CLAIM);
         let acting = Acting { mounted: Arc::clone(mounted), endpoint, plan, warnings: Vec::new(), at, tag };
         agenda::enter(txn, at, tag, &acting.item())?;
+        agenda::note_undo(txn, mounted.info.id, tag)?;
         Ok(acting)
     }
 
@@ -209,7 +211,7 @@ impl Kernel {
             Item::Lease { id } => return self.undo_lease(id).await,
             Item::Operation { mount, due, .. } if due.doing == kit::Doing::Undo => {
                 match self.undo_plan(mount, due).await {
-                    Ok(()) => return self.struck(found).await,
+                    Ok(()) => return self.undone(found, mount_id(mount)?).await,
                     failed => failed,
                 }
             }
@@ -240,7 +242,7 @@ impl Kernel {
 
     async fn undo_plan(&self, mount: &str, due: &kit::Due) -> Result<()> {
         let router = self.router(&self.store.snapshot())?;
-        let Some(mounted) = router.value().by_id(&mount_id(mount)?).cloned() else {
+        let Some(mounted) = router.value().to_undo(&mount_id(mount)?).cloned() else {
             tracing::warn!(mount, "what an effect did is not undone: its mount is gone");
             return Ok(());
         };
@@ -296,6 +298,7 @@ impl Kernel {
     ) -> Result<()> {
         let mut planned = None;
         self.settled(|txn| {
+            check_lives(txn, mounted)?;
             let plan = self.due_in(txn, mounted, |cx| mounted.engine.plan(endpoint, cx, fields))?;
             planned = Some(self.enter_plan(txn, mounted, endpoint, plan, self.now())?);
             Ok(())
@@ -306,6 +309,7 @@ impl Kernel {
         let mount = mounted.entry.uuid.clone();
         let recorded = self
             .settled(|txn| {
+                check_lives(txn, mounted)?;
                 acted.acting.strike(txn)?;
                 let (plan, done) = (&acted.acting.plan, &acted.done);
                 self.due_in(txn, mounted, |cx| mounted.engine.record(endpoint, plan, done, cx).map(drop))?;
@@ -336,6 +340,15 @@ impl Kernel {
         let (due, _, _) = cx.finish();
         self.enter_due(txn, &mounted.entry.uuid, due)?;
         Ok(value)
+    }
+
+    /// Takes an item off the agenda that is undone.
+    async fn undone(&self, found: &Found, mount: kit::MountId) -> Result<()> {
+        self.settled(|txn| {
+            agenda::forget_undo(txn, mount, found.tag)?;
+            agenda::strike(txn, found.at, found.tag)
+        })
+        .await
     }
 
     /// Takes an item off the agenda: it is done, or there is nobody left to do it.
@@ -380,6 +393,14 @@ impl Acting {
         let operation = route.map_or("", |route| route.pattern).into();
         let due = kit::Due { at: self.at, operation, fields: self.plan.clone(), doing: kit::Doing::Undo };
         Item::Operation { mount: self.mounted.entry.uuid.clone(), due, attempts: 0 }
+    }
+}
+
+/// What is due of a mount is not begun, and not written down, once it is unmounted.
+fn check_lives(txn: &Txn, mounted: &Mounted) -> Result<()> {
+    match mounts::lives(txn, &mounted.entry.uuid)? {
+        true => Ok(()),
+        false => Err(Error::new(Fault::Upstream, "its mount is gone")),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{mounts, tokens};
 /// How much one step clears away at most.
 const PIECE: usize = 256;
 
-/// How far the clearing of a deleted namespace has come.
+/// How far the clearing of a deleted namespace or an unmounted engine has come.
 pub(crate) enum Razed {
     /// Nothing is left of it.
     Wholly,
@@ -33,9 +33,10 @@ impl Kernel {
                     tracing::error!(
                         lease = id.path,
                         why = thing.error,
-                        "what a lease of a deleted namespace stands for was not taken back, and the lease is forgotten"
+                        "what a lease of a deleted namespace stands for was not taken back yet"
                     );
-                    leases::forget(txn, id, &thing)?;
+                    // Nobody can look at the lease any more. What lies outside is tried on, and the mount stays for that.
+                    self.end_any(txn, id, true)?;
                 }
                 // It is being tried by its own date.
                 Some(Lease::Thing(thing)) if thing.attempts > 0 || thing.ending => left += 1,
@@ -54,6 +55,11 @@ impl Kernel {
         }
         let unmounted = mounts::of_namespace(txn, ns, PIECE)?;
         for entry in &unmounted {
+            if agenda::undoes(txn, entry.id()?)? {
+                return Ok(Razed::Waiting);
+            }
+        }
+        for entry in &unmounted {
             entry.forget(txn)?;
             let mut tag = [0; 16];
             self.env.random.fill(&mut tag);
@@ -63,6 +69,29 @@ impl Kernel {
             return Ok(Razed::InPart);
         }
         namespaces::forget(txn, ns)?;
+        Ok(Razed::Wholly)
+    }
+
+    /// Ends a piece of what an unmounted engine lent. Once nothing is left outside, its id dies, and what it stored is
+    /// swept.
+    pub(crate) fn clear_mount(&self, txn: &mut Txn, uuid: &str) -> Result<Razed> {
+        let Some(entry) = mounts::find(txn, uuid)? else { return Ok(Razed::Wholly) };
+        let now = self.now();
+        let until = entry.ended.unwrap_or(now);
+        let lent = leases::of_mount(txn, &entry, until, PIECE)?;
+        for id in &lent.fresh {
+            self.end_any(txn, id, false)?;
+        }
+        if !lent.fresh.is_empty() {
+            return Ok(Razed::InPart);
+        }
+        if lent.tried || agenda::undoes(txn, entry.id()?)? {
+            return Ok(Razed::Waiting);
+        }
+        entry.forget(txn)?;
+        let mut tag = [0; 16];
+        self.env.random.fill(&mut tag);
+        agenda::enter(txn, now, tag, &Item::Sweep { mount: entry.uuid.clone() })?;
         Ok(Razed::Wholly)
     }
 }

@@ -16,6 +16,8 @@ pub(crate) struct Router {
     by_ns: HashMap<Ns, Arc<Space>>,
     by_suffix: HashMap<String, Ns>,
     by_id: HashMap<MountId, Arc<Mounted>>,
+    /// Those that are unmounted and still have something outside to undo.
+    ended: HashMap<MountId, Arc<Mounted>>,
     by_accessor: HashMap<String, Arc<Mounted>>,
 }
 
@@ -32,6 +34,9 @@ pub(crate) struct Space {
 impl Router {
     /// Sorts mounts into their namespaces. Each of `mounted` belongs to the root or to one of `entries`.
     pub(crate) fn new(entries: Vec<(NamespaceEntry, Arc<Namespace>)>, mounted: Vec<Arc<Mounted>>) -> Self {
+        let (ended, mounted): (Vec<_>, Vec<_>) =
+            mounted.into_iter().partition(|mounted| mounted.entry.ended.is_some());
+        let ended = ended.into_iter().map(|mounted| (mounted.info.id, mounted)).collect();
         let by_id = mounted.iter().map(|mounted| (mounted.info.id, Arc::clone(mounted))).collect();
         let accessor = |mounted: &Arc<Mounted>| (mounted.entry.accessor.clone(), Arc::clone(mounted));
         let by_accessor = mounted.iter().map(accessor).collect();
@@ -55,6 +60,7 @@ impl Router {
             spaces: BTreeMap::new(),
             by_suffix: HashMap::new(),
             by_id,
+            ended,
             by_accessor,
         };
         for (entry, namespace) in entries {
@@ -156,6 +162,11 @@ impl Router {
 
     pub(crate) fn by_id(&self, id: &MountId) -> Option<&Arc<Mounted>> {
         self.by_id.get(id)
+    }
+
+    /// The mount of this id, even if it is unmounted: to undo what it did outside.
+    pub(crate) fn to_undo(&self, id: &MountId) -> Option<&Arc<Mounted>> {
+        self.by_id(id).or_else(|| self.ended.get(id))
     }
 
     /// The mount of this accessor, if it is in this namespace.

@@ -94,6 +94,14 @@ impl Kernel {
                 }
                 self.again(txn, ids.len() == PIECE, found)
             }
+            Item::Unmount { mount, attempts } => match self.clear_mount(txn, mount)? {
+                Razed::Wholly => Ok(()),
+                Razed::InPart => self.again(txn, true, found),
+                Razed::Waiting => {
+                    let item = Item::Unmount { mount: mount.clone(), attempts: attempts.saturating_add(1) };
+                    agenda::enter(txn, now.plus(wait(*attempts)), found.tag, &item)
+                }
+            },
             Item::Raze { namespace } => match self.raze(txn, *namespace)? {
                 Razed::Wholly => Ok(()),
                 Razed::InPart => self.again(txn, true, found),
@@ -120,12 +128,12 @@ impl Kernel {
         agenda::strike(txn, found.at, found.tag)?;
         let now = self.now();
         let mut item = found.item.clone();
-        let mut wait = RETRY;
+        let mut pause = RETRY;
         if let Item::Operation { attempts, .. } = &mut item {
             *attempts = attempts.saturating_add(1);
-            wait = (RETRY * 2_u32.saturating_pow((*attempts - 1).min(16))).min(RETRY_MAX);
+            pause = wait(*attempts - 1);
         }
-        agenda::enter(txn, now.plus(wait), found.tag, &item)
+        agenda::enter(txn, now.plus(pause), found.tag, &item)
     }
 
     /// Ends a lease of any kind. With `force`, what cannot be taken back is forgotten.
@@ -138,7 +146,12 @@ impl Kernel {
             }
             Some(Lease::Thing(thing)) if force && thing.outside() => {
                 // What it did is undone as soon as that is possible; nobody waits for it any more.
-                self.enter_due(txn, &thing.mount, vec![Due { at: self.now(), ..thing.end.clone() }])?;
+                let (mut tag, now) = ([0; 16], self.now());
+                self.env.random.fill(&mut tag);
+                let due = Due { at: now, ..thing.end.clone() };
+                let item = Item::Operation { mount: thing.mount.clone(), due, attempts: 0 };
+                agenda::enter(txn, now, tag, &item)?;
+                agenda::note_undo(txn, mount_id(&thing.mount)?, tag)?;
                 leases::forget(txn, id, &thing)
             }
             Some(Lease::Thing(thing)) if force => {
@@ -225,6 +238,11 @@ impl Kernel {
         let place = Place { mount, table: cubbyhole::TABLE };
         Ok(txn.sweep_folder(place, &hash.drawer(), PIECE)?)
     }
+}
+
+/// How long what failed so often waits before it is tried again.
+fn wait(failures: u32) -> Duration {
+    (RETRY * 2_u32.saturating_pow(failures.min(16))).min(RETRY_MAX)
 }
 
 /// The id of a mount from its UUID.

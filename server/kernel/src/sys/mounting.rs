@@ -82,14 +82,20 @@ pub(super) fn mount<C: Class>(kernel: &Kernel, cx: &mut Writing<'_>, wish: Wish)
     enter_periodic(kernel, cx.beyond(&beyond), &mounted, now)
 }
 
-/// Ends a mount. Its id dies with the commit, and with it every token that came by it; what it stored is
-/// swept away later, piece by piece.
+/// Ends a mount. It answers nobody from the commit on, and every token that came by it is dead; what it did outside is
+/// undone, and what it stored is swept away later, piece by piece.
 ///
 /// # Errors
 /// If the store does not answer.
-pub(super) fn unmount(cx: &mut Writing<'_>, entry: &MountEntry) -> Result<()> {
+pub(super) fn unmount(cx: &mut Writing<'_>, mounted: &Mounted) -> Result<()> {
+    let entry = &mounted.entry;
     let (now, sweep, rest) = (cx.now(), cx.random::<16>(), cx.random::<16>());
     let txn = cx.beyond(&Beyond::for_the_kernel());
+    if mounted.acts_outside() {
+        // What it did outside is undone first, and it takes the mount to do that.
+        MountEntry { ended: Some(now), ..entry.clone() }.store(txn)?;
+        return agenda::enter(txn, now, sweep, &Item::Unmount { mount: entry.uuid.clone(), attempts: 0 });
+    }
     entry.forget(txn)?;
     agenda::enter(txn, now, sweep, &Item::Sweep { mount: entry.uuid.clone() })?;
     // What a lease stands for lies in the mount and goes with it, so there is nothing to take back.

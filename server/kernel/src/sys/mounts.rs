@@ -149,7 +149,7 @@ impl<C: Class> Command<Sys> for Disable<C> {
         if let Some(mounted) = router.value().here(cx)?.at(&path)
             && mounted.entry.class == C::CLASS
         {
-            unmount(cx, &mounted.entry)?;
+            unmount(cx, mounted)?;
         }
         Ok(Reply::Nothing)
     }
