@@ -189,3 +189,106 @@ fn the_owner_gets_in_whatever_is_full() {
     log_in(&desk).expect(200);
     assert_eq!((counter(&desk, "all"), counter(&desk, "people")), (json!(2), json!(1)));
 }
+
+/// A server with a namespace `a` that holds a namespace `a/b`, and a kv mount in each.
+fn family(seed: u64) -> Desk {
+    let desk = desk(seed);
+    desk.ask(Post, "sys/namespaces/a", "{}").expect(200);
+    desk.ask(Post, "a/sys/namespaces/b", "{}").expect(200);
+    desk.ask(Post, "a/sys/mounts/kv", r#"{"type":"kv"}"#).expect(204);
+    desk.ask(Post, "a/b/sys/mounts/kv", r#"{"type":"kv"}"#).expect(204);
+    desk
+}
+
+/// How many of four requests are heard.
+fn heard(desk: &Desk, path: &str) -> usize {
+    (0..4).filter(|_| desk.ask(Get, path, "").status == 404).count()
+}
+
+#[test]
+fn a_limit_of_a_namespace_holds_there_and_beneath_only_if_it_says_so() {
+    let desk = family(77);
+    rate(&desk, "a", r#"{"path":"a/","rate":2,"interval":"1h"}"#);
+    assert_eq!(desk.ask(Get, "sys/quotas/rate-limit/a", "").expect(200).json["data"]["path"], "a/");
+    assert_eq!(heard(&desk, "a/kv/x"), 2);
+    assert_eq!((heard(&desk, "a/b/kv/x"), heard(&desk, "kv/x")), (4, 4));
+    rate(&desk, "a", r#"{"path":"a/","rate":3,"interval":"1h","inheritable":true}"#);
+    assert_eq!(heard(&desk, "a/kv/x"), 3);
+    assert_eq!(heard(&desk, "a/b/kv/x"), 0, "those above have used what there is");
+    assert_eq!(heard(&desk, "kv/x"), 4);
+    // A limit of the one beneath is narrower, and a mount's is narrower still.
+    rate(&desk, "b", r#"{"path":"a/b/","rate":1,"interval":"1h"}"#);
+    assert_eq!(heard(&desk, "a/b/kv/x"), 1);
+    rate(&desk, "kv", r#"{"path":"a/b/kv","rate":2,"interval":"1h"}"#);
+    assert_eq!(heard(&desk, "a/b/kv/x"), 2);
+}
+
+#[test]
+fn the_header_of_a_namespace_walks_around_no_limit() {
+    let desk = family(78);
+    rate(&desk, "kv", r#"{"path":"a/b/kv","rate":2,"interval":"1h"}"#);
+    let ask = |namespace: &str, path: &str| {
+        let mut asked = request(&desk.root, Get, path, "");
+        namespace.clone_into(&mut asked.namespace);
+        desk.send(&asked).status
+    };
+    assert_eq!([ask("a/b", "kv/x"), ask("a", "b/kv/x"), ask("", "a/b/kv/x")], [404, 404, 429]);
+    assert_eq!([ask("a/b", "kv/x"), ask("a", "b/kv/y")], [429, 429]);
+}
+
+#[test]
+fn a_limit_goes_with_its_namespace() {
+    let desk = family(79);
+    rate(&desk, "b", r#"{"path":"a/b/","rate":1,"interval":"1h"}"#);
+    rate(&desk, "kv", r#"{"path":"a/b/kv/x","rate":1,"interval":"1h"}"#);
+    desk.ask(Delete, "a/sys/namespaces/b", "").expect(200);
+    desk.tick();
+    for name in ["b", "kv"] {
+        desk.ask(Get, &format!("sys/quotas/rate-limit/{name}"), "").expect(404);
+    }
+    // One that takes its place is not limited by it.
+    desk.ask(Post, "a/sys/namespaces/b", "{}").expect(200);
+    desk.ask(Post, "a/b/sys/mounts/kv", r#"{"type":"kv"}"#).expect(204);
+    assert_eq!(heard(&desk, "a/b/kv/x"), 4);
+}
+
+#[test]
+fn leases_of_a_namespace_are_counted_for_it_and_for_no_other() {
+    let desk = family(80);
+    leases(&desk, "a", r#"{"path":"a/","max_leases":2}"#);
+    leases(&desk, "all", r#"{"max_leases":100}"#);
+    let policy = r#"{"policy":"path \"auth/token/create\" { capabilities = [\"update\"] }"}"#;
+    desk.ask(Post, "a/sys/policies/acl/maker", policy).expect(204);
+    desk.ask(Post, "a/b/sys/policies/acl/maker", policy).expect(204);
+    let body = r#"{"policies":["maker"],"ttl":"1h"}"#;
+    let make =
+        |namespace: &str| desk.ask(Post, &format!("{namespace}auth/token/create"), body).expect(200).token();
+    let (in_a, in_b) = (make("a/"), make("a/b/"));
+    let before = counter(&desk, "all");
+    desk.ask_as(&in_a, Post, "a/auth/token/create", body).expect(200);
+    desk.ask_as(&in_a, Post, "a/auth/token/create", body).expect(429);
+    assert_eq!((counter(&desk, "a"), counter(&desk, "all")), (json!(2), before));
+    for _ in 0..3 {
+        desk.ask_as(&in_b, Post, "a/b/auth/token/create", body).expect(200);
+    }
+    let desk = desk.crash(PowerCut::Drop);
+    assert_eq!(counter(&desk, "a"), 2, "counted anew by what is stored");
+    leases(&desk, "a", r#"{"path":"a/","max_leases":3,"inheritable":true}"#);
+    assert_eq!(counter(&desk, "a"), 6, "with those beneath it");
+    desk.ask_as(&in_b, Post, "a/b/auth/token/create", body).expect(429);
+}
+
+#[test]
+fn quotas_are_set_from_the_root_alone() {
+    let desk = family(81);
+    for (verb, path) in [(Post, "rate-limit/x"), (Get, "rate-limit/x"), (List, "rate-limit"), (Get, "config")]
+    {
+        let said = desk.ask(verb, &format!("a/sys/quotas/{path}"), r#"{"rate":1}"#).expect(400);
+        assert_eq!(said.error(), "operation only available in root namespace");
+    }
+    rate(&desk, "x", r#"{"path":"a/kv","rate":1,"interval":"1h"}"#);
+    desk.ask(Post, "sys/remount", r#"{"from":"a/kv","to":"a/b/moved"}"#).expect(200);
+    let shown = desk.ask(Get, "sys/quotas/rate-limit/x", "").expect(200);
+    assert_eq!(shown.json["data"]["path"], "a/b/moved/");
+    assert_eq!(heard(&desk, "a/b/moved/x"), 1);
+}

@@ -269,3 +269,171 @@ impl Receipt {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+
+    /// Longer than any of these takes; nothing waits for it but what has failed.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// A carrier that a test holds by the hand: it carries a line when it is told how that goes.
+    struct Led {
+        carrying: Sender<String>,
+        orders: Receiver<Order>,
+    }
+
+    enum Order {
+        Carry,
+        Refuse,
+        Fail,
+    }
+
+    /// What holds it.
+    struct Hand {
+        carrying: Receiver<String>,
+        orders: Sender<Order>,
+    }
+
+    impl Carrier for Led {
+        fn carry(&mut self, line: &[u8], _: Time) -> Result<(), Failure> {
+            let line = String::from_utf8(line.to_vec()).unwrap();
+            self.carrying.send(line.chars().take(20).collect()).unwrap();
+            match self.orders.recv().unwrap_or(Order::Carry) {
+                Order::Carry => Ok(()),
+                Order::Refuse => Err(Failure::Line(io::Error::other("too long"))),
+                Order::Fail => Err(Failure::Carrier(io::Error::other("nobody is there"))),
+            }
+        }
+    }
+
+    impl Hand {
+        /// The line that it carries now.
+        fn line(&self) -> String {
+            self.carrying.recv_timeout(PATIENCE).unwrap()
+        }
+
+        fn order(&self, order: Order) {
+            self.orders.send(order).unwrap();
+        }
+    }
+
+    fn led() -> (Queue, Hand) {
+        let (carrying, seen) = channel();
+        let (orders, taken) = channel();
+        let queue = Queue::new("slow", PATIENCE, Led { carrying, orders: taken }).unwrap();
+        (queue, Hand { carrying: seen, orders })
+    }
+
+    fn post(queue: &Queue, line: &str) -> io::Result<()> {
+        queue.post(line.as_bytes().to_vec(), Time(0), None)
+    }
+
+    /// Posts a line and waits for it as a request does that no other device has answered.
+    fn awaited(queue: &Queue, line: &str) -> Arc<Receipt> {
+        let receipt = Arc::new(Receipt::default());
+        queue.post(line.as_bytes().to_vec(), Time(0), Some(Arc::clone(&receipt))).unwrap();
+        receipt
+    }
+
+    #[test]
+    fn a_full_queue_refuses_the_next_line_and_counts_it() {
+        let (queue, hand) = led();
+        post(&queue, "first").unwrap();
+        assert_eq!(hand.line(), "first");
+        for number in 0..LINES_MAX {
+            post(&queue, &number.to_string()).unwrap();
+        }
+        assert_eq!(post(&queue, "one too many").unwrap_err().to_string(), "its queue is full");
+        assert_eq!((queue.lost(), queue.length()), (1, LINES_MAX));
+        // Once one is carried there is room for another.
+        hand.order(Order::Carry);
+        assert_eq!(hand.line(), "0");
+        post(&queue, "one more").unwrap();
+        assert!(post(&queue, "and no more").is_err());
+        assert_eq!(queue.lost(), 2);
+    }
+
+    #[test]
+    fn a_queue_is_full_by_bytes_too() {
+        let (queue, hand) = led();
+        post(&queue, "first").unwrap();
+        hand.line();
+        let half = "x".repeat(BYTES_MAX / 2);
+        post(&queue, &half).unwrap();
+        post(&queue, &half).unwrap();
+        assert!(post(&queue, "x").is_err());
+        hand.order(Order::Carry);
+        hand.line();
+        post(&queue, "x").unwrap();
+    }
+
+    #[test]
+    fn lines_are_carried_in_the_order_in_which_they_came_even_over_a_failure() {
+        let (queue, hand) = led();
+        let lines: Vec<String> = (0..20).map(|number| number.to_string()).collect();
+        lines.iter().for_each(|line| post(&queue, line).unwrap());
+        let mut carried = Vec::new();
+        for turn in 0.. {
+            let line = hand.line();
+            // A failing carrier keeps its line. Whoever waits makes it try again at once.
+            if turn == 3 || turn == 7 {
+                hand.order(Order::Fail);
+                drop(awaited(&queue, &format!("w{turn}")));
+                continue;
+            }
+            hand.order(Order::Carry);
+            carried.push(line);
+            if carried.len() == lines.len() + 2 {
+                break;
+            }
+        }
+        let expected: Vec<String> = lines.iter().cloned().chain(["w3".to_owned(), "w7".to_owned()]).collect();
+        assert_eq!(carried, expected);
+        assert_eq!(queue.lost(), 0);
+    }
+
+    #[test]
+    fn who_waits_for_a_device_that_is_gone_is_told_and_the_others_are_kept_until_it_is_back() {
+        let (queue, hand) = led();
+        post(&queue, "kept").unwrap();
+        assert_eq!(hand.line(), "kept");
+        let receipt = awaited(&queue, "awaited");
+        hand.order(Order::Fail);
+        assert_eq!(receipt.wait(PATIENCE), Err("nobody is there".to_owned()));
+        assert_eq!((queue.lost(), queue.length()), (1, 1), "who was told does not wait twice");
+        // It is back: the next who waits makes it try at once, and nothing was lost but what somebody was told of.
+        let receipt = awaited(&queue, "next");
+        assert_eq!(hand.line(), "kept");
+        hand.order(Order::Carry);
+        assert_eq!(hand.line(), "next");
+        hand.order(Order::Carry);
+        assert_eq!(receipt.wait(PATIENCE), Ok(()));
+        assert_eq!((queue.lost(), queue.length()), (1, 0));
+    }
+
+    #[test]
+    fn a_line_that_is_refused_holds_up_no_other() {
+        let (queue, hand) = led();
+        let bad = awaited(&queue, "bad");
+        let good = awaited(&queue, "good");
+        assert_eq!(hand.line(), "bad");
+        hand.order(Order::Refuse);
+        assert_eq!(hand.line(), "good");
+        hand.order(Order::Carry);
+        assert_eq!(bad.wait(PATIENCE), Err("too long".to_owned()));
+        assert_eq!(good.wait(PATIENCE), Ok(()));
+        assert_eq!(queue.lost(), 1);
+    }
+
+    #[test]
+    fn what_was_said_before_a_device_is_taken_away_is_still_carried() {
+        let (queue, hand) = led();
+        ["a", "b", "c"].iter().for_each(|line| post(&queue, line).unwrap());
+        (0..3).for_each(|_| hand.order(Order::Carry));
+        drop(queue);
+        assert_eq!(hand.carrying.iter().collect::<Vec<_>>(), ["a", "b", "c"]);
+    }
+}
