@@ -2,6 +2,7 @@
 
 use crate::acl::{Acl, Entry, Source};
 use crate::capability::{Capabilities, Capability};
+use crate::control_group::ControlGroup;
 use crate::permit::Question;
 use crate::policy::Policy;
 use crate::template::Subject;
@@ -24,10 +25,39 @@ pub struct Explanation {
     /// The path of the rule that decided, if one did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
+    /// Whose consent is wanted before it is done, if it is allowed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub control_group: Option<Consent>,
     /// Where that rule stands; several, if several policies speak about the same path.
     pub decided_by: Vec<Origin>,
     /// Rules that would have decided otherwise, or that nearly matched.
     pub near_misses: Vec<NearMiss>,
+}
+
+/// Whose consent a request waits for.
+#[derive(Clone, Debug, Eq, PartialEq, serde::Serialize)]
+pub struct Consent {
+    /// How long it waits, in seconds; nothing, if the server decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u64>,
+    /// Whether the one who asks may be one of those who consent.
+    pub self_auth_allowed: bool,
+    /// All of these must be satisfied.
+    pub factors: Vec<ConsentFactor>,
+}
+
+/// So many members of any of these groups.
+#[derive(Clone, Debug, Eq, PartialEq, serde::Serialize)]
+pub struct ConsentFactor {
+    /// What the author of the rule calls it.
+    pub name: String,
+    /// The groups, by name.
+    pub group_names: Vec<String>,
+    /// The groups, by id.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub group_ids: Vec<String>,
+    /// How many of their members.
+    pub approvals: u32,
 }
 
 /// Allowed or denied.
@@ -76,6 +106,7 @@ pub fn explain(policies: &[(&str, &Policy)], subject: &Subject, question: &Quest
         verdict: if decision.is_ok() { Verdict::Allowed } else { Verdict::Denied },
         reason: String::new(),
         rule: None,
+        control_group: None,
         decided_by: Vec::new(),
         near_misses: Vec::new(),
     };
@@ -87,13 +118,33 @@ pub fn explain(policies: &[(&str, &Policy)], subject: &Subject, question: &Quest
         explanation.rule = Some(grant.rule().to_string());
         explanation.decided_by = entry.map_or(Vec::new(), |entry| live_origins(entry, question.now));
     }
+    let guard = decision.as_ref().ok().and_then(|permit| permit.control_group());
+    explanation.control_group = guard.map(|group| consent(group, question.capability));
     explanation.reason = match (&decision, &explanation.rule) {
+        (Ok(_), Some(rule)) if guard.is_some() => format!(
+            "the rule \"{rule}\" grants {} once others have consented: its control_group says who",
+            question.capability
+        ),
         (Ok(_), Some(rule)) => format!("the rule \"{rule}\" grants {}", question.capability),
         (Ok(_), None) => "the root policy grants everything".to_owned(),
         (Err(denied), _) => denied.reason(),
     };
     explanation.near_misses = near_misses(&acl, question, explanation.rule.as_deref());
     explanation
+}
+
+fn consent(group: &ControlGroup, capability: Capability) -> Consent {
+    let factors = group.factors_of(capability).map(|factor| ConsentFactor {
+        name: factor.name.clone(),
+        group_names: factor.group_names.clone(),
+        group_ids: factor.group_ids.clone(),
+        approvals: factor.approvals,
+    });
+    Consent {
+        ttl: group.ttl.map(|ttl| ttl.as_secs()),
+        self_auth_allowed: group.self_auth_allowed,
+        factors: factors.collect(),
+    }
 }
 
 fn near_misses(acl: &Acl, question: &Question<'_>, winner: Option<&str>) -> Vec<NearMiss> {
@@ -189,6 +240,12 @@ impl fmt::Display for Explanation {
         };
         writeln!(f, "{verdict}: {} {}", self.capability, self.path)?;
         writeln!(f, "  {}", self.reason)?;
+        for factor in self.control_group.iter().flat_map(|group| &group.factors) {
+            let groups = [factor.group_names.join(", "), factor.group_ids.join(", ")];
+            let groups: Vec<&str> =
+                groups.iter().map(String::as_str).filter(|text| !text.is_empty()).collect();
+            writeln!(f, "  {} of {} must consent ({})", factor.approvals, groups.join(", "), factor.name)?;
+        }
         for origin in &self.decided_by {
             writeln!(f, "  {origin}")?;
         }

@@ -12,6 +12,7 @@
 
 mod audit;
 mod cert;
+mod control_group;
 mod doors;
 mod identity;
 #[path = "../e2e/issuer.rs"]

@@ -8,6 +8,7 @@
 )]
 
 mod catalog;
+mod control_group;
 mod faults;
 mod identity;
 mod keys;

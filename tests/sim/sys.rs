@@ -227,16 +227,3 @@ fn keys_turn_by_hand_and_by_themselves() {
     assert_eq!(term(&desk), 3);
     desk.ask(Get, "sys/policies/acl/kept", "").expect(200);
 }
-
-#[test]
-fn a_rule_that_wants_consent_grants_nothing_without_it() {
-    let desk = Desk::new(37);
-    desk.ask(Post, "sys/mounts/kv", r#"{"type":"kv"}"#).expect(204);
-    desk.ask(Post, "kv/x", r#"{"a":1}"#).expect(204);
-    let policy = "path \"kv/*\" { capabilities = [\"read\"] control_group = { factor \"two\" { controlled_capabilities = [\"read\"] identity { group_names = [\"boss\"] approvals = 1 } } } }";
-    let body = serde_json::json!({ "policy": policy }).to_string();
-    desk.ask(Post, "sys/policies/acl/asking", &body).expect(204);
-    let token = desk.ask(Post, "auth/token/create", r#"{"policies":["asking"]}"#).expect(200).token();
-    desk.ask_as(&token, Get, "kv/x", "").expect(403);
-    desk.ask(Get, "kv/x", "").expect(200);
-}

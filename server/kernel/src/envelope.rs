@@ -4,6 +4,7 @@ use kit::{Body, Notes, Time};
 use serde::Serialize;
 
 use crate::audit::Response;
+use crate::control_group::Replay;
 use crate::identity::mfa::{Choice, Owed};
 use crate::leases::LeaseId;
 use crate::request::{Answer, escaped};
@@ -128,6 +129,10 @@ pub(crate) struct Outcome {
     pub(crate) ending: Option<LeaseId>,
     /// What a login still owes. It has no token yet.
     pub(crate) owes: Option<Requirement>,
+    /// A request that waited, and is to be done before this one is answered.
+    pub(crate) replay: Option<Box<Replay>>,
+    /// The answer of such a request, which is the answer of this one.
+    pub(crate) replayed: Option<Answer>,
 }
 
 /// What a wrapping token held: an envelope without its request id.
@@ -152,6 +157,8 @@ impl Outcome {
             merged: false,
             ending: None,
             owes: None,
+            replay: None,
+            replayed: None,
         }
     }
 
@@ -194,6 +201,9 @@ impl Outcome {
 
     /// The answer on the wire.
     pub(crate) fn into_answer(self, request_id: &str) -> Answer {
+        if let Some(answer) = self.replayed {
+            return answer;
+        }
         if let Some(wrapped) = &self.wrapped {
             return Answer::json(200, wrap_envelope(wrapped, &self.warnings));
         }
@@ -294,6 +304,7 @@ pub(crate) fn said(body: Body, notes: &Notes, merged: bool) -> Outcome {
         Ok(Attached::Lease(lease)) => outcome.lease = lease,
         Ok(Attached::Made(hash)) => outcome.made = Some(hash),
         Ok(Attached::Ending(id)) => outcome.ending = Some(id),
+        Ok(Attached::Replay(replay)) => outcome.replay = Some(replay),
         Err(_) => {}
     }
     outcome
@@ -313,6 +324,8 @@ pub(crate) enum Attached {
     Made(TokenHash),
     /// A lease on something outside that is being ended; the answer waits for that.
     Ending(LeaseId),
+    /// A request that waited and is to be done.
+    Replay(Box<Replay>),
 }
 
 fn wrap_envelope(wrapped: &Wrapped, warnings: &[String]) -> Vec<u8> {

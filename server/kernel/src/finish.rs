@@ -4,6 +4,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{SemaphorePermit, oneshot};
 
 use crate::audit::Audited;
+use crate::control_group::Replay;
 use crate::envelope::Outcome;
 use crate::kernel::Kernel;
 use crate::leases::LeaseId;
@@ -15,6 +16,22 @@ use crate::walk::{May, Step, Trip};
 /// A request that has to wait: to be durable, for a core, for its turn.
 pub struct Pending {
     trip: Box<Trip>,
+}
+
+/// What the attempts at a request have come to.
+pub(crate) enum Reached {
+    /// Its answer.
+    Answer(Box<Outcome>),
+    /// Another request, whose answer is its answer.
+    Replay(Box<Replay>),
+}
+
+/// A request whose answer has been written down.
+pub(crate) struct Closed {
+    pub(crate) answer: Audited<Answer>,
+    /// What it made, to be taken back if whoever hands the answer on cannot.
+    pub(crate) made: Option<tokens::TokenHash>,
+    pub(crate) lease: Option<LeaseId>,
 }
 
 /// After losing so many races a command runs alone.
@@ -40,7 +57,16 @@ impl Kernel {
     /// Goes on with a request that had to wait. The one `async` below HTTP.
     pub async fn finish(&self, pending: Pending, request: &Request) -> Audited<Answer> {
         let mut trip = pending.trip;
-        let result = self.attempts(request, &mut trip).await;
+        let result = match self.attempts(request, &mut trip).await {
+            Ok(Reached::Answer(outcome)) => Ok(*outcome),
+            Ok(Reached::Replay(replay)) => self.replay(*replay).await,
+            Err(error) => Err(error),
+        };
+        self.close(request, *trip, result).await.answer
+    }
+
+    /// Has what a request came to written down, and cleans up after it.
+    pub(crate) async fn close(&self, request: &Request, mut trip: Trip, result: Result<Outcome>) -> Closed {
         // What was done outside and could not be written down is undone.
         if let (Err(_), Some(acted)) = (&result, &trip.acted) {
             self.undo_soon(&acted.acting).await;
@@ -49,7 +75,7 @@ impl Kernel {
         let lease = result.as_ref().ok().and_then(|outcome| outcome.lent.clone());
         let (answer, unwritten) = self.conclude(request, &mut trip, result);
         if unwritten && (made.is_some() || lease.is_some()) {
-            self.take_back(made, lease).await;
+            self.take_back(made, lease.clone()).await;
         }
         if trip.last_use
             && let Some(known) = &trip.known
@@ -57,10 +83,11 @@ impl Kernel {
             let hash = known.value().hash;
             self.end_token(hash).await;
         }
-        answer
+        Closed { answer, made, lease }
     }
 
-    async fn attempts(&self, request: &Request, trip: &mut Trip) -> Result<Outcome> {
+    /// Tries until it is answered, or until it is known what else is to be done for that.
+    pub(crate) async fn attempts(&self, request: &Request, trip: &mut Trip) -> Result<Reached> {
         let (mut races, mut asks) = (0, 0);
         loop {
             let place = if trip.pooled { Some(self.place().await?) } else { None };
@@ -73,7 +100,8 @@ impl Kernel {
             };
             drop(place);
             let (txn, outcome) = match step {
-                Step::Answer(outcome) => return Ok(*outcome),
+                Step::Answer(outcome) => return Ok(Reached::Answer(outcome)),
+                Step::Replay(replay) => return Ok(Reached::Replay(replay)),
                 Step::Wait => return Err(Error::internal("a request waits for nothing")),
                 Step::Pool => {
                     trip.pooled = true;
@@ -111,7 +139,7 @@ impl Kernel {
                         Some(id) => self.end_outside(id).await?,
                         None => self.wake(),
                     }
-                    return Ok(*outcome);
+                    return Ok(Reached::Answer(outcome));
                 }
                 (Ok(_), None) => {
                     let left = trip.known.as_ref().and_then(|known| known.value().record.uses_left);

@@ -1,16 +1,17 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use kit::{Body, Error, Fault, Fields, Kept, Kind, Reading, Result, Right, Route, Verb};
+use kit::{Body, Error, Fields, Kept, Kind, Reading, Result, Right, Route, Verb};
 use policy::{Acl, Capability, Parameters, Permit, Question, Unreadable};
 use serde_json::{Map, Value};
 use storage::Txn;
 
+use crate::control_group::{self, Wanted};
 use crate::envelope::Outcome;
 use crate::identity;
 use crate::kernel::Kernel;
 use crate::request::Request;
-use crate::tokens::{Known, Uses};
+use crate::tokens::{Known, TokenRecord, Uses};
 use crate::walk::{Asked, At, Ground, May, Step, Trip};
 use crate::{help, tokens};
 
@@ -47,17 +48,34 @@ impl Kernel {
             true => trip.asked = Asked::Owed,
             false => self.question(ground, trip)?,
         }
+        if let Some(step) = self.consent(ground, trip, at, &known, &permit)? {
+            return Ok(step);
+        }
         let limited = limit(&permit, &ground.request.query, at.route);
         let fields = Fields { query: limited.as_deref().unwrap_or(fields.query), ..fields };
-        let step = self.run(ground, trip, at, &Right::Judged(&permit), &fields)?;
-        Ok(match (step, permit.list_scan_response_keys_filter_path()) {
-            (Step::Answer(outcome), Some(filter)) => {
-                let (acl, path) = (self.rules(ground, trip, &known)?, ground.local(at.path));
-                let shown = crate::sys::filter_keys(*outcome, filter, &acl, ground.space, path, trip.now)?;
-                Step::Answer(Box::new(shown))
+        self.run(ground, trip, at, &Right::Judged(&permit), &fields)
+    }
+
+    /// If the rule wants the consent of others, the request waits for it; one that has waited notes what is wanted now.
+    fn consent(
+        &self,
+        ground: &Ground<'_>,
+        trip: &mut Trip,
+        at: &At<'_>,
+        known: &Kept<Known>,
+        permit: &Permit,
+    ) -> Result<Option<Step>> {
+        let wanted = permit.control_group().zip(permit.capability());
+        match (&mut trip.replaying, wanted) {
+            (Some(replaying), wanted) => {
+                replaying.wanted = wanted.map(|(group, capability)| Wanted::of(group, capability));
+                Ok(None)
             }
-            (step, _) => step,
-        })
+            (None, Some((group, capability))) => {
+                self.park(ground, trip, at, known, (group, capability)).map(Some)
+            }
+            (None, None) => Ok(None),
+        }
     }
 
     /// Whether the operator has opened what otherwise wants a token.
@@ -89,7 +107,10 @@ impl Kernel {
         trip: &Trip,
         known: &Kept<Known>,
     ) -> Result<Option<Step>> {
-        if trip.spent || known.value().record.uses_left.is_none() {
+        // The token of a request that waits has one use, and that is to have it done, not to ask whether it may be.
+        let unlimited =
+            |record: &TokenRecord| record.uses_left.is_none() || control_group::is_waiting(record);
+        if trip.spent || unlimited(&known.value().record) {
             return Ok(None);
         }
         if ground.may == May::Look {
@@ -130,17 +151,10 @@ impl Kernel {
             let bearer = identity::bearer(ground.today, &known.value().record)?;
             acl = Arc::new(tokens::compile(ground.today, &bearer, trip.now)?);
         }
-        let permit = acl.permit(&question).map_err(|denied| {
+        acl.permit(&question).map_err(|denied| {
             tracing::debug!(path = at.path.as_str(), reason = denied.reason(), "denied");
             Error::denied().wrapped()
-        })?;
-        // A rule that wants the consent of others grants nothing without it, and there is no way to give it yet.
-        if permit.control_group().is_some() {
-            let text =
-                "permission denied: the rule has a control_group, and control groups are not supported";
-            return Err(Error::new(Fault::Denied, text).wrapped());
-        }
-        Ok(permit)
+        })
     }
 }
 

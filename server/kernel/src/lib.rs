@@ -11,6 +11,7 @@ mod audit;
 mod ceremonies;
 mod cidr;
 mod conclude;
+mod control_group;
 mod cubbyhole;
 mod drawers;
 mod envelope;

@@ -68,15 +68,33 @@ impl Kernel {
         let cx = Reading::new(right, ground.today, &at.mounted.info, caller, &trip.remote, trip.now);
         let body = at.mounted.engine.query(at.endpoint, &cx, fields)?;
         let outcome = said(body, &cx.into_notes(), ground.merges(at));
-        if ground.request.wrap_ttl.is_none() {
+        let outcome = self.sieve(ground, trip, at, right, outcome)?;
+        if ground.request.wrap_ttl.is_none() && trip.replaying.is_none() {
             return Ok(Step::Answer(Box::new(outcome)));
         }
         if ground.may == May::Look {
             return Ok(Step::Wait);
         }
         let mut txn = self.transaction(ground, known.as_deref());
+        self.redeem(ground, trip, &mut txn)?;
         let outcome = self.wrap(ground, trip, &mut txn, outcome)?;
         Ok(Step::Commit(txn, Box::new(outcome)))
+    }
+
+    /// Leaves of a listing what the rule lets the caller see: before it is wrapped.
+    fn sieve(
+        &self,
+        ground: &Ground<'_>,
+        trip: &Trip,
+        at: &At<'_>,
+        right: &Right<'_>,
+        outcome: Outcome,
+    ) -> Result<Outcome> {
+        let Right::Judged(permit) = right else { return Ok(outcome) };
+        let filter = permit.list_scan_response_keys_filter_path().zip(trip.known.as_ref());
+        let Some((filter, known)) = filter else { return Ok(outcome) };
+        let (acl, path) = (self.rules(ground, trip, known)?, ground.local(at.path));
+        crate::sys::filter_keys(outcome, filter, &acl, ground.space, path, trip.now)
     }
 
     /// A command; or an ask that has its answer.
@@ -94,6 +112,7 @@ impl Kernel {
             May::Look => Txn::on(ground.today.clone()),
             May::Write => self.transaction(ground, trip.known.as_deref()),
         };
+        self.redeem(ground, trip, &mut txn)?;
         let engine = &at.mounted.engine;
         let written = self.write_in(&mut txn, trip, at, right, |cx| match heard {
             Some(heard) => engine.decide(at.endpoint, cx, fields, heard),
@@ -138,6 +157,7 @@ impl Kernel {
         fields: &Fields<'_>,
     ) -> Result<Step> {
         let mut txn = self.transaction(ground, trip.known.as_deref());
+        self.redeem(ground, trip, &mut txn)?;
         let engine = &at.mounted.engine;
         if let Some(acted) = trip.acted.clone() {
             acted.acting.strike(&mut txn)?;
@@ -186,7 +206,11 @@ impl Kernel {
         body: Body,
         written: Written,
     ) -> Result<Step> {
-        let outcome = said(body, &written.notes, ground.merges(at));
+        let mut outcome = said(body, &written.notes, ground.merges(at));
+        if let Some(mut replay) = outcome.replay.take() {
+            replay.wish(ground.request.wrap_ttl);
+            return Ok(Step::Replay(replay));
+        }
         if ground.may == May::Look {
             let looked = txn.is_empty() && written.due.is_empty() && written.grant.is_none();
             let answered = looked && ground.request.wrap_ttl.is_none();
@@ -284,7 +308,7 @@ impl Kernel {
 }
 
 /// The headers of a request that a mount asks to be shown.
-fn passed(request: &Request, mounted: &Mounted) -> Arc<[(String, Secret<String>)]> {
+pub(crate) fn passed(request: &Request, mounted: &Mounted) -> Arc<[(String, Secret<String>)]> {
     let wanted = &mounted.entry.config.passthrough_request_headers;
     if wanted.is_empty() {
         return Arc::default();

@@ -7,6 +7,7 @@ use policy::{Path, Permit, Question};
 use storage::{ReadSet, Snapshot, Txn};
 
 use crate::audit::{self, Audited};
+use crate::control_group::{Replay, Replaying};
 use crate::envelope::Outcome;
 use crate::finish::Pending;
 use crate::flights::{self, Aloft, Flight};
@@ -63,6 +64,8 @@ pub(crate) struct Trip {
     pub(crate) role: Option<String>,
     /// The place of the lease that it is about to make.
     pub(crate) ticket: Option<Ticket>,
+    /// It waited for the consent of others, and is done now.
+    pub(crate) replaying: Option<Replaying>,
     /// It is among the requests in flight.
     aloft: Option<Aloft>,
 }
@@ -103,6 +106,8 @@ pub(crate) enum Step {
     Ask(Asking, Vec<ReadSet>),
     /// Once its plan is durable it does something outside.
     Act(Txn, Box<Acting>),
+    /// Its answer is that of another request, which waited and is done now.
+    Replay(Box<Replay>),
 }
 
 /// Everything that one attempt stands on: one moment of the store.
@@ -326,7 +331,14 @@ impl Trip {
             allowance: None,
             role: None,
             ticket: None,
+            replaying: None,
             aloft: None,
         }
+    }
+
+    /// A request that waited, under the id that it had.
+    pub(crate) fn again(kernel: &Kernel, request: &Request, id: String, replaying: Replaying) -> Self {
+        let remote = Remote { request_id: id.clone(), ..request.remote.clone() };
+        Self { id, remote, replaying: Some(replaying), ..Self::new(kernel, request) }
     }
 }

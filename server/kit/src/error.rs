@@ -4,7 +4,7 @@ use std::fmt;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why an operation did not happen.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Error {
     fault: Fault,
     /// For the caller. Nothing: the fault alone says it.

@@ -2,6 +2,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use policy::Capability;
+use serde::{Deserialize, Serialize};
 
 /// Where and how an operation answers. Built in `const`, so a mount is a table of these.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +32,8 @@ pub struct Route {
 }
 
 /// Every way to reach an operation. The Vault API has these and no more.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verb {
     /// DELETE.
     Delete,

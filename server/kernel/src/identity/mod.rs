@@ -29,6 +29,8 @@ use kit::{Endpoint, Engine, Error, Reads, Result, command, query};
 pub(crate) use arrival::Arrival;
 pub(crate) use bearer::{Bearer, bearer, shown_policies, united};
 pub(crate) use book::Book;
+pub(crate) use record::Entity;
+pub(crate) use resolve::Resolved;
 
 use crate::kernel::Kernel;
 use crate::mounts::Mounted;

@@ -107,6 +107,7 @@ fn everything(path: &Path, capability: Capability) -> Explanation {
         verdict: Verdict::Allowed,
         reason: "the root policy grants everything".to_owned(),
         rule: None,
+        control_group: None,
         decided_by: Vec::new(),
         near_misses: Vec::new(),
     }

@@ -4,6 +4,7 @@ mod audit;
 mod audit_headers;
 mod capabilities;
 mod class;
+mod control_group;
 mod cors;
 mod door;
 mod explain;
@@ -124,6 +125,8 @@ impl Engine for Sys {
         query::<_, wrapping::LookupOwn>(),
         command::<_, wrapping::Unwrap>(),
         command::<_, wrapping::Rewrap>(),
+        command::<_, control_group::Authorize>(),
+        query::<_, control_group::Show>(),
         query::<_, audit::List>(),
         command::<_, audit::Enable>(),
         command::<_, audit::Disable>(),

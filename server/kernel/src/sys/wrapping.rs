@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use storage::Snapshot;
 
 use super::Sys;
+use crate::control_group::{self, Replay};
 use crate::envelope::Attached;
 use crate::envelope::Unwrapped;
 use crate::kernel::Kernel;
@@ -42,8 +43,10 @@ pub(crate) fn verify(
         Some(id) => id,
         None => ground.request.token.as_ref().ok_or_else(|| refused("token is empty"))?.expose(),
     };
+    let unwraps = path.strip_prefix(BELOW) == Some("unwrap");
     match tokens::find(ground.today, kernel.tokens.hash(id))? {
         Some(record) if good(&record, now) => Ok(()),
+        Some(record) if unwraps && waits(&record, now) => Ok(()),
         _ => Err(wrapping::invalid()),
     }
 }
@@ -64,6 +67,11 @@ fn good(record: &TokenRecord, now: Time) -> bool {
     wrapping::is_wrapping(record)
         && record.uses_left != Some(0)
         && record.expires.is_none_or(|expires| expires > now)
+}
+
+/// Whether a request waits under this token for the consent of others.
+fn waits(record: &TokenRecord, now: Time) -> bool {
+    control_group::is_waiting(record) && record.expires.is_none_or(|expires| expires > now)
 }
 
 /// Wraps what the request says.
@@ -134,7 +142,8 @@ fn look(engine: &Sys, cx: &Reading<'_>, token: Option<Secret<String>>) -> Result
     Ok(Shown { creation_path, creation_time, creation_ttl }.into())
 }
 
-/// Opens a wrapping, once: its token ends in the same moment.
+/// Opens a wrapping, once: its token ends in the same moment. If a request waits under the token for the consent of
+/// others, and they have given it, the request is done now, and its answer is the answer.
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct Unwrap {
     /// The wrapping token; the one that asks, if left out.
@@ -146,7 +155,13 @@ impl Command<Sys> for Unwrap {
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
-        let (held, _) = open(&*engine.kernel()?, cx, self.token.as_ref())?;
+        let kernel = engine.kernel()?;
+        if let Some(replay) = waiting(&kernel, cx, self.token.as_ref())? {
+            let replay = Attached::Replay(Box::new(replay));
+            cx.notes().attach(&Beyond::for_the_kernel(), Box::new(replay));
+            return Ok(Reply::Nothing);
+        }
+        let (held, _) = open(&kernel, cx, self.token.as_ref())?;
         let unwrapped = Attached::Unwrapped(Unwrapped(held.into_bytes()));
         cx.notes().attach(&Beyond::for_the_kernel(), Box::new(unwrapped));
         Ok(Reply::Nothing)
@@ -183,6 +198,25 @@ impl Command<Sys> for Rewrap {
         let wrapped = wrapping.put(cx.beyond(&beyond), held, info)?;
         cx.notes().attach(&beyond, Box::new(Attached::Wrapped(wrapped)));
         Ok(Reply::Nothing)
+    }
+}
+
+/// The request that waits under the token that is meant, if one does.
+///
+/// # Errors
+/// If not all have consented who must.
+fn waiting(kernel: &Kernel, cx: &Writing<'_>, token: Option<&Secret<String>>) -> Result<Option<Replay>> {
+    let beyond = Beyond::for_the_kernel();
+    let meant = token.filter(|token| !token.expose().is_empty()).or_else(|| cx.remote().token.token(&beyond));
+    let Some(meant) = meant else { return Ok(None) };
+    let (txn, hash) = (cx.peek(&beyond), kernel.tokens.hash(meant.expose()));
+    let record = tokens::find(txn, hash)?.filter(|record| waits(record, cx.now()));
+    let Some(record) = record else { return Ok(None) };
+    let cubbyhole = cubbyhole(kernel, txn.snapshot(), record.namespace)?;
+    let parked = control_group::parked(txn, cubbyhole, hash)?.ok_or_else(wrapping::invalid)?;
+    match parked.approved(txn, None)? {
+        true => Replay::new(parked, hash, meant).map(Some),
+        false => Err(control_group::not_approved()),
     }
 }
 
