@@ -24,6 +24,7 @@ pub(crate) fn ask(
         body,
         namespace: String::new(),
         wrap_ttl: None,
+        wrap_format: kernel::WrapFormat::Plain,
         remote: Remote::default(),
         headers: Vec::new(),
         help: false,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kit::Verb::{Delete, Get, List, Patch, Post};
 use storage::faulty::PowerCut;
-use tests::desk::Desk;
+use tests::desk::{Desk, request};
 
 /// A desk with a userpass method and a user in it.
 fn with_ann(seed: u64) -> Desk {
@@ -226,4 +226,41 @@ fn keys_turn_by_hand_and_by_themselves() {
     let desk = desk.crash(PowerCut::Drop);
     assert_eq!(term(&desk), 3);
     desk.ask(Get, "sys/policies/acl/kept", "").expect(200);
+}
+
+/// A request for an answer that is wrapped in a signed token.
+fn signed(desk: &Desk, path: &str) -> String {
+    let mut asked = request(&desk.root, Get, path, "");
+    asked.wrap_ttl = Some(Duration::from_secs(60));
+    asked.wrap_format = kernel::WrapFormat::Jwt;
+    desk.send(&asked).expect(200).json["wrap_info"]["token"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_signed_wrapping_token_is_as_good_as_the_one_in_it_and_no_better() {
+    let desk = Desk::new(38);
+    desk.ask(Post, "sys/mounts/kv", r#"{"type":"kv"}"#).expect(204);
+    desk.ask(Post, "kv/x", r#"{"a":"1"}"#).expect(204);
+    let token = signed(&desk, "kv/x");
+    assert_eq!(token.split('.').count(), 3);
+    let desk = desk.crash(PowerCut::Drop);
+    desk.ask_as(&token, Get, "kv/x", "").expect(403);
+    desk.ask(Post, "auth/token/lookup", &serde_json::json!({ "token": token }).to_string()).expect(403);
+    let body = serde_json::json!({ "token": token }).to_string();
+    desk.ask(Post, "sys/wrapping/lookup", &body).expect(200);
+    assert_eq!(desk.ask_as(&token, Post, "sys/wrapping/unwrap", "").expect(200).json["data"]["a"], "1");
+    desk.ask(Post, "sys/wrapping/unwrap", &body).expect(400);
+    // One that another server signed, and one of a namespace.
+    let other = Desk::new(39);
+    other.ask(Post, "sys/mounts/kv", r#"{"type":"kv"}"#).expect(204);
+    other.ask(Post, "kv/x", r#"{"a":"1"}"#).expect(204);
+    let foreign = signed(&other, "kv/x");
+    let body = serde_json::json!({ "token": foreign }).to_string();
+    assert!(desk.ask(Post, "sys/wrapping/unwrap", &body).expect(403).error().contains("signature"));
+    desk.ask_as(&foreign, Post, "sys/wrapping/unwrap", "").expect(403);
+    desk.ask(Post, "sys/namespaces/team", "{}").expect(200);
+    desk.ask(Post, "team/sys/mounts/kv", r#"{"type":"kv"}"#).expect(204);
+    desk.ask(Post, "team/kv/x", r#"{"a":"2"}"#).expect(204);
+    let token = signed(&desk, "team/kv/x");
+    assert_eq!(desk.ask_as(&token, Post, "sys/wrapping/unwrap", "").expect(200).json["data"]["a"], "2");
 }

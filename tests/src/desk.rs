@@ -317,6 +317,7 @@ pub fn request(token: &str, verb: Verb, path: &str, body: &str) -> Request {
         body: body.as_bytes().to_vec(),
         namespace: String::new(),
         wrap_ttl: None,
+        wrap_format: kernel::WrapFormat::Plain,
         remote: kit::Remote { address: Some([127, 0, 0, 1].into()), ..kit::Remote::default() },
         headers: Vec::new(),
         help: false,

@@ -202,6 +202,7 @@ struct Write {
 
 impl Command<Userpass> for Write {
     const ROUTE: Route = Route::post("users/{username:lower}").heavy();
+    const CREATES: bool = true;
     type Reply = Nothing;
 
     fn exists(_: &Userpass, path: &Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>> {

@@ -97,6 +97,8 @@ pub(crate) struct Wrapped {
     pub(crate) created: Time,
     pub(crate) creation_path: String,
     pub(crate) wrapped_accessor: String,
+    /// The token in the form that was wished for, if that is another.
+    pub(crate) signed: Option<String>,
 }
 
 /// The lease fields of an answer.
@@ -340,7 +342,7 @@ fn wrap_envelope(wrapped: &Wrapped, warnings: &[String]) -> Vec<u8> {
         wrapped_accessor: &'a str,
     }
     let shown = Shown {
-        token: &wrapped.token,
+        token: wrapped.signed.as_ref().unwrap_or(&wrapped.token),
         accessor: &wrapped.accessor,
         ttl: wrapped.ttl_seconds,
         creation_time: wrapped.created.rfc3339(),

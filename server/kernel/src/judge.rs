@@ -21,7 +21,7 @@ impl Kernel {
         let fields = Fields { path: at.captures, query: &ground.request.query, body: &ground.request.body };
         if !trip.spent && !ground.request.help {
             let path = ground.local(at.path);
-            crate::sys::verify_wrapping(self, ground, path, &fields, trip.now)?;
+            crate::sys::verify_wrapping(self, ground, trip, path, &fields)?;
         }
         let open = at.route.open || self.opened(ground.request, at);
         if open && !ground.request.help {
@@ -84,7 +84,7 @@ impl Kernel {
     }
 
     pub(crate) fn identify(&self, ground: &Ground<'_>, trip: &Trip) -> Result<Arc<Kept<Known>>> {
-        let token = ground.request.token.as_ref().ok_or_else(Error::denied)?;
+        let token = trip.token(ground.request).ok_or_else(Error::denied)?;
         let uses = if trip.spent { Uses::Spent } else { Uses::Left };
         let known =
             self.tokens.identify(token.expose(), &self.store, ground.today, trip.now, &trip.remote, uses)?;

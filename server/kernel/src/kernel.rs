@@ -26,16 +26,20 @@ use crate::sys::Sys;
 use crate::token::Token;
 use crate::tokens::{TokenRecord, Tokens};
 use crate::web::Web;
+use crate::wrap_key::WrapKey;
 use crate::{ids, policies};
 
-/// Facts about this server that are made once and kept: its id and its name.
+/// Facts about this server that are made once and kept: its id, its name, and the key of wrapping tokens.
 const FACTS: Shelf<String> = Shelf::new(10);
+/// The one that is a secret: what signs wrapping tokens.
+const WRAP_KEY: &str = "wrapping-key";
 
 /// An unsealed server: the store, and what is known about it. Sealing drops it.
 pub struct Kernel {
     pub(crate) store: Open,
     pub(crate) mounts: Mounts,
     pub(crate) tokens: Tokens,
+    pub(crate) wrap_key: WrapKey,
     pub(crate) audits: Audits,
     pub(crate) lockouts: Lockouts,
     /// Logins that still owe a second factor.
@@ -129,6 +133,7 @@ impl Kernel {
             Mounts::new(Arc::clone(&env.registry), settings.default_lease_ttl, settings.max_lease_ttl);
         let audits = Audits::new(settings, Arc::clone(&env.world));
         let tokens = Tokens::new(&store);
+        let wrap_key = WrapKey::read(&fact(WRAP_KEY)?)?;
         let request_ids = ids::RequestIds::new(&*env.random);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let pool = Semaphore::new(cores.saturating_sub(1).max(1));
@@ -143,6 +148,7 @@ impl Kernel {
                 store,
                 mounts,
                 tokens,
+                wrap_key,
                 audits,
                 lockouts: Lockouts::default(),
                 waiting: Waiting::default(),
@@ -307,6 +313,9 @@ fn first(store: &Open, env: &Env) -> Result<()> {
         let name = format!("sealkeep-cluster-{}", ids::base62(random, 8).to_lowercase());
         FACTS.put(&mut txn, Name::Path("cluster-name"), &name)?;
         policies::first_policies(&mut txn, Ns::ROOT, now)?;
+    }
+    if FACTS.get(&txn, Name::Path(WRAP_KEY))?.is_none() {
+        FACTS.put(&mut txn, Name::Path(WRAP_KEY), &WrapKey::generate()?)?;
     }
     for ns in namespaces::with_root(&txn)? {
         mounts::first_mounts(&mut txn, ns, &*env.random)?;

@@ -208,6 +208,9 @@ impl Document {
         if listed.route.sudo {
             entry.insert("x-vault-sudo".to_owned(), true.into());
         }
+        if listed.creates {
+            entry.insert("x-vault-createSupported".to_owned(), true.into());
+        }
         if listed.route.open {
             entry.insert("x-vault-unauthenticated".to_owned(), true.into());
         }

@@ -58,7 +58,7 @@ pub(crate) fn find<'r>(request: &Request, router: &'r Router, trip: &mut Trip) -
     trip.namespace = Some(Arc::clone(&space.namespace));
     check_lock(space, rest)?;
     if router.count_namespaces() > 1
-        && let Some(token) = &request.token
+        && let Some(token) = trip.token(request)
         && OWN.contains(&rest.trim_end_matches('/'))
         && let Some(own) = router.by_suffix(namespaces::suffix(token.expose()))
         && own.namespace.ns != space.namespace.ns

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use kit::{Error, Remote, Secret, Verb};
 use policy::Path;
+use serde::{Deserialize, Serialize};
 
 use crate::quotas::{Allowance, Meter};
 
@@ -22,6 +23,8 @@ pub struct Request {
     pub namespace: String,
     /// `X-Vault-Wrap-TTL`.
     pub wrap_ttl: Option<Duration>,
+    /// `X-Vault-Wrap-Format`.
+    pub wrap_format: WrapFormat,
     /// Where it came from. The kernel gives it an id.
     pub remote: Remote,
     /// Headers, lower-cased, for those that audit or a mount asks for.
@@ -30,6 +33,17 @@ pub struct Request {
     pub help: bool,
     /// Whether it has been counted against a limit of requests.
     pub meter: Meter,
+}
+
+/// How a wrapping token is shown.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WrapFormat {
+    /// As any token.
+    #[default]
+    Plain,
+    /// In a signed JWT.
+    Jwt,
 }
 
 /// An answer, ready for the wire.

@@ -9,7 +9,7 @@ use storage::Txn;
 use crate::envelope::{LeaseShown, Outcome, said};
 use crate::kernel::Kernel;
 use crate::mounts::{Class, Mounted};
-use crate::request::Request;
+use crate::request::{Request, WrapFormat};
 use crate::tokens::Known;
 use crate::walk::{At, Ground, May, Step, Trip};
 use crate::wrapping::Wrapping;
@@ -40,7 +40,7 @@ impl Kernel {
             return Ok(Step::Pool);
         }
         if at.mounted.entry.class == Class::System {
-            let token = ground.request.token.as_ref();
+            let token = trip.token(ground.request);
             trip.remote.token =
                 token.map(|token| Shown::new(&Beyond::for_the_kernel(), token)).unwrap_or_default();
         }
@@ -289,10 +289,12 @@ impl Kernel {
         txn: &mut Txn,
         mut outcome: Outcome,
     ) -> Result<Outcome> {
-        let Some(ttl) = ground.request.wrap_ttl.filter(|ttl| !ttl.is_zero()) else { return Ok(outcome) };
+        let ttl = ground.request.wrap_ttl.filter(|ttl| !ttl.is_zero());
         if outcome.wrapped.is_some() || !outcome.can_be_wrapped() {
+            self.sign(ground, &mut outcome)?;
             return Ok(outcome);
         }
+        let Some(ttl) = ttl else { return Ok(outcome) };
         let wrapping = Wrapping {
             tokens: &self.tokens,
             space: ground.space,
@@ -303,7 +305,16 @@ impl Kernel {
         };
         outcome.wrapped = Some(wrapping.wrap(txn, &outcome)?);
         outcome.warnings.clear();
+        self.sign(ground, &mut outcome)?;
         Ok(outcome)
+    }
+
+    /// Signs a wrapping token, if it is wished for in that form.
+    pub(crate) fn sign(&self, ground: &Ground<'_>, outcome: &mut Outcome) -> Result<()> {
+        if let (WrapFormat::Jwt, Some(wrapped)) = (ground.request.wrap_format, &mut outcome.wrapped) {
+            wrapped.signed = Some(self.wrap_key.sign(wrapped, &self.env.settings.api_addr)?);
+        }
+        Ok(())
     }
 }
 

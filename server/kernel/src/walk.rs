@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use kit::{
-    Asking, Captures, Error, Fault, Fields, Found, Kept, Kind, Once, Remote, Result, Route, Time, Verb,
+    Asking, Captures, Error, Fault, Fields, Found, Kept, Kind, Once, Remote, Result, Route, Secret, Time,
+    Verb,
 };
 use policy::{Path, Permit, Question};
 use storage::{ReadSet, Snapshot, Txn};
@@ -20,7 +21,7 @@ use crate::quotas::{Allowance, Ticket};
 use crate::request::{Answer, Request};
 use crate::router::{Router, Space};
 use crate::tokens::Known;
-use crate::{help, place};
+use crate::{help, place, wrap_key};
 
 /// What a request came to. A query is done once a device has its line; a command waits to be durable.
 pub enum Handled {
@@ -64,6 +65,8 @@ pub(crate) struct Trip {
     pub(crate) role: Option<String>,
     /// The place of the lease that it is about to make.
     pub(crate) ticket: Option<Ticket>,
+    /// The token that the JWT holds which was shown in its place.
+    unsigned: Option<Secret<String>>,
     /// It waited for the consent of others, and is done now.
     pub(crate) replaying: Option<Replaying>,
     /// It is among the requests in flight.
@@ -279,6 +282,12 @@ enum Routed {
     Lower(Path),
 }
 
+/// What a JWT of ours holds, if one is shown. One of others stays what it is, and is no token.
+fn unsigned(kernel: &Kernel, request: &Request) -> Option<Secret<String>> {
+    let shown = request.token.as_ref().filter(|token| wrap_key::is_signed(token.expose()))?;
+    kernel.wrap_key.token(shown.expose()).ok().map(|token| Secret::new(token.into_owned()))
+}
+
 /// Puts the bytes of `rest` in this range in lower case. They are counted from the end, for a mount lies before.
 fn lower(path: &Path, rest: &str, range: std::ops::Range<usize>) -> Result<Routed> {
     let text = path.as_str();
@@ -331,9 +340,15 @@ impl Trip {
             allowance: None,
             role: None,
             ticket: None,
+            unsigned: unsigned(kernel, request),
             replaying: None,
             aloft: None,
         }
+    }
+
+    /// The token that was shown, out of its JWT if it was in one.
+    pub(crate) fn token<'a>(&'a self, request: &'a Request) -> Option<&'a Secret<String>> {
+        self.unsigned.as_ref().or(request.token.as_ref())
     }
 
     /// A request that waited, under the id that it had.

@@ -87,6 +87,7 @@ impl Wrapping<'_> {
             created: self.now,
             creation_path: info.creation_path,
             wrapped_accessor: info.wrapped_accessor,
+            signed: None,
         })
     }
 

@@ -146,6 +146,8 @@ pub struct Listed {
     pub route: Route,
     /// What it is.
     pub kind: Kind,
+    /// Whether it is judged as `create` where there is nothing yet.
+    pub creates: bool,
     /// What it takes.
     pub fields: Schema,
     /// What it gives.
@@ -154,7 +156,7 @@ pub struct Listed {
 
 impl Listed {
     pub(crate) fn login(route: Route, fields: Schema) -> Self {
-        Self { route, kind: Kind::Login, fields, reply: None }
+        Self { route, kind: Kind::Login, creates: false, fields, reply: None }
     }
 }
 
@@ -173,6 +175,7 @@ impl<E: Engine> AnyEngine for E {
             kind: point.call.kind(),
             fields: point.fields.schema(),
             reply: Some(point.reply.schema()),
+            creates: point.creates,
         });
         listed.collect()
     }
@@ -209,7 +212,8 @@ impl<E: Engine> AnyEngine for E {
     }
 
     fn exists(&self, endpoint: usize, path: &Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>> {
-        E::ENDPOINTS.get(endpoint).map_or(Ok(None), |point| (point.exists)(self, path, cx))
+        let point = E::ENDPOINTS.get(endpoint).filter(|point| point.creates);
+        point.map_or(Ok(None), |point| (point.exists)(self, path, cx))
     }
 
     fn query(&self, endpoint: usize, cx: &Reading<'_>, fields: &Fields<'_>) -> Result<Body> {

@@ -49,6 +49,10 @@ pub trait Command<E: Engine>: DeserializeOwned + JsonSchema {
     /// What stands in `data`.
     type Reply: Serialize + JsonSchema;
 
+    /// Whether it is judged as `create` where [`exists`](Self::exists) says that there is nothing yet. Else it is always
+    /// judged as the verb says.
+    const CREATES: bool = false;
+
     /// Whether what it writes to is there. Then it is judged as `update`, else as `create`; `None`: always
     /// as the verb says.
     ///
@@ -73,6 +77,7 @@ pub struct Endpoint<E: Engine> {
     pub fields: Shape,
     /// What it gives.
     pub reply: Shape,
+    pub(crate) creates: bool,
     pub(crate) exists: fn(&E, &Captures<'_>, &Reading<'_>) -> Result<Option<bool>>,
     pub(crate) call: Call<E>,
 }
@@ -99,6 +104,7 @@ pub const fn query<E: Engine, O: Query<E>>() -> Endpoint<E> {
         route: O::ROUTE,
         fields: Shape::of::<O>(),
         reply: Shape::of::<O::Reply>(),
+        creates: false,
         exists: |_, _, _| Ok(None),
         call: Call::Query(run::<E, O>),
     }
@@ -116,6 +122,7 @@ pub const fn command<E: Engine, O: Command<E>>() -> Endpoint<E> {
         route: O::ROUTE,
         fields: Shape::of::<O>(),
         reply: Shape::of::<O::Reply>(),
+        creates: O::CREATES,
         exists: O::exists,
         call: Call::Command(run::<E, O>),
     }

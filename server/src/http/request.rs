@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use http::{HeaderMap, HeaderValue, Method, Version};
-use kernel::Request;
+use kernel::{Request, WrapFormat};
 use kit::loose::Span;
 use kit::{Remote, Secret, Verb};
 use policy::{BadPath, Path};
@@ -99,6 +99,7 @@ pub(crate) fn read(
         body: Vec::new(),
         namespace: known.namespace.map_or_else(String::new, namespace),
         wrap_ttl,
+        wrap_format: known.wrap_format,
         remote: Remote {
             address,
             port: peer.port,
@@ -235,6 +236,7 @@ struct Known<'a> {
     is_bearer: bool,
     namespace: Option<&'a HeaderValue>,
     wrap_ttl: Option<&'a HeaderValue>,
+    wrap_format: WrapFormat,
     index: Option<&'a HeaderValue>,
     inconsistent: Option<&'a HeaderValue>,
     origin: Option<&'a HeaderValue>,
@@ -264,6 +266,7 @@ impl<'a> Known<'a> {
                 // Of no interest to anybody behind HTTP.
                 "host" | "accept" | "accept-encoding" | "connection" | "content-length"
                 | "transfer-encoding" => {}
+                "x-vault-wrap-format" if value.as_bytes() == b"jwt" => known.wrap_format = WrapFormat::Jwt,
                 "x-vault-wrap-format" => {}
                 "authorization" => match value.as_bytes().strip_prefix(b"Bearer ") {
                     // A token of ours goes nowhere else, whatever a mount asks for.

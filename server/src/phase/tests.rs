@@ -60,6 +60,7 @@ fn ask(state: &Arc<State>, verb: Verb, path: &str, body: &Value) -> (u16, Value)
         body: if body.is_null() { Vec::new() } else { serde_json::to_vec(body).unwrap() },
         namespace: String::new(),
         wrap_ttl: None,
+        wrap_format: kernel::WrapFormat::Plain,
         remote: Remote::default(),
         headers: Vec::new(),
         help: false,

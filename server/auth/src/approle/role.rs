@@ -157,6 +157,7 @@ pub(super) struct Write {
 
 impl Command<AppRole> for Write {
     const ROUTE: Route = Route::post("role/{role_name:lower}");
+    const CREATES: bool = true;
     type Reply = Nothing;
 
     fn exists(_: &AppRole, path: &Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>> {

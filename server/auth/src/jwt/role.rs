@@ -247,6 +247,7 @@ pub(super) struct Write {
 
 impl<T: Title> Command<Signed<T>> for Write {
     const ROUTE: Route = Route::post("role/{name:lower}");
+    const CREATES: bool = true;
     type Reply = Nothing;
 
     fn exists(_: &Signed<T>, path: &Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>> {

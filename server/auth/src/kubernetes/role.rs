@@ -162,6 +162,7 @@ pub(super) struct Write {
 
 impl Command<Kubernetes> for Write {
     const ROUTE: Route = Route::post("role/{name:lower}");
+    const CREATES: bool = true;
     type Reply = Nothing;
 
     fn exists(_: &Kubernetes, path: &Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>> {

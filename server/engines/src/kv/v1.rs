@@ -71,6 +71,7 @@ struct Write {
 
 impl Command<V1> for Write {
     const ROUTE: Route = Route::post("{path*}");
+    const CREATES: bool = true;
     type Reply = Nothing;
 
     fn exists(_: &V1, path: &Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>> {

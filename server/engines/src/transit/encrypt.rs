@@ -79,6 +79,7 @@ pub(super) struct EncryptedItem {
 
 impl Command<Transit> for Encrypt {
     const ROUTE: Route = Route::post("encrypt/{name}").looks_first();
+    const CREATES: bool = true;
     type Reply = Encrypted;
 
     fn exists(_: &Transit, path: &Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>> {

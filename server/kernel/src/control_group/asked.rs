@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::quotas::Meter;
-use crate::request::Request;
+use crate::request::{Request, WrapFormat};
 
 /// A request as it was made, without its token.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -25,6 +25,8 @@ pub(crate) struct Asked {
     query: Vec<(String, String)>,
     body: String,
     wrap_seconds: Option<u64>,
+    #[serde(default)]
+    wrap_format: WrapFormat,
     address: Option<IpAddr>,
     port: u16,
     /// The client's certificates, in hex.
@@ -56,6 +58,7 @@ impl Asked {
             query: request.query.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
             body,
             wrap_seconds: request.wrap_ttl.map(|ttl| ttl.as_secs()).filter(|seconds| *seconds > 0),
+            wrap_format: request.wrap_format,
             address: remote.address,
             port: remote.port,
             certificates: remote.certificates.iter().map(hex::encode).collect(),
@@ -76,6 +79,7 @@ impl Asked {
             body: self.body.into_bytes(),
             namespace: self.namespace,
             wrap_ttl: self.wrap_seconds.map(Duration::from_secs),
+            wrap_format: self.wrap_format,
             remote: Remote {
                 address: self.address,
                 port: self.port,

@@ -40,7 +40,8 @@ impl Kernel {
         let most = self.env.settings.max_lease_ttl;
         let ttl = Duration::from_secs(group.ttl.unwrap_or(TTL).min(most).as_secs().max(1));
         let wrapped = self.enter_parked(ground, trip, at, known.value(), &mut txn, wanted, ttl)?;
-        let outcome = Outcome { wrapped: Some(wrapped), ..Outcome::new(Body::Nothing) };
+        let mut outcome = Outcome { wrapped: Some(wrapped), ..Outcome::new(Body::Nothing) };
+        self.sign(ground, &mut outcome)?;
         Ok(Step::Commit(txn, Box::new(outcome)))
     }
 
@@ -67,7 +68,7 @@ impl Kernel {
             uses_left: Some(1),
             ..TokenRecord::default()
         };
-        let token = ground.request.token.as_ref().ok_or_else(Error::denied)?;
+        let token = trip.token(ground.request).ok_or_else(Error::denied)?;
         let made = self.tokens.make(txn, &*self.env.random, &ground.space.namespace, None, record)?;
         let headers = passed(ground.request, at.mounted);
         let home = ground.router.value().space(known.namespace.ns);
@@ -88,6 +89,7 @@ impl Kernel {
             created: trip.now,
             creation_path: local.to_owned(),
             wrapped_accessor: String::new(),
+            signed: None,
         })
     }
 }

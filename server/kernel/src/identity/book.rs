@@ -136,6 +136,16 @@ impl Book {
         Ok(rows.into_iter().map(|(_, entity)| entity).collect())
     }
 
+    /// How many entities there are.
+    pub(crate) fn count_entities(self, from: &impl Source) -> Result<usize> {
+        let mut count = 0;
+        from.rows(self.entities().place(), &[], None, &mut |_, _| {
+            count += 1;
+            Ok(std::ops::ControlFlow::Continue(()))
+        })?;
+        Ok(count)
+    }
+
     /// Writes an entity, new or changed, and what it is found by.
     pub(crate) fn put_entity(self, txn: &mut Txn, old: Option<&Entity>, new: &Entity) -> Result<()> {
         let Some(id) = key(&new.id) else { return Ok(()) };

@@ -231,6 +231,8 @@ impl Engine for Sys {
         query::<_, node::Sanitized>(),
         command::<_, node::Seal>(),
         command::<_, node::StepDown>(),
+        command::<_, node::Reload>(),
+        query::<_, node::CountEntities>(),
         query::<_, node::CountTokens>(),
         query::<_, node::CountRequests>(),
         query::<_, host::HostInfo>(),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use storage::Txn;
 
 use super::Sys;
+use crate::identity::{self, Book};
 use crate::namespaces::Ns;
 use crate::settings::Settings;
 use crate::shelf::Shelf;
@@ -212,6 +213,51 @@ impl Query<Sys> for CountTokens {
     fn run(self, _: &Sys, cx: &Reading<'_>) -> Result<Reply<TokenCounters>> {
         let total = tokens::accessors(cx.beyond(&Beyond::for_the_kernel()), Ns::of(cx), usize::MAX)?.len();
         Ok(TokenCounters { counters: ServiceTokens { service_tokens: Total { total } } }.into())
+    }
+}
+
+/// Nothing of this server's configuration is read again part by part: SIGHUP reads what can be.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Reload {
+    /// What is to be read again.
+    #[serde(rename = "subsystem")]
+    _subsystem: String,
+}
+
+impl Command<Sys> for Reload {
+    const ROUTE: Route = Route::post("config/reload/{subsystem}");
+    type Reply = kit::Nothing;
+
+    fn run(self, _: &Sys, _: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
+        Err(Error::new(Fault::NotFound, "unsupported path").wrapped())
+    }
+}
+
+#[derive(JsonSchema, Serialize)]
+pub(super) struct EntityCounters {
+    counters: Entities,
+}
+
+#[derive(JsonSchema, Serialize)]
+struct Entities {
+    entities: Total,
+}
+
+/// Counts the entities of this namespace.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct CountEntities {}
+
+impl Query<Sys> for CountEntities {
+    const ROUTE: Route = Route::get("internal/counters/entities");
+    type Reply = EntityCounters;
+
+    fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<EntityCounters>> {
+        let today = cx.beyond(&Beyond::for_the_kernel());
+        let router = engine.kernel()?.router(today)?;
+        let here = router.value().here(cx)?.at(identity::PATH);
+        let book = here.map(|mounted| Book::of(mounted.info.id));
+        let total = book.map_or(Ok(0), |book| book.count_entities(today))?;
+        Ok(EntityCounters { counters: Entities { entities: Total { total } } }.into())
     }
 }
 

@@ -15,7 +15,7 @@ use crate::kernel::Kernel;
 use crate::namespaces::Ns;
 use crate::request::Request;
 use crate::tokens::{self, TokenHash, TokenRecord};
-use crate::walk::Ground;
+use crate::walk::{Ground, Trip};
 use crate::wrapping::{self, WrapInfo, Wrapping};
 
 /// What of `sys/` has to do with wrapping.
@@ -29,9 +29,9 @@ const BELOW: &str = "sys/wrapping/";
 pub(crate) fn verify(
     kernel: &Kernel,
     ground: &Ground<'_>,
+    trip: &Trip,
     path: &str,
     fields: &Fields<'_>,
-    now: Time,
 ) -> Result<()> {
     if !matches!(path.strip_prefix(BELOW), Some("lookup" | "unwrap" | "rewrap")) {
         return Ok(());
@@ -41,10 +41,11 @@ pub(crate) fn verify(
     let id = match given.as_ref().and_then(Value::as_str) {
         Some("") => return Err(refused("empty token in request body")),
         Some(id) => id,
-        None => ground.request.token.as_ref().ok_or_else(|| refused("token is empty"))?.expose(),
+        None => trip.token(ground.request).ok_or_else(|| refused("token is empty"))?.expose(),
     };
+    let (id, now) = (kernel.wrap_key.token(id)?, trip.now);
     let unwraps = path.strip_prefix(BELOW) == Some("unwrap");
-    match tokens::find(ground.today, kernel.tokens.hash(id))? {
+    match tokens::find(ground.today, kernel.tokens.hash(&id))? {
         Some(record) if good(&record, now) => Ok(()),
         Some(record) if unwraps && waits(&record, now) => Ok(()),
         _ => Err(wrapping::invalid()),
@@ -209,13 +210,14 @@ fn waiting(kernel: &Kernel, cx: &Writing<'_>, token: Option<&Secret<String>>) ->
     let beyond = Beyond::for_the_kernel();
     let meant = token.filter(|token| !token.expose().is_empty()).or_else(|| cx.remote().token.token(&beyond));
     let Some(meant) = meant else { return Ok(None) };
+    let meant = Secret::new(kernel.wrap_key.token(meant.expose())?.into_owned());
     let (txn, hash) = (cx.peek(&beyond), kernel.tokens.hash(meant.expose()));
     let record = tokens::find(txn, hash)?.filter(|record| waits(record, cx.now()));
     let Some(record) = record else { return Ok(None) };
     let cubbyhole = cubbyhole(kernel, txn.snapshot(), record.namespace)?;
     let parked = control_group::parked(txn, cubbyhole, hash)?.ok_or_else(wrapping::invalid)?;
     match parked.approved(txn, None)? {
-        true => Replay::new(parked, hash, meant).map(Some),
+        true => Replay::new(parked, hash, &meant).map(Some),
         false => Err(control_group::not_approved()),
     }
 }
@@ -255,7 +257,7 @@ fn asked(kernel: &Kernel, cx: &impl Reads, token: Option<&Secret<String>>) -> Re
     match token.filter(|token| !token.expose().is_empty()) {
         None => Ok((Whose::Own, own.ok_or_else(wrapping::invalid)?)),
         Some(token) => {
-            let hash = kernel.tokens.hash(token.expose());
+            let hash = kernel.tokens.hash(&kernel.wrap_key.token(token.expose())?);
             Ok((if own == Some(hash) { Whose::Own } else { Whose::Other }, hash))
         }
     }

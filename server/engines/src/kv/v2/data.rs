@@ -102,6 +102,7 @@ pub(super) struct Write {
 
 impl Command<V2> for Write {
     const ROUTE: Route = Route::post("data/{path*}");
+    const CREATES: bool = true;
     type Reply = Shown;
 
     fn exists(_: &V2, path: &Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>> {

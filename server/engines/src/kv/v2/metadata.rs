@@ -164,6 +164,7 @@ pub(super) struct Write {
 
 impl Command<V2> for Write {
     const ROUTE: Route = Route::post("metadata/{path*}");
+    const CREATES: bool = true;
     type Reply = Nothing;
 
     fn exists(_: &V2, path: &Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>> {
