@@ -14,7 +14,10 @@ fn stage() -> (Stage, Client, impl Fn(&Stage, &str) -> Client) {
     stage.root.post("kv/x", json!({"a": "1"})).must(204);
     stage.policy("asking", RULE);
     stage.policy("consenting", r#"path "sys/control-group/*" { capabilities = ["update"] }"#);
-    stage.root.post("auth/token/roles/people", json!({"allowed_entity_aliases": ["ann", "bob", "carol"]})).must(204);
+    stage
+        .root
+        .post("auth/token/roles/people", json!({"allowed_entity_aliases": ["ann", "bob", "carol"]}))
+        .must(204);
     let person = |stage: &Stage, name: &str| {
         let policy = if name == "ann" { "asking" } else { "consenting" };
         let body = json!({"entity_alias": name, "policies": [policy]});
@@ -61,10 +64,14 @@ fn row_022_asking_consenting_and_doing_stand_in_the_audit_log() {
     // It was asked for and put aside, and later done, under one id; both times with question and answer.
     let (asked, answered) = (of("kv/x", "request"), of("kv/x", "response"));
     let asked: Vec<_> = asked.into_iter().filter(|line| line["request"]["operation"] == "read").collect();
-    let answered: Vec<_> = answered.into_iter().filter(|line| line["request"]["operation"] == "read").collect();
+    let answered: Vec<_> =
+        answered.into_iter().filter(|line| line["request"]["operation"] == "read").collect();
     assert_eq!((asked.len(), answered.len()), (2, 2), "{text}");
     assert!(asked.iter().chain(&answered).all(|line| line["request"]["id"] == asked[0]["request"]["id"]));
-    assert_eq!(asked[0]["auth"]["display_name"], asked[1]["auth"]["display_name"], "in the name of who asked");
+    assert_eq!(
+        asked[0]["auth"]["display_name"], asked[1]["auth"]["display_name"],
+        "in the name of who asked"
+    );
     // The consents name the same accessor, hashed; and whoever had it done stands there too.
     let hashed = &answered[0]["response"]["wrap_info"]["accessor"];
     let consents = of("sys/control-group/authorize", "request");

@@ -23,6 +23,7 @@ mod monitor;
 mod namespaces;
 mod node;
 mod ocsp;
+mod pgp;
 mod relying_party;
 mod restart;
 mod script;

@@ -8,6 +8,8 @@ use storage::seal::{KeyBytes, Split};
 use storage::{NewSeal, Open};
 use zeroize::Zeroizing;
 
+use crate::openpgp::PgpKey;
+
 /// What several people do together, each with a share of a key, one request after the other. Soft by design: a
 /// restart forgets it, and they begin again.
 #[derive(Default)]
@@ -42,6 +44,16 @@ pub(crate) struct Rekey {
     pub(crate) proof: Proof,
     pub(crate) shown: Shown,
     pub(crate) draft: Option<Draft>,
+    /// Whom each new share is encrypted to; nobody: shares are handed out as they are.
+    pub(crate) owners: Vec<PgpKey>,
+    pub(crate) keeping: Keeping,
+}
+
+/// Whether encrypted shares are kept, too, until somebody forgets them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Keeping {
+    Wanted,
+    Unwanted,
 }
 
 /// A new seal whose shares are handed out and not proven yet.
@@ -55,8 +67,17 @@ pub(crate) struct Draft {
 /// A root token that is being made.
 pub(crate) struct Generation {
     pub(crate) nonce: String,
-    pub(crate) otp: Zeroizing<String>,
+    pub(crate) cover: Cover,
     pub(crate) shown: Shown,
+}
+
+/// What a root token is hidden by on its way.
+#[derive(Clone)]
+pub(crate) enum Cover {
+    /// A one-time password.
+    Otp(Zeroizing<String>),
+    /// Somebody's key.
+    Pgp(Box<PgpKey>),
 }
 
 /// The shares that were shown so far.

@@ -1,7 +1,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kernel::Answer;
-use serde_json::{Map, Value, json};
+use kernel::{Answer, PgpKey};
+use serde_json::{Map, Value};
+use storage::Random;
 use storage::seal::shamir::Share;
 use storage::seal::{Initialised, SealChoice, Split};
 use zeroize::Zeroizing;
@@ -49,9 +50,19 @@ impl State {
             Ok(choice) => choice,
             Err(text) => return refused(400, &text),
         };
+        let owners = match self.owners(&wanted) {
+            Ok(owners) => owners,
+            Err(text) => return refused(400, &text),
+        };
         let then = if self.facts.keys.is_some() { Then::Open } else { Then::Sealed };
         match self.init(&choice, then, None) {
-            Ok(shares) => told(&shares, self.facts.keys.is_some()),
+            Ok(shares) => match told(&shares, &owners, self.facts.keys.is_some(), &*self.random) {
+                Ok(answer) => answer,
+                Err(error) => {
+                    tracing::error!(%error, "the shares of a new store could not be encrypted to their owners");
+                    refused(500, "initialising failed; the server's log says why")
+                }
+            },
             Err(stuck @ Stuck::Initialised) => refused(400, &stuck.to_string()),
             Err(stuck) => {
                 tracing::error!(error = %stuck, "initialising failed");
@@ -64,7 +75,7 @@ impl State {
         if !matches!(&**self.phase(), super::Phase::Blank) {
             return Err(Stuck::Initialised.to_string());
         }
-        wanted.refuse_pgp(self.facts.keys.is_some())?;
+        wanted.count_pgp(self.facts.keys.is_some())?;
         let Some(keys) = &self.facts.keys else {
             if wanted.recovery_shares.or(wanted.recovery_threshold).is_some_and(|count| count > 0) {
                 return Err(
@@ -79,6 +90,23 @@ impl State {
             (shares, threshold) => split(shares, threshold)?,
         };
         Ok(SealChoice::Static { key: keys.current.clone(), recovery: Some(recovery) })
+    }
+
+    /// Whom shares and the first token are encrypted to. Tried before anything is made: shares that could not be
+    /// encrypted afterwards would be lost.
+    fn owners(&self, wanted: &Wanted) -> Result<Owners, String> {
+        let read = |key: &String| {
+            let key = PgpKey::parse(key, crate::world::now())?;
+            key.encrypt(b"a share", &*self.random).map_err(|error| error.to_string())?;
+            Ok(key)
+        };
+        let all = |keys: &[String]| keys.iter().map(read).collect::<Result<Vec<_>, String>>();
+        let wrong = |why: String| format!("invalid seal configuration: {why}");
+        Ok(Owners {
+            keys: all(&wanted.pgp_keys).map_err(wrong)?,
+            recovery: all(&wanted.recovery_pgp_keys).map_err(wrong)?,
+            root_token: wanted.root_token_pgp_key.as_ref().map(read).transpose().map_err(wrong)?,
+        })
     }
 
     fn init(&self, choice: &SealChoice, then: Then, root_token: Option<String>) -> Result<Shares, Stuck> {
@@ -104,19 +132,42 @@ impl State {
     }
 }
 
-fn told(shares: &Shares, own_keys: bool) -> Answer {
-    let hex = |shares: &[Share]| shares.iter().map(|share| hex::encode(share.as_bytes())).collect::<Vec<_>>();
-    let base64 =
-        |shares: &[Share]| shares.iter().map(|share| STANDARD.encode(share.as_bytes())).collect::<Vec<_>>();
-    let mut body = json!({ "keys": hex(&shares.keys), "keys_base64": base64(&shares.keys) });
-    if let (true, Some(body)) = (own_keys, body.as_object_mut()) {
-        body.insert("recovery_keys".to_owned(), hex(&shares.recovery).into());
-        body.insert("recovery_keys_base64".to_owned(), base64(&shares.recovery).into());
+/// Whom shares and the first token are encrypted to.
+struct Owners {
+    keys: Vec<PgpKey>,
+    recovery: Vec<PgpKey>,
+    root_token: Option<PgpKey>,
+}
+
+fn told(shares: &Shares, owners: &Owners, own_keys: bool, random: &dyn Random) -> kit::Result<Answer> {
+    let keys = sealed(&shares.keys, &owners.keys, random)?;
+    let mut body = Map::new();
+    body.insert("keys".to_owned(), keys.iter().map(hex::encode).collect());
+    body.insert("keys_base64".to_owned(), keys.iter().map(|key| STANDARD.encode(key)).collect());
+    if own_keys {
+        let keys = sealed(&shares.recovery, &owners.recovery, random)?;
+        body.insert("recovery_keys".to_owned(), keys.iter().map(hex::encode).collect());
+        body.insert("recovery_keys_base64".to_owned(), keys.iter().map(|key| STANDARD.encode(key)).collect());
     }
-    if let Some(body) = body.as_object_mut() {
-        body.insert("root_token".to_owned(), shares.root_token.as_str().into());
-    }
-    super::bare(200, &body)
+    let token = shares.root_token.as_str();
+    let token = match &owners.root_token {
+        None => token.to_owned(),
+        Some(owner) => STANDARD.encode(owner.encrypt(token.as_bytes(), random)?),
+    };
+    body.insert("root_token".to_owned(), token.into());
+    Ok(super::bare(200, &Value::Object(body)))
+}
+
+/// Shares as they are handed out: each encrypted to its owner, in hex as people would read it; or as they are.
+fn sealed(shares: &[Share], owners: &[PgpKey], random: &dyn Random) -> kit::Result<Vec<Zeroizing<Vec<u8>>>> {
+    let seal = |(at, share): (usize, &Share)| match owners.get(at) {
+        None => Ok(Zeroizing::new(share.as_bytes().to_vec())),
+        Some(owner) => {
+            let text = Zeroizing::new(hex::encode(share.as_bytes()));
+            owner.encrypt(text.as_bytes(), random).map(Zeroizing::new)
+        }
+    };
+    shares.iter().enumerate().map(seal).collect()
 }
 
 /// The body of `sys/init`.
@@ -126,9 +177,9 @@ struct Wanted {
     secret_threshold: Option<i64>,
     recovery_shares: Option<i64>,
     recovery_threshold: Option<i64>,
-    pgp_keys: usize,
-    recovery_pgp_keys: usize,
-    root_token_pgp_key: bool,
+    pgp_keys: Vec<String>,
+    recovery_pgp_keys: Vec<String>,
+    root_token_pgp_key: Option<String>,
 }
 
 impl Wanted {
@@ -144,25 +195,25 @@ impl Wanted {
             pgp_keys: list("pgp_keys")?,
             recovery_pgp_keys: list("recovery_pgp_keys")?,
             root_token_pgp_key: match object.get("root_token_pgp_key") {
-                None | Some(Value::Null) => false,
-                Some(Value::String(key)) => !key.is_empty(),
+                None | Some(Value::Null) => None,
+                Some(Value::String(key)) => Some(key.clone()).filter(|key| !key.is_empty()),
                 Some(other) => return Err(mistyped(other, "InitRequest.root_token_pgp_key", "string")),
             },
         })
     }
 
-    /// Keys that we cannot encrypt to must not be passed over: the operator would get them in clear.
-    fn refuse_pgp(&self, own_keys: bool) -> Result<(), String> {
-        let (keys, shares) = match own_keys {
-            true => (self.recovery_pgp_keys, self.recovery_shares),
-            false => (self.pgp_keys, self.secret_shares),
+    /// Keys must not be passed over: the operator would get the shares in clear.
+    fn count_pgp(&self, own_keys: bool) -> Result<(), String> {
+        let (keys, shares, others) = match own_keys {
+            true => (&self.recovery_pgp_keys, self.recovery_shares, &self.pgp_keys),
+            false => (&self.pgp_keys, self.secret_shares, &self.recovery_pgp_keys),
         };
-        if keys > 0 && i64::try_from(keys).ok() != Some(shares.unwrap_or(0)) {
+        if !keys.is_empty() && i64::try_from(keys.len()).ok() != Some(shares.unwrap_or(0)) {
             let text = "invalid seal configuration: count mismatch between number of provided PGP keys and number of shares";
             return Err(text.to_owned());
         }
-        if self.pgp_keys + self.recovery_pgp_keys > 0 || self.root_token_pgp_key {
-            let text = "PGP keys are not supported: leave pgp_keys, recovery_pgp_keys and root_token_pgp_key out, and encrypt each share yourself before you hand it on";
+        if !others.is_empty() {
+            let text = "invalid seal configuration: PGP keys were given for shares that this seal does not have: pgp_keys belong to a Shamir seal, recovery_pgp_keys to any other";
             return Err(text.to_owned());
         }
         Ok(())
@@ -179,10 +230,16 @@ fn number(object: &Map<String, Value>, name: &str) -> Result<Option<i64>, String
     }
 }
 
-fn list(object: &Map<String, Value>, name: &str) -> Result<usize, String> {
+fn list(object: &Map<String, Value>, name: &str) -> Result<Vec<String>, String> {
     match object.get(name) {
-        None | Some(Value::Null) => Ok(0),
-        Some(Value::Array(list)) => Ok(list.len()),
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::Array(list)) => {
+            let text = |value: &Value| match value.as_str() {
+                Some(text) => Ok(text.to_owned()),
+                None => Err(mistyped(value, &format!("InitRequest.{name}"), "string")),
+            };
+            list.iter().map(text).collect()
+        }
         Some(other) => Err(mistyped(other, &format!("InitRequest.{name}"), "[]string")),
     }
 }
@@ -210,7 +267,7 @@ mod tests {
     #[track_caller]
     fn check(body: &str, expect: &str) {
         let text = Wanted::read(body.as_bytes()).and_then(|wanted| {
-            wanted.refuse_pgp(false)?;
+            wanted.count_pgp(false)?;
             split(wanted.secret_shares, wanted.secret_threshold)
         });
         assert_eq!(text.err().as_deref(), Some(expect), "{body}");

@@ -5,19 +5,23 @@ use std::marker::PhantomData;
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::DecodePaddingMode;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD_NO_PAD};
-use kit::{Beyond, Command, Error, Fault, Query, Reading, Reads, Reply, Result, Route, Secret, Writing};
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD, STANDARD_NO_PAD};
+use kit::{
+    Beyond, Command, Error, Fault, Query, Reading, Reads, Reply, Result, Route, Secret, Time, Writing,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use storage::Random;
 use storage::seal::shamir::Share;
 use zeroize::Zeroizing;
 
 use super::{Sys, door};
-use crate::ceremonies::{self, Added, Generation, Shown};
+use crate::ceremonies::{self, Added, Cover, Generation, Shown};
 use crate::envelope::Attached;
 use crate::ids;
 use crate::kernel::{Kernel, root_record};
 use crate::namespaces::Namespace;
+use crate::openpgp::PgpKey;
 
 /// Through which door the owners come.
 pub(super) trait Door: Send + Sync + 'static {
@@ -72,7 +76,7 @@ impl Door for Open {
             nonce: Some(attempt.nonce.unwrap_or_default()),
             encoded_root_token: Some(encoded.clone()),
             encoded_token: Some(encoded),
-            pgp_fingerprint: Some(""),
+            pgp_fingerprint: Some(attempt.pgp_fingerprint.unwrap_or_default()),
             otp: Some(attempt.otp.unwrap_or_default()),
             otp_length: Some(attempt.otp_length.unwrap_or_default()),
             ..attempt
@@ -97,7 +101,7 @@ pub(super) struct Attempt {
     #[serde(skip_serializing_if = "Option::is_none")]
     encoded_root_token: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pgp_fingerprint: Option<&'static str>,
+    pgp_fingerprint: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     otp: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -112,7 +116,7 @@ impl Attempt {
             started: generation.is_some(),
             progress: generation.map_or(0, |generation| generation.shown.count()),
             required,
-            pgp_fingerprint: generation.map(|_| ""),
+            pgp_fingerprint: generation.map(|generation| generation.cover.fingerprint()),
             otp: Some(String::new()),
             otp_length: Some(OTP_LENGTH),
             ..Self::default()
@@ -149,7 +153,7 @@ pub(super) struct Begin<D> {
     /// The one-time password; without one, the server makes it up and shows it once.
     #[serde(default)]
     otp: Secret<String>,
-    /// Not supported: use a one-time password.
+    /// The public key of whoever is to have the token, in base64, in place of a one-time password.
     #[serde(default)]
     pgp_key: String,
     #[serde(skip)]
@@ -165,20 +169,20 @@ impl<D: Door> Command<Sys> for Begin<D> {
         D::enter(&kernel)?;
         let nonce = ids::new_uuid(cx.randomness());
         let fresh = Zeroizing::new(ids::base62(cx.randomness(), OTP_LENGTH));
-        let attempt = cx.once(|| self.begin(&kernel, nonce, fresh))?;
+        let now = cx.now();
+        let attempt = cx.once(|| self.begin(&kernel, nonce, fresh, now))?;
         Ok(D::reply(attempt))
     }
 }
 
 impl<D: Door> Begin<D> {
-    fn begin(&self, kernel: &Kernel, nonce: String, fresh: Zeroizing<String>) -> Result<Attempt> {
+    fn begin(&self, kernel: &Kernel, nonce: String, fresh: Zeroizing<String>, now: Time) -> Result<Attempt> {
         let own = self.otp.expose();
         if !own.is_empty() && own.len() != OTP_LENGTH {
             return Err(Error::invalid("OTP string has incorrect length"));
         }
-        if !self.pgp_key.is_empty() {
-            let text = "PGP keys are not supported: leave pgp_key out, and the token is encoded with a one-time password";
-            return Err(Error::invalid(text));
+        if !own.is_empty() && !self.pgp_key.is_empty() {
+            return Err(Error::invalid("give otp or pgp_key, not both: the token is hidden by one of them"));
         }
         let mut slot = kernel.ceremonies.generation();
         if slot.is_some() {
@@ -187,11 +191,16 @@ impl<D: Door> Begin<D> {
         let required = required(kernel)?.ok_or_else(|| {
             Error::invalid("this server has no recovery key, so nobody can prove to own it: make one with sys/rotate/recovery/init")
         })?;
-        let (otp, shown) = match own.as_str() {
-            "" => (fresh.clone(), fresh.to_string()),
-            own => (Zeroizing::new(own.to_owned()), String::new()),
+        let (cover, shown) = match (own.as_str(), self.pgp_key.as_str()) {
+            ("", "") => (Cover::Otp(fresh.clone()), fresh.to_string()),
+            ("", key) => {
+                let key = PgpKey::parse(key, now)
+                    .map_err(|why| Error::invalid(format!("error parsing PGP key: {why}")))?;
+                (Cover::Pgp(Box::new(key)), String::new())
+            }
+            (own, _) => (Cover::Otp(Zeroizing::new(own.to_owned())), String::new()),
         };
-        let generation = Generation { nonce, otp, shown: Shown::default() };
+        let generation = Generation { nonce, cover, shown: Shown::default() };
         let attempt = Attempt { otp: Some(shown), ..Attempt::of(Some(&generation), required) };
         *slot = Some(generation);
         Ok(attempt)
@@ -248,7 +257,7 @@ pub(super) struct Update<D> {
 #[derive(Clone)]
 enum Turn {
     Going(Attempt),
-    Done { nonce: String, otp: Zeroizing<String>, required: u8 },
+    Done { nonce: String, cover: Cover, required: u8 },
 }
 
 impl<D: Door> Command<Sys> for Update<D> {
@@ -268,14 +277,15 @@ impl<D: Door> Command<Sys> for Update<D> {
             let share = ceremonies::share(self.key.expose())?;
             self.update(&kernel, share)
         })?;
-        let (nonce, otp, required) = match turn {
+        let (nonce, cover, required) = match turn {
             Turn::Going(attempt) => return Ok(D::reply(attempt)),
-            Turn::Done { nonce, otp, required } => (nonce, otp, required),
+            Turn::Done { nonce, cover, required } => (nonce, cover, required),
         };
         let beyond = Beyond::for_the_kernel();
         let (now, random) = (cx.now(), cx.randomness());
         let made =
             kernel.tokens.make(cx.beyond(&beyond), random, &Namespace::root(), None, root_record(now))?;
+        let encoded = cover.hide(made.id.expose(), &*kernel.env.random)?;
         cx.notes().attach(&beyond, Box::new(Attached::Made(made.hash)));
         tracing::info!("a root token has been made by the owners of the key");
         Ok(D::reply(Attempt {
@@ -284,8 +294,8 @@ impl<D: Door> Command<Sys> for Update<D> {
             progress: usize::from(required),
             required,
             complete: true,
-            encoded_token: Some(encoded(made.id.expose(), &otp)),
-            pgp_fingerprint: Some(""),
+            encoded_token: Some(encoded),
+            pgp_fingerprint: Some(cover.fingerprint()),
             ..Attempt::default()
         }))
     }
@@ -322,9 +332,9 @@ impl<D: Door> Update<D> {
             ));
         }
         let nonce = generation.nonce.clone();
-        let otp = generation.otp.clone();
+        let cover = generation.cover.clone();
         *slot = None;
-        Ok(Turn::Done { nonce, otp, required })
+        Ok(Turn::Done { nonce, cover, required })
     }
 }
 
@@ -333,8 +343,22 @@ fn required(kernel: &Kernel) -> Result<Option<u8>> {
     Ok(ceremonies::owners(&kernel.store)?.map(|split| split.threshold))
 }
 
-fn encoded(token: &str, otp: &str) -> String {
-    STANDARD_NO_PAD.encode(xored(token.as_bytes(), otp.as_bytes()))
+impl Cover {
+    /// The fingerprint of the key, if it is one.
+    fn fingerprint(&self) -> String {
+        match self {
+            Self::Otp(_) => String::new(),
+            Self::Pgp(key) => key.fingerprint().to_owned(),
+        }
+    }
+
+    /// A token, hidden.
+    fn hide(&self, token: &str, random: &dyn Random) -> Result<String> {
+        Ok(match self {
+            Self::Otp(otp) => STANDARD_NO_PAD.encode(xored(token.as_bytes(), otp.as_bytes())),
+            Self::Pgp(key) => STANDARD.encode(key.encrypt(token.as_bytes(), random)?),
+        })
+    }
 }
 
 fn xored(left: &[u8], right: &[u8]) -> Zeroizing<Vec<u8>> {

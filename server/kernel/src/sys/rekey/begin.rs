@@ -1,7 +1,7 @@
 use std::marker::PhantomData;
 
 use kit::loose::{Flag, Number, Texts};
-use kit::{Command, Error, Query, Reading, Reply, Result, Route, Writing};
+use kit::{Command, Error, Query, Reading, Reads as _, Reply, Result, Route, Time, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -9,10 +9,11 @@ use storage::seal::{SealConfig, Split};
 
 use super::super::{Sys, door};
 use super::update::{Complete, hand_out};
-use super::way::{Form, Keeping, Speech, Way};
-use crate::ceremonies::{self, Proof, Rekey, Shown, Target};
+use super::way::{Form, Speech, Way};
+use crate::ceremonies::{self, Keeping, Proof, Rekey, Shown, Target};
 use crate::ids;
 use crate::kernel::Kernel;
+use crate::openpgp::PgpKey;
 
 /// How far it is.
 #[derive(Clone, JsonSchema, Serialize)]
@@ -25,7 +26,7 @@ pub(in crate::sys) struct Shape {
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<usize>,
     required: u8,
-    /// Always null: shares are not encrypted here.
+    /// The fingerprints of the keys that shares are encrypted to; null without such.
     #[serde(skip_serializing_if = "Option::is_none")]
     pgp_fingerprints: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,6 +55,7 @@ impl Shape {
             };
         };
         let draft = rekey.draft.as_ref().map(|draft| draft.nonce.clone());
+        let pgp = !rekey.owners.is_empty();
         Self {
             nonce: Some(rekey.nonce.clone()),
             started: true,
@@ -61,11 +63,19 @@ impl Shape {
             n: rekey.split.shares,
             progress: Some(rekey.shown.count()),
             required,
-            pgp_fingerprints: rekeying.then_some(Value::Null),
-            backup: rekeying.then_some(false),
+            pgp_fingerprints: (rekeying || pgp).then(|| fingerprints(&rekey.owners)),
+            backup: (rekeying || pgp).then_some(rekey.keeping == Keeping::Wanted),
             verification_required: Some(rekey.proof == Proof::Wanted),
             verification_nonce: if rekeying { draft } else { Some(draft.unwrap_or_default()) },
         }
+    }
+}
+
+/// The fingerprints of keys; null, if there are none.
+pub(super) fn fingerprints(owners: &[PgpKey]) -> Value {
+    match owners {
+        [] => Value::Null,
+        owners => owners.iter().map(PgpKey::fingerprint).collect(),
     }
 }
 
@@ -110,9 +120,9 @@ pub(in crate::sys) struct Begin<W> {
     secret_shares: Option<Number>,
     /// How many of them it shall take.
     secret_threshold: Option<Number>,
-    /// Not supported: shares are handed out as they are.
+    /// The public keys of those who are to have the shares, each in base64; every share is encrypted to one of them.
     pgp_keys: Option<Texts>,
-    /// Not supported: without PGP keys nothing is kept.
+    /// Encrypted shares are kept, too, until somebody forgets them.
     #[serde(default)]
     backup: Flag,
     /// The new shares must be shown before they hold.
@@ -133,13 +143,14 @@ impl<W: Way> Command<Sys> for Begin<W> {
         let kernel = engine.kernel()?;
         W::enter(&kernel)?;
         let nonce = ids::new_uuid(cx.randomness());
-        let begun = cx.once(|| self.begin(&kernel, nonce))?;
+        let now = cx.now();
+        let begun = cx.once(|| self.begin(&kernel, nonce, now))?;
         Ok(W::reply(begun))
     }
 }
 
 impl<W: Way> Begin<W> {
-    fn begin(&self, kernel: &Kernel, nonce: String) -> Result<Begun> {
+    fn begin(&self, kernel: &Kernel, nonce: String, now: Time) -> Result<Begun> {
         let speech = W::SPEECH;
         let mut slot = kernel.ceremonies.rekey(W::TARGET);
         if slot.is_some() {
@@ -155,8 +166,9 @@ impl<W: Way> Begin<W> {
             (SealConfig::Static { .. }, Target::Root) => Split { shares: 1, threshold: 1 },
             _ => self.split(&speech)?,
         };
-        self.refuse_pgp(split)?;
-        let mut rekey = Rekey { nonce, split, proof, shown: Shown::default(), draft: None };
+        let owners = self.owners(split, now)?;
+        let keeping = if self.backup.0 && !owners.is_empty() { Keeping::Wanted } else { Keeping::Unwanted };
+        let mut rekey = Rekey { nonce, split, proof, shown: Shown::default(), draft: None, owners, keeping };
         match (seal.split(), W::TARGET, W::SPEECH.form) {
             (Some(owners), ..) => {
                 let shape = Shape::of(Some(&rekey), owners.threshold, speech.form);
@@ -192,22 +204,24 @@ impl<W: Way> Begin<W> {
             .ok_or_else(|| Error::invalid(format!("{}: {text}", speech.numbers)))
     }
 
-    /// Keys that we cannot encrypt to must not be passed over: the operator would get the shares in clear.
-    fn refuse_pgp(&self, split: Split) -> Result<()> {
-        let keys = self.pgp_keys.as_ref().map_or(0, |keys| keys.0.len());
-        let text = match keys {
-            0 if self.backup.0 && W::SPEECH.form == Form::Rekey => {
+    /// The keys of those who are to have the shares.
+    fn owners(&self, split: Split, now: Time) -> Result<Vec<PgpKey>> {
+        let keys = self.pgp_keys.as_ref().map_or(&[][..], |keys| &keys.0);
+        let rekeying = W::SPEECH.form == Form::Rekey;
+        let text = match keys.len() {
+            0 if self.backup.0 && rekeying => {
                 "cannot request a backup of the new keys without providing PGP keys for encryption"
             }
-            0 => return Ok(()),
-            keys if keys != usize::from(split.shares) && W::SPEECH.form == Form::Rekey => {
-                "incorrect number of PGP keys for rekey"
+            0 => return Ok(Vec::new()),
+            count if count == usize::from(split.shares) => {
+                let read = |key: &String| PgpKey::parse(key, now);
+                let numbers = W::SPEECH.numbers;
+                let keys: Result<Vec<_>, String> = keys.iter().map(read).collect();
+                return keys.map_err(|why| Error::invalid(format!("{numbers}: {why}")));
             }
-            keys if keys != usize::from(split.shares) => {
-                "invalid rotate seal configuration: count mismatch between number of provided PGP keys and number of shares"
-            }
+            _ if rekeying => "incorrect number of PGP keys for rekey",
             _ => {
-                "PGP keys are not supported: leave pgp_keys out, and encrypt each share yourself before you hand it on"
+                "invalid rotate seal configuration: count mismatch between number of provided PGP keys and number of shares"
             }
         };
         Err(Error::invalid(text))
@@ -243,42 +257,6 @@ impl<W: Way> Command<Sys> for Cancel<W> {
             door::check(&kernel, cx, "sys/rotate/root/init")?;
         }
         *slot = None;
-        Ok(Reply::Nothing)
-    }
-}
-
-/// Shows the shares that were kept encrypted. There are none: only PGP keys encrypt them, and none is taken.
-#[derive(Deserialize, JsonSchema)]
-#[serde(bound = "")]
-#[schemars(bound = "")]
-pub(in crate::sys) struct Backup<W> {
-    #[serde(skip)]
-    way: PhantomData<W>,
-}
-
-impl<W: Keeping> Query<Sys> for Backup<W> {
-    const ROUTE: Route = W::BACKUP;
-    type Reply = kit::Nothing;
-
-    fn run(self, _: &Sys, _: &Reading<'_>) -> Result<Reply<Self::Reply>> {
-        Err(Error::invalid("no backed-up keys found"))
-    }
-}
-
-/// Forgets the shares that were kept encrypted.
-#[derive(Deserialize, JsonSchema)]
-#[serde(bound = "")]
-#[schemars(bound = "")]
-pub(in crate::sys) struct ForgetBackup<W> {
-    #[serde(skip)]
-    way: PhantomData<W>,
-}
-
-impl<W: Keeping> Command<Sys> for ForgetBackup<W> {
-    const ROUTE: Route = W::FORGET_BACKUP;
-    type Reply = kit::Nothing;
-
-    fn run(self, _: &Sys, _: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
         Ok(Reply::Nothing)
     }
 }

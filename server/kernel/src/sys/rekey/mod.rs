@@ -2,12 +2,14 @@
 //!
 //! The four are one: who asks, with which words they are answered, and whose key it is differ.
 
+mod backup;
 mod begin;
 mod update;
 mod verify;
 mod way;
 
-pub(super) use begin::{Backup, Begin, Cancel, ForgetBackup, RotateRoot, Status};
+pub(super) use backup::{Backup, ForgetBackup};
+pub(super) use begin::{Begin, Cancel, RotateRoot, Status};
 pub(super) use update::Update;
 pub(super) use verify::{Progress, Restart, Verify};
 pub(super) use way::{RekeyRecovery, RekeyRoot, RotationOfRecovery, RotationOfRoot};

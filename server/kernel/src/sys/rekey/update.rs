@@ -8,13 +8,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use storage::seal::shamir::Share;
 use storage::seal::{SealChoice, SealConfig, UnsealKey};
+use zeroize::Zeroizing;
 
 use super::super::Sys;
-use super::begin::Shape;
+use super::backup;
+use super::begin::{Shape, fingerprints};
 use super::way::{Form, Way};
-use crate::ceremonies::{self, Added, Draft, Proof, Rekey, Shown, Target};
+use crate::ceremonies::{self, Added, Draft, Keeping, Proof, Rekey, Shown, Target};
 use crate::ids;
 use crate::kernel::Kernel;
+use crate::openpgp::PgpKey;
 
 /// New shares, shown once.
 #[derive(Clone, JsonSchema, Serialize)]
@@ -28,7 +31,7 @@ pub(in crate::sys) struct Complete {
     n: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     t: Option<u8>,
-    /// Always null: shares are not encrypted here.
+    /// The fingerprints of the keys that the shares are encrypted to; null without such.
     pgp_fingerprints: Value,
     backup: bool,
     verification_required: bool,
@@ -151,6 +154,10 @@ pub(super) fn hand_out(kernel: &Kernel, rekey: &mut Rekey, target: Target, form:
             return Ok(Complete::of(rekey, form, &[], owned));
         }
     };
+    let told = sealed(kernel, &rekey.owners, &shares)?;
+    if rekey.keeping == Keeping::Wanted {
+        backup::keep(kernel, target, rekey, &told)?;
+    }
     match rekey.proof {
         Proof::Unwanted => {
             store.install(seal)?;
@@ -161,22 +168,35 @@ pub(super) fn hand_out(kernel: &Kernel, rekey: &mut Rekey, target: Target, form:
             rekey.draft = Some(Draft { seal, key, nonce, shown: Shown::default() });
         }
     }
-    Ok(Complete::of(rekey, form, &shares, owned))
+    Ok(Complete::of(rekey, form, &told, owned))
+}
+
+/// The shares as they are handed out: each encrypted to its owner, in hex as people would read it; or as they are.
+fn sealed(kernel: &Kernel, owners: &[PgpKey], shares: &[Share]) -> Result<Vec<Zeroizing<Vec<u8>>>> {
+    if owners.is_empty() {
+        return Ok(shares.iter().map(|share| Zeroizing::new(share.as_bytes().to_vec())).collect());
+    }
+    let both = owners.iter().zip(shares);
+    let seal = |(owner, share): (&PgpKey, &Share)| {
+        let text = Zeroizing::new(hex::encode(share.as_bytes()));
+        owner.encrypt(text.as_bytes(), &*kernel.env.random).map(Zeroizing::new)
+    };
+    both.map(seal).collect()
 }
 
 impl Complete {
     /// `owned`: owners were asked, so that there is a nonce.
-    fn of(rekey: &Rekey, form: Form, shares: &[Share], owned: bool) -> Self {
+    fn of(rekey: &Rekey, form: Form, shares: &[Zeroizing<Vec<u8>>], owned: bool) -> Self {
         let draft = rekey.draft.as_ref().map(|draft| draft.nonce.clone());
         Self {
             nonce: owned.then(|| rekey.nonce.clone()),
             complete: true,
-            keys: shares.iter().map(|share| hex::encode(share.as_bytes())).collect(),
-            keys_base64: shares.iter().map(|share| STANDARD.encode(share.as_bytes())).collect(),
+            keys: shares.iter().map(hex::encode).collect(),
+            keys_base64: shares.iter().map(|share| STANDARD.encode(share)).collect(),
             n: (!owned).then_some(rekey.split.shares),
             t: (!owned).then_some(rekey.split.threshold),
-            pgp_fingerprints: Value::Null,
-            backup: false,
+            pgp_fingerprints: fingerprints(&rekey.owners),
+            backup: rekey.keeping == Keeping::Wanted,
             verification_required: rekey.proof == Proof::Wanted,
             verification_nonce: match form {
                 Form::Rekey => draft,

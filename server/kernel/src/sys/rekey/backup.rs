@@ -1,0 +1,99 @@
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use kit::{Beyond, Command, Error, Name, Query, Reading, Reply, Result, Route, Writing};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::super::Sys;
+use super::way::Keeping;
+use crate::ceremonies::{Rekey, Target};
+use crate::kernel::Kernel;
+use crate::shelf::Shelf;
+
+/// New shares that were handed out encrypted, by what they are shares of.
+const BACKUPS: Shelf<Kept> = Shelf::new(30);
+
+/// Shares, encrypted, in hex, by the fingerprint of the key.
+#[derive(Deserialize, Serialize)]
+struct Kept {
+    nonce: String,
+    keys: BTreeMap<String, Vec<String>>,
+}
+
+/// Keeps what is about to be handed out. It is durable before the new key holds: whatever happens to the answer, the
+/// owners can still get at their shares.
+pub(super) fn keep(
+    kernel: &Kernel,
+    target: Target,
+    rekey: &Rekey,
+    shares: &[Zeroizing<Vec<u8>>],
+) -> Result<()> {
+    let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (owner, share) in rekey.owners.iter().zip(shares) {
+        keys.entry(owner.fingerprint().to_owned()).or_default().push(hex::encode(share));
+    }
+    let kept = Kept { nonce: rekey.nonce.clone(), keys };
+    kernel.write(|txn| BACKUPS.put(txn, name(target), &kept))
+}
+
+fn name(target: Target) -> Name<'static> {
+    Name::Id(match target {
+        Target::Root => b"root",
+        Target::Recovery => b"recovery",
+    })
+}
+
+/// Encrypted shares.
+#[derive(JsonSchema, Serialize)]
+pub(in crate::sys) struct Shown {
+    nonce: String,
+    /// In hex, by the fingerprint of the key.
+    keys: BTreeMap<String, Vec<String>>,
+    keys_base64: BTreeMap<String, Vec<String>>,
+}
+
+/// Shows the shares that were kept encrypted.
+#[derive(Deserialize, JsonSchema)]
+#[serde(bound = "")]
+#[schemars(bound = "")]
+pub(in crate::sys) struct Backup<W> {
+    #[serde(skip)]
+    way: PhantomData<W>,
+}
+
+impl<W: Keeping> Query<Sys> for Backup<W> {
+    const ROUTE: Route = W::BACKUP;
+    type Reply = Shown;
+
+    fn run(self, _: &Sys, cx: &Reading<'_>) -> Result<Reply<Shown>> {
+        let kept = BACKUPS.get(cx.beyond(&Beyond::for_the_kernel()), name(W::TARGET))?;
+        let Kept { nonce, keys } = kept.ok_or_else(|| Error::invalid("no backed-up keys found"))?;
+        let base64 = |share: &String| STANDARD.encode(hex::decode(share).unwrap_or_default());
+        let both = keys.iter().map(|(owner, shares)| (owner.clone(), shares.iter().map(base64).collect()));
+        let keys_base64 = both.collect();
+        Ok(Shown { nonce, keys, keys_base64 }.into())
+    }
+}
+
+/// Forgets the shares that were kept encrypted.
+#[derive(Deserialize, JsonSchema)]
+#[serde(bound = "")]
+#[schemars(bound = "")]
+pub(in crate::sys) struct ForgetBackup<W> {
+    #[serde(skip)]
+    way: PhantomData<W>,
+}
+
+impl<W: Keeping> Command<Sys> for ForgetBackup<W> {
+    const ROUTE: Route = W::FORGET_BACKUP;
+    type Reply = kit::Nothing;
+
+    fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
+        BACKUPS.delete(cx.beyond(&Beyond::for_the_kernel()), name(W::TARGET))?;
+        Ok(Reply::Nothing)
+    }
+}
