@@ -33,7 +33,13 @@ impl Owner {
     fn gpg(&self, arguments: &[&str], input: &[u8]) -> Vec<u8> {
         let mut gpg = Command::new("gpg")
             .env("GNUPGHOME", self.home.path())
-            .args(["--batch", "--quiet", "--no-permission-warning", "--pinentry-mode=loopback", "--passphrase="])
+            .args([
+                "--batch",
+                "--quiet",
+                "--no-permission-warning",
+                "--pinentry-mode=loopback",
+                "--passphrase=",
+            ])
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -81,10 +87,8 @@ fn bao(server: &Server, token: &str, line: &[&str]) -> Value {
     serde_json::from_str(&out).unwrap_or_else(|_| Value::String(out.trim().to_owned()))
 }
 
-const RSA: &str =
-    "Key-Type: RSA\nKey-Length: 2048\nKey-Usage: sign\nSubkey-Type: RSA\nSubkey-Length: 2048\nSubkey-Usage: encrypt";
-const CURVE: &str =
-    "Key-Type: EDDSA\nKey-Curve: ed25519\nKey-Usage: sign\nSubkey-Type: ECDH\nSubkey-Curve: cv25519\nSubkey-Usage: encrypt";
+const RSA: &str = "Key-Type: RSA\nKey-Length: 2048\nKey-Usage: sign\nSubkey-Type: RSA\nSubkey-Length: 2048\nSubkey-Usage: encrypt";
+const CURVE: &str = "Key-Type: EDDSA\nKey-Curve: ed25519\nKey-Usage: sign\nSubkey-Type: ECDH\nSubkey-Curve: cv25519\nSubkey-Usage: encrypt";
 
 #[test]
 fn owners_read_their_shares_with_gpg_and_nobody_else_does() {
@@ -140,7 +144,8 @@ fn a_key_that_cannot_be_encrypted_to_leaves_nothing_made() {
     let key = STANDARD.encode(std::fs::read(&signs.public).unwrap());
     let client = server.anonymous();
     let body = |keys: Value| serde_json::json!({"secret_shares": 1, "secret_threshold": 1, "pgp_keys": keys});
-    for keys in [serde_json::json!([key]), serde_json::json!(["keybase:somebody"]), serde_json::json!(["!!"])] {
+    for keys in [serde_json::json!([key]), serde_json::json!(["keybase:somebody"]), serde_json::json!(["!!"])]
+    {
         client.post("sys/init", body(keys)).must(400);
     }
     assert_eq!(client.get("sys/init").must(200).json()["initialized"], false);

@@ -8,8 +8,8 @@ mod message;
 mod packet;
 mod signature;
 
-use base64::{DecodeError, Engine as _};
 use base64::engine::general_purpose::STANDARD;
+use base64::{DecodeError, Engine as _};
 use kit::{Result, Time};
 use storage::Random;
 
