@@ -147,7 +147,7 @@ impl Way for RotationOfRoot {
 }
 
 impl Keeping for RotationOfRoot {
-    const BACKUP: Route = Route::get("rotate/root/backup");
+    const BACKUP: Route = Route::get("rotate/root/backup").merged();
     const FORGET_BACKUP: Route = Route::delete("rotate/root/backup");
 }
 
@@ -175,7 +175,7 @@ impl Way for RotationOfRecovery {
 }
 
 impl Keeping for RotationOfRecovery {
-    const BACKUP: Route = Route::get("rotate/recovery/backup");
+    const BACKUP: Route = Route::get("rotate/recovery/backup").merged();
     const FORGET_BACKUP: Route = Route::delete("rotate/recovery/backup");
 }
 
