@@ -399,3 +399,138 @@ fn roles_are_made_read_changed_and_deleted() {
     bench.delete("role/A").is(204);
     bench.get("role/a").is(404);
 }
+
+fn with_program(issuer: &Issuer, expression: &str) -> Bench {
+    let bench = with_keys(&[issuer]);
+    bench.post("cel/role/c", json!({"cel_program": {"expression": expression}})).is(200);
+    bench
+}
+
+fn log_in_by_program(bench: &Bench, jwt: &str) -> Answer {
+    bench.post("cel/login", json!({"role": "C", "jwt": jwt}))
+}
+
+#[test]
+fn a_program_says_who_comes_in() {
+    let issuer = Issuer::p256();
+    let program = "'dev' in claims.groups && operation == 'update' && now > timestamp('2020-01-01T00:00:00Z') \
+        ? pb.Auth{policies: claims.groups, display_name: claims.sub, metadata: {'who': claims.sub}, num_uses: 3, \
+        alias: logical.Alias{name: claims.sub, metadata: {'a': 'b'}}, group_aliases: [logical.Alias{name: 'team'}], \
+        period: 60000000000, bound_cidrs: ['127.0.0.1/32'], token_type: 1u, no_default_policy: true, \
+        lease_options: pb.LeaseOptions{TTL: 120000000000, renewable: true}} : 'only for developers'";
+    let bench = with_program(&issuer, program);
+    let claim = log_in_by_program(&bench, &issuer.token(&changed(json!({"groups": ["dev", "ops"]}))))
+        .is(200)
+        .claim
+        .unwrap();
+    assert_eq!((claim.alias.as_str(), claim.display_name.as_str()), ("ann", "ann"));
+    assert_eq!(claim.groups, ["team"]);
+    assert_eq!(claim.metadata["who"], "ann");
+    assert_eq!(claim.alias_metadata["a"], "b");
+    let terms = claim.terms;
+    assert_eq!(terms.policies, ["dev", "ops"]);
+    assert_eq!((terms.ttl.as_secs(), terms.period.as_secs(), terms.num_uses), (120, 60, 3));
+    assert_eq!(
+        (terms.token_type.as_str(), terms.no_default_policy, terms.not_renewable),
+        ("service", true, false)
+    );
+    let refused = log_in_by_program(&bench, &issuer.token(&changed(json!({"groups": []}))));
+    assert_eq!(
+        refused.is(400).errors.concat(),
+        "error executing cel program: CEL role 'c' blocked authorization with message: only for developers"
+    );
+}
+
+#[test]
+fn a_program_that_does_not_say_lets_nobody_in() {
+    let issuer = Issuer::p256();
+    for (program, text) in [
+        (
+            "false",
+            "error executing cel program: CEL role 'c' blocked authorization with boolean false return",
+        ),
+        ("true", "error executing cel program: CEL program 'c' returned unexpected type: types.Bool"),
+        ("null", "error executing cel program: CEL program 'c' returned unexpected type: types.Null"),
+        ("[1]", "error executing cel program: CEL program 'c' returned unexpected type: *types.baseList"),
+        (
+            "claims.nope == 'x'",
+            "error executing cel program: CEL auth program failed: failed to evaluate expression: no such key: nope",
+        ),
+        (
+            "pb.Auth{policies: claims.sub}",
+            "error executing cel program: CEL auth program failed: failed to evaluate expression: unsupported field type for pb.Auth.policies",
+        ),
+        (
+            "pb.Auth{entity_id: 'x'}",
+            "error converting proto auth: a program does not choose an entity: name an alias, and identity finds its entity",
+        ),
+        (
+            "pb.Auth{bound_cidrs: ['zz']}",
+            "error converting proto auth: error parsing address \"zz\": it is neither an address nor a block",
+        ),
+        (
+            "{'policy': ['x']}",
+            "error executing cel program: CEL program 'c': pb.Auth has no field \"policy\"",
+        ),
+    ] {
+        let bench = with_program(&issuer, program);
+        assert_eq!(
+            log_in_by_program(&bench, &issuer.token(&claims())).is(400).errors.concat(),
+            text,
+            "{program}"
+        );
+    }
+    // A map says the same as a record.
+    let bench = with_program(&issuer, "{'policies': ['x']}");
+    let claim = log_in_by_program(&bench, &issuer.token(&claims())).is(200).claim.unwrap();
+    assert_eq!((claim.terms.policies, claim.alias), (vec!["x".to_owned()], String::new()));
+}
+
+#[test]
+fn a_program_runs_on_nothing_but_a_good_token() {
+    let issuer = Issuer::p256();
+    let bench = with_program(&issuer, "pb.Auth{}");
+    let forged = Issuer::p256().token(&claims());
+    let text = log_in_by_program(&bench, &forged).is(400).errors.concat();
+    assert!(text.starts_with("error validating token"), "{text}");
+    let late = issuer.token(&changed(json!({"exp": NOW - 1_000, "iat": NOW - 2_000})));
+    log_in_by_program(&bench, &late).is(400);
+    bench
+        .post("cel/role/c", json!({"cel_program": {"expression": "pb.Auth{}"}, "bound_audiences": "other"}))
+        .is(200);
+    let text = log_in_by_program(&bench, &issuer.token(&claims())).is(400).errors.concat();
+    assert_eq!(
+        text,
+        "error validating token: invalid audience (aud) claim: audience claim does not match any expected audience"
+    );
+    bench.post("cel/login", json!({"role": "c"})).is(400);
+    bench.post("cel/login", json!({"role": "nope", "jwt": issuer.token(&claims())})).is(400);
+}
+
+#[test]
+fn roles_with_programs_are_kept_changed_and_checked() {
+    let issuer = Issuer::p256();
+    let bench = with_keys(&[&issuer]);
+    bench.list("cel/role").is(404);
+    bench.post("cel/role/c", json!({})).is(400);
+    bench.post("cel/role/c", json!({"cel_program": "x"})).is(400);
+    bench.post("cel/role/c", json!({"cel_program": {"expression": ""}})).is(400);
+    for wrong in ["1 +", "foo", "claims.foo(", "pb.Auth{nope: 1}"] {
+        bench.post("cel/role/c", json!({"cel_program": {"expression": wrong}})).is(500);
+    }
+    let program = json!({"variables": [{"name": "a", "expression": "claims.sub"}], "expression": "a"});
+    let role =
+        json!({"cel_program": program, "expiration_leeway": "5m", "message": "hi", "bound_audiences": "a,b"});
+    let shown = bench.post("cel/role/C", role).is(200).data;
+    assert_eq!(shown["name"], "c");
+    assert_eq!(shown["cel_program"], program);
+    assert_eq!(shown["expiration_leeway"], 300);
+    assert_eq!(shown["bound_audiences"], json!(["a", "b"]));
+    let shown = bench.patch("cel/role/c", json!({"message": "ho"})).is(200).data;
+    assert_eq!((&shown["message"], &shown["expiration_leeway"]), (&json!("ho"), &json!(300)));
+    assert_eq!(bench.get("cel/role/c").is(200).data, shown);
+    assert_eq!(bench.list("cel/role").is(200).data["keys"], json!(["c"]));
+    bench.patch("cel/role/none", json!({"message": "ho"})).is(400);
+    bench.delete("cel/role/c").is(204);
+    bench.get("cel/role/c").is(404);
+}

@@ -6,6 +6,9 @@
 
 mod auth_url;
 mod callback;
+mod cel_claim;
+mod cel_role;
+mod cel_sign_in;
 mod config;
 mod flow;
 mod form;
@@ -29,6 +32,7 @@ use kit::{
 use serde_json::Value;
 
 use crate::jose::PublicKey;
+use cel_role::CelRole;
 use config::Config;
 use provider::{Provider, Recent};
 use role::Role;
@@ -70,6 +74,11 @@ impl<T: Title> Engine for Signed<T> {
         query::<Self, role::Read>(),
         command::<Self, role::Write>(),
         command::<Self, role::Delete>(),
+        query::<Self, cel_role::List>(),
+        query::<Self, cel_role::Read>(),
+        command::<Self, cel_role::Write>(),
+        command::<Self, cel_role::Patch>(),
+        command::<Self, cel_role::Delete>(),
         ask::<Self, auth_url::AuthUrl>(),
         command::<Self, page::Direct>(),
         command::<Self, page::Posted>(),
@@ -83,12 +92,16 @@ impl<T: Title> Engine for Signed<T> {
 impl<T: Title> AuthMethod for Signed<T> {
     const LOGINS: &'static [LoginPoint<Self>] = &[
         ask_login::<Self, sign_in::SignIn>(),
+        ask_login::<Self, cel_sign_in::SignIn>(),
         ask_login::<Self, callback::Callback>(),
         ask_login::<Self, poll::Poll>(),
     ];
 
     fn renew(&self, past: &Renewal<'_>, cx: &Reading<'_>) -> Result<Terms> {
         let name = past.internal.get("role").and_then(Value::as_str).unwrap_or_default();
+        if past.internal.get("role_type").and_then(Value::as_str) == Some("cel") {
+            return cel_claim::renewed(past, name, cx);
+        }
         let role = if name.is_empty() { None } else { ROLES.get(cx, name)? };
         let role = role.ok_or_else(|| Error::server(format!("role {name} does not exist during renewal")))?;
         Ok(Terms { policies: past.policies.to_vec(), ..role.token.terms() })
@@ -101,6 +114,8 @@ const CONFIG: Table<Config> = Table::new(1);
 const ROLES: Table<Role> = Table::new(2);
 /// What the issuer publishes, as it was last fetched; the only record of its table.
 const PROVIDER: Table<Provider> = Table::new(3);
+/// Roles whose programs decide, by name.
+const CEL_ROLES: Table<CelRole> = Table::new(4);
 
 /// The name of an only record.
 const ONLY: &str = "it";

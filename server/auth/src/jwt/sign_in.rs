@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use kit::loose::Text;
-use kit::{AskLogin, Claim, Error, Reads, Recording, Result, Route, Secret, World, Writing};
+use kit::{AskLogin, Claim, Error, Reads, Recording, Result, Route, Secret, Time, World, Writing};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
@@ -44,17 +44,25 @@ pub(super) struct Verified {
     fetched: Option<Arc<Provider>>,
 }
 
-impl Ground {
-    fn setup(&self) -> Result<&Setup> {
-        self.setup.as_ref().as_ref().ok_or_else(|| Error::invalid("could not load configuration"))
+impl Verified {
+    /// What the token says.
+    pub(super) fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// Keeps the keys that were fetched.
+    ///
+    /// # Errors
+    /// If the store does not take them.
+    pub(super) fn keep(&self, cx: &mut Writing<'_>) -> Result<()> {
+        self.fetched.as_ref().map_or(Ok(()), |provider| PROVIDER.put(cx, ONLY, provider))
     }
 }
 
 impl SignIn {
     fn ground(&self, cx: &impl Reads) -> Result<Ground> {
         let setup = Setup::of(cx)?;
-        let config =
-            &setup.as_ref().as_ref().ok_or_else(|| Error::invalid("could not load configuration"))?.config;
+        let config = &configured(&setup)?.config;
         let asked = self.role.as_ref().map_or("", |role| role.0.as_str());
         let name = if asked.is_empty() { config.default_role.clone() } else { asked.to_lowercase() };
         if name.is_empty() {
@@ -68,12 +76,28 @@ impl SignIn {
     }
 
     fn token(&self) -> Result<Token<'_>> {
-        let text = self.jwt.as_ref().map_or("", |jwt| jwt.expose().as_str());
-        if text.is_empty() {
-            return Err(Error::invalid("missing token"));
-        }
-        Token::parse(text).map_err(|why| unverified(&why))
+        shown(self.jwt.as_ref())
     }
+}
+
+/// How the mount is set up.
+///
+/// # Errors
+/// If it is not.
+pub(super) fn configured(setup: &Option<Setup>) -> Result<&Setup> {
+    setup.as_ref().ok_or_else(|| Error::invalid("could not load configuration"))
+}
+
+/// The token that was shown.
+///
+/// # Errors
+/// If there is none, or it is none.
+pub(super) fn shown(jwt: Option<&Secret<String>>) -> Result<Token<'_>> {
+    let text = jwt.map_or("", |jwt| jwt.expose().as_str());
+    if text.is_empty() {
+        return Err(Error::invalid("missing token"));
+    }
+    Token::parse(text).map_err(|why| unverified(&why))
 }
 
 /// A role by its name, parsed once.
@@ -100,58 +124,89 @@ impl<T: Title> AskLogin<Signed<T>> for SignIn {
             return Err(Error::invalid("missing token"));
         }
         check_address(cx, &ground.role)?;
-        let token = self.token()?;
-        let setup = ground.setup()?;
-        let Some(source) = setup.config.source() else {
-            let text = "no known key successfully validated the token signature";
-            return token.verified_by(&setup.keys).map(Known::Signed).ok_or_else(|| unverified(text));
-        };
-        if setup.config.is_flow() {
-            return Err(Error::invalid("error configuring token validator: unsupported config type"));
-        }
-        let published = Published::of(cx)?;
-        let fresh = published.as_ref().as_ref().filter(|published| {
-            published.provider.source == source && cx.now() < published.provider.good_until
-        });
-        match fresh.and_then(|it| token.verified_by(named(&it.keys, &token.key_id))) {
-            Some(claims) => Ok(Known::Signed(claims)),
-            None => Ok(Known::Missing { source, recent: recent(cx)? }),
-        }
+        look(cx, configured(&ground.setup)?, &self.token()?)
     }
 
     async fn ask(&self, facts: &Known, world: &dyn World) -> Result<Verified> {
-        let (source, recent) = match facts {
-            Known::Signed(claims) => return Ok(Verified { claims: claims.clone(), fetched: None }),
-            Known::Missing { source, recent } => (source, recent),
-        };
-        let fetched = recent.fetch(source, world).await;
-        let fetched = fetched.map_err(|error| unverified(&format!("fetching keys oidc: {error}")))?;
-        let token = self.token()?;
-        let claims = token.verified_by(named(&fetched.public_keys(), &token.key_id));
-        let claims = claims.ok_or_else(|| unverified("failed to verify id token signature"))?;
-        Ok(Verified { claims, fetched: Some(fetched) })
+        verify(facts, self.jwt.as_ref(), world).await
     }
 
     fn run(self, _: &Signed<T>, heard: &Verified, cx: &mut Writing<'_>) -> Result<Claim> {
         let ground = self.ground(cx)?;
         check_address(cx, &ground.role)?;
-        if let Some(provider) = &heard.fetched {
-            PROVIDER.put(cx, ONLY, provider)?;
-        }
+        heard.keep(cx)?;
         let claims = &heard.claims;
         validate(cx, &ground, &self.token()?, claims)?;
         welcome(&ground.name, &ground.role, claims)
     }
 }
 
-/// Holds a token whose signature is right against what the mount and the role expect of it.
-fn validate(cx: &impl Reads, ground: &Ground, token: &Token<'_>, claims: &Claims) -> Result<()> {
+/// Whether the keys at hand have signed a token, or others are to be fetched.
+///
+/// # Errors
+/// If they have not, and there are no others.
+pub(super) fn look(cx: &impl Reads, setup: &Setup, token: &Token<'_>) -> Result<Known> {
+    let Some(source) = setup.config.source() else {
+        let text = "no known key successfully validated the token signature";
+        return token.verified_by(&setup.keys).map(Known::Signed).ok_or_else(|| unverified(text));
+    };
+    if setup.config.is_flow() {
+        return Err(Error::invalid("error configuring token validator: unsupported config type"));
+    }
+    let published = Published::of(cx)?;
+    let fresh = published
+        .as_ref()
+        .as_ref()
+        .filter(|published| published.provider.source == source && cx.now() < published.provider.good_until);
+    match fresh.and_then(|it| token.verified_by(named(&it.keys, &token.key_id))) {
+        Some(claims) => Ok(Known::Signed(claims)),
+        None => Ok(Known::Missing { source, recent: recent(cx)? }),
+    }
+}
+
+/// What a token says, by the keys at hand or by those that its issuer publishes now.
+///
+/// # Errors
+/// If none of them has signed it.
+pub(super) async fn verify(
+    facts: &Known,
+    jwt: Option<&Secret<String>>,
+    world: &dyn World,
+) -> Result<Verified> {
+    let (source, recent) = match facts {
+        Known::Signed(claims) => return Ok(Verified { claims: claims.clone(), fetched: None }),
+        Known::Missing { source, recent } => (source, recent),
+    };
+    let fetched = recent.fetch(source, world).await;
+    let fetched = fetched.map_err(|error| unverified(&format!("fetching keys oidc: {error}")))?;
+    let token = shown(jwt)?;
+    let claims = token.verified_by(named(&fetched.public_keys(), &token.key_id));
+    let claims = claims.ok_or_else(|| unverified("failed to verify id token signature"))?;
+    Ok(Verified { claims, fetched: Some(fetched) })
+}
+
+/// Holds a token whose signature is right against what is expected of it.
+///
+/// # Errors
+/// With what differs.
+pub(super) fn hold(
+    setup: &Setup,
+    token: &Token<'_>,
+    claims: &Claims,
+    expected: &Expected<'_>,
+    now: Time,
+) -> Result<()> {
     let invalid = |why: String| Error::invalid(format!("error validating token: {why}"));
-    let setup = ground.setup()?;
     if !token.alg.is_some_and(|alg| setup.config.allows(alg)) {
         let text = "invalid algorithm (alg) header parameter: token signed with unexpected algorithm";
         return Err(invalid(text.to_owned()));
     }
+    claims.check(expected, now).map_err(invalid)
+}
+
+/// The same, by what the mount and the role expect.
+fn validate(cx: &impl Reads, ground: &Ground, token: &Token<'_>, claims: &Claims) -> Result<()> {
+    let setup = configured(&ground.setup)?;
     let rules = &ground.role.rules;
     let expected = Expected {
         issuer: &setup.config.bound_issuer,
@@ -160,7 +215,7 @@ fn validate(cx: &impl Reads, ground: &Ground, token: &Token<'_>, claims: &Claims
         leeways: rules.leeways(),
         times: Times::Wanted,
     };
-    claims.check(&expected, cx.now()).map_err(invalid)?;
+    hold(setup, token, claims, &expected, cx.now())?;
     let named = matches!(claims.find("aud"), Some(Value::Array(audiences)) if !audiences.is_empty());
     if named && rules.audiences().is_empty() {
         return Err(Error::invalid("audience claim found in JWT but no audiences bound to the role"));
