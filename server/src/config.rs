@@ -23,7 +23,6 @@ use policy::hcl;
 pub(crate) use environment::Environment;
 use finding::Findings;
 pub(crate) use finding::{Finding, Weight};
-pub(crate) use initialize::{Expression, Kind, Side, Source as ValueSource, Stanza, Step};
 pub(crate) use listener::{
     ClientCertificate, Cors, Forwarded, HeaderRule, Limits, Listener, Metrics, Place, Source, StatusRule,
     Times, Tls, TlsVersion,
@@ -39,7 +38,7 @@ pub(crate) struct Config {
     pub(crate) seal: Seal,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) audits: Vec<AuditSpec>,
-    pub(crate) initialize: Vec<Stanza>,
+    pub(crate) initialize: Vec<flow::Group>,
     pub(crate) lockouts: Vec<Lockout>,
     pub(crate) cluster_name: Option<String>,
     pub(crate) api_addr: Option<String>,
@@ -49,6 +48,8 @@ pub(crate) struct Config {
     pub(crate) ui: bool,
     pub(crate) raw_storage_endpoint: bool,
     pub(crate) introspection_endpoint: bool,
+    /// Strangers may run workflows that allow it.
+    pub(crate) allow_unauthenticated_workflows: bool,
     pub(crate) allow_audit_api: bool,
     pub(crate) allow_audit_prefix: bool,
     pub(crate) log: Log,
@@ -200,6 +201,7 @@ fn whole(section: Section<'_>, extent: Extent, environment: &Environment) -> Con
         ui: environment.setting("UI").map_or(flag("ui"), |ui| matches!(ui, "1" | "t" | "true")),
         raw_storage_endpoint: flag("raw_storage_endpoint"),
         introspection_endpoint: flag("introspection_endpoint"),
+        allow_unauthenticated_workflows: flag("allow_unauthenticated_workflows"),
         allow_audit_api: flag("unsafe_allow_api_audit_creation"),
         allow_audit_prefix: flag("allow_audit_log_prefixing"),
         log: log(&section, environment),
@@ -238,6 +240,7 @@ impl Config {
             ui: false,
             raw_storage_endpoint: false,
             introspection_endpoint: false,
+            allow_unauthenticated_workflows: false,
             allow_audit_api: false,
             allow_audit_prefix: false,
             log: Log::default(),
@@ -367,7 +370,6 @@ fn without_effect(section: &Section<'_>) {
         "plugin_download_max_size",
     ];
     section.ignore(&plugins, "engines and auth methods are built in; there are no plugins");
-    section.refuse(&["allow_unauthenticated_workflows"], "there are no workflows");
     section.refuse(&["unsafe_cross_namespace_identity"], "identities stay in their namespace");
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kernel::{Answer, Handled, Kernel, Request};
+use kernel::{Answer, Handled, Kernel, Lineage, Request};
 use kit::{Remote, Secret, Verb};
 use policy::Path;
 
@@ -14,9 +14,14 @@ pub(crate) fn ask(
     path: &str,
     body: Vec<u8>,
 ) -> Result<Answer, String> {
+    Ok(send(kernel, &request(token, verb, path, body)?))
+}
+
+/// A request in the root namespace.
+pub(crate) fn request(token: &str, verb: Verb, path: &str, body: Vec<u8>) -> Result<Request, String> {
     let folder = matches!(verb, Verb::List | Verb::Scan) && !path.ends_with('/');
     let path = if folder { format!("{path}/") } else { path.to_owned() };
-    let request = Request {
+    Ok(Request {
         verb,
         path: Path::parse(&path).map_err(|error| format!("{path}: {error}"))?,
         token: (!token.is_empty()).then(|| Secret::new(token.to_owned())),
@@ -29,12 +34,17 @@ pub(crate) fn ask(
         headers: Vec::new(),
         help: false,
         meter: kernel::Meter::default(),
-    };
-    let runtime = tokio::runtime::Handle::current();
-    Ok(match kernel.handle(&request) {
-        Handled::Done(answer) => answer.into_inner(),
-        Handled::Later(pending) => runtime.block_on(kernel.finish(pending, &request)).into_inner(),
+        lineage: Lineage::default(),
     })
+}
+
+/// Makes a request, and waits for the answer.
+pub(crate) fn send(kernel: &Arc<Kernel>, request: &Request) -> Answer {
+    let runtime = tokio::runtime::Handle::current();
+    match kernel.handle(request) {
+        Handled::Done(answer) => answer.into_inner(),
+        Handled::Later(pending) => runtime.block_on(kernel.finish(pending, request)).into_inner(),
+    }
 }
 
 /// What went wrong, for the log and the operator: the texts of the refusal.

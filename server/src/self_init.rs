@@ -1,28 +1,26 @@
 //! A new server that sets itself up as its configuration says, once, and forgets the token that it did so with.
 
-use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
-use kernel::Kernel;
+use flow::{Asked, Chance, Group, History, Outside, Step, Told, Within};
+use kernel::{Kernel, Lineage};
 use kit::Verb;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use storage::seal::Split;
-use zeroize::Zeroizing;
+use storage::{Random, SystemRandom};
 
-use crate::config::{Environment, Expression, Kind, Side, Stanza, Step, ValueSource as Source};
-use crate::inside;
+use crate::config::Environment;
 use crate::phase::Phase;
 use crate::run::{Failure, Running};
+use crate::{inside, world};
 
 const ONE: Split = Split { shares: 1, threshold: 1 };
 /// A file that is longer than this is no parameter.
 const FILE_SIZE_MAX: u64 = 1 << 20;
 
-/// What was asked and answered so far, by stanza and request.
-type History = BTreeMap<(String, String), (Value, Value)>;
-
 /// Makes the store and everything that the stanzas say, if there is no store yet.
-pub(crate) fn run(running: &Running, stanzas: &[Stanza], environment: &Environment) -> Result<(), Failure> {
+pub(crate) fn run(running: &Running, stanzas: &[Group], environment: &Environment) -> Result<(), Failure> {
     if stanzas.is_empty() || !matches!(&**running.state.phase(), Phase::Blank) {
         return Ok(());
     }
@@ -33,7 +31,8 @@ pub(crate) fn run(running: &Running, stanzas: &[Stanza], environment: &Environme
     };
     let shares = running.state.init_open(ONE, None).map_err(|stuck| failed(stuck.to_string()))?;
     let kernel = running.state.kernel().ok_or_else(|| failed("it is sealed".to_owned()))?;
-    let done = all(&kernel, &shares.root_token, stanzas, environment);
+    let setup = Setup { kernel: &kernel, root: &shares.root_token, outside: &Around(environment) };
+    let done = setup.all(stanzas);
     // Whatever came of it, nobody is left with this token.
     let revoked = inside::ask(&kernel, &shares.root_token, Verb::Post, "auth/token/revoke-self", Vec::new());
     done.map_err(failed)?;
@@ -45,152 +44,112 @@ pub(crate) fn run(running: &Running, stanzas: &[Stanza], environment: &Environme
     Ok(())
 }
 
-fn all(
-    kernel: &Arc<Kernel>,
-    root: &str,
-    stanzas: &[Stanza],
-    environment: &Environment,
-) -> Result<(), String> {
-    let mut history = History::new();
-    for stanza in stanzas {
-        for step in &stanza.requests {
-            let place = format!("initialize \"{}\", request \"{}\"", stanza.name, step.name);
-            match one(kernel, root, step, environment, &history) {
-                Ok((exchange, refusal)) => {
-                    history.insert((stanza.name.clone(), step.name.clone()), exchange);
-                    match refusal {
-                        None => tracing::info!(stanza = stanza.name, request = step.name, "done"),
-                        Some(text) if step.allow_failure => {
-                            tracing::warn!(
-                                stanza = stanza.name,
-                                request = step.name,
-                                text,
-                                "refused, which is allowed"
-                            );
-                        }
-                        Some(text) => return Err(format!("{place}: {text}")),
-                    }
+/// What lies around the server.
+struct Around<'a>(&'a Environment);
+
+impl Outside for Around<'_> {
+    fn variable(&self, name: &str) -> Option<String> {
+        self.0.plain(name).map(str::to_owned)
+    }
+
+    fn file(&self, path: &Path) -> Result<String, String> {
+        let wrong = |error: std::io::Error| format!("{} cannot be read: {error}", path.display());
+        let file = std::fs::File::open(path).map_err(wrong)?;
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut std::io::Read::take(file, FILE_SIZE_MAX), &mut text)
+            .map_err(wrong)?;
+        Ok(text)
+    }
+}
+
+/// Where a request stands among all.
+struct Place<'a> {
+    group: &'a Group,
+    group_index: usize,
+    step: &'a Step,
+    step_index: usize,
+}
+
+impl Place<'_> {
+    /// By what audit knows it.
+    fn id(&self) -> String {
+        let (group, step) = (&self.group.name, &self.step.name);
+        format!("initialize[{}].{group}.request[{}].{step}", self.group_index, self.step_index)
+    }
+}
+
+struct Setup<'a> {
+    kernel: &'a Arc<Kernel>,
+    root: &'a str,
+    outside: &'a dyn Outside,
+}
+
+impl Setup<'_> {
+    fn within<'a>(&'a self, history: &'a History) -> Within<'a> {
+        Within {
+            history,
+            input: None,
+            outside: Some(self.outside),
+            chance: Chance { now: world::now(), fill: Arc::new(|bytes: &mut [u8]| SystemRandom.fill(bytes)) },
+        }
+    }
+
+    fn all(&self, stanzas: &[Group]) -> Result<(), String> {
+        let mut history = History::default();
+        for (group_index, group) in stanzas.iter().enumerate() {
+            let named = |why: String| format!("initialize \"{}\": {why}", group.name);
+            if !group.is_made(&self.within(&history)).map_err(named)? {
+                tracing::info!(stanza = group.name, "left out");
+                continue;
+            }
+            for (step_index, step) in group.steps.iter().enumerate() {
+                let named =
+                    |why: String| format!("initialize \"{}\", request \"{}\": {why}", group.name, step.name);
+                let place = Place { group, group_index, step, step_index };
+                self.one(&place, &mut history).map_err(named)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes one request.
+    fn one(&self, place: &Place<'_>, history: &mut History) -> Result<(), String> {
+        let (stanza, request) = (&place.group.name, &place.step.name);
+        let asked = place.step.asked(&self.within(history))?;
+        history.note_request(stanza, request, &place.id(), &asked)?;
+        if !asked.made {
+            tracing::info!(stanza, request, "left out");
+            return Ok(());
+        }
+        let told = self.ask(&asked, place.id())?;
+        match told.refusal() {
+            None => tracing::info!(stanza, request, "done"),
+            Some(text) if asked.may_fail => {
+                tracing::warn!(stanza, request, text, "refused, which is allowed");
+                return Ok(());
+            }
+            Some(text) => return Err(format!("{}: {text}", told.status())),
+        }
+        history.note_response(stanza, request, &told)
+    }
+
+    fn ask(&self, asked: &Asked, id: String) -> Result<Told, String> {
+        let token = asked.token.as_deref().unwrap_or(self.root);
+        let data = match asked.data.is_empty() {
+            true => Vec::new(),
+            false => Value::Object(asked.data.clone()).to_string().into_bytes(),
+        };
+        let mut request = inside::request(token, asked.verb, &asked.path, data)?;
+        request.lineage = Lineage::named(id);
+        for (name, values) in &asked.headers {
+            for value in values {
+                match name.as_str() {
+                    "x-vault-namespace" => request.namespace = value.trim_matches('/').to_owned(),
+                    _ => request.headers.push((name.clone(), value.clone())),
                 }
-                Err(text) => return Err(format!("{place}: {text}")),
             }
         }
-    }
-    Ok(())
-}
-
-/// Makes one request. With what was asked and answered, and why it was refused.
-fn one(
-    kernel: &Arc<Kernel>,
-    root: &str,
-    step: &Step,
-    environment: &Environment,
-    history: &History,
-) -> Result<((Value, Value), Option<String>), String> {
-    let value = |expression: &Expression| evaluated(expression, environment, history);
-    let text = |name: &str, expression: &Expression| match value(expression)? {
-        Value::String(text) => Ok(text),
-        _ => Err(format!("\"{name}\" is no text")),
-    };
-    let path = text("path", &step.path)?;
-    let token = match &step.token {
-        None => Zeroizing::new(root.to_owned()),
-        Some(token) => Zeroizing::new(text("token", token)?),
-    };
-    let data = value(&step.data)?;
-    if !data.is_object() {
-        return Err("\"data\" is no map".to_owned());
-    }
-    let body = if data == json!({}) { Vec::new() } else { data.to_string().into_bytes() };
-    let answer = inside::ask(kernel, &token, step.verb, path.trim_start_matches('/'), body)?;
-    let response = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let request = json!({ "path": path, "token": *token, "data": data });
-    Ok(((request, response), inside::refusal(&answer)))
-}
-
-fn evaluated(expression: &Expression, environment: &Environment, history: &History) -> Result<Value, String> {
-    match expression {
-        Expression::Literal(value) => Ok(value.clone()),
-        Expression::List(items) => items
-            .iter()
-            .map(|item| evaluated(item, environment, history))
-            .collect::<Result<_, _>>()
-            .map(Value::Array),
-        Expression::Map(entries) => {
-            let mut map = Map::new();
-            for (key, entry) in entries {
-                map.insert(key.clone(), evaluated(entry, environment, history)?);
-            }
-            Ok(Value::Object(map))
-        }
-        Expression::Taken(source, kind) => cast(fetched(source, environment, history)?, *kind),
-    }
-}
-
-fn fetched(source: &Source, environment: &Environment, history: &History) -> Result<Value, String> {
-    match source {
-        Source::Variable { name, required } => match environment.plain(name) {
-            Some(text) => Ok(text.into()),
-            None if *required => Err(format!("the variable {name} is not set")),
-            None => Ok("".into()),
-        },
-        Source::File(path) => {
-            let wrong = |error: std::io::Error| format!("{} cannot be read: {error}", path.display());
-            let file = std::fs::File::open(path).map_err(wrong)?;
-            let mut text = String::new();
-            std::io::Read::read_to_string(&mut std::io::Read::take(file, FILE_SIZE_MAX), &mut text)
-                .map_err(wrong)?;
-            Ok(text.into())
-        }
-        Source::Earlier { side, stanza, request, fields } => {
-            let exchange = history.get(&(stanza.clone(), request.clone()));
-            let (asked, answered) =
-                exchange.ok_or_else(|| format!("no request {stanza}/{request} was made before this one"))?;
-            let mut value = if *side == Side::Request { asked } else { answered };
-            for field in fields {
-                value = value
-                    .get(field)
-                    .ok_or_else(|| format!("{stanza}/{request} has no field {:?}", fields.join(".")))?;
-            }
-            Ok(value.clone())
-        }
-    }
-}
-
-/// The value as the type that was asked for.
-fn cast(value: Value, kind: Kind) -> Result<Value, String> {
-    let wrong = |wanted: &str| Err(format!("a value that was taken from elsewhere is not {wanted}"));
-    match (kind, value) {
-        (Kind::Any, value)
-        | (Kind::Text, value @ Value::String(_))
-        | (Kind::Map, value @ Value::Object(_)) => Ok(value),
-        (Kind::Text, value @ (Value::Number(_) | Value::Bool(_))) => Ok(value.to_string().into()),
-        (Kind::Text, _) => wrong("a text"),
-        (Kind::Map, Value::String(text)) => match serde_json::from_str(&text) {
-            Ok(value @ Value::Object(_)) => Ok(value),
-            _ => wrong("a map"),
-        },
-        (Kind::Map, _) => wrong("a map"),
-        (Kind::Int, Value::String(text)) => {
-            text.trim().parse::<i64>().map(Value::from).or_else(|_| wrong("a whole number"))
-        }
-        (Kind::Int, value) if value.is_i64() => Ok(value),
-        (Kind::Int, _) => wrong("a whole number"),
-        (Kind::Float, Value::String(text)) => {
-            text.trim().parse::<f64>().map(Value::from).or_else(|_| wrong("a number"))
-        }
-        (Kind::Float, value) if value.is_number() => Ok(value),
-        (Kind::Float, _) => wrong("a number"),
-        (Kind::Bool, Value::String(text)) => match text.trim() {
-            "true" | "1" => Ok(true.into()),
-            "false" | "0" | "" => Ok(false.into()),
-            _ => wrong("true or false"),
-        },
-        (Kind::Bool, value) if value.is_boolean() => Ok(value),
-        (Kind::Bool, _) => wrong("true or false"),
-        (Kind::Texts, Value::String(text)) => {
-            Ok(text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect::<Vec<_>>().into())
-        }
-        (Kind::Texts, value @ Value::Array(_)) => Ok(value),
-        (Kind::Texts, _) => wrong("a list of texts"),
+        let answer = inside::send(self.kernel, &request);
+        Ok(Told::new(answer.status, &answer.body))
     }
 }

@@ -30,3 +30,4 @@ mod script;
 mod self_init;
 mod ssh;
 mod transit;
+mod workflows;

@@ -70,6 +70,36 @@ initialize "people" {{
     data = {{ data = {{ who = "ann" }} }}
   }}
 }}
+initialize "never" {{
+  when = {{ eval_source = "cel" eval_type = "bool" expression = "responses.people.login.auth.renewable == false" }}
+  request "never" {{
+    operation = "update"
+    path = "secret/data/never"
+    data = {{ data = {{ a = "b" }} }}
+  }}
+}}
+initialize "team" {{
+  request "namespace" {{
+    operation = "update"
+    path = {{ eval_source = "template" eval_type = "string" template = "sys/namespaces/{{{{ .name }}}}" data = {{ name = "team" }} }}
+  }}
+  request "mount" {{
+    operation = "update"
+    path = "sys/mounts/kv"
+    headers = {{ X-Vault-Namespace = "team" }}
+    data = {{ type = "kv" }}
+  }}
+  request "note" {{
+    operation = "update"
+    path = {{ eval_source = "cel" eval_type = "string" expression = "requests.team.namespace.path.split('/')[2] + '/kv/note'" }}
+    data = {{ method = {{ eval_source = "cel" eval_type = "string" expression = "responses.people.login.auth.metadata.username" }} }}
+  }}
+  request "left-out" {{
+    operation = "delete"
+    path = "sys/namespaces/team"
+    when = false
+  }}
+}}
 "#
     ))
 }
@@ -87,6 +117,9 @@ fn a_server_sets_itself_up_once_and_leaves_no_root_token() {
     let token = anonymous.post("auth/userpass/login/ann", login.clone()).must(200).at("/auth/client_token");
     let ann = anonymous.with(&token);
     assert_eq!(ann.get("secret/data/first").must(200).at("/data/data/who"), "ann");
+    // Programs and templates say where, conditions whether, headers in which namespace.
+    ann.get("secret/data/never").must(404);
+    assert_eq!(ann.get("team/kv/note").must(200).at("/data/method"), "ann");
     // No token of the beginning is left.
     let accessors = ann.list("auth/token/accessors").must(200).json();
     for accessor in accessors["data"]["keys"].as_array().unwrap() {

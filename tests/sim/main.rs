@@ -20,3 +20,4 @@ mod quotas;
 mod raw;
 mod sys;
 mod tokens;
+mod workflows;

@@ -322,6 +322,7 @@ pub fn request(token: &str, verb: Verb, path: &str, body: &str) -> Request {
         headers: Vec::new(),
         help: false,
         meter: kernel::Meter::default(),
+        lineage: kernel::Lineage::default(),
     }
 }
 

@@ -7,6 +7,7 @@ use crate::audit::Response;
 use crate::control_group::Replay;
 use crate::identity::mfa::{Choice, Owed};
 use crate::leases::LeaseId;
+use crate::play::Play;
 use crate::request::{Answer, escaped};
 use crate::tokens::{Made, TokenHash, TokenRecord};
 
@@ -135,6 +136,8 @@ pub(crate) struct Outcome {
     pub(crate) replay: Option<Box<Replay>>,
     /// The answer of such a request, which is the answer of this one.
     pub(crate) replayed: Option<Answer>,
+    /// Requests that are to be made before there is an answer.
+    pub(crate) play: Option<Box<Play>>,
 }
 
 /// What a wrapping token held: an envelope without its request id.
@@ -161,6 +164,7 @@ impl Outcome {
             owes: None,
             replay: None,
             replayed: None,
+            play: None,
         }
     }
 
@@ -307,6 +311,7 @@ pub(crate) fn said(body: Body, notes: &Notes, merged: bool) -> Outcome {
         Ok(Attached::Made(hash)) => outcome.made = Some(hash),
         Ok(Attached::Ending(id)) => outcome.ending = Some(id),
         Ok(Attached::Replay(replay)) => outcome.replay = Some(replay),
+        Ok(Attached::Play(play)) => outcome.play = Some(play),
         Err(_) => {}
     }
     outcome
@@ -328,6 +333,8 @@ pub(crate) enum Attached {
     Ending(LeaseId),
     /// A request that waited and is to be done.
     Replay(Box<Replay>),
+    /// Requests that are to be made.
+    Play(Box<Play>),
 }
 
 fn wrap_envelope(wrapped: &Wrapped, warnings: &[String]) -> Vec<u8> {

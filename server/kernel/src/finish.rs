@@ -40,7 +40,7 @@ pub(crate) const RACES_MAX: u32 = 8;
 pub(crate) const QUEUE_MAX: usize = 256;
 
 /// Does costly work without holding up the other requests of this thread.
-fn costly<T>(work: impl FnOnce() -> T) -> T {
+pub(crate) fn costly<T>(work: impl FnOnce() -> T) -> T {
     match Handle::try_current().map(|handle| handle.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
         _ => work(),
@@ -109,6 +109,11 @@ impl Kernel {
                 }
                 Step::Spend(txn) => (txn, None),
                 Step::Commit(txn, outcome) => (txn, Some(outcome)),
+                Step::Play(play) => {
+                    drop((alone, shared));
+                    let outcome = self.play(request, trip, *play).await?;
+                    return Ok(Reached::Answer(Box::new(outcome)));
+                }
                 Step::Ask(asking, reads) => {
                     drop((alone, shared));
                     asks += 1;
@@ -152,7 +157,7 @@ impl Kernel {
     }
 
     /// A place in the pool for costly work, or in the short queue before it.
-    async fn place(&self) -> Result<SemaphorePermit<'_>> {
+    pub(crate) async fn place(&self) -> Result<SemaphorePermit<'_>> {
         if let Ok(place) = self.pool.try_acquire() {
             return Ok(place);
         }

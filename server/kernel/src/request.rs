@@ -5,6 +5,7 @@ use kit::{Error, Remote, Secret, Verb};
 use policy::Path;
 use serde::{Deserialize, Serialize};
 
+use crate::lineage::Lineage;
 use crate::quotas::{Allowance, Meter};
 
 /// A request, parsed but not yet believed. HTTP makes it; limits were kept before it came to be.
@@ -33,6 +34,8 @@ pub struct Request {
     pub help: bool,
     /// Whether it has been counted against a limit of requests.
     pub meter: Meter,
+    /// What made it, if another request did.
+    pub lineage: Lineage,
 }
 
 /// How a wrapping token is shown.

@@ -67,7 +67,10 @@ impl Kernel {
         let caller = known.as_ref().map_or(&nobody, |known| &known.value().caller);
         let cx = Reading::new(right, ground.today, &at.mounted.info, caller, &trip.remote, trip.now);
         let body = at.mounted.engine.query(at.endpoint, &cx, fields)?;
-        let outcome = said(body, &cx.into_notes(), ground.merges(at));
+        let mut outcome = said(body, &cx.into_notes(), ground.merges(at));
+        if let Some(play) = outcome.play.take() {
+            return Ok(if ground.may == May::Look { Step::Wait } else { Step::Play(play) });
+        }
         let outcome = self.sieve(ground, trip, at, right, outcome)?;
         if ground.request.wrap_ttl.is_none() && trip.replaying.is_none() {
             return Ok(Step::Answer(Box::new(outcome)));

@@ -17,6 +17,7 @@ use crate::kernel::Kernel;
 use crate::mounts::Mounted;
 use crate::namespaces::Namespace;
 use crate::outside::{Acted, Acting, Told};
+use crate::play::Play;
 use crate::quotas::{Allowance, Ticket};
 use crate::request::{Answer, Request};
 use crate::router::{Router, Space};
@@ -111,6 +112,8 @@ pub(crate) enum Step {
     Act(Txn, Box<Acting>),
     /// Its answer is that of another request, which waited and is done now.
     Replay(Box<Replay>),
+    /// It makes other requests.
+    Play(Box<Play>),
 }
 
 /// Everything that one attempt stands on: one moment of the store.
@@ -316,7 +319,7 @@ impl Trip {
     }
 
     pub(crate) fn new(kernel: &Kernel, request: &Request) -> Self {
-        let id = kernel.request_ids.next();
+        let id = request.lineage.id().map_or_else(|| kernel.request_ids.next(), str::to_owned);
         let remote = Remote { request_id: id.clone(), ..request.remote.clone() };
         let begun = kernel.now();
         Self {

@@ -110,6 +110,7 @@ pub(crate) fn read(
         headers: known.others,
         help,
         meter: kernel::Meter::default(),
+        lineage: kernel::Lineage::default(),
     };
     Ok(Asked { request, body, origin, namespace: known.namespace.cloned(), head_only })
 }

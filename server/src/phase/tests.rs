@@ -65,6 +65,7 @@ fn ask(state: &Arc<State>, verb: Verb, path: &str, body: &Value) -> (u16, Value)
         headers: Vec::new(),
         help: false,
         meter: kernel::Meter::default(),
+        lineage: kernel::Lineage::default(),
     };
     let answer = match state.answer(&request) {
         Some(Reaction::Now(answer)) => answer,

@@ -7,6 +7,7 @@ use policy::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::lineage::Lineage;
 use crate::quotas::Meter;
 use crate::request::{Request, WrapFormat};
 
@@ -90,6 +91,7 @@ impl Asked {
             headers: self.headers,
             help: false,
             meter: Meter::default(),
+            lineage: Lineage::default(),
         })
     }
 

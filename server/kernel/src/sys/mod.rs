@@ -37,6 +37,7 @@ mod tools;
 mod tune;
 mod ui;
 mod ui_headers;
+mod workflows;
 mod wrapping;
 
 use std::sync::{Arc, Weak};
@@ -252,6 +253,16 @@ impl Engine for Sys {
         command::<_, namespaces::Put>(),
         command::<_, namespaces::Patch>(),
         command::<_, namespaces::Delete>(),
+        query::<_, workflows::List>(),
+        query::<_, workflows::Scan>(),
+        query::<_, workflows::ListBelow>(),
+        query::<_, workflows::ScanBelow>(),
+        query::<_, workflows::Get>(),
+        command::<_, workflows::Put>(),
+        command::<_, workflows::Delete>(),
+        query::<_, workflows::Execute>(),
+        query::<_, workflows::Trace>(),
+        query::<_, workflows::ExecuteOpenly>(),
         query::<_, specs::Read>(),
         query::<_, specs::Posted>(),
     ];
