@@ -20,4 +20,5 @@ mod quotas;
 mod raw;
 mod sys;
 mod tokens;
+mod unmounting;
 mod workflows;

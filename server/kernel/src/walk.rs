@@ -285,8 +285,12 @@ enum Routed {
     Lower(Path),
 }
 
-/// What a JWT of ours holds, if one is shown. One of others stays what it is, and is no token.
+/// What a JWT of ours holds, if one is shown where wrappings are looked at and opened. Any other stays what it is, and
+/// is no token.
 fn unsigned(kernel: &Kernel, request: &Request) -> Option<Secret<String>> {
+    if !OPENS.iter().any(|path| request.path.as_str().ends_with(path)) {
+        return None;
+    }
     let shown = request.token.as_ref().filter(|token| wrap_key::is_signed(token.expose()))?;
     kernel.wrap_key.token(shown.expose()).ok().map(|token| Secret::new(token.into_owned()))
 }
@@ -300,6 +304,9 @@ fn lower(path: &Path, rest: &str, range: std::ops::Range<usize>) -> Result<Route
     let lowered = format!("{head}{}{tail}", name.to_lowercase());
     Path::internal(&lowered).map(Routed::Lower).map_err(|_| Error::denied())
 }
+
+/// Where wrappings are looked at and opened.
+const OPENS: [&str; 3] = ["sys/wrapping/lookup", "sys/wrapping/rewrap", "sys/wrapping/unwrap"];
 
 impl Trip {
     /// As `sys/in-flight-req` shows it.
