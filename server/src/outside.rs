@@ -16,7 +16,7 @@ use tokio::io::AsyncReadExt as _;
 
 /// How long a connection may take to stand.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
-/// How long an answer over HTTP may take in all.
+/// How long an answer over HTTP may take in all, if nothing else is said.
 const FETCH_TIME: Duration = Duration::from_secs(30);
 /// How much of a file in a pod is read.
 const POD_FILE_MAX: u64 = 1024 * 1024;
@@ -44,7 +44,8 @@ impl World for Outside {
         Box::pin(async move {
             let client = self.client(&call.trust, call.redirects)?;
             let method = Method::from_bytes(call.method.as_bytes()).map_err(unsendable)?;
-            let request = client.request(method, &call.url).headers(headers(&call)?).body(call.body);
+            let request = client.request(method, &call.url).headers(headers(&call)?);
+            let request = request.timeout(call.patience.unwrap_or(FETCH_TIME)).body(call.body);
             let response = request.send().await.map_err(|error| unreachable(&call.url, &error))?;
             let told = Told {
                 status: response.status().as_u16(),
@@ -95,7 +96,6 @@ impl Outside {
             .tls_backend_preconfigured(tls(trust)?)
             .redirect(policy)
             .connect_timeout(CONNECT_TIME)
-            .timeout(FETCH_TIME)
             .build()
             .map_err(|error| Error::internal(format!("no HTTP client: {error}")))?;
         if clients.len() >= CLIENTS_MAX {

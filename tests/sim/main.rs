@@ -9,6 +9,7 @@
 
 mod catalog;
 mod control_group;
+mod factors;
 mod faults;
 mod identity;
 mod keys;

@@ -34,12 +34,21 @@ pub struct Config {
     folder: PathBuf,
     top_level: String,
     listener: String,
+    environment: Vec<(String, String)>,
 }
 
 impl Config {
     /// A server that keeps its data in this folder, over plain HTTP on loopback.
     pub fn new(storage: Storage, folder: &Path) -> Self {
-        Self { storage, folder: folder.to_owned(), top_level: String::new(), listener: String::new() }
+        let (top_level, listener) = (String::new(), String::new());
+        Self { storage, folder: folder.to_owned(), top_level, listener, environment: Vec::new() }
+    }
+
+    /// Sets a variable of the server's environment.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// Adds lines at the top level of the configuration.
@@ -126,6 +135,7 @@ impl Server {
             std::fs::write(&file, config.hcl(port)).expect("the configuration can be written");
             let mut command = Command::new(binary.path());
             command.arg("server").arg(format!("-config={}", file.display()));
+            command.envs(config.environment.iter().map(|(name, value)| (name, value)));
             command
         })
     }

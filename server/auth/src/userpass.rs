@@ -95,7 +95,10 @@ impl Login<Userpass> for LogIn {
         let user = USERS.get(cx, &self.username)?;
         let hash = user.as_ref().map_or(NOBODY, |user| user.hash.expose());
         // A hash that does not read matches nothing; passwords that are too long were never taken.
-        let right = cx.once(|| Ok(bcrypt::verify(password.expose(), hash).unwrap_or(false)))?;
+        let verify = || Ok((hash.to_owned(), bcrypt::verify(password.expose(), hash).unwrap_or(false)));
+        let (verified, right) = cx.once(verify)?;
+        // Run again after a conflict, it may be another user's or a changed password by now.
+        let right = right && verified == hash;
         let user = match user {
             Some(user) if right && password.expose().len() <= PASSWORD_SIZE_MAX => user,
             _ => return Err(Error::credentials("invalid username or password")),

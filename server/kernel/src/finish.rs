@@ -47,6 +47,11 @@ pub(crate) fn costly<T>(work: impl FnOnce() -> T) -> T {
     }
 }
 
+/// So often a request has gone outside; not more often than it may.
+fn one_more(asks: u32) -> Result<u32> {
+    if asks < ASKS_MAX { Ok(asks + 1) } else { Err(changing()) }
+}
+
 impl Pending {
     pub(crate) fn new(trip: Trip) -> Self {
         Self { trip: Box::new(trip) }
@@ -116,22 +121,30 @@ impl Kernel {
                 }
                 Step::Ask(asking, reads) => {
                     drop((alone, shared));
-                    asks += 1;
-                    if asks > ASKS_MAX {
-                        return Err(changing());
-                    }
+                    asks = one_more(asks)?;
                     trip.told = Some(self.hear(asking, reads).await?);
+                    continue;
+                }
+                Step::Arrive(txn) => {
+                    races += u32::from(self.commit(txn).await?.is_err());
+                    asks = one_more(asks)?;
+                    continue;
+                }
+                Step::Prove(round) => {
+                    drop((alone, shared));
+                    asks = one_more(asks)?;
+                    trip.proofs = Some(self.prove(&round).await?);
+                    // A phone rings for long: the password is looked at again.
+                    trip.once = Once::default();
                     continue;
                 }
                 Step::Act(txn, acting) => {
                     let committed = self.commit(txn).await?;
                     drop((alone, shared));
-                    match committed {
-                        Err(Conflict) => races += 1,
-                        Ok(_) => {
-                            trip.once = Once::default();
-                            trip.acted = Some(self.act(*acting).await?);
-                        }
+                    races += u32::from(committed.is_err());
+                    if committed.is_ok() {
+                        trip.once = Once::default();
+                        trip.acted = Some(self.act(*acting).await?);
                     }
                     continue;
                 }

@@ -8,7 +8,7 @@ use policy::Path;
 use storage::Txn;
 
 use crate::envelope::{Auth, Outcome, Requirement};
-use crate::identity::mfa::{Owed, Shown, WaitingLogin};
+use crate::identity::mfa::{Owed, Proofs, Round, Showing, Shown, WaitingLogin};
 use crate::identity::{self, Arrival};
 use crate::kernel::Kernel;
 use crate::lockout::Rule;
@@ -95,7 +95,12 @@ impl Kernel {
                 self.lockouts.failed(accessor, &who, rule, now);
             }
         };
-        let owed = self.owed(ground, &door, &mut txn, &whom, wrong)?;
+        let owed = match self.owed(ground, &door, &mut txn, &whom, trip.proofs.as_ref(), wrong)? {
+            Owing::Settled => Vec::new(),
+            Owing::Owed(owed) => owed,
+            Owing::Prove(_) if whom.is_new => return self.arrive_first(ground, &door, &claim),
+            Owing::Prove(round) => return Ok(Step::Prove(round)),
+        };
         if !owed.is_empty() {
             let waiting = WaitingLogin {
                 claim,
@@ -128,17 +133,33 @@ impl Kernel {
         door: &Door<'_>,
         txn: &mut Txn,
         whom: &Whom,
+        proofs: Option<&Proofs>,
         wrong: impl FnOnce(),
-    ) -> Result<Vec<Owed>> {
-        let Some(book) = identity::book(door.router, door.mounted) else { return Ok(Vec::new()) };
-        let owed = book.owed(txn, door.mounted, &whom.entity_id)?;
+    ) -> Result<Owing> {
+        let Some(book) = identity::book(door.router, door.mounted) else { return Ok(Owing::Settled) };
+        let (entity, namespace) = (&*whom.entity_id, &door.mounted.namespace);
+        let owed = book.owed(txn, door.mounted, entity)?;
         let shown = shown(ground.request);
         if owed.is_empty() || shown.is_empty() {
-            return Ok(owed);
+            return Ok(Owing::Owed(owed));
         }
-        let settled = book.settle_owed(txn, &self.waiting, &whom.entity_id, &owed, &shown, door.now);
-        settled.inspect_err(|_| wrong())?;
-        Ok(Vec::new())
+        let round = book.round(txn, namespace, entity, &owed, &shown, door.remote.address)?;
+        let none = Proofs::default();
+        let proofs = proofs.unwrap_or(&none);
+        if !proofs.answer(&round) {
+            return Ok(Owing::Prove(Box::new(round)));
+        }
+        let showing = Showing { waiting: &self.waiting, entity, shown: &shown, proofs, now: door.now };
+        book.settle_owed(txn, &owed, &showing)?.or_refuse(wrong)?;
+        Ok(Owing::Settled)
+    }
+
+    /// Writes down someone who is new before anybody is asked about them, so that it is the same one afterwards. What the
+    /// login itself writes is left for when it succeeds.
+    fn arrive_first(&self, ground: &Ground<'_>, door: &Door<'_>, claim: &Claim) -> Result<Step> {
+        let mut txn = self.transaction(ground, None);
+        self.whom(door, &mut txn, claim)?;
+        Ok(Step::Arrive(txn))
     }
 
     /// Lets a login wait for its second factor, and tells what that is.
@@ -232,6 +253,16 @@ impl Kernel {
         book.refresh(txn, &known.entity.id, accessor, &claim.groups)?;
         Ok(Whom { entity_id: known.entity.id, identity: Some(book.uuid()), is_new: known.is_new })
     }
+}
+
+/// What a login still has to do about second factors.
+enum Owing {
+    /// Nothing: it owed none, or has shown all.
+    Settled,
+    /// It owes these, if any.
+    Owed(Vec<Owed>),
+    /// Others have to be asked about what it has shown.
+    Prove(Box<Round>),
 }
 
 /// A login whose proof was right.

@@ -7,6 +7,7 @@ use serde_json::Value;
 use storage::{ReadSet, Snapshot, Txn};
 
 use crate::agenda::{self, Found, Item, Tag};
+use crate::identity::mfa::{Proofs, Round};
 use crate::kernel::Kernel;
 use crate::leases::{self, Lease, LeaseId};
 use crate::mounts::{self, Mounted};
@@ -84,6 +85,12 @@ impl Kernel {
         let _place = self.outside.try_acquire().map_err(|_| busy())?;
         let heard = self.patiently(asking.ask(Arc::clone(&self.env.world))).await;
         Ok(Told { heard, reads })
+    }
+
+    /// Asks others about the second factors that a login has shown.
+    pub(crate) async fn prove(&self, round: &Round) -> Result<Proofs> {
+        let _place = self.outside.try_acquire().map_err(|_| busy())?;
+        self.patiently(async { Ok(round.ask(&*self.env.world, &self.waiting).await) }).await
     }
 
     /// Does what is planned. If it fails, what it began is undone.

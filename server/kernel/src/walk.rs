@@ -12,6 +12,7 @@ use crate::control_group::{Replay, Replaying};
 use crate::envelope::Outcome;
 use crate::finish::Pending;
 use crate::flights::{self, Aloft, Flight};
+use crate::identity::mfa::{Proofs, Round};
 use crate::judge::Lazy;
 use crate::kernel::Kernel;
 use crate::mounts::Mounted;
@@ -58,6 +59,8 @@ pub(crate) struct Trip {
     pub(crate) granting: Vec<Arc<str>>,
     /// What was heard from outside, if the operation asks.
     pub(crate) told: Option<Told>,
+    /// What others said of the second factors that a login has shown.
+    pub(crate) proofs: Option<Proofs>,
     /// What was done outside, if the operation does something there.
     pub(crate) acted: Option<Arc<Acted>>,
     /// What is left of the limit of requests.
@@ -106,6 +109,10 @@ pub(crate) enum Step {
     Spend(Txn),
     /// It is answered once this is durable.
     Commit(Txn, Box<Outcome>),
+    /// Whoever logs in is new, and is written down first.
+    Arrive(Txn),
+    /// Others have to be asked about the second factors that a login has shown.
+    Prove(Box<Round>),
     /// It has to ask outside, and what it knows of whom to ask stands on these reads.
     Ask(Asking, Vec<ReadSet>),
     /// Once its plan is durable it does something outside.
@@ -346,6 +353,7 @@ impl Trip {
             operation: audit::operation(request.verb),
             granting: Vec::new(),
             told: None,
+            proofs: None,
             acted: None,
             allowance: None,
             role: None,

@@ -73,6 +73,8 @@ pub struct Call {
     pub trust: Trust,
     /// What is done about an answer that sends elsewhere.
     pub redirects: Redirects,
+    /// How long it may take until the answer is there, if that is longer than usual: someone has to touch a phone first.
+    pub patience: Option<Duration>,
 }
 
 /// What is done about an answer that sends elsewhere.

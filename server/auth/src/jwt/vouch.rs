@@ -100,8 +100,15 @@ pub(super) async fn post(
     }
     let unsaid = |text: String| Refused { code: String::new(), text };
     let (trust, body) = (provider.source.trust(), form(&fields).into_bytes());
-    let call =
-        Call { method: "POST", url: url.to_owned(), headers, body, trust, redirects: Redirects::Shown };
+    let call = Call {
+        method: "POST",
+        url: url.to_owned(),
+        headers,
+        body,
+        trust,
+        redirects: Redirects::Shown,
+        ..Call::default()
+    };
     let told = world.fetch(call).await.map_err(|error| unsaid(error.to_string()))?;
     if told.status == 200 {
         return Ok(told);

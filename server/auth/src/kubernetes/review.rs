@@ -147,6 +147,7 @@ impl Cluster {
             body,
             trust: self.trust.clone(),
             redirects,
+            ..Call::default()
         }
     }
 }

@@ -3,16 +3,19 @@
 use std::sync::Arc;
 
 use kit::loose::{Json, Text};
-use kit::{Beyond, Command, Error, Reads, Reply, Result, Route, Writing};
+use kit::{Ask, Beyond, Error, Reads, Recording, Reply, Result, Route, World, Writing};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::Sys;
 use crate::envelope::Attached;
-use crate::identity::mfa::Shown;
+use crate::identity::mfa::{Proofs, Round, Showing, Shown, WaitingLogin};
+use crate::kernel::Kernel;
 use crate::lockout::Rule;
 use crate::login::Door;
+use crate::mounts::Mounted;
+use crate::router::Router;
 
 /// Shows the second factors that a login owes, and gives it its token.
 #[derive(Deserialize, JsonSchema)]
@@ -24,25 +27,42 @@ pub(super) struct Validate {
     mfa_payload: Option<Json>,
 }
 
-impl Command<Sys> for Validate {
+impl Ask<Sys> for Validate {
     const ROUTE: Route = Route::post("mfa/validate").unauthenticated();
+    type Facts = (Arc<Kernel>, Round);
+    type Heard = Proofs;
     type Reply = kit::Nothing;
 
-    fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<kit::Nothing>> {
-        let (beyond, now) = (Beyond::for_the_kernel(), cx.now());
-        let Text(id) = self.mfa_request_id;
+    fn facts(&self, engine: &Sys, cx: &Recording<'_>) -> Result<(Arc<Kernel>, Round)> {
+        let Text(id) = &self.mfa_request_id;
         if id.is_empty() {
             return Err(Error::invalid("missing request ID"));
         }
-        let unknown = || Error::invalid("invalid request ID");
         let kernel = engine.kernel()?;
-        let shown = shown(self.mfa_payload)?;
+        let shown = shown(self.mfa_payload.as_ref())?;
+        let login = kernel.waiting.get(id, cx.now()).ok_or_else(unknown)?;
+        let txn = cx.peek(&Beyond::for_the_kernel());
+        let router = kernel.router(txn.snapshot())?;
+        let mounted = mounted(router.value(), &login)?;
+        let book = crate::identity::book(router.value(), &mounted).ok_or_else(unknown)?;
+        let (namespace, address) = (&mounted.namespace, cx.remote().address);
+        let round = book.round(txn, namespace, &login.entity, &login.owed, &shown, address)?;
+        Ok((kernel, round))
+    }
+
+    async fn ask(&self, (kernel, round): &(Arc<Kernel>, Round), world: &dyn World) -> Result<Proofs> {
+        Ok(round.ask(world, &kernel.waiting).await)
+    }
+
+    fn run(self, engine: &Sys, proofs: &Proofs, cx: &mut Writing<'_>) -> Result<Reply<kit::Nothing>> {
+        let (beyond, now) = (Beyond::for_the_kernel(), cx.now());
+        let Text(id) = self.mfa_request_id;
+        let kernel = engine.kernel()?;
+        let shown = shown(self.mfa_payload.as_ref())?;
         // Kept while this is run again after a conflict: the login waits no more once it is taken.
         let login = cx.once(|| kernel.waiting.get(&id, now).ok_or_else(unknown))?;
         let router = kernel.router(cx.peek(&beyond).snapshot())?;
-        let mounted =
-            crate::ids::mount(&login.mount).and_then(|id| router.value().by_id(&id).map(Arc::clone));
-        let mounted = mounted.ok_or_else(unknown)?;
+        let mounted = mounted(router.value(), &login)?;
         let remote = cx.remote().clone();
         let book = crate::identity::book(router.value(), &mounted).ok_or_else(unknown)?;
         let txn = cx.beyond(&beyond);
@@ -55,8 +75,8 @@ impl Command<Sys> for Validate {
             remote: &remote,
             role: None,
         };
-        let settled = book.settle_owed(txn, &kernel.waiting, &login.entity, &login.owed, &shown, now);
-        settled.inspect_err(|_| {
+        let showing = Showing { waiting: &kernel.waiting, entity: &login.entity, shown: &shown, proofs, now };
+        book.settle_owed(txn, &login.owed, &showing)?.or_refuse(|| {
             if let Some(rule) = Rule::of(&mounted, &kernel.env.settings.lockouts) {
                 kernel.lockouts.failed(&mounted.entry.accessor, &login.who, rule, now);
             }
@@ -74,8 +94,18 @@ impl Command<Sys> for Validate {
     }
 }
 
+fn unknown() -> Error {
+    Error::invalid("invalid request ID")
+}
+
+/// The auth mount that someone waits at, if it is still there.
+fn mounted(router: &Router, login: &WaitingLogin) -> Result<Arc<Mounted>> {
+    let mounted = crate::ids::mount(&login.mount).and_then(|id| router.by_id(&id).map(Arc::clone));
+    mounted.ok_or_else(unknown)
+}
+
 /// The payload: a map of lists of strings, of which the first counts.
-fn shown(payload: Option<Json>) -> Result<Shown> {
+fn shown(payload: Option<&Json>) -> Result<Shown> {
     let mut shown = Shown::default();
     let wrong = || Error::invalid("mfa_payload is a map from methods to lists of strings");
     let Some(Json(payload)) = payload.filter(|Json(payload)| !payload.is_null()) else { return Ok(shown) };

@@ -112,7 +112,7 @@ impl Engine for Sys {
         query::<_, leases::Count>(),
         query::<_, leases::Lookup>(),
         query::<_, leases::List>(),
-        command::<_, mfa::Validate>(),
+        ask::<_, mfa::Validate>(),
         ask::<_, leases::Renew>(),
         ask::<_, leases::LegacyRenew>(),
         command::<_, leases::Revoke>(),

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::record::Enrolment;
+use super::record::{Enrolment, Way};
 use crate::identity::{Identity, own};
 
 /// What an authenticator takes.
@@ -70,16 +70,19 @@ fn generate(cx: &mut Writing<'_>, method_id: &str, entity_id: &str) -> Result<Re
     }
     let entity =
         book.entity(cx.peek(&beyond), entity_id)?.ok_or_else(|| Error::invalid("invalid entity ID"))?;
+    let Way::Totp(totp) = &method.way else {
+        let text = format!("generate not available for MFA type {:?}", method.way.kind().name());
+        return Err(Error::invalid(text));
+    };
     if book.enrolment(cx.peek(&beyond), &entity.id, &method.id)?.is_some() {
         cx.warn(format!("Entity already has a secret for MFA method {:?}", method.name));
         return Ok(Reply::Nothing);
     }
-    let mut bytes = Zeroizing::new(vec![0; usize::try_from(method.key_size).unwrap_or_default()]);
+    let mut bytes = Zeroizing::new(vec![0; usize::try_from(totp.key_size).unwrap_or_default()]);
     cx.randomness().fill(&mut bytes);
     let secret = otp::encode_secret(&bytes);
-    let url =
-        otp::url(&method.issuer, &entity.id, &secret, method.algorithm, method.digits, method.period_seconds);
-    let barcode = match method.qr_size {
+    let url = otp::url(&totp.issuer, &entity.id, &secret, totp.algorithm, totp.digits, totp.period_seconds);
+    let barcode = match totp.qr_size {
         0 => Secret::new(String::new()),
         size => otp::png(url.expose(), size)?,
     };
@@ -113,6 +116,10 @@ impl Command<Identity> for AdminDestroy {
         }
         let entity = book.entity(cx.peek(&beyond), &self.entity_id.0)?;
         let entity = entity.ok_or_else(|| Error::invalid("invalid entity ID"))?;
+        let method = book.mfa_method(cx.peek(&beyond), &self.method_id.0)?;
+        if method.is_some_and(|method| !matches!(method.way, Way::Totp(_))) {
+            return Err(Error::server("method ID does not match TOTP type"));
+        }
         book.delete_enrolment(cx.beyond(&beyond), &entity.id, &self.method_id.0)?;
         Ok(Reply::Nothing)
     }

@@ -6,7 +6,8 @@ use serde::Serialize;
 use storage::Txn;
 use zeroize::Zeroizing;
 
-use super::record::{Enforcement, Method};
+use super::record::{Enforcement, Totp, Way};
+use super::round::{Proofs, Refusal};
 use super::waiting::Waiting;
 use crate::identity::book::Book;
 use crate::mounts::Mounted;
@@ -54,9 +55,59 @@ impl Shown {
         self.0.is_empty()
     }
 
-    fn of(&self, choice: &Choice) -> Option<&str> {
+    pub(super) fn of(&self, choice: &Choice) -> Option<&str> {
         self.0.get(&choice.id).or_else(|| self.0.get(&choice.name)).map(|code| code.as_str())
     }
+}
+
+/// What came of looking at what was shown.
+pub(crate) enum Settled {
+    /// All that was owed.
+    Shown,
+    /// Not all. It counts as a failed login; why, in the words that clients know.
+    Wrong(String),
+    /// Nobody could say. That is not the caller's fault, and no login either.
+    Unanswered(String),
+}
+
+impl Settled {
+    /// Goes on only if all was shown. What was wrong is told to `wrong`.
+    pub(crate) fn or_refuse(self, wrong: impl FnOnce()) -> Result<()> {
+        match self {
+            Self::Shown => Ok(()),
+            Self::Wrong(why) => {
+                wrong();
+                Err(Error::new(Fault::Denied, why))
+            }
+            Self::Unanswered(why) => Err(Error::new(Fault::Denied, why)),
+        }
+    }
+}
+
+/// Someone showing second factors.
+#[derive(Clone, Copy)]
+pub(crate) struct Showing<'a> {
+    pub(crate) waiting: &'a Waiting,
+    pub(crate) entity: &'a str,
+    pub(crate) shown: &'a Shown,
+    /// What others said about what was shown.
+    pub(crate) proofs: &'a Proofs,
+    pub(crate) now: Time,
+}
+
+/// Why an enforcement is not satisfied, and whether that is the caller's fault.
+struct Failed {
+    whys: String,
+    wrong: bool,
+}
+
+/// A one-time password that was shown.
+#[derive(Clone, Copy)]
+struct Code<'a> {
+    method: &'a str,
+    name: &'a str,
+    totp: &'a Totp,
+    code: &'a str,
 }
 
 impl Enforcement {
@@ -91,9 +142,9 @@ impl Book {
             for id in &enforcement.methods {
                 if let Some(method) = self.mfa_method(txn, id)? {
                     methods.push(Choice {
-                        kind: super::method::KIND,
+                        kind: method.way.kind().name(),
+                        uses_passcode: method.way.uses_passcode(),
                         id: method.id,
-                        uses_passcode: true,
                         name: method.name,
                     });
                 }
@@ -107,98 +158,85 @@ impl Book {
     }
 
     /// Whether everything owed was shown. A code that is right is used up in this transaction.
-    ///
-    /// # Errors
-    /// Denied, in the words that clients know, if something was not.
-    pub(crate) fn settle_owed(
-        self,
-        txn: &mut Txn,
-        waiting: &Waiting,
-        entity: &str,
-        owed: &[Owed],
-        shown: &Shown,
-        now: Time,
-    ) -> Result<()> {
+    pub(crate) fn settle_owed(self, txn: &mut Txn, owed: &[Owed], showing: &Showing<'_>) -> Result<Settled> {
         for one in owed {
-            let whys = match self.settle_one(txn, waiting, entity, one, shown, now)? {
-                None => continue,
-                Some(whys) => whys,
-            };
-            let text = format!("failed to satisfy enforcement {}. error: {whys}", one.enforcement);
-            return Err(Error::new(Fault::Denied, text));
+            let Some(failed) = self.settle_one(txn, one, showing)? else { continue };
+            let why = format!("failed to satisfy enforcement {}. error: {}", one.enforcement, failed.whys);
+            return Ok(match failed.wrong {
+                true => Settled::Wrong(why),
+                false => Settled::Unanswered(why),
+            });
         }
-        Ok(())
+        Ok(Settled::Shown)
     }
 
     /// Nothing, if one of the methods was satisfied; else why none was.
-    fn settle_one(
-        self,
-        txn: &mut Txn,
-        waiting: &Waiting,
-        entity: &str,
-        owed: &Owed,
-        shown: &Shown,
-        now: Time,
-    ) -> Result<Option<String>> {
+    fn settle_one(self, txn: &mut Txn, owed: &Owed, showing: &Showing<'_>) -> Result<Option<Failed>> {
         let tried: Vec<(&Choice, &str)> =
-            owed.methods.iter().filter_map(|choice| Some((choice, shown.of(choice)?))).collect();
+            owed.methods.iter().filter_map(|choice| Some((choice, showing.shown.of(choice)?))).collect();
         if tried.is_empty() {
-            let first = owed.methods.first();
-            let (id, name) =
-                first.map(|choice| (choice.id.as_str(), choice.name.as_str())).unwrap_or_default();
-            return Ok(Some(format!(
-                "failed to sanitize MFA creds, 1 error occurred:\n\t* failed to find MFA credentials associated with an MFA method ID {id}, method name {name}\n\n"
-            )));
+            let missing = |choice: &Choice| {
+                let Choice { id, name, .. } = choice;
+                format!(
+                    "\t* failed to find MFA credentials associated with an MFA method ID {id}, method name {name}\n"
+                )
+            };
+            let missing: Vec<String> = owed.methods.iter().map(missing).collect();
+            let whys = format!("failed to sanitize MFA creds, {}", listed(&missing));
+            return Ok(Some(Failed { whys, wrong: true }));
         }
-        let mut whys = Vec::new();
+        let (mut whys, mut wrong) = (Vec::new(), false);
         for (choice, code) in &tried {
             let Some(method) = self.mfa_method(txn, &choice.id)? else { continue };
-            match self.settle_code(txn, waiting, entity, &method, code, now)? {
-                None => return Ok(None),
-                Some(why) => whys.push(format!("\t* {why}\n")),
+            let verdict = match &method.way {
+                Way::Totp(totp) => {
+                    let code = Code { method: &method.id, name: &method.name, totp, code };
+                    self.settle_code(txn, showing, &code)?.map_or(Ok(()), |why| Err(Refusal::Wrong(why)))
+                }
+                _ => showing.proofs.of(&method.id).cloned().unwrap_or_else(|| {
+                    Err(Refusal::Unanswered("what is asked about changed meanwhile; try again".to_owned()))
+                }),
+            };
+            match verdict {
+                Ok(()) => return Ok(None),
+                Err(refusal) => {
+                    wrong |= matches!(refusal, Refusal::Wrong(_));
+                    let (Refusal::Wrong(why) | Refusal::Unanswered(why)) = refusal;
+                    whys.push(format!("\t* {why}\n"));
+                }
             }
         }
-        let ids: Vec<&str> = tried.iter().map(|(choice, _)| choice.id.as_str()).collect();
+        let ids: Vec<&str> = owed.methods.iter().map(|choice| choice.id.as_str()).collect();
         whys.push(format!("\t* login MFA validation failed for methodID: [{}]\n", ids.join(" ")));
-        let count = whys.len();
-        Ok(Some(format!("{count} errors occurred:\n{}\n", whys.concat())))
+        Ok(Some(Failed { whys: listed(&whys), wrong }))
     }
 
     /// Nothing, if the code is right; else why it is not. Tries are counted whichever way they come.
-    fn settle_code(
-        self,
-        txn: &mut Txn,
-        waiting: &Waiting,
-        entity: &str,
-        method: &Method,
-        code: &str,
-        now: Time,
-    ) -> Result<Option<String>> {
+    fn settle_code(self, txn: &mut Txn, showing: &Showing<'_>, code: &Code<'_>) -> Result<Option<String>> {
+        let Showing { waiting, entity, now, .. } = *showing;
+        let Code { method, name, totp, code } = *code;
         let wrong = || Ok(Some("MFA credentials not supplied or incorrect".to_owned()));
-        let period = Duration::from_secs(method.period_seconds);
-        let count = waiting.tried(entity, &method.id, period, now);
-        if count > method.attempts_max {
+        let period = Duration::from_secs(totp.period_seconds);
+        let count = waiting.tried(entity, method, period, now);
+        if count > totp.attempts_max {
             return Ok(Some(format!(
                 "maximum TOTP validation attempts {count} exceeded the allowed attempts {}. Please try again in {} seconds",
-                method.attempts_max, method.period_seconds
+                totp.attempts_max, totp.period_seconds
             )));
         }
-        let Some(mut enrolment) = self.enrolment(txn, entity, &method.id)? else {
-            return Ok(Some(format!(
-                "MFA secret for method name {:?} not present in entity {entity:?}",
-                method.name
-            )));
+        let Some(mut enrolment) = self.enrolment(txn, entity, method)? else {
+            return Ok(Some(format!("MFA secret for method name {name:?} not present in entity {entity:?}")));
         };
         // Compared as it is, never trimmed: a second spelling would be a second code.
-        if code.len() != method.digits.count() {
+        if code.len() != totp.digits.count() {
             return wrong();
         }
         let check = otp::Check {
             secret: &enrolment.secret,
-            algorithm: method.algorithm,
-            digits: method.digits,
-            period_seconds: method.period_seconds,
-            skew: method.skew,
+            algorithm: totp.algorithm,
+            digits: totp.digits,
+            period_seconds: totp.period_seconds,
+            skew: totp.skew,
             accepted: &enrolment.accepted,
         };
         let oldest = check.first(now.seconds());
@@ -209,8 +247,15 @@ impl Book {
         };
         enrolment.accepted.retain(|accepted| *accepted >= oldest);
         enrolment.accepted.push(step);
-        self.put_enrolment(txn, entity, &method.id, &enrolment)?;
-        waiting.clear(entity, &method.id);
+        self.put_enrolment(txn, entity, method, &enrolment)?;
+        waiting.clear(entity, method);
         Ok(None)
     }
+}
+
+/// Errors as Go lists them.
+fn listed(errors: &[String]) -> String {
+    let count = errors.len();
+    let occurred = if count == 1 { "error" } else { "errors" };
+    format!("{count} {occurred} occurred:\n{}\n", errors.concat())
 }

@@ -1,65 +1,165 @@
-//! Methods: how the one-time passwords of a second factor are made.
+//! Methods: the ways to show a second factor, and what this server must know for each.
 
-use kit::loose::{Number, Seconds, Text};
-use kit::{Beyond, Command, Error, Nothing, Query, Reading, Reply, Result, Route, Writing};
+use std::marker::PhantomData;
+
+use kit::{Beyond, Command, Error, Fault, Nothing, Query, Reading, Reply, Result, Route, Writing};
 use otp::{Algorithm, Digits};
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::record::Method;
+use super::kind::Kind;
+use super::record::{Method, Way};
 use crate::identity::mfa::enforcement::namespace;
 use crate::identity::shown::{self, Listed};
 use crate::identity::{Identity, names, own};
 use crate::ids;
 use crate::namespaces::Namespace;
 
-/// The only kind of method there is.
-pub(super) const KIND: &str = "totp";
-/// The kinds that OpenBao has beside it.
-const OTHER_KINDS: [&str; 3] = ["duo", "okta", "pingid"];
-const KEY_SIZE: i64 = 20;
-const KEY_SIZE_MAX: i64 = 1024;
-const QR_SIZE: i64 = 200;
-const QR_SIZE_MAX: i64 = 4096;
-const PERIOD_SECONDS: u64 = 30;
-const PERIOD_SECONDS_MAX: u64 = 86_400;
-const ATTEMPTS: i64 = 5;
+/// How long a template of names may be.
+const FORMAT_SIZE_MAX: usize = 1024;
 
-/// A method as it is shown.
-#[derive(JsonSchema, Serialize)]
+/// What can be said of a method of one kind.
+pub(in crate::identity) trait Wish:
+    DeserializeOwned + JsonSchema + Send + Sync + 'static
+{
+    /// The kind.
+    const KIND: Kind;
+    /// Where such methods are kept.
+    const ROUTES: Routes;
+
+    /// What the method shall be called; empty: it has no name, or keeps the one it has.
+    fn method_name(&self) -> &str;
+
+    /// What entities are called where they are asked about, if anything is said about that.
+    fn username_format(&self) -> Option<&str>;
+
+    /// What this server must know.
+    ///
+    /// # Errors
+    /// If that does not suffice.
+    fn way(self) -> Result<Way>;
+}
+
+/// Where methods of one kind are kept.
+pub(in crate::identity) struct Routes {
+    pub(super) register: Route,
+    pub(super) get: Route,
+    pub(super) put: Route,
+    pub(super) delete: Route,
+}
+
+/// A method as it is shown: what is secret in it never is.
+#[derive(Default, JsonSchema, Serialize)]
 pub(in crate::identity) struct MethodShown {
-    algorithm: Algorithm,
-    digits: Digits,
     id: String,
-    issuer: String,
-    key_size: u64,
-    max_validation_attempts: u64,
     name: String,
     namespace_id: String,
     namespace_path: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mount_accessor: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username_format: Option<String>,
+    #[serde(flatten)]
+    of_totp: Option<TotpShown>,
+    #[serde(flatten)]
+    of_duo: Option<DuoShown>,
+    #[serde(flatten)]
+    of_okta: Option<OktaShown>,
+    #[serde(flatten)]
+    of_pingid: Option<PingIdShown>,
+}
+
+#[derive(JsonSchema, Serialize)]
+struct TotpShown {
+    algorithm: Algorithm,
+    digits: Digits,
+    issuer: String,
+    key_size: u64,
+    max_validation_attempts: u64,
     period: u64,
     qr_size: u32,
     skew: u64,
-    #[serde(rename = "type")]
-    kind: &'static str,
+}
+
+#[derive(JsonSchema, Serialize)]
+struct DuoShown {
+    api_hostname: String,
+    pushinfo: String,
+    use_passcode: bool,
+}
+
+#[derive(JsonSchema, Serialize)]
+struct OktaShown {
+    org_name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    base_url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    production: Option<bool>,
+}
+
+#[derive(JsonSchema, Serialize)]
+struct PingIdShown {
+    admin_url: String,
+    authenticator_url: String,
+    idp_url: String,
+    org_alias: String,
+    use_signature: bool,
 }
 
 impl MethodShown {
     fn of(method: Method, namespace: &Namespace) -> Self {
-        Self {
-            algorithm: method.algorithm,
-            digits: method.digits,
+        let kind = method.way.kind();
+        let named_by_format = matches!(kind, Kind::Duo | Kind::Okta);
+        let shown = Self {
             id: method.id,
-            issuer: method.issuer,
-            key_size: method.key_size,
-            max_validation_attempts: method.attempts_max,
             name: method.name,
             namespace_id: namespace.id.clone(),
             namespace_path: namespace.path.clone(),
-            period: method.period_seconds,
-            qr_size: method.qr_size,
-            skew: method.skew,
-            kind: KIND,
+            kind: kind.name(),
+            mount_accessor: named_by_format.then_some(""),
+            username_format: named_by_format.then_some(method.username_format),
+            ..Self::default()
+        };
+        match method.way {
+            Way::Totp(totp) => {
+                let of_totp = TotpShown {
+                    algorithm: totp.algorithm,
+                    digits: totp.digits,
+                    issuer: totp.issuer,
+                    key_size: totp.key_size,
+                    max_validation_attempts: totp.attempts_max,
+                    period: totp.period_seconds,
+                    qr_size: totp.qr_size,
+                    skew: totp.skew,
+                };
+                Self { of_totp: Some(of_totp), ..shown }
+            }
+            Way::Duo(duo) => {
+                let of_duo = DuoShown {
+                    api_hostname: duo.api_hostname,
+                    pushinfo: duo.push_info,
+                    use_passcode: duo.use_passcode,
+                };
+                Self { of_duo: Some(of_duo), ..shown }
+            }
+            Way::Okta(okta) => {
+                let production = okta.base_url.is_empty().then_some(okta.production);
+                let of_okta = OktaShown { org_name: okta.org_name, base_url: okta.base_url, production };
+                Self { of_okta: Some(of_okta), ..shown }
+            }
+            Way::PingId(pingid) => {
+                let of_pingid = PingIdShown {
+                    admin_url: pingid.admin_url,
+                    authenticator_url: pingid.authenticator_url,
+                    idp_url: pingid.idp_url,
+                    org_alias: pingid.org_alias,
+                    use_signature: pingid.use_signature,
+                };
+                Self { of_pingid: Some(of_pingid), ..shown }
+            }
         }
     }
 }
@@ -73,14 +173,14 @@ impl Query<Identity> for List {
     type Reply = Listed<MethodShown>;
 
     fn run(self, engine: &Identity, cx: &Reading<'_>) -> Result<Reply<Self::Reply>> {
-        list(engine, cx)
+        list(engine, cx, |_| true)
     }
 }
 
 /// Lists the methods of a kind.
 #[derive(Deserialize, JsonSchema)]
 pub(in crate::identity) struct ListKind {
-    /// `totp`.
+    /// `totp`, `duo`, `okta` or `pingid`.
     kind: String,
 }
 
@@ -89,16 +189,20 @@ impl Query<Identity> for ListKind {
     type Reply = Listed<MethodShown>;
 
     fn run(self, engine: &Identity, cx: &Reading<'_>) -> Result<Reply<Self::Reply>> {
-        if self.kind == KIND { list(engine, cx) } else { Err(Error::not_found()) }
+        let kind = Kind::named(&self.kind).ok_or_else(nowhere)?;
+        list(engine, cx, |method| method.way.kind() == kind)
     }
 }
 
-fn list(engine: &Identity, cx: &Reading<'_>) -> Result<Reply<Listed<MethodShown>>> {
+fn list(
+    engine: &Identity,
+    cx: &Reading<'_>,
+    wanted: impl Fn(&Method) -> bool,
+) -> Result<Reply<Listed<MethodShown>>> {
     let namespace = namespace(engine, cx)?;
     let methods = own(cx).all_mfa_methods(cx.beyond(&Beyond::for_the_kernel()))?;
-    shown::listed(
-        methods.into_iter().map(|method| (method.id.clone(), MethodShown::of(method, &namespace))).collect(),
-    )
+    let rows = methods.into_iter().filter(wanted);
+    shown::listed(rows.map(|method| (method.id.clone(), MethodShown::of(method, &namespace))).collect())
 }
 
 /// Shows a method.
@@ -113,53 +217,33 @@ impl Query<Identity> for Get {
     type Reply = MethodShown;
 
     fn run(self, engine: &Identity, cx: &Reading<'_>) -> Result<Reply<MethodShown>> {
-        get(engine, cx, &self.method_id)
+        let method = own(cx).mfa_method(cx.beyond(&Beyond::for_the_kernel()), &self.method_id)?;
+        Ok(MethodShown::of(method.ok_or_else(Error::not_found)?, &*namespace(engine, cx)?).into())
     }
 }
 
-/// Shows a method of one-time passwords.
+/// Shows a method, if it is of this kind.
 #[derive(Deserialize, JsonSchema)]
-pub(in crate::identity) struct GetTotp {
+pub(in crate::identity) struct GetOf<W> {
     /// Its id.
     method_id: String,
+    #[serde(skip)]
+    wish: PhantomData<fn() -> W>,
 }
 
-impl Query<Identity> for GetTotp {
-    const ROUTE: Route = Route::get("mfa/method/totp/{method_id}");
+impl<W: Wish> Query<Identity> for GetOf<W> {
+    const ROUTE: Route = W::ROUTES.get;
     type Reply = MethodShown;
 
     fn run(self, engine: &Identity, cx: &Reading<'_>) -> Result<Reply<MethodShown>> {
-        get(engine, cx, &self.method_id)
+        let method = own(cx).mfa_method(cx.beyond(&Beyond::for_the_kernel()), &self.method_id)?;
+        let method = method.ok_or_else(Error::not_found)?;
+        if method.way.kind() != W::KIND {
+            let text = format!("failed to find the method ID under MFA type {}.", W::KIND.name());
+            return Err(Error::invalid(text));
+        }
+        Ok(MethodShown::of(method, &*namespace(engine, cx)?).into())
     }
-}
-
-fn get(engine: &Identity, cx: &Reading<'_>, id: &str) -> Result<Reply<MethodShown>> {
-    let method = own(cx).mfa_method(cx.beyond(&Beyond::for_the_kernel()), id)?;
-    Ok(MethodShown::of(method.ok_or_else(Error::not_found)?, &*namespace(engine, cx)?).into())
-}
-
-/// What can be said of a method.
-#[derive(Default, Deserialize, JsonSchema)]
-#[serde(default)]
-struct Wish {
-    /// Its name, by which a client may call it.
-    method_name: Option<Text>,
-    /// Who makes the key, as authenticators show it.
-    issuer: Option<Text>,
-    /// How long a code counts.
-    period: Option<Seconds>,
-    /// How many bytes a key has.
-    key_size: Option<Number>,
-    /// The side of the picture in pixels; 0 for none.
-    qr_size: Option<Number>,
-    /// `SHA1`, `SHA256` or `SHA512`.
-    algorithm: Option<Text>,
-    /// 6 or 8.
-    digits: Option<Number>,
-    /// How many periods before and after now still count: 0 or 1.
-    skew: Option<Number>,
-    /// How many codes may be tried in a period.
-    max_validation_attempts: Option<Number>,
 }
 
 /// What the making of a method answers.
@@ -168,130 +252,116 @@ pub(in crate::identity) struct Made {
     method_id: String,
 }
 
-/// Makes a method of one-time passwords, or changes the one of this name.
+/// Makes a method of this kind, or changes the one of this name.
 #[derive(Deserialize, JsonSchema)]
-pub(in crate::identity) struct Register {
-    /// `totp`.
-    kind: String,
+pub(in crate::identity) struct Register<W> {
     #[serde(rename = "**")]
-    wish: Wish,
+    wish: W,
 }
 
-impl Command<Identity> for Register {
-    const ROUTE: Route = Route::post("mfa/method/{kind}");
+impl<W: Wish> Command<Identity> for Register<W> {
+    const ROUTE: Route = W::ROUTES.register;
     type Reply = Made;
 
     fn run(self, _: &Identity, cx: &mut Writing<'_>) -> Result<Reply<Made>> {
-        if OTHER_KINDS.contains(&self.kind.as_str()) {
-            let text = format!("MFA by {} is not supported; make a method of type totp", self.kind);
-            return Err(Error::invalid(text));
-        }
-        if self.kind != KIND {
-            return Err(Error::new(kit::Fault::NotFound, "unsupported path").wrapped());
-        }
-        let name = self.wish.method_name.as_ref().map(|text| text.0.clone()).unwrap_or_default();
-        let all = own(cx).all_mfa_methods(cx.peek(&Beyond::for_the_kernel()))?;
-        let same = all.into_iter().find(|method| !name.is_empty() && method.name == name);
-        let id = same.map_or_else(|| ids::new_uuid(cx.randomness()), |method| method.id);
-        write(cx, id.clone(), self.wish)?;
+        let old = named(cx, self.wish.method_name())?;
+        let id = old.as_ref().map_or_else(|| ids::new_uuid(cx.randomness()), |method| method.id.clone());
+        write(cx, id.clone(), old, self.wish)?;
         Ok(Made { method_id: id }.into())
+    }
+}
+
+/// Refuses a kind of method that there is not.
+#[derive(Deserialize, JsonSchema)]
+pub(in crate::identity) struct RegisterNothing {
+    /// The kind.
+    #[expect(dead_code, reason = "the kinds that there are have routes of their own")]
+    kind: String,
+}
+
+impl Command<Identity> for RegisterNothing {
+    const ROUTE: Route = Route::post("mfa/method/{kind}");
+    type Reply = Nothing;
+
+    fn run(self, _: &Identity, _: &mut Writing<'_>) -> Result<Reply<Nothing>> {
+        Err(nowhere())
     }
 }
 
 /// Makes or changes the method of this id.
 #[derive(Deserialize, JsonSchema)]
-pub(in crate::identity) struct Put {
+pub(in crate::identity) struct Put<W> {
     /// Its id.
     method_id: String,
     #[serde(rename = "**")]
-    wish: Wish,
+    wish: W,
 }
 
-impl Command<Identity> for Put {
-    const ROUTE: Route = Route::post("mfa/method/totp/{method_id}");
+impl<W: Wish> Command<Identity> for Put<W> {
+    const ROUTE: Route = W::ROUTES.put;
     type Reply = Nothing;
 
     fn run(self, _: &Identity, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         if ids::mount(&self.method_id).is_none() {
-            return Err(Error::new(kit::Fault::NotFound, "unsupported path").wrapped());
+            return Err(nowhere());
         }
-        write(cx, self.method_id, self.wish)?;
+        let name = self.wish.method_name();
+        if named(cx, name)?.is_some_and(|other| other.id != self.method_id) {
+            let text = format!("a login MFA method configuration with the method name {name} already exists");
+            return Err(Error::server(text));
+        }
+        let old = own(cx).mfa_method(cx.peek(&Beyond::for_the_kernel()), &self.method_id)?;
+        write(cx, self.method_id, old, self.wish)?;
         Ok(Reply::Nothing)
     }
 }
 
-/// The order of the checks is that of the API: clients see the first that fails.
-fn write(cx: &mut Writing<'_>, id: String, wish: Wish) -> Result<()> {
-    let number = |field: Option<Number>, usual: i64| field.map_or(usual, |number| number.0);
-    let algorithm = wish.algorithm.map_or("SHA1".to_owned(), |text| text.0);
-    let algorithm = Algorithm::parse(&algorithm).map_err(|_| Error::invalid("unrecognized algorithm"))?;
-    let period_seconds = wish.period.map_or(PERIOD_SECONDS, |seconds| seconds.0);
-    if period_seconds == 0 || period_seconds > PERIOD_SECONDS_MAX {
-        return Err(Error::invalid(match period_seconds {
-            0 => "period must be greater than zero",
-            _ => "period must be at most a day",
-        }));
+/// The method of this name, if the name is one.
+fn named(cx: &Writing<'_>, name: &str) -> Result<Option<Method>> {
+    if name.is_empty() {
+        return Ok(None);
     }
-    let key_size = number(wish.key_size, KEY_SIZE);
-    if key_size <= 0 {
-        return Err(Error::invalid("key_size must be greater than zero"));
-    }
-    if key_size > KEY_SIZE_MAX {
-        return Err(Error::invalid(format!("key_size must be at most {KEY_SIZE_MAX} bytes")));
-    }
-    let digits = u64::try_from(number(wish.digits, 6)).ok().and_then(|digits| Digits::try_from(digits).ok());
-    let digits = digits.ok_or_else(|| Error::invalid("digits can only be 6 or 8"))?;
-    let skew = match number(wish.skew, 1) {
-        skew @ (0 | 1) => u64::from(skew == 1),
-        _ => return Err(Error::invalid("skew must be 0 or 1")),
-    };
-    let qr_size = number(wish.qr_size, QR_SIZE);
-    if !(0..=QR_SIZE_MAX).contains(&qr_size) {
-        return Err(Error::invalid(format!("qr_size must be between 0 and {QR_SIZE_MAX} pixels")));
-    }
-    let issuer = wish.issuer.unwrap_or_default().0;
-    if issuer.is_empty() {
-        return Err(Error::invalid("issuer must be set"));
-    }
-    names::check("issuer", &issuer)?;
-    let attempts = match number(wish.max_validation_attempts, ATTEMPTS) {
-        0 => ATTEMPTS,
-        attempts => attempts,
-    };
-    let attempts_max = u64::try_from(attempts)
-        .map_err(|_| Error::invalid("max_validation_attempts must be greater than zero"))?;
-    let name = wish.method_name.unwrap_or_default().0;
+    let all = own(cx).all_mfa_methods(cx.peek(&Beyond::for_the_kernel()))?;
+    Ok(all.into_iter().find(|method| method.name == name))
+}
+
+fn write<W: Wish>(cx: &mut Writing<'_>, id: String, old: Option<Method>, wish: W) -> Result<()> {
+    let name = wish.method_name().to_owned();
     if !name.is_empty() {
         names::check("method_name", &name)?;
     }
-    let method = Method {
-        id,
-        name,
-        issuer,
-        algorithm,
-        digits,
-        key_size: u64::try_from(key_size).unwrap_or_default(),
-        period_seconds,
-        skew,
-        qr_size: u32::try_from(qr_size).unwrap_or_default(),
-        attempts_max,
-    };
+    let format = wish.username_format().map(str::to_owned);
+    if format.as_ref().is_some_and(|format| format.len() > FORMAT_SIZE_MAX) {
+        return Err(Error::invalid(format!("username_format must be at most {FORMAT_SIZE_MAX} bytes")));
+    }
+    let way = wish.way()?;
+    let (old_name, old_format) = old.map(|old| (old.name, old.username_format)).unwrap_or_default();
+    let name = if name.is_empty() { old_name } else { name };
+    let method = Method { id, name, username_format: format.unwrap_or(old_format), way };
     own(cx).put_mfa_method(cx.beyond(&Beyond::for_the_kernel()), &method)
 }
 
 /// Deletes a method. One that an enforcement names stays.
 #[derive(Deserialize, JsonSchema)]
-pub(in crate::identity) struct Delete {
+pub(in crate::identity) struct Delete<W> {
     /// Its id.
     method_id: String,
+    #[serde(skip)]
+    wish: PhantomData<fn() -> W>,
 }
 
-impl Command<Identity> for Delete {
-    const ROUTE: Route = Route::delete("mfa/method/totp/{method_id}");
+impl<W: Wish> Command<Identity> for Delete<W> {
+    const ROUTE: Route = W::ROUTES.delete;
     type Reply = Nothing;
 
     fn run(self, _: &Identity, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         let (book, beyond) = (own(cx), Beyond::for_the_kernel());
+        let Some(method) = book.mfa_method(cx.peek(&beyond), &self.method_id)? else {
+            return Ok(Reply::Nothing);
+        };
+        if method.way.kind() != W::KIND {
+            return Err(Error::server("method type does not match the MFA config type"));
+        }
         let enforcements = book.all_enforcements(cx.peek(&beyond))?;
         if let Some(user) = enforcements.iter().find(|it| it.methods.contains(&self.method_id)) {
             return Err(Error::server(format!(
@@ -302,4 +372,8 @@ impl Command<Identity> for Delete {
         book.delete_mfa_method(cx.beyond(&beyond), &self.method_id)?;
         Ok(Reply::Nothing)
     }
+}
+
+fn nowhere() -> Error {
+    Error::new(Fault::NotFound, "unsupported path").wrapped()
 }

@@ -7,11 +7,33 @@ use crate::identity::book::{Book, EVERYTHING, key};
 use crate::identity::names::segment;
 use crate::shelf::{Shelf, Source};
 
-/// A way to show a second factor: one-time passwords, and how they are made.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+/// A way to show a second factor.
+#[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Method {
     pub(crate) id: String,
     pub(crate) name: String,
+    /// What an entity is called where it is asked about; empty: by its name.
+    #[serde(default)]
+    pub(crate) username_format: String,
+    pub(crate) way: Way,
+}
+
+/// What kind of second factor it is, and what this server must know for it.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) enum Way {
+    /// One-time passwords, which this server checks itself.
+    Totp(Totp),
+    /// Duo says.
+    Duo(Duo),
+    /// Okta says.
+    Okta(Okta),
+    /// PingID says.
+    PingId(PingId),
+}
+
+/// How one-time passwords are made.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Totp {
     pub(crate) issuer: String,
     pub(crate) algorithm: Algorithm,
     pub(crate) digits: Digits,
@@ -21,6 +43,42 @@ pub(crate) struct Method {
     pub(crate) qr_size: u32,
     /// How many codes may be tried in a period.
     pub(crate) attempts_max: u64,
+}
+
+/// An application of Duo's Auth API.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Duo {
+    pub(crate) api_hostname: String,
+    pub(crate) integration_key: String,
+    pub(crate) secret_key: Secret<String>,
+    /// What a push shows besides, as a query string.
+    pub(crate) push_info: String,
+    /// Whether clients ask for a passcode.
+    pub(crate) use_passcode: bool,
+}
+
+/// An organization at Okta.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Okta {
+    pub(crate) org_name: String,
+    pub(crate) api_token: Secret<String>,
+    /// Empty: `okta.com`, and [`production`](Self::production) is shown in its place.
+    pub(crate) base_url: String,
+    pub(crate) production: bool,
+    /// People are looked up by their first address instead of their login.
+    pub(crate) primary_email: bool,
+}
+
+/// What a settings file of PingID says.
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub(crate) struct PingId {
+    pub(crate) use_base64_key: Secret<String>,
+    pub(crate) use_signature: bool,
+    pub(crate) token: Secret<String>,
+    pub(crate) idp_url: String,
+    pub(crate) org_alias: String,
+    pub(crate) admin_url: String,
+    pub(crate) authenticator_url: String,
 }
 
 /// Who must show a second factor at login, and by which of these methods: any one of them.
