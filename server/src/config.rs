@@ -24,8 +24,8 @@ pub(crate) use environment::Environment;
 use finding::Findings;
 pub(crate) use finding::{Finding, Weight};
 pub(crate) use listener::{
-    ClientCertificate, Cors, Forwarded, HeaderRule, Limits, Listener, Metrics, Place, Source, StatusRule,
-    Times, Tls, TlsVersion,
+    Behavior, CertificateHeader, ClientCertificate, Cors, Decoder, Forwarded, HeaderRule, Limits, Listener,
+    Metrics, Place, ProxyProtocol, Source, StatusRule, Times, Tls, TlsVersion,
 };
 pub(crate) use seal::{KeySource, Seal, StaticKey};
 use section::Section;

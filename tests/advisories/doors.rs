@@ -2,12 +2,14 @@
 
 use crate::stage::{Stage, raw};
 use serde_json::json;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use tests::binary::Binary;
-use tests::http::exchange;
+use tests::http::{Request, exchange};
 use tests::scratch::Scratch;
-use tests::server::{Config, Server, Storage};
+use tests::server::{Config, Server, Storage, free_port};
 
 #[test]
 fn row_073_a_stranger_cannot_tell_which_mounts_exist() {
@@ -196,4 +198,35 @@ fn row_143_what_it_stores_is_its_own() {
     let mut found = Vec::new();
     open_to_others(&folder.path().join("data"), &mut found);
     assert!(found.is_empty(), "{found:#?}");
+}
+
+#[test]
+fn row_102_strangers_to_the_proxy_protocol_harm_nobody_but_themselves() {
+    let (folder, port) = (Scratch::new(), free_port());
+    let door = |behavior: &str, port: u16, addresses: &str| {
+        format!(
+            "listener \"tcp\" {{\n  address = \"127.0.0.1:{port}\"\n  tls_disable = true\n  \
+             proxy_protocol_behavior = \"{behavior}\"\n  proxy_protocol_authorized_addrs = \"{addresses}\"\n}}\n"
+        )
+    };
+    let other = free_port();
+    let doors = door("deny_unauthorized", port, "192.0.2.1") + &door("deny_unauthorized", other, "127.0.0.1");
+    let config = Config::new(Storage::Inmem, folder.path()).with(&doors);
+    let (mut server, _) = Server::opened(&Binary::sealkeep(), &config);
+    for _ in 0..20 {
+        for head in ["", "PROXY TCP4 192.0.2.1 127.0.0.1 1 2\r\n", "PROXY ", "\r\n\r\n\0\r\nQUIT\n!1"] {
+            for port in [port, other] {
+                let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+                let _ = stream.write_all(head.as_bytes());
+                let _ = stream.shutdown(std::net::Shutdown::Write);
+                let mut answer = Vec::new();
+                let _ = stream.read_to_end(&mut answer);
+                assert!(!answer.starts_with(b"HTTP/1.1 200"), "{head:?}");
+            }
+        }
+    }
+    assert!(server.is_alive());
+    let health = Request::new("GET", "/v1/sys/health");
+    assert_eq!(health.send(SocketAddr::from(([127, 0, 0, 1], other))).unwrap().status, 200);
+    server.anonymous().get("sys/health").must(200);
 }

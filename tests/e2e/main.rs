@@ -25,6 +25,7 @@ mod namespaces;
 mod node;
 mod ocsp;
 mod pgp;
+mod proxies;
 mod relying_party;
 mod restart;
 mod script;

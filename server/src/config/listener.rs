@@ -1,13 +1,14 @@
 //! `listener "tcp" { … }` and `listener "unix" { … }`.
 
 mod network;
+mod proxies;
 mod tls;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(crate) use network::Network;
+pub(crate) use proxies::{Behavior, CertificateHeader, Decoder, Forwarded, ProxyProtocol};
 pub(crate) use tls::{ClientCertificate, Source, Tls, TlsVersion};
 
 use super::section::{Labelled, Section};
@@ -24,6 +25,7 @@ pub(crate) struct Listener {
     /// Only requests with `X-Vault-Request: true` are heard: a browser cannot be tricked into sending one.
     pub(crate) wants_request_header: bool,
     pub(crate) forwarded: Option<Forwarded>,
+    pub(crate) proxy_protocol: Option<ProxyProtocol>,
     pub(crate) cors: Option<Cors>,
     pub(crate) response_headers: Vec<HeaderRule>,
 }
@@ -85,16 +87,6 @@ pub(crate) struct Ceremonies {
     pub(crate) generate_root: bool,
 }
 
-/// Which proxies are believed when they say for whom they speak.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Forwarded {
-    pub(crate) believed: Vec<Network>,
-    /// So many addresses at the end of the header are other proxies.
-    pub(crate) hop_skips: usize,
-    pub(crate) reject_not_believed: bool,
-    pub(crate) reject_not_present: bool,
-}
-
 /// Which web pages of other origins may ask.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Cors {
@@ -151,6 +143,7 @@ impl Default for Listener {
             ceremonies: Ceremonies::default(),
             wants_request_header: false,
             forwarded: None,
+            proxy_protocol: None,
             cors: None,
             response_headers: Vec::new(),
         }
@@ -223,7 +216,8 @@ fn read(block: Labelled<'_>) -> Option<Listener> {
             generate_root: stanza.flag("disable_unauthed_generate_root_endpoints") == Some(false),
         },
         wants_request_header: stanza.flag("require_request_header").unwrap_or(false),
-        forwarded: forwarded(&stanza),
+        forwarded: proxies::forwarded(&stanza),
+        proxy_protocol: proxies::proxy_protocol(&stanza),
         cors: cors(&stanza),
         response_headers: response_headers(&stanza),
         place,
@@ -293,35 +287,6 @@ fn metrics(stanza: &Section<'_>) -> Metrics {
             metrics
         }
     }
-}
-
-fn forwarded(stanza: &Section<'_>) -> Option<Forwarded> {
-    let texts = stanza.texts("x_forwarded_for_authorized_addrs");
-    let hop_skips = stanza.count("x_forwarded_for_hop_skips").unwrap_or(0);
-    let reject_not_believed = stanza.flag("x_forwarded_for_reject_not_authorized").unwrap_or(true);
-    let reject_not_present = stanza.flag("x_forwarded_for_reject_not_present").unwrap_or(true);
-    stanza.refuse(
-        &[
-            "x_forwarded_for_client_cert_header",
-            "x_forwarded_for_client_cert_decoders",
-            "x_forwarded_for_client_cert_keep_not_forwarded",
-            "x_forwarded_for_client_cert_keep_unauthorized",
-        ],
-        "certificates are taken from the TLS connection only: let the proxy pass TLS through",
-    );
-    stanza.refuse(
-        &["proxy_protocol_behavior", "proxy_protocol_authorized_addrs"],
-        "let the proxy send X-Forwarded-For and set x_forwarded_for_authorized_addrs",
-    );
-    let mut believed = Vec::new();
-    for text in texts? {
-        match text.parse::<Network>() {
-            Ok(network) => believed.push(network),
-            Err(text) => stanza.error("x_forwarded_for_authorized_addrs", &text),
-        }
-    }
-    let hop_skips = usize::try_from(hop_skips).unwrap_or(usize::MAX);
-    Some(Forwarded { believed, hop_skips, reject_not_believed, reject_not_present })
 }
 
 fn cors(stanza: &Section<'_>) -> Option<Cors> {

@@ -210,6 +210,30 @@ fn wrong_values_are_refused_with_what_would_be_right() {
 }
 
 #[test]
+fn proxies_are_believed_only_by_name() {
+    check_listener_error(
+        "tls_disable = 1\nx_forwarded_for_client_cert_header = \"Client-Cert\"",
+        "c.hcl:4: listener \"tcp\": \"x_forwarded_for_client_cert_header\" without \"x_forwarded_for_authorized_addrs\" lets anybody say which certificate they have: name the proxies that are believed",
+    );
+    check_listener_error(
+        "tls_disable = 1\nx_forwarded_for_client_cert_keep_unauthorized = true",
+        "c.hcl:4: listener \"tcp\": \"x_forwarded_for_client_cert_keep_unauthorized\" lets anybody say which certificate they have: leave it out, and name the proxy in x_forwarded_for_authorized_addrs",
+    );
+    check_listener_error(
+        "tls_disable = 1\nx_forwarded_for_client_cert_decoders = [\"ROT13\"]",
+        "c.hcl:4: listener \"tcp\": there is no decoder \"ROT13\": take URL, PEM, BASE64, RFC9440 or Envoy",
+    );
+    check_listener_error(
+        "tls_disable = 1\nproxy_protocol_behavior = \"deny_unauthorized\"",
+        "c.hcl:4: listener \"tcp\": say which proxies are believed: proxy_protocol_authorized_addrs = [\"10.0.0.0/8\"]",
+    );
+    check_listener_error(
+        "tls_disable = 1\nproxy_protocol_behavior = \"sometimes\"",
+        "c.hcl:4: listener \"tcp\": \"proxy_protocol_behavior\" must be \"use_always\", \"allow_authorized\" or \"deny_unauthorized\"",
+    );
+}
+
+#[test]
 fn what_it_would_be_dangerous_to_pass_over_is_refused() {
     let text = "storage \"raft\" { path = \"/d\"\nretry_join { leader_api_addr = \"x\" } }\nlistener \"tcp\" { tls_disable = 1 }";
     let findings = read_text(text, &Environment::default()).unwrap_err();

@@ -4,18 +4,27 @@ use std::net::IpAddr;
 
 use crate::config::Forwarded;
 
+/// For whom a request is made, and who says so.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Spoken {
+    pub(crate) address: Option<IpAddr>,
+    /// A believed proxy says so. Then nothing of the connection is the client's.
+    pub(crate) by_proxy: bool,
+}
+
 /// The address for which the request is made. `chain` are the values of the header, in order.
 pub(crate) fn client<'a>(
     rule: &Forwarded,
     peer: Option<IpAddr>,
     chain: impl Iterator<Item = &'a [u8]>,
-) -> Result<Option<IpAddr>, String> {
+) -> Result<Spoken, String> {
+    let itself = Spoken { address: peer, by_proxy: false };
     let values: Vec<&[u8]> = chain.collect();
     if values.is_empty() {
         if rule.reject_not_present {
             return Err("missing x-forwarded-for header and configured to reject when not present".to_owned());
         }
-        return Ok(peer);
+        return Ok(itself);
     }
     if !peer.is_some_and(|peer| rule.believed.iter().any(|network| network.contains(peer))) {
         if rule.reject_not_believed {
@@ -23,7 +32,7 @@ pub(crate) fn client<'a>(
                 "client address not authorized for x-forwarded-for and configured to reject connection";
             return Err(text.to_owned());
         }
-        return Ok(peer);
+        return Ok(itself);
     }
     let hops: Vec<&[u8]> =
         values.iter().flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii).collect();
@@ -35,7 +44,8 @@ pub(crate) fn client<'a>(
         ));
     };
     let address = std::str::from_utf8(hop).ok().and_then(parse);
-    address.map(Some).ok_or_else(|| "malformed x-forwarded-for header: an entry is no address".to_owned())
+    let spoken = address.map(|address| Spoken { address: Some(address), by_proxy: true });
+    spoken.ok_or_else(|| "malformed x-forwarded-for header: an entry is no address".to_owned())
 }
 
 /// An address, with or without a port.
@@ -55,11 +65,15 @@ mod tests {
             hop_skips: skips,
             reject_not_believed: true,
             reject_not_present: true,
+            certificate: None,
         };
         let chain = chain.iter().map(|value| value.as_bytes());
         let found = client(&rule, Some(peer.parse().unwrap()), chain);
         match expect {
-            Ok(address) => assert_eq!(found, Ok(Some(address.parse().unwrap()))),
+            Ok(address) => {
+                let address = Some(address.parse().unwrap());
+                assert_eq!(found, Ok(Spoken { address, by_proxy: true }));
+            }
             Err(text) => assert!(found.unwrap_err().contains(text)),
         }
     }

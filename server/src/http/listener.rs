@@ -18,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::conn::{Door, Service};
+use super::proxy;
 use super::request::Peer;
 use super::tls::Certificates;
 use super::watch::{Order, Pulse, Watch};
@@ -180,25 +181,36 @@ async fn unix(path: &Path, mode: Option<u32>) -> io::Result<Socket> {
 }
 
 async fn speak(stream: Stream, certificates: Option<Arc<Certificates>>, mut service: Service) {
-    match (stream, certificates) {
-        (Stream::Tcp(stream), None) => serve(stream, service).await,
+    let door = Arc::clone(&service.door);
+    match (stream, &door.listener.proxy_protocol) {
         (Stream::Unix(stream), _) => serve(stream, service).await,
-        (Stream::Tcp(stream), Some(certificates)) => {
-            let accept = TlsAcceptor::from(certificates.current()).accept(stream);
-            // A failed handshake is the client's affair, and scanners make many.
-            match tokio::time::timeout(HANDSHAKE, accept).await {
-                Ok(Ok(stream)) => {
-                    service.peer.certificates = client_chain(&stream);
-                    serve(stream, service).await;
-                }
-                Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-                Err(_) => tracing::debug!("a TLS handshake took too long"),
-            }
-        }
+        (Stream::Tcp(stream), None) => speak_tcp(stream, certificates, service).await,
+        (Stream::Tcp(stream), Some(rule)) => match proxy::open(rule, stream, &mut service.peer).await {
+            Ok(stream) => speak_tcp(stream, certificates, service).await,
+            // The proxy's affair, or that of somebody who is none.
+            Err(error) => tracing::debug!(%error, "a connection was closed"),
+        },
     }
 }
 
-fn client_chain(stream: &TlsStream<TcpStream>) -> Arc<[Vec<u8>]> {
+async fn speak_tcp<T>(stream: T, certificates: Option<Arc<Certificates>>, mut service: Service)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let Some(certificates) = certificates else { return serve(stream, service).await };
+    let accept = TlsAcceptor::from(certificates.current()).accept(stream);
+    // A failed handshake is the client's affair, and scanners make many.
+    match tokio::time::timeout(HANDSHAKE, accept).await {
+        Ok(Ok(stream)) => {
+            service.peer.certificates = client_chain(&stream);
+            serve(stream, service).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!("a TLS handshake took too long"),
+    }
+}
+
+fn client_chain<T>(stream: &TlsStream<T>) -> Arc<[Vec<u8>]> {
     let (_, session) = stream.get_ref();
     session.peer_certificates().unwrap_or_default().iter().map(|certificate| certificate.to_vec()).collect()
 }

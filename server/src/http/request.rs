@@ -14,6 +14,7 @@ use policy::{BadPath, Path};
 use super::forwarded;
 use super::query;
 use super::reply::{self, Reply};
+use super::shown;
 use crate::config::{Cors, Forwarded, Listener};
 
 /// A request whose head was understood.
@@ -67,8 +68,8 @@ pub(crate) fn read(
     if listener.wants_request_header && !known.vault_request {
         return Err(refuse(412, "missing \"X-Vault-Request\" header"));
     }
-    let address = match &listener.forwarded {
-        None => peer.address,
+    let (address, certificates) = match &listener.forwarded {
+        None => (peer.address, Arc::clone(&peer.certificates)),
         Some(rule) => client(rule, headers, peer)?,
     };
     let origin = origin(known.origin, cors, method)?;
@@ -103,7 +104,7 @@ pub(crate) fn read(
         remote: Remote {
             address,
             port: peer.port,
-            certificates: std::sync::Arc::clone(&peer.certificates),
+            certificates,
             is_bearer: known.is_bearer,
             ..Remote::default()
         },
@@ -356,9 +357,21 @@ fn merge_patch(kind: Option<&HeaderValue>) -> Result<(), Box<Reply>> {
     Err(refuse(415, &text))
 }
 
-fn client(rule: &Forwarded, headers: &HeaderMap, peer: &Peer) -> Result<Option<IpAddr>, Box<Reply>> {
+/// For whom a request is made: their address and the certificates that they have shown.
+fn client(
+    rule: &Forwarded,
+    headers: &HeaderMap,
+    peer: &Peer,
+) -> Result<(Option<IpAddr>, Arc<[Vec<u8>]>), Box<Reply>> {
     let chain = headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes);
-    forwarded::client(rule, peer.address, chain).map_err(|text| refuse(400, &text))
+    let spoken = forwarded::client(rule, peer.address, chain).map_err(|text| refuse(400, &text))?;
+    let Some(certificate) = rule.certificate.as_ref().filter(|_| spoken.by_proxy) else {
+        return Ok((spoken.address, Arc::clone(&peer.certificates)));
+    };
+    // Those of the connection are the proxy's own: they let nobody else in.
+    let values = headers.get_all(&certificate.name).iter().map(HeaderValue::as_bytes);
+    let shown = shown::certificates(certificate, values).map_err(|text| refuse(400, &text))?;
+    Ok((spoken.address, shown.into()))
 }
 
 /// `Some` if the answer must say that this origin may read it.
