@@ -52,6 +52,16 @@ impl Refused {
         }
     }
 
+    /// What was wrong, without where it was asked.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Refused::Answer(answer) if !answer.errors.is_empty() => answer.errors.join("; "),
+            Refused::Answer(answer) => format!("the server answered with status {}", answer.status),
+            Refused::NoAnswer { .. } => "the server does not answer".to_owned(),
+            Refused::Shown(_) | Refused::Local(_) => "this program refused".to_owned(),
+        }
+    }
+
     /// The end of the command, told as `prefix: why`.
     pub(crate) fn during(self, prefix: impl fmt::Display) -> Stop {
         let prefix = prefix.to_string();

@@ -18,6 +18,7 @@ mod first_steps;
 mod hvac;
 mod issuer;
 mod issuers;
+mod keep_login;
 mod kill;
 mod ldap;
 mod monitor;

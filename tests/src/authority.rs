@@ -148,6 +148,11 @@ impl Door {
         Self { folder: folder.to_owned(), port }
     }
 
+    /// Its URL.
+    pub fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
     /// The stanza of the listener.
     pub fn stanza(&self) -> String {
         let (port, folder) = (self.port, self.folder.display());

@@ -1,3 +1,5 @@
+mod browser;
+
 use std::collections::BTreeMap;
 
 use clap::Args;
@@ -24,7 +26,7 @@ const WRAPPINGS_MAX: u8 = 3;
 pub(crate) struct Login {
     #[command(flatten)]
     field: Field,
-    /// How to log in: token, userpass, ldap, radius, approle, cert, jwt or kubernetes [default: token]
+    /// How to log in: token, userpass, ldap, radius, approle, cert, jwt, oidc or kubernetes [default: token]
     #[arg(long, value_name = "TYPE")]
     method: Option<String>,
     /// Where the method is mounted; its type if left out
@@ -54,6 +56,8 @@ pub(crate) enum Method {
     Cert,
     /// A role and a signed statement: jwt, kubernetes.
     Jwt(&'static str),
+    /// A browser, and a provider that asks there who someone is.
+    Oidc,
 }
 
 /// Where a pod finds the statement that Kubernetes signed for it.
@@ -70,6 +74,7 @@ impl Method {
             "cert" => Method::Cert,
             "jwt" => Method::Jwt("jwt"),
             "kubernetes" => Method::Jwt("kubernetes"),
+            "oidc" => Method::Oidc,
             _ => return None,
         })
     }
@@ -101,6 +106,11 @@ impl Method {
                 format!("keep login -method={name} role=ROLE jwt=@FILE"),
                 "Uses a signed statement of an identity provider.",
                 "  role=<string>\n      The role to use.\n\n  jwt=<string>\n      The statement; for kubernetes, that of the pod if left out.",
+            ),
+            Method::Oidc => (
+                "keep login -method=oidc [role=ROLE]".to_owned(),
+                "Opens a browser, in which an identity provider asks who you are.",
+                browser::SETTINGS,
             ),
         };
         format!("Usage: {usage}\n\n  {about}\n\nConfiguration:\n\n{settings}")
@@ -230,6 +240,7 @@ async fn authenticate(
 ) -> Result<Secret, Stop> {
     let call = match method {
         Method::Token => return token(session, given).await,
+        Method::Oidc => return browser::log_in(session, mount, given).await,
         Method::Password(_) => {
             let user = given.get("username").cloned().or_else(|| session.settings.user.clone());
             let user = user.ok_or_else(|| wrong("'username' must be specified"))?;
@@ -329,6 +340,14 @@ fn secret_part(
             shown => shown,
         }),
     }
+}
+
+/// A setting that is true or false, and false if left out.
+fn yes(given: &BTreeMap<String, String>, name: &str) -> Result<bool, Stop> {
+    let read = |text: &String| {
+        crate::argv::go_bool(text).ok_or_else(|| wrong(format!("{name} must be true or false")))
+    };
+    given.get(name).map_or(Ok(false), read)
 }
 
 fn wrong(why: impl std::fmt::Display) -> Stop {
