@@ -52,7 +52,7 @@ impl Stage {
         let mut curl = Command::new("curl");
         curl.args(["-sS", "--max-time", "60", "-w", "\n%{http_code}", "--interface", from, "-X", "POST"]);
         curl.args(["--data", r#"{"password":"pw"}"#]);
-        headers.iter().for_each(|header| drop(curl.args(["-H", header])));
+        curl.args(headers.iter().flat_map(|header| ["-H", header]));
         let output = curl.arg(format!("http://127.0.0.1:{}/v1/{path}", self.port)).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let (body, status) = text.rsplit_once('\n').unwrap();
