@@ -102,10 +102,12 @@ impl Waiting {
     /// It ends well, and says with what token.
     fn token(mut self) -> String {
         let status = self.keep.end();
-        let log = self.keep.log();
-        assert!(status.success(), "{log}");
-        let (_, rest) = log.split_once("\"client_token\": \"").unwrap_or_else(|| panic!("no token in {log}"));
-        rest.split('"').next().unwrap().to_owned()
+        assert!(status.success(), "{}", self.keep.log());
+        self.keep.until("it says with what token", || {
+            let log = self.keep.log();
+            let (_, rest) = log.split_once("\"client_token\": \"")?;
+            rest.split_once('"').map(|(token, _)| token.to_owned())
+        })
     }
 }
 
@@ -144,7 +146,8 @@ fn a_browser_that_brings_a_no_or_a_form() {
     );
     let status = waiting.keep.end();
     assert_eq!(status.code(), Some(2), "{}", waiting.keep.log());
-    assert!(waiting.keep.log().contains("Error authenticating: "), "{}", waiting.keep.log());
+    let says = || waiting.keep.log().contains("Error authenticating: ").then_some(());
+    waiting.keep.until("it says what was wrong", says);
     assert!(!waiting.keep.log().contains("client_nonce"), "{}", waiting.keep.log());
     let waiting = stage.begin(&["role=people"]);
     let form = format!("state={}&code=c0de", waiting.field("state"));
