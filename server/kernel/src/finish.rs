@@ -6,9 +6,10 @@ use tokio::sync::{SemaphorePermit, oneshot};
 use crate::audit::Audited;
 use crate::control_group::Replay;
 use crate::envelope::Outcome;
+use crate::identity::mfa::Round;
 use crate::kernel::Kernel;
 use crate::leases::LeaseId;
-use crate::outside::{ASKS_MAX, changing};
+use crate::outside::{ASKS_MAX, Acting, changing};
 use crate::request::{Answer, Request};
 use crate::tokens;
 use crate::walk::{May, Step, Trip};
@@ -50,6 +51,15 @@ pub(crate) fn costly<T>(work: impl FnOnce() -> T) -> T {
 /// So often a request has gone outside; not more often than it may.
 fn one_more(asks: u32) -> Result<u32> {
     if asks < ASKS_MAX { Ok(asks + 1) } else { Err(changing()) }
+}
+
+impl Trip {
+    /// A use of its token is spent, by a commit of its own.
+    fn has_spent(&mut self) {
+        let left = self.known.as_ref().and_then(|known| known.value().record.uses_left);
+        self.last_use = left == Some(1);
+        self.spent = true;
+    }
 }
 
 impl Pending {
@@ -133,19 +143,13 @@ impl Kernel {
                 Step::Prove(round) => {
                     drop((alone, shared));
                     asks = one_more(asks)?;
-                    trip.proofs = Some(self.prove(&round).await?);
-                    // A phone rings for long: the password is looked at again.
-                    trip.once = Once::default();
+                    self.have_proven(trip, &round).await?;
                     continue;
                 }
                 Step::Act(txn, acting) => {
                     let committed = self.commit(txn).await?;
                     drop((alone, shared));
-                    races += u32::from(committed.is_err());
-                    if committed.is_ok() {
-                        trip.once = Once::default();
-                        trip.acted = Some(self.act(*acting).await?);
-                    }
+                    races += self.carry_out(trip, committed, *acting).await?;
                     continue;
                 }
             };
@@ -159,14 +163,32 @@ impl Kernel {
                     }
                     return Ok(Reached::Answer(outcome));
                 }
-                (Ok(_), None) => {
-                    let left = trip.known.as_ref().and_then(|known| known.value().record.uses_left);
-                    trip.last_use = left == Some(1);
-                    trip.spent = true;
-                }
+                (Ok(_), None) => trip.has_spent(),
             }
             drop((alone, shared));
         }
+    }
+
+    /// Asks about the second factors that a login has shown. A phone rings for long: the password is looked at again then.
+    async fn have_proven(&self, trip: &mut Trip, round: &Round) -> Result<()> {
+        trip.proofs = Some(self.prove(round).await?);
+        trip.once = Once::default();
+        Ok(())
+    }
+
+    /// Does what is planned, once the plan is durable. The races that were lost, if it is not: one.
+    async fn carry_out(
+        &self,
+        trip: &mut Trip,
+        planned: std::result::Result<Index, Conflict>,
+        acting: Acting,
+    ) -> Result<u32> {
+        if planned.is_err() {
+            return Ok(1);
+        }
+        trip.once = Once::default();
+        trip.acted = Some(self.act(acting).await?);
+        Ok(0)
     }
 
     /// A place in the pool for costly work, or in the short queue before it.
