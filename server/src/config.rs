@@ -45,6 +45,7 @@ pub(crate) struct Config {
     pub(crate) cluster_addr: Option<String>,
     pub(crate) default_lease_ttl: Duration,
     pub(crate) max_lease_ttl: Duration,
+    pub(crate) outside_timeout: Duration,
     pub(crate) ui: bool,
     pub(crate) raw_storage_endpoint: bool,
     pub(crate) introspection_endpoint: bool,
@@ -85,6 +86,9 @@ pub(crate) enum Format {
 
 /// A lease lives so long unless a mount or the configuration says otherwise.
 pub(crate) const LEASE_TTL: Duration = Duration::from_secs(768 * 3600);
+
+/// How long an answer over HTTP from outside may take in all, at most: more than two of them fit into no login.
+pub(crate) const OUTSIDE_MAX: Duration = Duration::from_secs(30);
 
 /// No directory of configuration files holds more than this.
 const FILES_MAX: usize = 256;
@@ -176,6 +180,12 @@ fn whole(section: Section<'_>, extent: Extent, environment: &Environment) -> Con
         _ => listener::read_all(&section),
     };
     let max_lease_ttl = section.span("max_lease_ttl").filter(|ttl| !ttl.is_zero()).unwrap_or(LEASE_TTL);
+    let outside_timeout =
+        section.span("outside_timeout").filter(|time| !time.is_zero()).unwrap_or(OUTSIDE_MAX);
+    if outside_timeout > OUTSIDE_MAX {
+        section
+            .error("outside_timeout", "\"outside_timeout\" must not be longer than 30s: logins wait for it");
+    }
     let default_lease_ttl = section.span("default_lease_ttl").filter(|ttl| !ttl.is_zero());
     if default_lease_ttl.is_some_and(|ttl| ttl > max_lease_ttl) {
         section.error("default_lease_ttl", "\"default_lease_ttl\" must not be longer than \"max_lease_ttl\"");
@@ -198,6 +208,7 @@ fn whole(section: Section<'_>, extent: Extent, environment: &Environment) -> Con
         cluster_name: section.text("cluster_name").filter(|name| !name.is_empty()),
         default_lease_ttl: default_lease_ttl.unwrap_or(LEASE_TTL.min(max_lease_ttl)),
         max_lease_ttl,
+        outside_timeout,
         ui: environment.setting("UI").map_or(flag("ui"), |ui| matches!(ui, "1" | "t" | "true")),
         raw_storage_endpoint: flag("raw_storage_endpoint"),
         introspection_endpoint: flag("introspection_endpoint"),
@@ -237,6 +248,7 @@ impl Config {
             cluster_addr: None,
             default_lease_ttl: LEASE_TTL,
             max_lease_ttl: LEASE_TTL,
+            outside_timeout: OUTSIDE_MAX,
             ui: false,
             raw_storage_endpoint: false,
             introspection_endpoint: false,

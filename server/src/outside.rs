@@ -16,8 +16,6 @@ use tokio::io::AsyncReadExt as _;
 
 /// How long a connection may take to stand.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
-/// How long an answer over HTTP may take in all, if nothing else is said.
-const FETCH_TIME: Duration = Duration::from_secs(30);
 /// How much of a file in a pod is read.
 const POD_FILE_MAX: u64 = 1024 * 1024;
 /// How many redirects are followed.
@@ -26,8 +24,9 @@ const REDIRECTS_MAX: usize = 5;
 const CLIENTS_MAX: usize = 64;
 
 /// What lies outside of this server: the network, and time that passes.
-#[derive(Default)]
 pub(crate) struct Outside {
+    /// How long an answer over HTTP may take in all, if nothing else is said.
+    patience: Duration,
     clients: Mutex<HashMap<(Trust, Redirects), Client>>,
 }
 
@@ -45,7 +44,7 @@ impl World for Outside {
             let client = self.client(&call.trust, call.redirects)?;
             let method = Method::from_bytes(call.method.as_bytes()).map_err(unsendable)?;
             let request = client.request(method, &call.url).headers(headers(&call)?);
-            let request = request.timeout(call.patience.unwrap_or(FETCH_TIME)).body(call.body);
+            let request = request.timeout(call.patience.unwrap_or(self.patience)).body(call.body);
             let response = request.send().await.map_err(|error| unreachable(&call.url, &error))?;
             let told = Told {
                 status: response.status().as_u16(),
@@ -81,6 +80,11 @@ impl World for Outside {
 }
 
 impl Outside {
+    /// Everything outside, whose answers over HTTP are waited for so long.
+    pub(crate) fn with_patience(patience: Duration) -> Self {
+        Self { patience, clients: Mutex::default() }
+    }
+
     /// The client that believes these roots. It keeps connections for the next call.
     fn client(&self, trust: &Trust, redirects: Redirects) -> Result<Client> {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
@@ -206,7 +210,8 @@ mod tests {
     async fn who_is_not_there_is_named_without_the_query() {
         let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let call = Call { method: "GET", url: format!("http://{closed}/keys?token=hush"), ..Call::default() };
-        let error = Outside::default().fetch(call).await.unwrap_err().to_string();
+        let error =
+            Outside::with_patience(crate::config::OUTSIDE_MAX).fetch(call).await.unwrap_err().to_string();
         assert!(error.contains(&format!("no answer from http://{closed}/keys: ")), "{error}");
         assert!(!error.contains("hush"), "{error}");
     }

@@ -154,7 +154,7 @@ fn state(
     let seal_wanted = Arc::new(tokio::sync::Notify::new());
     let around =
         Arc::new(Around::new(Arc::clone(&seal_wanted), describe::describe(config), Arc::clone(logs)));
-    let outside = Arc::new(Outside::default());
+    let outside = Arc::new(Outside::with_patience(config.outside_timeout));
     let begin = move |store| {
         let env = Env {
             now: Box::new(world::now),

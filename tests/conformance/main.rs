@@ -12,6 +12,7 @@
 
 mod compare;
 mod policy;
+mod rows;
 mod run;
 mod script;
 
@@ -25,3 +26,44 @@ macro_rules! areas {
 }
 
 areas! { approle audit cel cert config control_group cubbyhole generate_root http identity init jwt kubernetes kv1 kv2 leases mfa namespaces oidc pki policies quotas raw rekey ssh sys token totp transit userpass workflows wrapping }
+
+macro_rules! recorded {
+    ($($part:ident: $($area:ident)*;)+) => {
+        mod recorded {
+            $(#[test]
+            fn $part() {
+                let areas = [$(stringify!($area)),*];
+                crate::run::replay(stringify!($part), &areas, include_str!(concat!("recorded/", stringify!($part), ".req")));
+            })+
+        }
+    };
+}
+
+// What clients once asked a real OpenBao, in the order in which they did; each with the areas that it is of.
+recorded! {
+    acl: policies sys token;
+    approle: approle;
+    cert: cert;
+    dev: policies token sys namespaces wrapping;
+    http: http;
+    identity: identity oidc mfa;
+    init: init;
+    jwt: jwt cel;
+    kubernetes: kubernetes;
+    kv: kv1 kv2 cubbyhole;
+    leases: leases wrapping;
+    loggers: sys config policies workflows control_group;
+    mfa: mfa identity;
+    mounts: sys;
+    namespaces: namespaces;
+    open: rekey generate_root;
+    pki: pki;
+    pki9: pki;
+    policies: policies;
+    ssh: ssh;
+    sys: sys config quotas rekey generate_root audit raw;
+    token: token;
+    totp: totp;
+    transit: transit;
+    userpass: userpass;
+}

@@ -4,12 +4,13 @@
 //! # a comment
 //! server blank                          the first line may ask for an uninitialised server; else a development one
 //! server open                           the same, and it lets holders of shares in without a token
-//! VERB path [as:TOKEN] [Header=value]… [body] [=> name=/pointer …]
+//! server recorded                       uninitialised, set up as the one that the exchanges in `recorded/` come from
+//! VERB path [as:TOKEN] [was:STATUS] [Header=value]… [body] [=> name=/pointer …]
 //! until 200 GET path                    asks until the status is this one; not compared
 //! ```
 //!
 //! The path is what follows `/v1/`, or the whole target if it starts with a slash. Without `as:` the root token is
-//! presented; `as:-` presents none. A body is JSON from `{`, `[` or `"` on, or any text in single quotes. `=>` keeps
+//! presented; `as:-` presents none. `was:` is the status that bao is known to answer. A body is JSON from `{`, `[` or `"` on, or any text in single quotes. `=>` keeps
 //! values of the answer (by JSON pointer) under names; `$name` puts them into later lines. `%20` in a header's value
 //! stands for a space.
 
@@ -27,6 +28,8 @@ pub(crate) enum Start {
     Blank,
     /// The same, with every endpoint that can be opened to strangers.
     Open,
+    /// Nothing initialised, and the store and the router can be looked at.
+    Recorded,
 }
 
 /// One line of a script.
@@ -37,6 +40,7 @@ pub(crate) struct Step {
     pub(crate) verb: String,
     pub(crate) path: String,
     pub(crate) token: Option<String>,
+    pub(crate) was: Option<u16>,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Option<String>,
     pub(crate) keep: Vec<(String, String)>,
@@ -62,6 +66,7 @@ pub(crate) fn parse(text: &str) -> (Start, Vec<Step>) {
         match line {
             "server blank" => start = Start::Blank,
             "server open" => start = Start::Open,
+            "server recorded" => start = Start::Recorded,
             _ => steps.push(step(index + 1, line)),
         }
     }
@@ -89,10 +94,12 @@ fn step(number: usize, line: &str) -> Step {
     };
     let verb = next().unwrap_or_else(|| panic!("line {number}: no verb")).to_owned();
     let path = next().unwrap_or_else(|| panic!("line {number}: no path")).to_owned();
-    let (mut token, mut headers) = (None, Vec::new());
+    let (mut token, mut was, mut headers) = (None, None, Vec::new());
     while let Some(word) = next() {
         if let Some(name) = word.strip_prefix("as:") {
             token = Some(name.to_owned());
+        } else if let Some(status) = word.strip_prefix("was:") {
+            was = Some(status.parse().unwrap_or_else(|_| panic!("line {number}: {status} is no status")));
         } else if let Some((name, value)) = word.split_once('=') {
             headers.push((name.to_owned(), value.replace("%20", " ")));
         } else {
@@ -107,7 +114,7 @@ fn step(number: usize, line: &str) -> Step {
             pair.split_once('=').unwrap_or_else(|| panic!("line {number}: keep {pair:?} how?"));
         (name.to_owned(), pointer.to_owned())
     });
-    Step { line: number, until, verb, path, token, headers, body, keep: keep.collect() }
+    Step { line: number, until, verb, path, token, was, headers, body, keep: keep.collect() }
 }
 
 /// Puts kept values in place of their names.
@@ -124,11 +131,11 @@ pub(crate) fn fill(text: &str, kept: &Kept) -> String {
 
 #[test]
 fn a_line_is_read_into_its_parts() {
-    let text =
-        "# nothing\nPOST a/b as:$t X-Vault-Wrap-TTL=5m {\"a\": 1} => x=/data/x y=/y\nGET /raw as:- 'no json'";
+    let text = "# nothing\nPOST a/b as:$t was:204 X-Vault-Wrap-TTL=5m {\"a\": 1} => x=/data/x y=/y\nGET /raw as:- 'no json'";
     let (start, steps) = parse(text);
     assert_eq!(start, Start::Dev);
     assert_eq!(steps[0].body.as_deref(), Some("{\"a\": 1}"));
+    assert_eq!(steps[0].was, Some(204));
     assert_eq!(steps[0].headers, [("X-Vault-Wrap-TTL".to_owned(), "5m".to_owned())]);
     assert_eq!(steps[0].keep[1], ("y".to_owned(), "/y".to_owned()));
     assert_eq!(steps[1].body.as_deref(), Some("no json"));

@@ -5,15 +5,19 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tests::binary::Binary;
 use tests::http::Client;
-use tests::server::Server;
+use tests::scratch::Scratch;
+use tests::server::{Config, Server, Storage};
 
-/// Longer than any login waits for an answer.
-const BOUND: Duration = Duration::from_secs(75);
+/// Longer than any login waits for two answers, at a server that waits two seconds for each.
+const BOUND: Duration = Duration::from_secs(15);
 
-fn started() -> (Server, Client) {
-    let server = Server::dev(&Binary::sealkeep());
-    let root = server.root();
-    (server, root)
+/// A server that loses its patience soon.
+fn started() -> (Server, Client, Scratch) {
+    let folder = Scratch::new();
+    let config = Config::new(Storage::Inmem, folder.path()).with("outside_timeout = \"2s\"");
+    let (server, keys) = Server::opened(&Binary::sealkeep(), &config);
+    let root = server.anonymous().with(&keys.root);
+    (server, root, folder)
 }
 
 fn claims() -> Value {
@@ -23,7 +27,7 @@ fn claims() -> Value {
 #[test]
 #[allow(clippy::disallowed_methods, reason = "that a bad site holds nobody up is what this test is about")]
 fn keys_of_an_issuer_change_and_its_site_fails() {
-    let (server, root) = started();
+    let (server, root, _folder) = started();
     let (site, issuer, next) = (Site::open(), Issuer::new(), Issuer::new());
     site.put("/keys", &json!({"keys": [issuer.jwk("k1")]}));
     root.post("sys/auth/jwt", json!({"type": "jwt"})).must(204);
@@ -75,7 +79,7 @@ fn keys_of_an_issuer_change_and_its_site_fails() {
 
 #[test]
 fn a_person_logs_in_through_a_provider() {
-    let (server, root) = started();
+    let (server, root, _folder) = started();
     let (site, issuer) = (Site::open(), Issuer::new());
     let at = |path: &str| format!("{}{path}", site.url);
     site.put(
@@ -135,7 +139,7 @@ fn a_person_logs_in_through_a_provider() {
 #[test]
 #[allow(clippy::disallowed_methods, reason = "that a bad site holds nobody up is what this test is about")]
 fn a_cluster_vouches_for_a_pod() {
-    let (server, root) = started();
+    let (server, root, _folder) = started();
     let (site, issuer) = (Site::open(), Issuer::new());
     let reviews = "/apis/authentication.k8s.io/v1/tokenreviews";
     root.post("sys/auth/kubernetes", json!({"type": "kubernetes"})).must(204);

@@ -8,6 +8,8 @@
 )]
 
 mod agent;
+mod agent_logins;
+mod ansible;
 mod audit;
 mod audit_sinks;
 mod bao;
@@ -15,6 +17,7 @@ mod cert;
 mod certificates;
 mod factors;
 mod first_steps;
+mod guide;
 mod hvac;
 mod issuer;
 mod issuers;

@@ -2,17 +2,10 @@
 
 use serde_json::json;
 use std::process::Command;
-use tests::binary::{Binary, source_root};
+use tests::binary::Binary;
 use tests::http::Request;
 use tests::scratch::Scratch;
 use tests::server::Server;
-
-/// The commands of a page of the guide, in their order.
-fn commands(page: &str) -> String {
-    let text = std::fs::read_to_string(source_root().join("docs/guide").join(page)).unwrap();
-    let blocks = text.split("```sh\n").skip(1).filter_map(|rest| rest.split_once("```"));
-    blocks.map(|(block, _)| block).collect()
-}
 
 #[test]
 fn every_command_of_the_guide_works() {
@@ -20,7 +13,7 @@ fn every_command_of_the_guide_works() {
     let (root, home) = (server.root(), Scratch::new());
     let bao = Binary::bao();
     let folder = bao.path().parent().map(|folder| folder.display().to_string()).unwrap_or_default();
-    let script = format!("set -eux\nPATH=\"{folder}:$PATH\"\n{}", commands("namespaces.md"));
+    let script = format!("set -eux\nPATH=\"{folder}:$PATH\"\n{}", crate::guide::commands("namespaces.md"));
     let output = Command::new("sh")
         .args(["-c", &script])
         .env("BAO_ADDR", server.url())

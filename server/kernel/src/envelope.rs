@@ -375,7 +375,8 @@ impl Auth {
     }
 
     /// The same, with what the token may do by its identity.
-    pub(crate) fn with_identity(self, identity_policies: Vec<String>) -> Self {
+    pub(crate) fn with_identity(self, mut identity_policies: Vec<String>) -> Self {
+        identity_policies.sort();
         let policies = crate::identity::united(&self.token_policies, &identity_policies);
         Self { policies, identity_policies, ..self }
     }

@@ -41,7 +41,7 @@ fn state(keys: Option<Keys>) -> Arc<State> {
         let env = Env {
             now: Box::new(crate::world::now),
             random: Arc::new(SystemRandom),
-            world: Arc::new(crate::outside::Outside::default()),
+            world: Arc::new(crate::outside::Outside::with_patience(crate::config::OUTSIDE_MAX)),
             registry: Arc::new(All),
             settings: Settings::default(),
             control: Arc::new(Nothing),

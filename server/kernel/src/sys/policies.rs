@@ -390,7 +390,8 @@ fn write(cx: &mut Writing<'_>, name: &str, wish: Wish, base: StoredPolicy) -> Re
             let text = format!("check-and-set parameter {cas} did not match the current version {version}");
             return Err(Error::invalid(text));
         }
-        None if cas_required || stored.is_some_and(|stored| stored.cas_required) => {
+        // A patch may begin to ask for it; what it changes says whether it must name a version itself.
+        None if (cas_required && base.version == 0) || stored.is_some_and(|stored| stored.cas_required) => {
             return Err(Error::invalid("check-and-set parameter required for this call"));
         }
         _ => {}

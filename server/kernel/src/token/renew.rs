@@ -22,7 +22,7 @@ use crate::ttl::Bounds;
 /// Lets the token that asks live longer.
 #[derive(Deserialize, JsonSchema)]
 pub(crate) struct RenewOwn {
-    /// How long from now; as long as at first, if left out.
+    /// How long from now; as long as the last time, if left out.
     increment: Option<Span>,
     /// Of no account; older clients send it.
     #[serde(rename = "token")]
@@ -48,7 +48,7 @@ impl Command<Token> for RenewOwn {
 pub(crate) struct RenewOther {
     /// The token.
     token: Option<Secret<String>>,
-    /// How long from now; as long as at first, if left out.
+    /// How long from now; as long as the last time, if left out.
     increment: Option<Span>,
 }
 
@@ -74,7 +74,7 @@ impl Command<Token> for RenewOther {
 pub(crate) struct RenewByAccessor {
     /// The accessor.
     accessor: Option<Text>,
-    /// How long from now; as long as at first, if left out.
+    /// How long from now; as long as the last time, if left out.
     increment: Option<Span>,
 }
 
@@ -156,11 +156,7 @@ pub(crate) fn renew(
     let terms = terms(txn, router.value(), mounted, &record, remote, now).map_err(failed)?;
     let bounds = Bounds {
         increment,
-        ttl: if record.mount.is_some() && !terms.ttl.is_zero() {
-            terms.ttl
-        } else {
-            seconds(record.ttl_seconds)
-        },
+        ttl: if record.mount.is_some() && !terms.ttl.is_zero() { terms.ttl } else { last_granted(&record) },
         max_ttl: terms.max_ttl,
         period: terms.period,
         explicit_max_ttl: seconds(record.explicit_max_ttl_seconds),
@@ -179,6 +175,12 @@ pub(crate) fn renew(
     tokens::update(txn, hash, &record, &renewed)?;
     let auth = Auth { lease_duration: granted.ttl.as_secs(), ..Auth::of_record(&renewed) };
     Ok((auth.with_identity(identity::shown_policies(txn, &renewed)?), granted.warnings))
+}
+
+/// For how long a token lived from its last renewal on, or from its beginning.
+fn last_granted(record: &TokenRecord) -> Duration {
+    let from = record.renewed.unwrap_or(record.created);
+    record.expires.map_or(Duration::ZERO, |until| from.until(until))
 }
 
 /// What the method or role that a token came by says of it now.

@@ -61,7 +61,12 @@ fn known(identity: &Identity, cx: &Reading<'_>, name: &str) -> Result<Result<Map
     };
     // Whoever is nobody here has no entity: the kernel has looked at the token.
     let Some(entity) = &cx.caller().entity else {
-        return refuse(401, bad, "permission denied");
+        let why = if cx.remote().is_bearer {
+            "permission denied"
+        } else {
+            "access token must be sent as a Bearer token"
+        };
+        return refuse(401, bad, why);
     };
     let Some(provider) = provider::find(cx, name)? else {
         return refuse(400, "invalid_request", "provider not found");

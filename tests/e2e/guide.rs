@@ -1,0 +1,234 @@
+//! Pages of the guide, as they stand, typed by a shell: every command of a page must succeed, in its order.
+
+use crate::issuer::{Answer, FROM, Issuer, Site, UNTIL};
+use serde_json::json;
+use std::process::Command;
+use tests::authority::{Door, Wanted};
+use tests::binary::{Binary, source_root};
+use tests::http::Client;
+use tests::scratch::Scratch;
+use tests::server::{Config, DEV_TOKEN, Server, Storage, free_port};
+
+/// The commands of a page of the guide, in their order.
+pub(crate) fn commands(page: &str) -> String {
+    let text = std::fs::read_to_string(source_root().join("docs/guide").join(page)).unwrap();
+    let blocks = text.split("```sh\n").skip(1).filter_map(|rest| rest.split_once("```"));
+    blocks.map(|(block, _)| block).collect()
+}
+
+/// Someone who reads the guide at a terminal, in a home of their own.
+struct Reader {
+    home: Scratch,
+    address: String,
+    token: String,
+}
+
+impl Reader {
+    fn new(address: &str, token: &str) -> Self {
+        Self { home: Scratch::new(), address: address.to_owned(), token: token.to_owned() }
+    }
+
+    /// A reader at a development server.
+    fn of(server: &Server) -> Self {
+        Self::new(&server.url(), DEV_TOKEN)
+    }
+
+    /// Does what a page says, after what it takes for granted, with these instead of the names that it makes up.
+    /// What was printed.
+    #[track_caller]
+    fn follows(&self, page: &str, before: &str, instead: &[(&str, &str)]) -> String {
+        let mut commands = commands(page);
+        for (name, real) in instead {
+            assert!(commands.contains(name), "{page} does not say {name:?} any more");
+            commands = commands.replace(name, real);
+        }
+        let folder = |binary: &Binary| binary.path().parent().map(|folder| folder.display().to_string());
+        let (bao, keep) = (folder(&Binary::bao()).unwrap_or_default(), Binary::keep());
+        let script = format!(
+            "set -eux\nPATH=\"{bao}:$PATH\"\nkeep() {{ '{}' \"$@\"; }}\n{before}\n{commands}",
+            keep.path().display()
+        );
+        let output = Command::new("sh")
+            .args(["-c", &script])
+            .current_dir(self.home.path())
+            .env("BAO_ADDR", &self.address)
+            .env("BAO_TOKEN", &self.token)
+            .env("BAO_MAX_RETRIES", "0")
+            .env("HOME", self.home.path())
+            .output()
+            .unwrap();
+        let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{page}:\n{out}{error}");
+        out.into_owned()
+    }
+}
+
+#[track_caller]
+fn has(text: &str, words: &str) {
+    let found = text.lines().any(|line| line.split_whitespace().collect::<Vec<_>>().join(" ") == words);
+    assert!(found, "no line {words:?} in:\n{text}");
+}
+
+#[test]
+fn transit_as_the_guide_has_it() {
+    let server = Server::dev(&Binary::sealkeep());
+    let said = Reader::of(&server).follows("transit.md", "", &[]);
+    has(&said, "my secret");
+    has(&said, "valid true");
+    assert_eq!(server.root().get("transit/keys/restored").must(200).at("/data/latest_version"), "2");
+}
+
+#[test]
+fn ssh_as_the_guide_has_it() {
+    let server = Server::dev(&Binary::sealkeep());
+    let keys =
+        "mkdir ~/.ssh\nfor key in ~/.ssh/id_ed25519 host ca; do ssh-keygen -q -t ed25519 -N '' -f $key; done";
+    let reader = Reader::of(&server);
+    reader.follows("ssh.md", keys, &[("/etc/ssh/ssh_host_ed25519_key.pub", "host.pub")]);
+    for file in [".ssh/id_ed25519-cert.pub", "ssh_host_ed25519_key-cert.pub"] {
+        let shown = Command::new("ssh-keygen")
+            .args(["-L", "-f"])
+            .arg(reader.home.path().join(file))
+            .output()
+            .unwrap();
+        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+        assert!(shown.contains("ssh-ed25519-cert-v01@openssh.com"), "{file}: {shown}");
+    }
+    let otp = server.root().post("users/creds/old-machines", json!({"ip": "10.1.2.3"})).must(200);
+    server.anonymous().post("users/verify", json!({"otp": otp.at("/data/key")})).must(200);
+}
+
+#[test]
+fn totp_as_the_guide_has_it() {
+    let server = Server::dev(&Binary::sealkeep());
+    let said = Reader::of(&server).follows("totp.md", "", &[]);
+    has(&said, "valid false");
+}
+
+#[test]
+fn identity_as_the_guide_has_it() {
+    let server = Server::dev(&Binary::sealkeep());
+    Reader::of(&server).follows("identity.md", "", &[]);
+    let root = server.root();
+    root.get("identity/entity/name/anne").must(404);
+    let found = root.get("identity/oidc/provider/main").must(200).json();
+    assert_eq!(found["data"]["scopes_supported"], json!(["profile"]));
+}
+
+#[test]
+fn quotas_as_the_guide_has_them() {
+    let server = Server::dev(&Binary::sealkeep());
+    let mounts = "bao auth enable userpass\nbao auth enable approle";
+    Reader::of(&server).follows("quotas.md", mounts, &[]);
+    server.root().get("sys/quotas/rate-limit/logins").must(404);
+    assert_eq!(server.root().get("sys/quotas/lease-count/all").must(200).at("/data/max_leases"), "300000");
+}
+
+#[test]
+fn signed_tokens_as_the_guide_has_them() {
+    let server = Server::dev(&Binary::sealkeep());
+    let (site, issuer) = (Site::open(), Issuer::new());
+    let url = site.url.as_str();
+    site.put("/keys", &json!({"keys": [issuer.jwk("k")]}));
+    let discovery = json!({
+        "issuer": url, "jwks_uri": format!("{url}/keys"), "authorization_endpoint": format!("{url}/authorize"),
+        "token_endpoint": format!("{url}/token"), "response_types_supported": ["code"],
+        "subject_types_supported": ["public"], "id_token_signing_alg_values_supported": ["ES256"]
+    });
+    site.put("/.well-known/openid-configuration", &discovery);
+    let reader = Reader::of(&server);
+    let claims = json!({"iss": url, "sub": "job", "aud": "https://vault.example", "iat": FROM, "exp": UNTIL});
+    reader.home.file("token", &issuer.token("k", &claims));
+    reader.home.file("secret", "of the client");
+    let key = "openssl ecparam -name prime256v1 -genkey -noout | openssl ec -pubout > key.pem";
+    let instead = [
+        ("https://issuer.example/keys", &*format!("{url}/keys")),
+        ("https://issuer.example", url),
+        ("https://token.actions.githubusercontent.com", url),
+        ("https://login.example", url),
+        // It opens a browser.
+        ("bao login -method=oidc", "true"),
+    ];
+    let said = reader.follows("jwt.md", key, &instead);
+    has(&said, "token_policies [\"default\" \"deploy\"]");
+    let asked = json!({"role": "people", "redirect_uri": "http://localhost:8250/oidc/callback"});
+    let asked = server.anonymous().post("auth/oidc/oidc/auth_url", asked).must(200);
+    assert!(asked.at("/data/auth_url").starts_with(&format!("{url}/authorize?")));
+}
+
+#[test]
+fn pods_as_the_guide_has_them() {
+    let server = Server::dev(&Binary::sealkeep());
+    let (site, issuer) = (Site::open(), Issuer::new());
+    let status = json!({"status": {"authenticated": true, "audiences": ["vault"],
+        "user": {"username": "system:serviceaccount:shop:web", "uid": "u1"}}});
+    let reviews = "/apis/authentication.k8s.io/v1/tokenreviews";
+    site.does(reviews, Answer::Say(201, status.to_string()));
+    let reader = Reader::of(&server);
+    let account = json!({"namespace": "shop", "serviceaccount": {"name": "web", "uid": "u1"}});
+    let claims = json!({"aud": ["vault"], "iat": FROM, "exp": UNTIL, "kubernetes.io": account});
+    reader.home.file("pod.jwt", &issuer.token("k", &claims));
+    reader.home.file("reviewer.jwt", &issuer.token("k", &json!({"sub": "reviewer"})));
+    reader.home.file("ca.crt", &Wanted::ca("cluster").by_itself().pem());
+    let instead = [
+        ("https://10.0.0.1:6443", site.url.as_str()),
+        ("/var/run/secrets/kubernetes.io/serviceaccount/token", "pod.jwt"),
+    ];
+    has(&reader.follows("kubernetes.md", "", &instead), "token_policies [\"default\" \"web\"]");
+}
+
+/// A server with a door that asks for certificates.
+fn with_a_door() -> (Server, Client, Door, Scratch, String) {
+    let folder = Scratch::new();
+    let port = free_port();
+    let door = Door::new(folder.path(), port);
+    let config = Config::new(Storage::Inmem, folder.path()).with(&door.stanza());
+    let (server, keys) = Server::opened(&Binary::sealkeep(), &config);
+    let root = server.anonymous().with(&keys.root);
+    (server, root, door, folder, format!("https://127.0.0.1:{port}"))
+}
+
+#[test]
+fn certificates_as_the_guide_has_them() {
+    let (_server, root, _door, folder, address) = with_a_door();
+    root.post("sys/mounts/pki", json!({"type": "pki"})).must(204);
+    root.post("pki/root/generate/internal", json!({"common_name": "lists"})).must(200);
+    let list = root.get("pki/crl/pem").must(200).text();
+    let (site, reader) = (Site::open(), Reader::new(&address, root.token()));
+    site.does("/list", Answer::Say(200, list.clone()));
+    let ca = Wanted::ca("ours").by_itself();
+    reader.home.file("ca.pem", &ca.pem());
+    reader.home.file("crl.pem", &list);
+    Wanted::client("a.web.example.com").by(&ca).files(reader.home.path(), "web", &[]);
+    let trust = format!("export BAO_CACERT='{}'", folder.path().join("door-ca.pem").display());
+    let instead = [("http://pki.example.com/v1/pki/crl/pem", &*format!("{}/list", site.url))];
+    let said = reader.follows("cert.md", &trust, &instead);
+    has(&said, "token_policies [\"default\" \"web\"]");
+}
+
+#[test]
+fn second_factors_as_the_guide_has_them() {
+    let server = Server::dev(&Binary::sealkeep());
+    let root = server.root();
+    root.post("sys/mounts/app", json!({"type": "totp"})).must(204);
+    root.post("sys/auth/userpass", json!({"type": "userpass"})).must(204);
+    root.post("auth/userpass/users/ann", json!({"password": "pw", "token_policies": "p"})).must(204);
+    server.anonymous().post("auth/userpass/login/ann", json!({"password": "pw"})).must(200);
+    // The login made an entity, which the page calls ann.
+    let ids = root.list("identity/entity/id").must(200);
+    let id = ids.at("/data/keys/0");
+    root.post(&format!("identity/entity/id/{id}"), json!({"name": "ann"})).must(204);
+    let said = Reader::of(&server).follows(
+        "mfa.md",
+        "export VAULT_ADDR=$BAO_ADDR VAULT_TOKEN=$BAO_TOKEN",
+        &[
+            // The phone is not lost: what it shows is asked of an engine that holds the secret as it does.
+            ("keep write identity/mfa/method/totp/admin-generate method_id=$METHOD_ID entity_id=$ENTITY_ID",
+             "keep write app/keys/ann url=\"$(keep write -field=url identity/mfa/method/totp/admin-generate method_id=$METHOD_ID entity_id=$ENTITY_ID)\""),
+            ("keep write identity/mfa/method/totp/admin-destroy", "true"),
+            ("phone:123456 username=ann", "phone:$(keep read -field=code app/code/ann) username=ann password=pw"),
+            ("keep write sys/mfa/validate", "true"),
+        ],
+    );
+    assert!(said.contains("token_policies") || said.contains("policies"), "{said}");
+}
