@@ -2,6 +2,10 @@
 //!
 //! Each area is a script (`*.req`, see [`script`] for the format). Statuses, shapes, types, texts and all values that
 //! are not chance or time must be equal; what may differ is listed in `allowed.txt` with its reason.
+//!
+//! `recorded/` holds what real servers were once asked, two thousand exchanges, as scripts: each token, id and key that came
+//! out of an answer is taken from this run's answers, and `was:` is the status that was recorded. `rows.tsv` lists the
+//! paths that clients use; each is asked for in some script.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
-use tests::authority::{Door, Holder, PAST, Wanted};
+use tests::authority::{Door, Holder, PAST, Wanted, revocation_list};
 use tests::binary::Binary;
 use tests::http::{Client, Reply};
 use tests::scratch::Scratch;
 use tests::server::{Config, Server, Storage, free_port};
-use x509::{AltNames, CrlTemplate, ExtKeyUsage, ObjectIdentifier, Padding, RevokedEntry, Scheme, pem};
+use x509::{AltNames, ExtKeyUsage, ObjectIdentifier};
 
 /// A server with a door that asks for certificates, and `auth/cert`.
 struct Stage {
@@ -189,29 +189,6 @@ fn a_renewal_wants_the_same_client() {
     renew(None).must(400);
 }
 
-/// A revocation list in PEM.
-fn list(ca: &Holder, serials: &[u8], number: u64) -> String {
-    let revoked: Vec<RevokedEntry> = serials
-        .iter()
-        .map(|serial| RevokedEntry {
-            serial: x509::Serial::from_magnitude(&[*serial; 20]).unwrap(),
-            revoked_at: 1_577_836_800,
-            reason: None,
-            invalid_since: None,
-        })
-        .collect();
-    let template = CrlTemplate {
-        this_update: 1_577_836_800,
-        next_update: 2_208_988_800,
-        number,
-        delta_of: None,
-        authority_key_id: &ca.key.public().key_id(),
-        revoked: &revoked,
-    };
-    let scheme = Scheme::choose(ca.key.public().shape(), 0, Padding::Pkcs1).unwrap();
-    pem::encode(pem::CRL, &template.sign(ca.certificate.subject_der(), &ca.key, scheme).unwrap())
-}
-
 #[test]
 fn what_is_on_a_list_is_not_let_in() {
     let stage = Stage::new();
@@ -219,7 +196,7 @@ fn what_is_on_a_list_is_not_let_in() {
     stage.role("r", &ca, json!({}));
     let (good, bad) = (Wanted::client("a").by(&ca), Wanted { serial: 9, ..Wanted::client("b") }.by(&ca));
     let token = stage.log_in(&bad, &[], json!({})).must(200).at("/auth/client_token");
-    stage.root.post("auth/cert/crls/ours", json!({"crl": list(&ca, &[9], 1)})).must(204);
+    stage.root.post("auth/cert/crls/ours", json!({"crl": revocation_list(&ca, &[9], 1)})).must(204);
     stage.log_in(&good, &[], json!({})).must(200);
     assert_eq!(stage.log_in(&bad, &[], json!({})).must(400).errors(), STRANGER);
     let files = stage.files(&bad, &[]);
@@ -228,10 +205,11 @@ fn what_is_on_a_list_is_not_let_in() {
     assert_eq!(shown.json()["data"]["serials"].as_object().unwrap().len(), 1, "{shown}");
     // Nobody on the way can make it up.
     let other = Wanted::ca("Root").by_itself();
-    let said = stage.root.post("auth/cert/crls/ours", json!({"crl": list(&other, &[], 2)})).must(400);
+    let said =
+        stage.root.post("auth/cert/crls/ours", json!({"crl": revocation_list(&other, &[], 2)})).must(400);
     assert!(said.errors().contains("not signed by the CA"), "{said}");
     stage.log_in(&bad, &[], json!({})).must(400);
-    stage.root.post("auth/cert/crls/ours", json!({"crl": list(&ca, &[], 2)})).must(204);
+    stage.root.post("auth/cert/crls/ours", json!({"crl": revocation_list(&ca, &[], 2)})).must(204);
     stage.log_in(&bad, &[], json!({})).must(200);
     stage.root.delete("auth/cert/crls/ours").must(204);
     let said = stage.root.delete("auth/cert/crls/ours").must(400);
@@ -249,7 +227,7 @@ fn a_list_is_fetched_from_where_it_is_said_to_be() {
     stage.role("r", &ca, json!({}));
     let bad = Wanted { serial: 9, ..Wanted::client("b") }.by(&ca);
     std::fs::create_dir(stage.folder.path().join("www")).unwrap();
-    stage.folder.file("www/crl.pem", &list(&ca, &[9], 1));
+    stage.folder.file("www/crl.pem", &revocation_list(&ca, &[9], 1));
     let port = free_port();
     let arguments = ["-m", "http.server", "--bind", "127.0.0.1", &port.to_string(), "-d", "www"];
     let _web = Running::start("python3", &arguments, &stage.folder, port);

@@ -6,7 +6,8 @@ use std::net::TcpStream;
 use std::time::Duration;
 use tests::binary::Binary;
 use tests::http::Request;
-use tests::server::{DEV_TOKEN, Server};
+use tests::scratch::Scratch;
+use tests::server::{Config, DEV_TOKEN, Server, Storage};
 
 #[test]
 fn a_line_reaches_whoever_watches() {
@@ -28,6 +29,34 @@ fn a_line_reaches_whoever_watches() {
     assert!(line.contains("\"level\":\"WARN\""), "{line}");
     drop(lines);
     root.get("auth/token/lookup-self").must(200);
+}
+
+#[test]
+fn whoever_watches_is_not_idle() {
+    let folder = Scratch::new();
+    let config = Config::new(Storage::Inmem, folder.path())
+        .with("raw_storage_endpoint = true")
+        .listening_with("http_idle_timeout = \"1s\"");
+    let (server, keys) = Server::opened(&Binary::sealkeep(), &config);
+    let ask = |path: &str| {
+        let mut stream = TcpStream::connect(server.address()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let head = format!("GET /v1/{path} HTTP/1.1\r\nHost: x\r\nX-Vault-Token: {}\r\n\r\n", keys.root);
+        stream.write_all(head.as_bytes()).unwrap();
+        BufReader::new(stream).lines().map_while(Result::ok)
+    };
+    let mut watched = ask("sys/monitor?log_level=warn&log_format=json");
+    assert!(watched.next().unwrap().contains("200"));
+    // The server closes a connection that asks nothing more: that is how long it waits for the other, too. Twice.
+    for _ in 0..2 {
+        assert!(ask("sys/health").count() > 1);
+    }
+    server
+        .anonymous()
+        .with(&keys.root)
+        .send(&Request::new("DELETE", "/v1/sys/raw/kernel/10/nothing"))
+        .must(204);
+    assert!(watched.any(|line| line.contains("deleted by hand")), "the watcher was cut off");
 }
 
 #[test]

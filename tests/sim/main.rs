@@ -7,12 +7,14 @@
     reason = "test code: a panic is how a test says no"
 )]
 
+mod audit_lines;
 mod catalog;
 mod control_group;
 mod factors;
 mod faults;
 mod identity;
 mod keys;
+mod lists;
 mod mfa;
 mod namespaces;
 mod oidc;

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use serde_json::Value;
 use x509::{
-    AltNames, Certificate, ExtKeyUsage, Extensions, KeyShape, KeyUsage, Padding, PrivateKey, Scheme, Serial,
-    Subject, Template, Validity,
+    AltNames, Certificate, CrlTemplate, ExtKeyUsage, Extensions, KeyShape, KeyUsage, Padding, PrivateKey,
+    RevokedEntry, Scheme, Serial, Subject, Template, Validity, pem,
 };
 
 use crate::http::Reply;
@@ -112,6 +112,34 @@ impl Wanted {
 
 fn fresh() -> PrivateKey {
     PrivateKey::generate(KeyShape::parse("ec", 256).unwrap()).unwrap()
+}
+
+/// A revocation list in PEM, of these serials (one byte, twenty times), which holds until 2040.
+pub fn revocation_list(ca: &Holder, serials: &[u8], number: u64) -> String {
+    revocation_list_until(2_208_988_800, ca, serials, number)
+}
+
+/// The same, which holds until this second.
+pub fn revocation_list_until(until: u64, ca: &Holder, serials: &[u8], number: u64) -> String {
+    let revoked: Vec<RevokedEntry> = serials
+        .iter()
+        .map(|serial| RevokedEntry {
+            serial: Serial::from_magnitude(&[*serial; 20]).unwrap(),
+            revoked_at: 1_577_836_800,
+            reason: None,
+            invalid_since: None,
+        })
+        .collect();
+    let template = CrlTemplate {
+        this_update: 1_577_836_800,
+        next_update: until,
+        number,
+        delta_of: None,
+        authority_key_id: &ca.key.public().key_id(),
+        revoked: &revoked,
+    };
+    let scheme = Scheme::choose(ca.key.public().shape(), 0, Padding::Pkcs1).unwrap();
+    pem::encode(pem::CRL, &template.sign(ca.certificate.subject_der(), &ca.key, scheme).unwrap())
 }
 
 impl Holder {

@@ -18,7 +18,7 @@ use storage::{Committer, Options, Phase, Random, Redb};
 use crate::dice::Dice;
 
 /// When every desk begins: the first of January 2026.
-const START_SECONDS: u64 = 1_767_225_600;
+pub const START_SECONDS: u64 = 1_767_225_600;
 
 /// A server in a drawer.
 pub struct Desk {

@@ -98,14 +98,20 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         self.pulse.asked(request::is_multiplexed(request.version()));
         let busy = Busy(Arc::clone(&self.pulse));
         match self.start(request) {
-            Answering::Now(reply) => Answering::Now(reply),
-            Answering::Later(waiting) => Answering::Later(Box::pin(async move {
-                let reply = waiting.await;
-                drop(busy);
-                reply
-            })),
+            Answering::Now(reply) => Answering::Now(reply.map(|reply| going_on(reply, busy))),
+            Answering::Later(waiting) => {
+                Answering::Later(Box::pin(async move { going_on(waiting.await, busy) }))
+            }
         }
     }
+}
+
+/// A log that is watched is an answer that goes on: its connection is busy for as long, not idle.
+fn going_on(mut reply: Reply, busy: Busy) -> Reply {
+    if let Page::Right(feed) = reply.body_mut() {
+        feed.hold(Box::new(busy));
+    }
+    reply
 }
 
 /// Ends with the request, also when the client goes away in the middle of it.

@@ -1,5 +1,6 @@
 //! The log as it is written, for those who watch it over `sys/monitor`.
 
+use std::any::Any;
 use std::convert::Infallible;
 use std::io::{self, Write};
 use std::pin::Pin;
@@ -44,6 +45,15 @@ struct Watchers {
 pub(crate) struct Feed {
     lines: mpsc::Receiver<Bytes>,
     _watching: Watching,
+    /// What must not end before it does.
+    held: Option<Box<dyn Any + Send + Sync>>,
+}
+
+impl Feed {
+    /// Keeps this until the watcher is gone.
+    pub(crate) fn hold(&mut self, thing: Box<dyn Any + Send + Sync>) {
+        self.held = Some(thing);
+    }
 }
 
 /// Ends with the watcher.
@@ -95,7 +105,7 @@ impl Taps {
                 }
             }
         });
-        Some(Feed { lines, _watching: watching })
+        Some(Feed { lines, _watching: watching, held: None })
     }
 }
 

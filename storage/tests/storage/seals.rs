@@ -3,6 +3,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use storage::seal::shamir::{Share, SharesError, combine, split};
 use storage::seal::{KeyBytes, NamedKey, SealChoice, SealConfig, Split, UnsealKey};
 use storage::{Committer, Key, Memory, Open, Phase, Sealed, SystemRandom, UnsealError};
@@ -293,5 +294,53 @@ proptest! {
         if threshold > 2 {
             prop_assert_ne!(&combine(&shares[..usize::from(threshold) - 1]).unwrap()[..], &secret[..]);
         }
+    }
+}
+
+fn seeded(seed: u64) -> ProptestConfig {
+    ProptestConfig {
+        cases: 400,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(seed),
+        ..ProptestConfig::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(seeded(7))]
+
+    /// Garbage is refused or makes some key, whatever it looks like; it never ends anything else.
+    #[test]
+    fn garbage_makes_no_noise(
+        shares in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..8),
+        threshold in 0_u8..6,
+    ) {
+        let shares: Vec<Share> = shares.into_iter().map(Share::new).collect();
+        let _ = Split { shares: 5, threshold }.combine(&shares);
+    }
+
+    /// Any shares that are enough make the key in any order; one that was touched spoils it.
+    #[test]
+    fn enough_true_shares_make_the_key(
+        key in any::<[u8; 32]>(),
+        threshold in 2_u8..6,
+        order in Just((0_usize..7).collect::<Vec<_>>()).prop_shuffle(),
+        touched in (any::<prop::sample::Index>(), 0_usize..32, 1_u8..),
+    ) {
+        let split = Split { shares: 7, threshold };
+        let shares = split.of(&KeyBytes::from_bytes(key), &SystemRandom).unwrap();
+        let picked: Vec<Share> =
+            order.iter().take(usize::from(threshold)).map(|at| shares[*at].clone()).collect();
+        prop_assert_eq!(split.combine(&picked).unwrap().expose(), &key);
+        let (which, byte, bits) = touched;
+        let mut spoilt = picked.clone();
+        let which = which.index(spoilt.len());
+        let mut bytes = spoilt[which].as_bytes().to_vec();
+        bytes[byte] ^= bits;
+        spoilt[which] = Share::new(bytes);
+        prop_assert_ne!(split.combine(&spoilt).unwrap().expose(), &key);
+        let mut doubled = picked;
+        doubled[0] = doubled[1].clone();
+        prop_assert_eq!(split.combine(&doubled).unwrap_err(), SharesError::Doubled);
     }
 }

@@ -5,6 +5,8 @@
 
 mod alg;
 mod claims;
+#[cfg(test)]
+mod fuzz;
 mod key;
 mod token;
 
