@@ -268,7 +268,7 @@ fn names_sorted(line: &str) -> String {
 
 fn is_base64(text: &str) -> bool {
     let digits = text.trim_end_matches('=');
-    let mixed = digits.bytes().any(|byte| byte.is_ascii_digit())
+    let mixed = digits.bytes().any(|byte| byte.is_ascii_lowercase())
         && digits.bytes().any(|byte| byte.is_ascii_uppercase());
     mixed && digits.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/')
 }

@@ -32,13 +32,13 @@ const ODD: [&str; 14] = [
 fn secret(dice: &mut Dice) -> String {
     let mut text = dice.word(9);
     for _ in 0..dice.below(4) {
-        text.push_str(dice.pick(&ODD));
+        text.push_str(ODD[dice.below(ODD.len())]);
         text.push_str(&dice.word(9));
     }
     text
 }
 
-/// A body that holds these secrets, nested as chance has it; or one that does not read as it should.
+/// A body that holds these secrets, nested as chance has it. What does not read is refused at the door.
 fn body(dice: &mut Dice, secrets: &mut Vec<String>) -> String {
     let mut value = Value::Null;
     for _ in 0..=dice.below(4) {
@@ -51,14 +51,8 @@ fn body(dice: &mut Dice, secrets: &mut Vec<String>) -> String {
             _ => json!([[new], value, true, null]),
         };
     }
-    let text =
-        json!({ "data": { "it": value.clone() }, "value": value, "password": secret_too(dice, secrets) })
-            .to_string();
-    match dice.below(6) {
-        0 => text[..dice.below(text.len())].chars().filter(char::is_ascii).collect(),
-        1 => format!("{text}{text}"),
-        _ => text,
-    }
+    json!({ "data": { "it": value.clone() }, "value": value, "password": secret_too(dice, secrets) })
+        .to_string()
 }
 
 fn secret_too(dice: &mut Dice, secrets: &mut Vec<String>) -> String {
@@ -81,10 +75,8 @@ fn a_line_is_one_object_without_secrets() {
     let before = std::fs::read_to_string(&file).unwrap().lines().count();
     for case in 0..cases {
         let body = body(&mut dice, &mut secrets);
-        let path = format!(
-            "{}/a{case}",
-            *dice.pick(&["kv", "two/data", "auth/userpass/users", "cubbyhole", "nowhere"])
-        );
+        let places = ["kv", "two/data", "auth/userpass/users", "cubbyhole", "nowhere"];
+        let path = format!("{}/a{case}", places[dice.below(places.len())]);
         let _ = desk.ask(if dice.once_in(5) { Patch } else { Post }, &path, &body);
         let _ = desk.ask(Get, &path, "");
     }
