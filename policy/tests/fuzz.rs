@@ -168,5 +168,5 @@ proptest! {
 fn rules() -> impl Strategy<Value = std::collections::BTreeMap<String, Vec<&'static str>>> {
     let words = ["create", "delete", "list", "patch", "read", "sudo", "update"];
     let can = prop::sample::subsequence(words.to_vec(), 1..=words.len());
-    prop::collection::btree_map("[a-z0-9_.\u{e9}-]{1,6}(/([a-z0-9]{1,4}|\\+)){0,3}/?\\*?", can, 1..6)
+    prop::collection::btree_map("[a-z0-9_.\u{e9}-]{1,6}(/([a-z0-9]{1,4}|\\+)){0,3}(/|/\\*)?", can, 1..6)
 }
