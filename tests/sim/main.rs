@@ -7,7 +7,6 @@
     reason = "test code: a panic is how a test says no"
 )]
 
-mod audit_lines;
 mod catalog;
 mod control_group;
 mod factors;

@@ -5,8 +5,6 @@
 
 mod alg;
 mod claims;
-#[cfg(test)]
-mod fuzz;
 mod key;
 mod token;
 
