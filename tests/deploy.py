@@ -1,4 +1,4 @@
-"""The files of deploy/ are what their readers accept: systemd, a shell, a container build."""
+"""The files of deploy/ are what their readers accept: systemd, a shell, a container build, Prometheus."""
 
 import pathlib
 import re
@@ -66,6 +66,26 @@ def container(path):
         yield f"{path.name}: the image runs as root"
 
 
+def alerts(path):
+    if not shutil.which("promtool"):
+        print("promtool is not installed: the alerts are not tested")
+        return
+    kind = ["test", "rules"] if path.name.endswith(".test.yml") else ["check", "rules"]
+    ran = subprocess.run(["promtool", *kind, path.name], cwd=path.parent, capture_output=True, text=True)
+    if ran.returncode:
+        yield f"{path.name}: {ran.stdout}{ran.stderr}"
+    # An alert on a metric that nobody exports never fires.
+    ledger = (DEPLOY.parent / "cli/src/agent/ledger.rs").read_text()
+    for metric in sorted(set(re.findall(r"\bkeep_[a-z_]+", path.read_text()))):
+        if f'"{metric}"' not in ledger:
+            yield f"{path.name}: nothing exports {metric}"
+    if not path.name.endswith(".test.yml"):
+        tested = path.with_suffix(".test.yml").read_text()
+        for alert in re.findall(r"alert: (\w+)", path.read_text()):
+            if f"alertname: {alert}\n" not in tested:
+                yield f"{path.name}: no test shows {alert} firing"
+
+
 def main():
     broken = []
     for path in sorted(DEPLOY.rglob("*")):
@@ -73,6 +93,8 @@ def main():
             broken += unit(path)
         elif path.name == "Dockerfile":
             broken += container(path)
+        elif path.parent.name == "alerts":
+            broken += alerts(path)
         elif path.suffix == ".sh":
             broken += [] if subprocess.run(["bash", "-n", path]).returncode == 0 else [f"{path.name}: no shell reads it"]
     if broken:

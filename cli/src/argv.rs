@@ -120,7 +120,7 @@ impl<'a> Reader<'a> {
     }
 
     fn finish(self) -> Line {
-        if self.command.has_subcommands() {
+        if self.command.has_subcommands() && self.command.is_subcommand_required_set() {
             return self.lost();
         }
         if let Some(wrong) = miscounted(self.command, self.operands.len()) {

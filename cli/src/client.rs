@@ -25,7 +25,7 @@ const REDIRECTS_MAX: u8 = 2;
 /// The wait before the first retry; it grows by itself with each further one.
 const RETRY_WAIT: Duration = Duration::from_secs(1);
 /// A `Retry-After` beyond this is an outage, not a pause.
-const RETRY_AFTER_SECONDS_MAX: u64 = 60;
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
 /// A server, a token, and how to ask.
 pub(crate) struct Client {
@@ -67,6 +67,10 @@ pub(crate) enum Mode {
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) body: Bytes,
+    /// The server's clock, in seconds since 1970.
+    pub(crate) date: Option<i64>,
+    /// How long the server asks to be left alone.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 impl Client {
@@ -153,12 +157,15 @@ impl Client {
         loop {
             let outcome = self.once(&call).await;
             let wait = match &outcome {
-                Ok((reply, after)) if retryable(reply.status) => after.unwrap_or(RETRY_WAIT * (attempt + 1)),
+                Ok(reply) if retryable(reply.status) => match reply.retry_after {
+                    Some(pause) => pause.min(RETRY_AFTER_MAX),
+                    None => RETRY_WAIT * (attempt + 1),
+                },
                 Err(Refused::NoAnswer { trouble, .. }) if passing(trouble) => RETRY_WAIT * (attempt + 1),
-                _ => return self.judge(&call, outcome?.0),
+                _ => return self.judge(&call, outcome?),
             };
             if attempt >= self.retries_max {
-                return self.judge(&call, outcome?.0);
+                return self.judge(&call, outcome?);
             }
             attempt += 1;
             tokio::time::sleep(wait).await;
@@ -177,7 +184,7 @@ impl Client {
     }
 
     /// One attempt, with redirects followed.
-    async fn once(&self, call: &Call) -> Result<(Reply, Option<Duration>), Refused> {
+    async fn once(&self, call: &Call) -> Result<Reply, Refused> {
         let mut elsewhere: Option<(Address, Transport, String)> = None;
         for _ in 0..=REDIRECTS_MAX {
             let (address, transport, target) = match &elsewhere {
@@ -196,7 +203,7 @@ impl Client {
                 Err(_) => return Err(lost(Trouble::TimedOut)),
             };
             let Some(location) = answer.location.filter(|_| self.redirects == Redirects::Follow) else {
-                return Ok((answer.reply, answer.retry_after));
+                return Ok(answer.reply);
             };
             elsewhere = Some(self.follow(address, &location)?);
         }
@@ -322,22 +329,27 @@ impl Reply {
 struct Raw {
     reply: Reply,
     location: Option<String>,
-    retry_after: Option<Duration>,
 }
 
 async fn receive(response: http::Response<hyper::body::Incoming>) -> Result<Raw, Trouble> {
     let status = response.status().as_u16();
     let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::to_owned);
     let location = header("location").filter(|_| matches!(status, 301 | 302 | 307 | 308));
-    let retry_after = header("retry-after")
-        .and_then(|text| text.parse::<u64>().ok())
-        .map(|seconds| Duration::from_secs(seconds.min(RETRY_AFTER_SECONDS_MAX)));
+    let retry_after =
+        header("retry-after").and_then(|text| text.parse::<u64>().ok()).map(Duration::from_secs);
+    let date = header("date").and_then(|text| http_date(&text));
     let body = Limited::new(response.into_body(), REPLY_SIZE_MAX)
         .collect()
         .await
         .map_err(|e| Trouble::Broken(format!("the answer broke off: {e}")))?
         .to_bytes();
-    Ok(Raw { reply: Reply { status, body }, location, retry_after })
+    Ok(Raw { reply: Reply { status, body, date, retry_after }, location })
+}
+
+/// `Thu, 26 Nov 2026 22:17:10 GMT`, in seconds since 1970.
+fn http_date(text: &str) -> Option<i64> {
+    let at = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc2822).ok()?;
+    Some(at.unix_timestamp())
 }
 
 fn broken(error: &hyper::Error) -> Trouble {
@@ -354,4 +366,15 @@ fn retryable(status: u16) -> bool {
 /// Whether trying again can help: not when the name or the certificate is wrong.
 fn passing(trouble: &Trouble) -> bool {
     matches!(trouble, Trouble::Refused(_) | Trouble::Unreachable(_) | Trouble::Broken(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_servers_clock_is_read() {
+        assert_eq!(http_date("Thu, 26 Nov 2026 22:17:10 GMT"), Some(1_795_731_430));
+        assert_eq!(http_date("yesterday"), None);
+    }
 }

@@ -7,6 +7,7 @@ use http::{HeaderName, HeaderValue};
 
 use crate::{
     address::{Address, Scheme},
+    agent::config::Server,
     client::{Client, Mode, Redirects},
     output::{Detail, Format, Output},
     session::Session,
@@ -93,6 +94,7 @@ impl Globals {
             tokens,
             interactive: !self.non_interactive,
             client: self.client(&settings)?,
+            server: self.server(&settings)?,
             settings,
         })
     }
@@ -139,6 +141,25 @@ impl Globals {
         let chosen =
             if self.address.is_some() { self.agent_address.as_deref().or(server) } else { agent.or(server) };
         Address::parse(chosen.unwrap_or(ADDRESS_DEFAULT))
+    }
+
+    /// The same way to the server for a program that runs later, without these flags and variables.
+    fn server(&self, settings: &Settings) -> Result<Server, Stop> {
+        let first_run_ca = first_run_ca(settings);
+        let trust = self.trust(settings, &first_run_ca);
+        let own_ca =
+            first_run_ca.as_ref().filter(|file| file.exists()).map(|file| file.display().to_string());
+        let elsewhere = trust.ca_path.is_some() || trust.ca_cert_bytes.is_some();
+        Ok(Server {
+            address: Some(self.address(settings)?.base),
+            ca_cert: trust.ca_cert.map(str::to_owned).or(own_ca.filter(|_| !elsewhere)),
+            ca_path: trust.ca_path.map(str::to_owned),
+            client_cert: self.client_cert.clone().or_else(|| settings.client_cert.clone()),
+            client_key: self.client_key.clone().or_else(|| settings.client_key.clone()),
+            tls_server_name: self.tls_server_name.clone().or_else(|| settings.tls_server_name.clone()),
+            tls_skip_verify: trust.verify == Verify::Skip,
+            namespace: self.namespace(settings),
+        })
     }
 
     fn transport(&self, settings: &Settings, address: &Address) -> Result<Transport, Stop> {

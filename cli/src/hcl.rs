@@ -4,6 +4,7 @@
 
 mod parse;
 mod tokens;
+pub(crate) mod value;
 
 use parse::{Body, Entry, Item, Value};
 

@@ -3,6 +3,7 @@
 #![allow(rustdoc::broken_intra_doc_links, reason = "help is doc comments, and names variables in brackets")]
 
 mod address;
+mod agent;
 mod argv;
 mod call;
 mod catalog;

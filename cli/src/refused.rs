@@ -35,6 +35,10 @@ pub(crate) struct Answer {
     pub(crate) errors: Vec<String>,
     pub(crate) credential: Credential,
     pub(crate) first_token: Option<String>,
+    /// The server's clock, in seconds since 1970.
+    pub(crate) date: Option<i64>,
+    /// How long the server asks to be left alone.
+    pub(crate) retry_after: Option<std::time::Duration>,
     body: bytes::Bytes,
 }
 
@@ -129,6 +133,8 @@ impl Answer {
             errors,
             credential,
             first_token: None,
+            date: reply.date,
+            retry_after: reply.retry_after,
             body: reply.body,
         }
     }

@@ -1,7 +1,8 @@
 //! What a command runs with.
 
 use crate::{
-    client::Client, output::Output, prompt, settings::Settings, stop::Stop, token_store::TokenStore,
+    agent::config::Server, client::Client, output::Output, prompt, settings::Settings, stop::Stop,
+    token_store::TokenStore,
 };
 use zeroize::Zeroizing;
 
@@ -11,6 +12,8 @@ pub(crate) struct Session {
     pub(crate) output: Output,
     pub(crate) tokens: TokenStore,
     pub(crate) settings: Settings,
+    /// How the server is reached, as an agent's configuration says it.
+    pub(crate) server: Server,
     pub(crate) interactive: bool,
 }
 

@@ -5,6 +5,8 @@ use std::{env, path::PathBuf};
 
 use zeroize::Zeroizing;
 
+use crate::agent::moment::Moment;
+
 /// The prefixes a variable may have, the strongest first: ours, then those of the tools we replace.
 const PREFIXES: [&str; 3] = ["KEEP", "BAO", "VAULT"];
 
@@ -41,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) no_proxy: Option<String>,
     pub(crate) user: Option<String>,
     pub(crate) home: Option<PathBuf>,
+    /// Where the agent's configuration lies.
+    pub(crate) agent_config: Option<PathBuf>,
     /// `$XDG_CONFIG_HOME/sealkeep`: where a first run of the server leaves what its user needs.
     pub(crate) config_dir: Option<PathBuf>,
 }
@@ -83,6 +87,7 @@ impl Settings {
             https_proxy: proxy_all.or_else(|| either_case("HTTPS_PROXY")),
             no_proxy: either_case("NO_PROXY"),
             user: plain("LOGNAME").or_else(|| plain("USER")),
+            agent_config: ours("AGENT_CONFIG").map(PathBuf::from),
             config_dir: config_home.map(|folder| folder.join("sealkeep")),
             home,
         }
@@ -91,10 +96,15 @@ impl Settings {
 
 /// Seconds since 1970, for judging how long a certificate is still good.
 pub(crate) fn unix_now() -> i64 {
+    now().seconds()
+}
+
+/// What this machine's clock says.
+pub(crate) fn now() -> Moment {
     #[expect(clippy::disallowed_methods, reason = "the one clock of the command line")]
     let now = std::time::SystemTime::now();
     let since = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    Moment::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 fn ours(name: &str) -> Option<String> {

@@ -1,7 +1,9 @@
 //! The verbs. One file or folder for each group, each a clap declaration and what it does.
 
+mod agent;
 mod audit;
 mod auth;
+mod cert;
 mod completion;
 mod debug;
 mod generate_root;
@@ -46,10 +48,13 @@ pub(crate) enum Verb {
     Login(login::Login),
     Status(status::Status),
     Unwrap(unwrap::Unwrap),
+    Agent(agent::Agent),
     #[command(subcommand)]
     Audit(audit::Audit),
     #[command(subcommand)]
     Auth(auth::Auth),
+    #[command(subcommand)]
+    Cert(cert::Cert),
     Debug(debug::Debug),
     #[command(subcommand)]
     Kv(kv::Kv),
@@ -121,8 +126,10 @@ impl Verb {
             Verb::Login(verb) => verb.run(session).await,
             Verb::Status(verb) => verb.run(session).await,
             Verb::Unwrap(verb) => verb.run(session).await,
+            Verb::Agent(verb) => verb.run(session).await,
             Verb::Audit(verb) => verb.run(session).await,
             Verb::Auth(verb) => verb.run(session).await,
+            Verb::Cert(verb) => verb.run(session).await,
             Verb::Debug(verb) => verb.run(session).await,
             Verb::Kv(verb) => verb.run(session).await,
             Verb::Lease(verb) => verb.run(session).await,

@@ -1,0 +1,326 @@
+//! The agent's configuration: HCL, and where it says the same as Vault Agent's, in the same words.
+
+mod auth;
+mod certificate;
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use auth::Auth;
+
+use super::{
+    deliver::Reload,
+    disk::Owner,
+    pair::{KeyKind, Names},
+    probe::Place,
+};
+use crate::hcl::value::{self, Stanza};
+
+pub(crate) use auth::Sink;
+pub(crate) use certificate::{PATIENCE_DEFAULT, quoted};
+
+/// Stanzas of Vault Agent that have no counterpart here.
+const NOT_HERE: [&str; 9] = [
+    "template",
+    "template_config",
+    "env_template",
+    "exec",
+    "listener",
+    "api_proxy",
+    "cache",
+    "disable_idle_connections",
+    "disable_keep_alives",
+];
+
+/// Everything that one agent does.
+#[derive(Debug, Default)]
+pub(crate) struct Config {
+    /// One for each file: a server, an identity there, and what is fetched with it.
+    pub(crate) posts: Vec<Post>,
+    pub(crate) metrics: Metrics,
+    pub(crate) receivers: Vec<Receiver>,
+    pub(crate) pid_file: Option<PathBuf>,
+    /// Whether to end once everything is there.
+    pub(crate) exit_after: bool,
+}
+
+/// What one file says.
+#[derive(Debug)]
+pub(crate) struct Post {
+    pub(crate) auth: Auth,
+    pub(crate) certificates: Vec<Certificate>,
+}
+
+/// How the server is reached; what is missing comes from the environment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Server {
+    pub(crate) address: Option<String>,
+    pub(crate) ca_cert: Option<String>,
+    pub(crate) ca_path: Option<String>,
+    pub(crate) client_cert: Option<String>,
+    pub(crate) client_key: Option<String>,
+    pub(crate) tls_server_name: Option<String>,
+    pub(crate) tls_skip_verify: bool,
+    pub(crate) namespace: Option<String>,
+}
+
+/// One certificate and its service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Certificate {
+    pub(crate) name: String,
+    pub(crate) names: Names,
+    pub(crate) mount: String,
+    pub(crate) role: String,
+    pub(crate) ttl: Option<Duration>,
+    /// The outage that it must survive; zero if nothing is asked.
+    pub(crate) survive: Duration,
+    pub(crate) folder: PathBuf,
+    pub(crate) owner: Owner,
+    pub(crate) key: KeyKind,
+    pub(crate) reuse_key: bool,
+    pub(crate) reloads: Vec<Reload>,
+    pub(crate) places: Vec<Place>,
+    /// How long a service may take until it shows a new certificate.
+    pub(crate) patience: Duration,
+}
+
+/// Where the counters can be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Metrics {
+    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) text_file: Option<PathBuf>,
+}
+
+/// Who is told of alerts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Receiver {
+    Webhook(String),
+    /// A line for the shell; it finds the alert as JSON on its standard input.
+    Command(String),
+}
+
+impl Config {
+    /// Reads files, and folders of files that end in `.hcl`.
+    pub(crate) fn load(paths: &[PathBuf]) -> Result<Config, String> {
+        let mut config = Config::default();
+        let mut files = Vec::new();
+        for path in paths {
+            files.extend(files_of(path)?);
+        }
+        if files.is_empty() {
+            return Err("there is no configuration: `keep cert get` writes one, or name yours with -config"
+                .to_owned());
+        }
+        for file in files {
+            let text =
+                fs::read_to_string(&file).map_err(|e| format!("{} cannot be read: {e}", file.display()))?;
+            config.read(&text, &file)?;
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    /// All certificates.
+    pub(crate) fn certificates(&self) -> impl Iterator<Item = &Certificate> {
+        self.posts.iter().flat_map(|post| &post.certificates)
+    }
+
+    fn read(&mut self, text: &str, file: &Path) -> Result<(), String> {
+        let mut all = value::read(text, &file.display().to_string())?;
+        if let Some(word) = NOT_HERE.into_iter().find(|word| all.has(word)) {
+            return Err(format!(
+                "{}: {word} is not something this agent does; `bao agent` and `bao proxy` do it with this server unchanged",
+                all.place
+            ));
+        }
+        if let Some(mut found) = all.stanza("telemetry")? {
+            self.metrics = metrics(&mut found.stanza)?;
+            found.stanza.finish()?;
+        }
+        for mut found in all.stanzas("alert")? {
+            self.receivers.extend(receivers(&mut found.stanza)?);
+            found.stanza.finish()?;
+        }
+        self.pid_file = all.text("pid_file")?.map(PathBuf::from).or(self.pid_file.take());
+        self.exit_after |= all.flag("exit_after_auth")?.unwrap_or(false);
+        // The level has one meaning for a program that writes a line when something happens: it is taken and ignored.
+        all.text("log_level")?;
+        let server = server(&mut all)?;
+        let auth = auth::read(&mut all, &server)?;
+        let mut certificates = Vec::new();
+        for found in all.stanzas("certificate")? {
+            certificates.push(certificate::read(found)?);
+        }
+        match auth {
+            Some(auth) => self.posts.push(Post { auth, certificates }),
+            None if certificates.is_empty() => {}
+            None => return Err(format!("{}: auto_auth is missing: who is the agent?", all.place)),
+        }
+        all.finish()
+    }
+
+    /// What no single stanza can know.
+    fn check(&self) -> Result<(), String> {
+        let mut names: Vec<&str> = Vec::new();
+        let mut folders: Vec<&Path> = Vec::new();
+        for certificate in self.certificates() {
+            if names.contains(&certificate.name.as_str()) {
+                return Err(format!("two certificates are called {:?}", certificate.name));
+            }
+            if folders.contains(&certificate.folder.as_path()) {
+                return Err(format!("two certificates share {}", certificate.folder.display()));
+            }
+            names.push(&certificate.name);
+            folders.push(&certificate.folder);
+        }
+        Ok(())
+    }
+}
+
+impl Server {
+    /// The stanza as HCL.
+    pub(crate) fn hcl(&self) -> String {
+        let skip = self.tls_skip_verify.then(|| "true".to_owned());
+        let namespace = self.namespace.as_ref().map(|text| text.trim_matches('/').to_owned());
+        let lines: String = [
+            ("address", &self.address),
+            ("ca_cert", &self.ca_cert),
+            ("ca_path", &self.ca_path),
+            ("client_cert", &self.client_cert),
+            ("client_key", &self.client_key),
+            ("tls_server_name", &self.tls_server_name),
+            ("tls_skip_verify", &skip),
+            ("namespace", &namespace),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| Some(format!("  {key} = {}\n", quoted(value.as_deref()?))))
+        .collect();
+        format!("vault {{\n{lines}}}\n")
+    }
+}
+
+fn files_of(path: &Path) -> Result<Vec<PathBuf>, String> {
+    let shown = path.display();
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let entries = fs::read_dir(path).map_err(|e| format!("{shown} cannot be read: {e}"))?;
+    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.retain(|file| file.extension().is_some_and(|end| end == "hcl"));
+    files.sort();
+    Ok(files)
+}
+
+fn server(all: &mut Stanza) -> Result<Server, String> {
+    let Some(mut found) = all.stanza("vault")? else { return Ok(Server::default()) };
+    let vault = &mut found.stanza;
+    let server = Server {
+        address: vault.text("address")?,
+        ca_cert: vault.text("ca_cert")?,
+        ca_path: vault.text("ca_path")?,
+        client_cert: vault.text("client_cert")?,
+        client_key: vault.text("client_key")?,
+        tls_server_name: vault.text("tls_server_name")?,
+        tls_skip_verify: vault.flag("tls_skip_verify")?.unwrap_or(false),
+        namespace: vault.text("namespace")?,
+    };
+    // How often one request is repeated is not a setting here: the agent never gives up, and paces itself.
+    if let Some(mut retry) = vault.stanza("retry")? {
+        retry.stanza.number("num_retries")?;
+        retry.stanza.finish()?;
+    }
+    found.stanza.finish()?;
+    Ok(server)
+}
+
+fn metrics(stanza: &mut Stanza) -> Result<Metrics, String> {
+    let listen = match stanza.text("listen")? {
+        None => None,
+        Some(text) => Some(text.parse().map_err(|_| {
+            format!("{}: listen must be ADDRESS:PORT, like 127.0.0.1:9211, not {text:?}", stanza.place)
+        })?),
+    };
+    Ok(Metrics { listen, text_file: stanza.text("text_file")?.map(PathBuf::from) })
+}
+
+fn receivers(stanza: &mut Stanza) -> Result<Vec<Receiver>, String> {
+    let webhooks = stanza.list("webhook")?.into_iter().map(Receiver::Webhook);
+    let commands = stanza.list("command")?.into_iter().map(Receiver::Command);
+    let all: Vec<Receiver> = webhooks.chain(commands).collect();
+    if all.is_empty() {
+        return Err(format!("{}: it names neither webhook nor command", stanza.place));
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, String> {
+        let mut config = Config::default();
+        config.read(text, Path::new("a.hcl"))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    const AUTH: &str = "auto_auth { method \"approle\" { config = { role_id_file_path = \"/r\", secret_id_file_path = \"/s\" } } }\n";
+
+    #[test]
+    fn vault_agents_words_are_understood() {
+        let text = format!(
+            "pid_file = \"/run/keep.pid\"\nexit_after_auth = true\nvault {{ address = \"https://v:8200\"\n retry {{ num_retries = 5 }} }}\n{}",
+            AUTH.replace(
+                " } }\n",
+                " }\n sink \"file\" { config = { path = \"/run/token\", mode = 0640 } } }\n"
+            )
+        );
+        let config = read(&text).expect("a configuration");
+        let post = config.posts.first().expect("a post");
+        assert_eq!(post.auth.server.address.as_deref(), Some("https://v:8200"));
+        assert_eq!(post.auth.sinks, [Sink { path: "/run/token".into(), mode: 0o640 }]);
+        assert!(config.exit_after);
+    }
+
+    #[test]
+    fn what_the_agent_does_not_do_is_refused_by_name() {
+        for word in NOT_HERE {
+            let why = read(&format!("{word} {{}}\n{AUTH}")).expect_err(word);
+            assert!(why.contains(word) && why.contains("bao agent"), "{why}");
+        }
+        let why = read(&format!("{AUTH}certficate \"a\" {{}}")).expect_err("a typo");
+        assert!(why.contains("line 2") && why.contains("certficate"), "{why}");
+        let lonely = read("certificate \"a\" { role = \"r\"\n folder = \"/d\" }").expect_err("no identity");
+        assert!(lonely.contains("auto_auth"), "{lonely}");
+    }
+
+    #[track_caller]
+    fn budget(ttl: &str, survive: &str, expect: Option<&str>) {
+        let text = format!(
+            "{AUTH}certificate \"a.b\" {{ role = \"r\"\n folder = \"/d\"\n {ttl}\n survive = \"{survive}\" }}"
+        );
+        match (read(&text), expect) {
+            (Ok(_), None) => {}
+            (Err(why), Some(part)) => assert!(why.contains(part), "{why}"),
+            (Ok(_), Some(part)) => panic!("{ttl} {survive} is accepted; it must say {part}"),
+            (Err(why), None) => panic!("{ttl} {survive}: {why}"),
+        }
+    }
+
+    /// R6: a life that cannot give the outage budget is refused, and the answer names the life that can.
+    #[test]
+    fn a_life_too_short_for_its_budget_is_refused_with_the_life_that_is_needed() {
+        budget("ttl = \"24h\"", "12h", None);
+        budget("ttl = \"24h\"", "20h", None);
+        budget("ttl = \"24h\"", "21h", Some("at least 24h42m22s"));
+        budget("ttl = \"24h\"", "72h", Some("at least 84h42m22s"));
+        budget("ttl = \"85h\"", "72h", None);
+        budget("ttl = \"84h\"", "72h", Some("at least 84h42m22s"));
+        budget("ttl = \"90d\"", "40d", None);
+        budget("", "72h", Some("ttl is missing"));
+    }
+}

@@ -1,0 +1,413 @@
+//! The course of one certificate: obtain, deliver, watch, renew. One turn does what is due and says when to come again.
+//!
+//! Everything outside comes in a [`World`] and a `Disk`, so the same code runs for a service and in a simulation of
+//! thousands. A turn may be cut off anywhere: the record and the link on the disk say where to go on.
+
+use std::{rc::Rc, time::Duration};
+
+use serde_json::json;
+use tokio::sync::Mutex;
+
+use super::{
+    ari,
+    config::Certificate,
+    ledger::Ledger,
+    login::{Identity, envelope},
+    moment::Moment,
+    pair,
+    record::{Held, Mistake, Record, Seen},
+    schedule,
+    shelf::Shelf,
+    world::{Alert, Cause, Event, Trouble, World},
+};
+use crate::call::Call;
+
+/// After a reload the port is looked at until it shows the new certificate, this often.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
+/// A service that does not take its certificate is told twice before the old one comes back.
+const DELIVERIES: u32 = 2;
+/// How often the service is looked at without a reason.
+const WATCH_EVERY: Duration = Duration::from_secs(15 * 60);
+/// A single failure is no news; after this many in a row a person should know.
+const FAILURES_BEFORE_ALERT: u32 = 3;
+/// The same news is told again only after this long.
+const ALERT_EVERY: Duration = Duration::from_secs(6 * 3600);
+
+/// One certificate on its way.
+pub(crate) struct Course {
+    pub(crate) plan: Certificate,
+    pub(crate) record: Record,
+    shelf: Shelf,
+    identity: Rc<Mutex<Identity>>,
+    ledger: Rc<Ledger>,
+    /// A key and its request that brought no certificate yet: a server that is down does not make the machine make keys.
+    waiting: Option<pair::Request>,
+    /// What was told last, and when.
+    told: Option<(Event, Moment)>,
+}
+
+impl Course {
+    /// Takes up where the disk says it was left.
+    pub(crate) fn open(
+        plan: Certificate,
+        shelf: Shelf,
+        identity: Rc<Mutex<Identity>>,
+        ledger: Rc<Ledger>,
+    ) -> Course {
+        let mut record = Record::load(shelf.disk.as_ref(), &plan.folder, &plan.name);
+        // A record that outlived its files is worth nothing.
+        if record.held.as_ref().is_some_and(|held| shelf.file(held.number, "cert.pem").is_err()) {
+            let number = record.number;
+            record = Record::new(&plan.name);
+            record.number = number;
+        }
+        record.number = record.number.max(shelf.shown().unwrap_or(0));
+        let course = Course { plan, record, shelf, identity, ledger, waiting: None, told: None };
+        let mut needed = course.record.needed();
+        needed.extend(course.shelf.shown());
+        // Litter of a crash is no reason not to start.
+        let _ = course.shelf.keep_only(&needed);
+        course.ledger.show(&course.plan, &course.record);
+        course
+    }
+
+    /// Asks for a certificate at the next turn, whatever the schedule says.
+    pub(crate) fn begin_now(&mut self) {
+        self.record.renew_at = Moment::default();
+        self.record.try_at = Moment::default();
+    }
+
+    /// Does what is due, and says when the next turn is.
+    pub(crate) async fn turn(&mut self, world: &impl World) -> Moment {
+        let now = world.now();
+        if now >= self.record.try_at {
+            let done = self.due(world, now).await;
+            self.settle(world, done);
+        }
+        self.ledger.show(&self.plan, &self.record);
+        self.next_turn()
+    }
+
+    fn next_turn(&self) -> Moment {
+        let record = &self.record;
+        if record.held.is_none() || !record.delivered {
+            return record.try_at;
+        }
+        let watch = if self.plan.places.is_empty() { record.renew_at } else { record.watch_at };
+        record.renew_at.min(watch).min(record.ask_at).max(record.try_at)
+    }
+
+    /// The one most pressing thing. `Ok(true)` if something was achieved that ends a row of failures.
+    async fn due(&mut self, world: &impl World, now: Moment) -> Result<bool, Trouble> {
+        let Some(held) = self.record.held.clone() else {
+            self.obtain(world).await?;
+            return self.deliver(world).await.map(|()| true);
+        };
+        if now >= self.record.renew_at {
+            self.obtain(world).await?;
+            return self.deliver(world).await.map(|()| true);
+        }
+        if !self.record.delivered {
+            return self.deliver(world).await.map(|()| true);
+        }
+        if now >= self.record.ask_at {
+            self.ask_window(world, &held).await;
+        }
+        if !self.plan.places.is_empty() && now >= self.record.watch_at {
+            self.watch(world, &held).await?;
+        }
+        Ok(false)
+    }
+
+    /// Writes down how a turn went.
+    fn settle(&mut self, world: &impl World, done: Result<bool, Trouble>) {
+        let now = world.now();
+        match done {
+            Ok(false) => {}
+            Ok(true) => {
+                self.record.failures = 0;
+                self.record.last_success = Some(now);
+                self.record.last_error = None;
+                if self.told.take_if(|(event, _)| *event != Event::BudgetShort).is_some() {
+                    self.tell(world, Event::Recovered, "the certificate is renewed and served again");
+                }
+            }
+            Err(trouble) => self.fail(world, now, &trouble),
+        }
+        let saved = self.record.save(self.shelf.disk.as_ref(), &self.plan.folder);
+        if let Err(error) = saved {
+            self.ledger.disk_failed(&self.plan.name);
+            world.log(&format!("{}: the state cannot be written: {error}", self.plan.name));
+            self.tell(world, Event::DiskFailed, &format!("the state cannot be written: {error}"));
+        }
+    }
+
+    fn fail(&mut self, world: &impl World, now: Moment, trouble: &Trouble) {
+        self.record.failures = self.record.failures.saturating_add(1);
+        let end = self.record.held.as_ref().map_or(now, |held| held.not_after);
+        let left = end.since(now);
+        let wait = schedule::backoff(self.record.failures, left, world.chance());
+        let asked = trouble.pause.map(|asked| schedule::asked_pause(asked, left));
+        // What the server asks for is spread too, or all who were told the same come back together.
+        let asked = asked.map(|asked| asked + wait);
+        self.record.try_at = now.plus(asked.unwrap_or(wait));
+        self.record.last_error = Some(Mistake { at: now, text: trouble.text.clone() });
+        world.log(&format!("{}: {}; next try at {}", self.plan.name, trouble.text, self.record.try_at));
+        match trouble.cause {
+            Cause::Disk => {
+                self.ledger.disk_failed(&self.plan.name);
+                self.tell(world, Event::DiskFailed, &trouble.text);
+            }
+            Cause::Service => self.tell(world, Event::DeliveryFailed, &trouble.text),
+            Cause::Unreachable | Cause::Refused(_) | Cause::Wrong => {
+                if self.record.failures >= FAILURES_BEFORE_ALERT {
+                    self.tell(world, Event::RenewalFailed, &trouble.text);
+                }
+            }
+        }
+    }
+
+    /// Gets a new pair and puts it on the disk; it is not shown yet.
+    async fn obtain(&mut self, world: &impl World) -> Result<(), Trouble> {
+        let number = self.record.number + 1;
+        let got = self.obtain_pair(world, number).await;
+        match got {
+            Ok(held) => {
+                self.ledger.renewed(&self.plan.name, "ok");
+                self.take(world, held);
+                // Kept at once: from here on a crash must find the pair, not ask for another.
+                self.record
+                    .save(self.shelf.disk.as_ref(), &self.plan.folder)
+                    .map_err(|e| Trouble::disk("the state cannot be written", &e))
+            }
+            Err(trouble) => {
+                self.shelf.abandon(number);
+                self.ledger.renewed(&self.plan.name, trouble.cause.word());
+                Err(trouble)
+            }
+        }
+    }
+
+    async fn obtain_pair(&mut self, world: &impl World, number: u64) -> Result<Held, Trouble> {
+        let wrong = |why: String| Trouble::new(Cause::Wrong, why);
+        let request = match self.waiting.take() {
+            Some(request) => request,
+            None => self.request().map_err(wrong)?,
+        };
+        self.shelf
+            .begin(number, &request.key)
+            .map_err(|e| Trouble::disk("the new key cannot be written", &e))?;
+        let signed = match self.sign(world, &request.csr).await {
+            Ok(signed) => signed,
+            Err(trouble) => {
+                self.waiting = Some(request);
+                return Err(trouble);
+            }
+        };
+        let text = |name: &str| signed.text(name).unwrap_or_default().to_owned();
+        let mut chain: Vec<String> = signed
+            .field("ca_chain")
+            .and_then(|value| value.as_array())
+            .map(|list| list.iter().filter_map(|pem| pem.as_str().map(str::to_owned)).collect())
+            .unwrap_or_default();
+        chain.insert(0, text("issuing_ca"));
+        let leaf = text("certificate");
+        let (pair, held) =
+            pair::accept(&request, &self.plan.names, &leaf, &chain, number, world.now()).map_err(wrong)?;
+        self.shelf
+            .complete(number, &pair)
+            .map_err(|e| Trouble::disk("the new pair cannot be written", &e))?;
+        Ok(held)
+    }
+
+    /// A fresh key and its request; the key that is there only if the plan says so.
+    fn request(&mut self) -> Result<pair::Request, String> {
+        let kept = match (&self.record.held, self.plan.reuse_key) {
+            (Some(held), true) => self.shelf.file(held.number, "key.pem").ok(),
+            _ => None,
+        };
+        self.record.key_reused = kept.is_some();
+        pair::request(self.plan.key, kept, &self.plan.names)
+    }
+
+    async fn sign(&self, world: &impl World, csr: &str) -> Result<crate::secret::Secret, Trouble> {
+        let names = &self.plan.names;
+        let mut body = json!({ "csr": csr, "common_name": names.common, "format": "pem" });
+        if let Some(body) = body.as_object_mut() {
+            let addresses: Vec<String> = names.addresses.iter().map(ToString::to_string).collect();
+            let lists = [
+                ("alt_names", names.hosts.join(",")),
+                ("ip_sans", addresses.join(",")),
+                ("uri_sans", names.uris.join(",")),
+                ("ttl", self.plan.ttl.map(|ttl| format!("{}s", ttl.as_secs())).unwrap_or_default()),
+            ];
+            body.extend(
+                lists.into_iter().filter(|(_, text)| !text.is_empty()).map(|(k, v)| (k.to_owned(), json!(v))),
+            );
+        }
+        let path = format!("{}/sign/{}", self.plan.mount, self.plan.role);
+        let mut identity = self.identity.lock().await;
+        let token = identity.token(world).await?;
+        let first = world.ask(Call::post(&path, body.clone()).with_token(token)).await.map_err(Trouble::from);
+        let answer = match first {
+            // The token may have been revoked meanwhile: a new one says whether it was that.
+            Err(trouble) if trouble.denied() => {
+                identity.forget();
+                let token = identity.token(world).await?;
+                world.ask(Call::post(&path, body).with_token(token)).await.map_err(Trouble::from)
+            }
+            other => other,
+        };
+        envelope(&answer.map_err(|trouble| trouble.during("asking for a certificate"))?)
+    }
+
+    /// Makes a new pair the one that is to be delivered.
+    fn take(&mut self, world: &impl World, held: Held) {
+        let (record, life) = (&mut self.record, held.life());
+        if record.delivered {
+            record.earlier = record.held.take();
+        }
+        record.number = held.number;
+        record.renew_at = life.renewal(self.plan.survive, world.chance());
+        record.window = None;
+        // Asked for once it is delivered, and from then on as often as the CA wants.
+        record.ask_at = world.now();
+        record.delivered = false;
+        let (serial, until) = (held.serial.clone(), held.not_after);
+        record.held = Some(held);
+        world.log(&format!(
+            "{}: certificate {serial} until {until}; next renewal at {}",
+            self.plan.name, self.record.renew_at
+        ));
+        if !life.survives(self.plan.survive) {
+            let needed = schedule::life_needed(self.plan.survive).as_secs();
+            let text = format!(
+                "the certificate lives {} s; to survive an outage of {} s it must live {needed} s: raise ttl, and max_ttl of the role",
+                life.length().as_secs(),
+                self.plan.survive.as_secs()
+            );
+            self.tell(world, Event::BudgetShort, &text);
+        }
+    }
+
+    /// Shows the newest pair, makes the service take it, and looks whether it did. If not, the old pair comes back.
+    async fn deliver(&mut self, world: &impl World) -> Result<(), Trouble> {
+        let Some(held) = self.record.held.clone() else { return Ok(()) };
+        self.show(held.number)?;
+        let mut why = Trouble::new(Cause::Service, "");
+        for _ in 0..DELIVERIES {
+            match self.attempt(world, &held).await {
+                Ok(()) => {
+                    self.record.delivered = true;
+                    self.record.watch_at = world.now().plus(WATCH_EVERY);
+                    // What is not needed any more can wait for room and rights; it is tried at the next renewal again.
+                    let _ = self.shelf.keep_only(&self.record.needed());
+                    return Ok(());
+                }
+                Err(trouble) => why = trouble,
+            }
+        }
+        let Some(earlier) = self.record.earlier.clone().filter(|earlier| earlier.not_after > world.now())
+        else {
+            return Err(why.during("the service does not take the new certificate, and there is no other"));
+        };
+        self.show(earlier.number)?;
+        let back = self.attempt(world, &earlier).await;
+        let state = match back {
+            Ok(()) => "the old one is served again".to_owned(),
+            Err(trouble) => format!("the old one is on the disk again, but: {}", trouble.text),
+        };
+        Err(why.during(&format!("the service does not take the new certificate; {state}")))
+    }
+
+    fn show(&self, number: u64) -> Result<(), Trouble> {
+        if self.shelf.shown() == Some(number) {
+            return Ok(());
+        }
+        self.shelf.show(number).map_err(|e| Trouble::disk("the link cannot be moved", &e))
+    }
+
+    /// One reload, and looks at every place until all show the pair.
+    async fn attempt(&mut self, world: &impl World, held: &Held) -> Result<(), Trouble> {
+        let service = |why: String| Trouble::new(Cause::Service, why);
+        for how in &self.plan.reloads {
+            let done = world.reload(how).await;
+            self.ledger.hooked(&self.plan.name, if done.is_ok() { "ok" } else { "failed" });
+            done.map_err(service)?;
+        }
+        if self.plan.places.is_empty() {
+            return Ok(());
+        }
+        let until = world.now().plus(self.plan.patience);
+        let mut last = self.look(world, held).await;
+        while last.is_err() && world.now() < until {
+            world.pause(BETWEEN_LOOKS).await;
+            last = self.look(world, held).await;
+        }
+        self.ledger.verified(&self.plan.name, if last.is_ok() { "ok" } else { "failed" });
+        last.map_err(service)
+    }
+
+    /// Whether every place shows the pair; what is seen is written down either way.
+    async fn look(&mut self, world: &impl World, held: &Held) -> Result<(), String> {
+        let wanted = self.shelf.file(held.number, "cert.pem")?;
+        let wanted = pair::leaf_bytes(&wanted).ok_or("the own certificate cannot be read")?;
+        for place in &self.plan.places {
+            let shown = world.served(place).await?;
+            let serial = pair::serial(&shown);
+            let seen = Seen { address: place.address.clone(), serial: serial.clone(), at: world.now() };
+            self.record.served.retain(|old| old.address != place.address);
+            self.record.served.push(seen);
+            if shown != wanted {
+                return Err(format!("{} shows {serial}, not {}", place.address, held.serial));
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks whether the service still shows the pair; if not, it is delivered again at the next turn.
+    async fn watch(&mut self, world: &impl World, held: &Held) -> Result<(), Trouble> {
+        self.record.watch_at = world.now().plus(WATCH_EVERY);
+        let seen = self.look(world, held).await;
+        self.ledger.verified(&self.plan.name, if seen.is_ok() { "ok" } else { "failed" });
+        if let Err(why) = seen {
+            world.log(&format!("{}: {why}; it is reloaded", self.plan.name));
+            self.record.delivered = false;
+        }
+        Ok(())
+    }
+
+    /// Asks the CA when it wants the renewal. That it does not say so is its right.
+    async fn ask_window(&mut self, world: &impl World, held: &Held) {
+        let (window, again) = ari::ask(world, &self.plan.mount, held, self.record.window).await;
+        let now = world.now();
+        self.record.ask_at = now.plus(again);
+        if window == self.record.window {
+            return;
+        }
+        self.record.window = window;
+        if let Some(window) = window {
+            let at = window.renewal(world.chance());
+            let latest = held.life().latest_renewal(self.plan.survive);
+            self.record.renew_at = at.min(latest).max(held.life().earliest_wish());
+            world.log(&format!("{}: the CA wants the renewal at {}", self.plan.name, self.record.renew_at));
+        }
+    }
+
+    fn tell(&mut self, world: &impl World, event: Event, message: &str) {
+        let at = world.now();
+        if self.told.is_some_and(|(last, when)| last == event && at < when.plus(ALERT_EVERY)) {
+            return;
+        }
+        if event != Event::Recovered {
+            self.told = Some((event, at));
+        }
+        world.alert(Alert {
+            event,
+            certificate: self.plan.name.clone(),
+            message: message.to_owned(),
+            not_after: self.record.held.as_ref().map(|held| held.not_after),
+            at,
+        });
+    }
+}

@@ -1,0 +1,121 @@
+//! The file system as the agent uses it. Small, so that a twin for tests that dies or fills up at any step is one page.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, ErrorKind, Read, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink},
+    path::{Path, PathBuf},
+};
+
+use zeroize::Zeroizing;
+
+/// Nothing that the agent reads is larger: keys, certificates, credentials.
+const FILE_SIZE_MAX: u64 = 1024 * 1024;
+
+/// Who owns what the agent writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) user: Option<u32>,
+    pub(crate) group: Option<u32>,
+}
+
+/// A file system.
+pub(crate) trait Disk {
+    /// Makes a folder and those above it; one that is there is left as it is.
+    fn make_folder(&self, path: &Path, mode: u32) -> io::Result<()>;
+    /// Writes a file that is not there yet, durably.
+    fn write_new(&self, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()>;
+    /// Gives a file or folder to somebody.
+    fn give(&self, path: &Path, owner: Owner) -> io::Result<()>;
+    /// Makes the entries of a folder durable.
+    fn sync_folder(&self, path: &Path) -> io::Result<()>;
+    /// Moves in one step, over what is there.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Makes a symbolic link.
+    fn link(&self, target: &Path, at: &Path) -> io::Result<()>;
+    /// Takes away a file, a link or a folder with all in it; what is not there is no error.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// A whole file.
+    fn read(&self, path: &Path) -> io::Result<Zeroizing<Vec<u8>>>;
+    /// Where a symbolic link points.
+    fn target(&self, path: &Path) -> io::Result<PathBuf>;
+    /// The names in a folder.
+    fn names(&self, path: &Path) -> io::Result<Vec<String>>;
+}
+
+/// The machine's own.
+pub(crate) struct Machine;
+
+impl Disk for Machine {
+    fn make_folder(&self, path: &Path, mode: u32) -> io::Result<()> {
+        fs::DirBuilder::new().recursive(true).mode(mode).create(path)
+    }
+
+    fn write_new(&self, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    }
+
+    fn give(&self, path: &Path, owner: Owner) -> io::Result<()> {
+        std::os::unix::fs::lchown(path, owner.user, owner.group)
+    }
+
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn link(&self, target: &Path, at: &Path) -> io::Result<()> {
+        symlink(target, at)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let removed = match fs::symlink_metadata(path) {
+            Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+            Ok(_) => fs::remove_file(path),
+            Err(e) => Err(e),
+        };
+        removed.or_else(|e| if e.kind() == ErrorKind::NotFound { Ok(()) } else { Err(e) })
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+        let mut bytes = Zeroizing::new(Vec::new());
+        File::open(path)?.take(FILE_SIZE_MAX + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > FILE_SIZE_MAX {
+            return Err(io::Error::new(ErrorKind::FileTooLarge, "larger than 1 MiB"));
+        }
+        Ok(bytes)
+    }
+
+    fn target(&self, path: &Path) -> io::Result<PathBuf> {
+        fs::read_link(path)
+    }
+
+    fn names(&self, path: &Path) -> io::Result<Vec<String>> {
+        let names = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        names.collect()
+    }
+}
+
+/// A file as text without the newline at its end, for credentials.
+pub(crate) fn read_text(disk: &dyn Disk, path: &Path) -> Result<Zeroizing<String>, String> {
+    let bytes = disk.read(path).map_err(|e| format!("{} cannot be read: {e}", path.display()))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| format!("{} is no text", path.display()))?;
+    Ok(Zeroizing::new(text.trim().to_owned()))
+}
+
+/// Writes a file in place of any other, so that a crash leaves the old one or the new one.
+pub(crate) fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "this is no path of a file"));
+    };
+    let fresh = folder.join(format!(".{}.new", name.to_string_lossy()));
+    disk.remove(&fresh)?;
+    disk.write_new(&fresh, bytes, mode)?;
+    disk.rename(&fresh, path)?;
+    disk.sync_folder(folder)
+}

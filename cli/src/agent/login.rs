@@ -1,0 +1,328 @@
+//! Who the agent is, and the token it works with.
+
+use std::{path::PathBuf, rc::Rc, time::Duration};
+
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::{
+    disk::{self, Disk},
+    moment::Moment,
+    world::{Cause, Trouble, World},
+};
+use crate::{
+    call::Call,
+    client::Reply,
+    secret::{Auth, Secret},
+};
+
+/// A token is renewed when this share of its life is left.
+const RENEW_SHARE_LEFT: u32 = 3;
+/// Renewals of tokens are spread over this share of their life.
+const SPREAD_SHARE: f64 = 0.1;
+/// A token that has no end is looked at this often, in case it is replaced.
+const LOOK_AGAIN: Duration = Duration::from_secs(3600);
+
+/// How the agent proves who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    /// A token that is at hand, for a single run.
+    Given(Zeroizing<String>),
+    /// Somebody else's token, in a file.
+    TokenFile {
+        path: PathBuf,
+    },
+    Approle {
+        role_id: PathBuf,
+        secret_id: Option<SecretId>,
+    },
+    /// A statement signed by someone else, in a file: jwt and kubernetes.
+    Jwt {
+        role: String,
+        path: PathBuf,
+    },
+    /// The client certificate of the connection.
+    Cert {
+        role: Option<String>,
+    },
+    /// A name and a password in a file: userpass and ldap.
+    Password {
+        user: String,
+        path: PathBuf,
+    },
+}
+
+/// Where the secret id lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SecretId {
+    pub(crate) path: PathBuf,
+    /// The file may hold a wrapping token made at this path; what it wraps then takes its place.
+    pub(crate) wrapped_at: Option<String>,
+    pub(crate) after_reading: AfterReading,
+}
+
+/// What happens to a file with a secret id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AfterReading {
+    Keep,
+    Remove,
+}
+
+/// One identity and its token.
+pub(crate) struct Identity {
+    method: Method,
+    mount: String,
+    disk: Rc<dyn Disk>,
+    token: Option<Held>,
+    /// A secret id whose file was taken away.
+    remembered: Option<Zeroizing<String>>,
+    /// Logins that succeeded and failed.
+    pub(crate) logins: (u64, u64),
+}
+
+struct Held {
+    text: Zeroizing<String>,
+    /// Its end; nothing for one that has none.
+    until: Option<Moment>,
+    length: Duration,
+    renewable: bool,
+}
+
+impl Identity {
+    pub(crate) fn new(method: Method, mount: String, disk: Rc<dyn Disk>) -> Identity {
+        Identity { method, mount, disk, token: None, remembered: None, logins: (0, 0) }
+    }
+
+    /// A token that is good now: the one held, renewed if its end is near, or a new one.
+    pub(crate) async fn token(&mut self, world: &impl World) -> Result<Zeroizing<String>, Trouble> {
+        if let Some(text) = self.given()?
+            && self.token.as_ref().is_none_or(|held| held.text != text)
+        {
+            self.token = Some(look_up(world, text).await?);
+        }
+        let near = self.token.as_ref().map(|held| held.renewal(0.0) <= world.now());
+        match near {
+            Some(false) => {}
+            Some(true) if self.renew(world).await? => {}
+            Some(true) | None => self.log_in(world).await?,
+        }
+        let held = self.token.as_ref().map(|held| held.text.clone());
+        held.ok_or_else(|| Trouble::new(Cause::Wrong, "the login gave no token"))
+    }
+
+    /// The token that somebody else gave.
+    fn given(&self) -> Result<Option<Zeroizing<String>>, Trouble> {
+        match &self.method {
+            Method::Given(text) => Ok(Some(text.clone())),
+            Method::TokenFile { path } => {
+                let read = disk::read_text(self.disk.as_ref(), path);
+                read.map(Some).map_err(|why| Trouble::new(Cause::Wrong, why))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Drops a token that the server did not accept.
+    pub(crate) fn forget(&mut self) {
+        self.token = None;
+    }
+
+    /// Keeps the token alive; when to come again.
+    pub(crate) async fn keep(&mut self, world: &impl World) -> Result<Moment, Trouble> {
+        self.token(world).await?;
+        let chance = world.chance();
+        let again = self.token.as_ref().map(|held| held.renewal(chance));
+        Ok(again.unwrap_or_else(|| world.now()).min(world.now().plus(LOOK_AGAIN)))
+    }
+
+    /// Renews the token held. `false` if it cannot live on and a login must replace it.
+    async fn renew(&mut self, world: &impl World) -> Result<bool, Trouble> {
+        let Some(held) = &self.token else { return Ok(false) };
+        let (old, over) = (held.text.clone(), held.until.is_some_and(|until| until <= world.now()));
+        if over || !held.renewable {
+            return self.without_renewal(over);
+        }
+        let call = Call::post("auth/token/renew-self", json!({})).with_token(old.clone());
+        match auth(world.ask(call).await) {
+            Ok(auth) => {
+                let renewed = Held::new(&auth, world.now());
+                let (was, is) = (held.length, renewed.length);
+                self.token = Some(renewed);
+                // Near its last end a token is renewed to less and less: a login is better than a race to zero.
+                Ok(is >= was / 2 || matches!(self.method, Method::TokenFile { .. }))
+            }
+            Err(trouble) if trouble.denied() || trouble.cause == Cause::Refused(400) => {
+                self.token = None;
+                Ok(false)
+            }
+            Err(trouble) => Err(trouble.during("renewing the token")),
+        }
+    }
+
+    /// A file's token is used to its end, as nothing else can take its place.
+    fn without_renewal(&self, over: bool) -> Result<bool, Trouble> {
+        match &self.method {
+            Method::TokenFile { path } if over => Err(Trouble::new(
+                Cause::Wrong,
+                format!("the token in {} has ended; put a new one there", path.display()),
+            )),
+            Method::TokenFile { .. } | Method::Given(_) => Ok(true),
+            _ => Ok(false),
+        }
+    }
+
+    async fn log_in(&mut self, world: &impl World) -> Result<(), Trouble> {
+        let answer = match self.login_call(world).await {
+            Ok(call) => auth(world.ask(call).await),
+            Err(trouble) => Err(trouble),
+        };
+        match answer {
+            Ok(auth) => {
+                self.logins.0 += 1;
+                self.token = Some(Held::new(&auth, world.now()));
+                Ok(())
+            }
+            Err(trouble) => {
+                self.logins.1 += 1;
+                Err(trouble.during("logging in"))
+            }
+        }
+    }
+
+    async fn login_call(&mut self, world: &impl World) -> Result<Call, Trouble> {
+        let disk = Rc::clone(&self.disk);
+        let read = |path: &PathBuf| {
+            disk::read_text(disk.as_ref(), path).map_err(|why| Trouble::new(Cause::Wrong, why))
+        };
+        let path = format!("auth/{}/login", self.mount);
+        let body = match self.method.clone() {
+            Method::Given(_) => {
+                return Err(Trouble::new(Cause::Refused(403), "the token is not accepted"));
+            }
+            Method::TokenFile { path } => {
+                let why = format!("the token in {} is not accepted; put a new one there", path.display());
+                return Err(Trouble::new(Cause::Refused(403), why));
+            }
+            Method::Approle { role_id, secret_id } => {
+                let role = read(&role_id)?;
+                match secret_id {
+                    None => json!({ "role_id": role.as_str() }),
+                    Some(secret) => {
+                        let secret = self.secret_id(world, &secret).await?;
+                        json!({ "role_id": role.as_str(), "secret_id": secret.as_str() })
+                    }
+                }
+            }
+            Method::Jwt { role, path } => json!({ "role": role, "jwt": read(&path)?.as_str() }),
+            Method::Cert { role } => json!({ "name": role }),
+            Method::Password { user, path: file } => {
+                let body = json!({ "password": read(&file)?.as_str() });
+                return Ok(Call::post(format!("{path}/{user}"), body));
+            }
+        };
+        Ok(Call::post(path, body))
+    }
+
+    async fn secret_id(&mut self, world: &impl World, at: &SecretId) -> Result<Zeroizing<String>, Trouble> {
+        let text = match (disk::read_text(self.disk.as_ref(), &at.path), &self.remembered) {
+            (Ok(text), _) => text,
+            // Its file was taken away after reading, as the configuration wants it.
+            (Err(_), Some(known)) => return Ok(known.clone()),
+            (Err(why), None) => return Err(Trouble::new(Cause::Wrong, why)),
+        };
+        let secret = match &at.wrapped_at {
+            // A secret id has no dot, every wrapping token has: what was unwrapped before lies there as it is.
+            Some(made_at) if text.contains('.') => {
+                let secret = unwrap(world, text, made_at).await?;
+                if at.after_reading == AfterReading::Keep {
+                    disk::replace(self.disk.as_ref(), &at.path, secret.as_bytes(), 0o600)
+                        .map_err(|e| Trouble::disk("the unwrapped secret id cannot be kept", &e))?;
+                }
+                secret
+            }
+            _ => text,
+        };
+        if at.after_reading == AfterReading::Remove {
+            self.disk
+                .remove(&at.path)
+                .map_err(|e| Trouble::disk("the secret id cannot be taken away", &e))?;
+            self.remembered = Some(secret.clone());
+        }
+        Ok(secret)
+    }
+}
+
+impl Held {
+    fn new(auth: &Auth, now: Moment) -> Held {
+        let length = Duration::from_secs(u64::try_from(auth.lease_duration).unwrap_or(0));
+        Held {
+            text: Zeroizing::new(auth.client_token.clone()),
+            until: (!length.is_zero()).then(|| now.plus(length)),
+            length,
+            renewable: auth.renewable,
+        }
+    }
+
+    /// When to renew it.
+    fn renewal(&self, chance: f64) -> Moment {
+        match self.until {
+            None => Moment::from_millis(i64::MAX),
+            Some(until) => {
+                until.minus(self.length / RENEW_SHARE_LEFT).minus(self.length.mul_f64(SPREAD_SHARE * chance))
+            }
+        }
+    }
+}
+
+/// What the server knows of a token from a file.
+async fn look_up(world: &impl World, text: Zeroizing<String>) -> Result<Held, Trouble> {
+    let reply = world.ask(Call::get("auth/token/lookup-self").with_token(text.clone())).await;
+    let reply = reply.map_err(|refused| Trouble::from(refused).during("looking up the token"))?;
+    let secret = envelope(&reply)?;
+    let seconds = secret.field("ttl").and_then(Value::as_i64).unwrap_or(0);
+    let renewable = secret.field("renewable").and_then(Value::as_bool).unwrap_or(false);
+    let auth = Auth { client_token: text.to_string(), lease_duration: seconds, renewable, ..Auth::default() };
+    Ok(Held::new(&auth, world.now()))
+}
+
+/// Opens a wrapped secret id, but only one that was wrapped where it should be: anyone can wrap anything.
+async fn unwrap(
+    world: &impl World,
+    wrapping: Zeroizing<String>,
+    made_at: &str,
+) -> Result<Zeroizing<String>, Trouble> {
+    let body = json!({ "token": wrapping.as_str() });
+    let seen = world.ask(Call::post("sys/wrapping/lookup", body)).await.map_err(|refused| {
+        Trouble::from(refused)
+            .during("the wrapped secret id is not there any more: somebody may have opened it")
+    })?;
+    let seen = envelope(&seen)?;
+    let path = seen.text("creation_path").unwrap_or_default();
+    if path != made_at {
+        let why =
+            format!("the secret id was wrapped at {path:?}, not at {made_at:?}: somebody has replaced it");
+        return Err(Trouble::new(Cause::Wrong, why));
+    }
+    let opened = world.ask(Call::post("sys/wrapping/unwrap", json!({})).with_token(wrapping)).await;
+    let opened =
+        envelope(&opened.map_err(|refused| Trouble::from(refused).during("unwrapping the secret id"))?)?;
+    let secret = opened.text("secret_id").map(|text| Zeroizing::new(text.to_owned()));
+    secret.ok_or_else(|| Trouble::new(Cause::Wrong, "what was wrapped holds no secret id"))
+}
+
+fn auth(answer: Result<Reply, crate::refused::Refused>) -> Result<Auth, Trouble> {
+    let secret = envelope(&answer.map_err(Trouble::from)?)?;
+    let auth = secret.auth.filter(|auth| !auth.client_token.is_empty());
+    auth.ok_or_else(|| {
+        Trouble::new(
+            Cause::Wrong,
+            "the answer holds no token; a login that wants a second factor is not for agents",
+        )
+    })
+}
+
+/// The envelope of an answer.
+pub(crate) fn envelope(reply: &Reply) -> Result<Secret, Trouble> {
+    let secret = reply.secret().map_err(Trouble::from)?;
+    secret.ok_or_else(|| Trouble::new(Cause::Wrong, "the server's answer is empty"))
+}

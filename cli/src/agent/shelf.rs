@@ -1,0 +1,143 @@
+//! Where a service finds its certificate and key: one folder for each pair, and a link to the one that counts.
+//!
+//! ```text
+//! DIR/current -> pair-000007
+//! DIR/pair-000007/{key,cert,chain,fullchain,ca,pair}.pem
+//! ```
+//!
+//! A pair is complete and durable before the link is moved to it, and the link moves in one step. Whoever opens the
+//! folder `current` once, or reads `pair.pem`, has a key and a certificate that belong together at any moment.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+use zeroize::Zeroizing;
+
+use super::disk::{self, Disk, Owner};
+
+const FOLDER_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
+const CURRENT: &str = "current";
+/// Room that must be there before a certificate is asked for, so that a full disk costs the CA nothing.
+const RESERVE_SIZE: usize = 64 * 1024;
+
+/// The files of one pair, in PEM.
+pub(crate) struct Pair {
+    pub(crate) key: Zeroizing<String>,
+    pub(crate) certificate: String,
+    /// The intermediates, in the order in which a server shows them.
+    pub(crate) chain: String,
+    /// What clients trust.
+    pub(crate) anchors: String,
+}
+
+/// The folder of one certificate.
+pub(crate) struct Shelf {
+    pub(crate) disk: Rc<dyn Disk>,
+    pub(crate) folder: PathBuf,
+    pub(crate) owner: Owner,
+}
+
+impl Shelf {
+    /// Puts the key of a pair to be, and makes sure there is room for the rest.
+    pub(crate) fn begin(&self, number: u64, key: &str) -> io::Result<()> {
+        let begun = self.unfinished(number);
+        self.disk.make_folder(&self.folder, FOLDER_MODE)?;
+        self.give(&self.folder)?;
+        self.disk.remove(&begun)?;
+        self.disk.make_folder(&begun, FOLDER_MODE)?;
+        self.put(&begun, "key.pem", key)?;
+        let reserve = begun.join("reserve");
+        self.disk.write_new(&reserve, &[0; RESERVE_SIZE], FILE_MODE)?;
+        self.disk.remove(&reserve)
+    }
+
+    /// Completes a pair that was begun. It is durable then, and not shown yet.
+    pub(crate) fn complete(&self, number: u64, pair: &Pair) -> io::Result<()> {
+        let (begun, done) = (self.unfinished(number), self.pair_folder(number));
+        let full = format!("{}{}", pair.certificate, pair.chain);
+        let whole = Zeroizing::new(format!("{}{full}", pair.key.as_str()));
+        self.put(&begun, "cert.pem", &pair.certificate)?;
+        self.put(&begun, "chain.pem", &pair.chain)?;
+        self.put(&begun, "fullchain.pem", &full)?;
+        self.put(&begun, "ca.pem", &pair.anchors)?;
+        self.put(&begun, "pair.pem", &whole)?;
+        self.give(&begun)?;
+        self.disk.sync_folder(&begun)?;
+        self.disk.remove(&done)?;
+        self.disk.rename(&begun, &done)?;
+        self.disk.sync_folder(&self.folder)
+    }
+
+    /// Takes away a pair that was begun and will not be completed.
+    pub(crate) fn abandon(&self, number: u64) {
+        // On a disk that is full or read-only this fails too; the next start tidies.
+        let _ = self.disk.remove(&self.unfinished(number));
+    }
+
+    /// Moves the link, in one step.
+    pub(crate) fn show(&self, number: u64) -> io::Result<()> {
+        let fresh = self.folder.join(".current.new");
+        self.disk.remove(&fresh)?;
+        self.disk.link(Path::new(&pair_name(number)), &fresh)?;
+        self.give(&fresh)?;
+        self.disk.rename(&fresh, &self.folder.join(CURRENT))?;
+        self.disk.sync_folder(&self.folder)
+    }
+
+    /// The number of the pair that the link shows.
+    pub(crate) fn shown(&self) -> Option<u64> {
+        let target = self.disk.target(&self.folder.join(CURRENT)).ok()?;
+        pair_number(target.to_str()?)
+    }
+
+    /// One file of a pair.
+    pub(crate) fn file(&self, number: u64, name: &str) -> Result<Zeroizing<String>, String> {
+        let path = self.pair_folder(number).join(name);
+        let text = disk::read_text(self.disk.as_ref(), &path)?;
+        Ok(Zeroizing::new(format!("{}\n", text.as_str())))
+    }
+
+    /// Takes away every pair but these, and what a crash left.
+    pub(crate) fn keep_only(&self, numbers: &[u64]) -> io::Result<()> {
+        for name in self.disk.names(&self.folder).unwrap_or_default() {
+            let stale = match pair_number(&name) {
+                Some(number) => !numbers.contains(&number),
+                None => name.starts_with(".new-") || name == ".current.new",
+            };
+            if stale {
+                self.disk.remove(&self.folder.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&self, folder: &Path, name: &str, text: &str) -> io::Result<()> {
+        let path = folder.join(name);
+        self.disk.write_new(&path, text.as_bytes(), FILE_MODE)?;
+        self.give(&path)
+    }
+
+    fn give(&self, path: &Path) -> io::Result<()> {
+        if self.owner == Owner::default() { Ok(()) } else { self.disk.give(path, self.owner) }
+    }
+
+    fn unfinished(&self, number: u64) -> PathBuf {
+        self.folder.join(format!(".new-{number:06}"))
+    }
+
+    fn pair_folder(&self, number: u64) -> PathBuf {
+        self.folder.join(pair_name(number))
+    }
+}
+
+fn pair_name(number: u64) -> String {
+    format!("pair-{number:06}")
+}
+
+fn pair_number(name: &str) -> Option<u64> {
+    name.strip_prefix("pair-")?.parse().ok()
+}

@@ -1,0 +1,148 @@
+//! What lies outside of the agent's decisions: clock, dice, server, service, people. The simulation has its own.
+
+use std::time::Duration;
+
+use super::{deliver::Reload, moment::Moment, probe::Place};
+use crate::{
+    call::Call,
+    client::Reply,
+    refused::{Answer, Refused},
+};
+
+/// The surroundings of an agent.
+pub(crate) trait World {
+    /// The time, as the server has it if that is known.
+    fn now(&self) -> Moment;
+    /// A number in [0, 1), by chance.
+    fn chance(&self) -> f64;
+    /// Asks the server.
+    async fn ask(&self, call: Call) -> Result<Reply, Refused>;
+    /// Makes the service take its new certificate.
+    async fn reload(&self, how: &Reload) -> Result<(), String>;
+    /// The certificate that is shown at a place, in DER.
+    async fn served(&self, place: &Place) -> Result<Vec<u8>, String>;
+    /// Lets a short time pass.
+    async fn pause(&self, span: Duration);
+    /// Tells people.
+    fn alert(&self, alert: Alert);
+    /// Writes one line for whoever reads the log.
+    fn log(&self, line: &str);
+}
+
+/// Something that a person must know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Alert {
+    pub(crate) event: Event,
+    pub(crate) certificate: String,
+    pub(crate) message: String,
+    pub(crate) not_after: Option<Moment>,
+    pub(crate) at: Moment,
+}
+
+/// The kinds of alerts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// The certificate could not be renewed several times in a row.
+    RenewalFailed,
+    /// The disk takes nothing.
+    DiskFailed,
+    /// The service does not take the new certificate; it has the old one.
+    DeliveryFailed,
+    /// The certificate lives too short for the outage budget.
+    BudgetShort,
+    /// What was wrong is right again.
+    Recovered,
+}
+
+impl Event {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Event::RenewalFailed => "renewal_failed",
+            Event::DiskFailed => "disk_failed",
+            Event::DeliveryFailed => "delivery_failed",
+            Event::BudgetShort => "budget_short",
+            Event::Recovered => "recovered",
+        }
+    }
+}
+
+/// Why a step failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    pub(crate) cause: Cause,
+    pub(crate) text: String,
+    /// How long the server asks to be left alone.
+    pub(crate) pause: Option<Duration>,
+}
+
+/// Whose fault it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// No answer came.
+    Unreachable,
+    /// The server says no, with this status.
+    Refused(u16),
+    /// The server said something that cannot be used.
+    Wrong,
+    /// The file system.
+    Disk,
+    /// The service does not take or show what it got.
+    Service,
+}
+
+impl Cause {
+    /// The word for metrics.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Cause::Unreachable => "unreachable",
+            Cause::Refused(429) => "limited",
+            Cause::Refused(_) => "refused",
+            Cause::Wrong => "wrong_answer",
+            Cause::Disk => "disk",
+            Cause::Service => "service",
+        }
+    }
+}
+
+impl Trouble {
+    pub(crate) fn new(cause: Cause, text: impl Into<String>) -> Trouble {
+        Trouble { cause, text: text.into(), pause: None }
+    }
+
+    pub(crate) fn disk(what: &str, error: &std::io::Error) -> Trouble {
+        Trouble::new(Cause::Disk, format!("{what}: {error}"))
+    }
+
+    /// Whether the server does not accept the token.
+    pub(crate) fn denied(&self) -> bool {
+        matches!(self.cause, Cause::Refused(401 | 403))
+    }
+
+    /// What went wrong, with what was tried before it.
+    pub(crate) fn during(mut self, what: &str) -> Trouble {
+        self.text = format!("{what}: {}", self.text);
+        self
+    }
+}
+
+impl From<Refused> for Trouble {
+    fn from(refused: Refused) -> Trouble {
+        match refused {
+            Refused::Answer(answer) => Trouble {
+                cause: Cause::Refused(answer.status),
+                text: short(&answer),
+                pause: answer.retry_after,
+            },
+            other @ Refused::NoAnswer { .. } => {
+                Trouble::new(Cause::Unreachable, other.to_string().replace('\n', " "))
+            }
+            other @ (Refused::Shown(_) | Refused::Local(_)) => Trouble::new(Cause::Wrong, other.to_string()),
+        }
+    }
+}
+
+/// A refusal on one line.
+fn short(answer: &Answer) -> String {
+    let errors = answer.errors.join("; ").replace('\n', " ");
+    format!("{} {} answered {}: {errors}", answer.verb.name(), answer.url, answer.status)
+}

@@ -1,0 +1,158 @@
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use clap::{Args, Subcommand};
+
+use crate::{
+    agent::{
+        config::Config,
+        disk::{self, Machine},
+        run::{self, Once},
+        schedule, unit,
+    },
+    output::{raw, say, warn},
+    session::Session,
+    settings::Settings,
+    span::Span,
+    stop::{Outcome, Stop},
+};
+
+/// Renew certificates, reload their services and look whether they show them
+///
+/// Without a command below it runs until it is told to end. Its configuration is what `keep cert get` writes.
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = false)]
+pub(crate) struct Agent {
+    #[command(flatten)]
+    files: Files,
+    /// End once every certificate is there and served
+    #[arg(long)]
+    once: bool,
+    #[command(subcommand)]
+    verb: Option<AgentVerb>,
+}
+
+/// What the agent reads.
+#[derive(Args, Debug)]
+pub(crate) struct Files {
+    /// Configuration: a file, or a folder of files that end in .hcl; repeatable [KEEP_AGENT_CONFIG; /etc/sealkeep/agent.d, or below ~/.config]
+    #[arg(long, value_name = "PATH", global = true)]
+    config: Vec<PathBuf>,
+}
+
+#[derive(Subcommand, Debug)]
+enum AgentVerb {
+    /// Say whether the configuration is right, and whether each certificate can live up to its outage budget
+    Check,
+    Install(Install),
+}
+
+/// Write a hardened unit of systemd that runs the agent, and start it
+#[derive(Args, Debug)]
+struct Install {
+    /// Print the unit and change nothing
+    #[arg(long)]
+    print: bool,
+    /// Write the unit, and do not start it
+    #[arg(long)]
+    no_start: bool,
+    /// Where units lie
+    #[arg(long, value_name = "DIR", default_value = "/etc/systemd/system")]
+    unit_dir: PathBuf,
+}
+
+impl Agent {
+    pub(crate) async fn run(self, session: &Session) -> Outcome {
+        let paths = self.files.paths(&session.settings)?;
+        let config = Config::load(&paths).map_err(Stop::local)?;
+        match self.verb {
+            None => run::run(config, if self.once { Once::Yes } else { Once::No }).await,
+            Some(AgentVerb::Check) => check(&config),
+            Some(AgentVerb::Install(install)) => install.run(&paths, &config),
+        }
+    }
+}
+
+impl Files {
+    /// What was named, or the usual folder.
+    pub(crate) fn paths(&self, settings: &Settings) -> Result<Vec<PathBuf>, Stop> {
+        if !self.config.is_empty() {
+            let absolute = self.config.iter().map(std::path::absolute);
+            return absolute.collect::<Result<_, _>>().map_err(|e| Stop::local(format!("-config: {e}")));
+        }
+        Ok(vec![usual_folder(settings)?])
+    }
+}
+
+/// Where configurations lie unless somebody says otherwise: the machine's for root, the user's own for others.
+pub(crate) fn usual_folder(settings: &Settings) -> Result<PathBuf, Stop> {
+    if let Some(folder) = &settings.agent_config {
+        return std::path::absolute(folder).map_err(|e| Stop::local(format!("KEEP_AGENT_CONFIG: {e}")));
+    }
+    if rustix::process::geteuid().is_root() {
+        return Ok(PathBuf::from("/etc/sealkeep/agent.d"));
+    }
+    let own = settings.config_dir.as_ref().map(|folder| folder.join("agent.d"));
+    own.ok_or_else(|| Stop::local("There is no home folder to look for a configuration in; give -config"))
+}
+
+fn check(config: &Config) -> Outcome {
+    for plan in config.certificates() {
+        let budget = match plan.survive.as_secs() {
+            0 => "no outage budget".to_owned(),
+            seconds => {
+                let needed = schedule::life_needed(plan.survive).as_secs();
+                let text = |seconds: u64| Span::from_seconds(seconds as i64).human();
+                format!("survives an outage of {} with a life of at least {}", text(seconds), text(needed))
+            }
+        };
+        say(format!("{}: {}/{} into {}: {budget}", plan.name, plan.mount, plan.role, plan.folder.display()));
+    }
+    say(format!("The configuration is right: {} certificates.", config.certificates().count()));
+    Ok(0)
+}
+
+impl Install {
+    fn run(&self, paths: &[PathBuf], config: &Config) -> Outcome {
+        let program =
+            std::env::current_exe().map_err(|e| Stop::local(format!("This program has no path: {e}")))?;
+        let text = unit::text(&program, paths, config);
+        if self.print {
+            raw(&text);
+            return Ok(0);
+        }
+        let file = self.unit_dir.join(unit::NAME);
+        let failed = |e: std::io::Error| {
+            Stop::local(format!("{} cannot be written: {e}", file.display()))
+                .hint("Run it as root, or print the unit with -print.")
+        };
+        fs::create_dir_all(&self.unit_dir).map_err(failed)?;
+        disk::replace(&Machine, &file, text.as_bytes(), 0o644).map_err(failed)?;
+        say(format!("Success! The unit is {}.", file.display()));
+        if self.no_start {
+            return Ok(0);
+        }
+        if !Path::new("/run/systemd/system").exists() {
+            let flags: Vec<String> = paths.iter().map(|path| format!("-config={}", path.display())).collect();
+            warn(format!(
+                "systemd does not run here: start the agent with `keep agent {}`.",
+                flags.join(" ")
+            ));
+            return Ok(0);
+        }
+        for words in [&["daemon-reload"][..], &["enable", unit::NAME], &["restart", unit::NAME]] {
+            let ended = Command::new("systemctl").args(words).status();
+            if !ended.as_ref().is_ok_and(std::process::ExitStatus::success) {
+                return Err(Stop::local(format!("`systemctl {}` failed", words.join(" "))));
+            }
+        }
+        say(format!(
+            "It runs: journalctl -u {} shows what it does, `keep cert status` where it stands.",
+            unit::NAME
+        ));
+        Ok(0)
+    }
+}
