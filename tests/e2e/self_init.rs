@@ -9,8 +9,42 @@ use tests::server::{Config, Server, Storage};
 const SEAL: &str = "seal \"static\" {\n  current_key_id = \"one\"\n  \
     current_key = \"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"\n}\n";
 
+/// Programs and templates say where, conditions whether, headers in which namespace.
+const MORE: &str = r#"
+initialize "never" {
+  when = { eval_source = "cel" eval_type = "bool" expression = "responses.people.login.auth.renewable == false" }
+  request "never" {
+    operation = "update"
+    path = "secret/data/never"
+    data = { data = { a = "b" } }
+  }
+}
+initialize "team" {
+  request "namespace" {
+    operation = "update"
+    path = { eval_source = "template" eval_type = "string" template = "sys/namespaces/{{ .name }}" data = { name = "team" } }
+  }
+  request "mount" {
+    operation = "update"
+    path = "sys/mounts/kv"
+    headers = { X-Vault-Namespace = "team" }
+    data = { type = "kv" }
+  }
+  request "note" {
+    operation = "update"
+    path = { eval_source = "cel" eval_type = "string" expression = "requests.team.namespace.path.split('/')[2] + '/kv/note'" }
+    data = { method = { eval_source = "cel" eval_type = "string" expression = "responses.people.login.auth.metadata.username" } }
+  }
+  request "left-out" {
+    operation = "delete"
+    path = "sys/namespaces/team"
+    when = false
+  }
+}
+"#;
+
 fn config(folder: &Scratch, password_file: &str) -> Config {
-    Config::new(Storage::Raft, folder.path()).with(SEAL).with(&format!(
+    let config = Config::new(Storage::Raft, folder.path()).with(SEAL).with(&format!(
         r#"
 initialize "mounts" {{
   request "secret" {{
@@ -70,38 +104,9 @@ initialize "people" {{
     data = {{ data = {{ who = "ann" }} }}
   }}
 }}
-initialize "never" {{
-  when = {{ eval_source = "cel" eval_type = "bool" expression = "responses.people.login.auth.renewable == false" }}
-  request "never" {{
-    operation = "update"
-    path = "secret/data/never"
-    data = {{ data = {{ a = "b" }} }}
-  }}
-}}
-initialize "team" {{
-  request "namespace" {{
-    operation = "update"
-    path = {{ eval_source = "template" eval_type = "string" template = "sys/namespaces/{{{{ .name }}}}" data = {{ name = "team" }} }}
-  }}
-  request "mount" {{
-    operation = "update"
-    path = "sys/mounts/kv"
-    headers = {{ X-Vault-Namespace = "team" }}
-    data = {{ type = "kv" }}
-  }}
-  request "note" {{
-    operation = "update"
-    path = {{ eval_source = "cel" eval_type = "string" expression = "requests.team.namespace.path.split('/')[2] + '/kv/note'" }}
-    data = {{ method = {{ eval_source = "cel" eval_type = "string" expression = "responses.people.login.auth.metadata.username" }} }}
-  }}
-  request "left-out" {{
-    operation = "delete"
-    path = "sys/namespaces/team"
-    when = false
-  }}
-}}
 "#
-    ))
+    ));
+    config.with(MORE)
 }
 
 #[test]
