@@ -132,12 +132,9 @@ impl Core {
         if !self.threaded {
             return self.run(vec![(prepared, done)]);
         }
-        let refused = match self.refusal() {
-            None => self.queue.push((prepared, done)),
-            Some(error) => Err(((prepared, done), error)),
-        };
-        if let Err(((_, done), error)) = refused {
-            done(Err(error));
+        match self.refusal() {
+            None => self.queue.push(prepared, done),
+            Some(error) => done(Err(error)),
         }
     }
 

@@ -31,19 +31,20 @@ impl Queue {
         Self { waiting: Mutex::new(waiting), wake: Condvar::new() }
     }
 
-    /// Puts a job at the end, or gives it back with the reason why not.
-    pub(crate) fn push(&self, job: Job) -> Result<(), (Job, Error)> {
+    /// Puts a job at the end, or tells it at once why not.
+    pub(crate) fn push(&self, prepared: Prepared, done: Done) {
         let mut waiting = self.lock();
-        if waiting.closed {
-            return Err((job, Error::Closed));
-        }
-        if waiting.jobs.len() >= WAITING_MAX {
-            return Err((job, Error::Busy));
-        }
-        waiting.jobs.push_back(job);
+        let refusal = match (waiting.closed, waiting.jobs.len()) {
+            (true, _) => Error::Closed,
+            (_, WAITING_MAX..) => Error::Busy,
+            _ => {
+                waiting.jobs.push_back((prepared, done));
+                drop(waiting);
+                return self.wake.notify_one();
+            }
+        };
         drop(waiting);
-        self.wake.notify_one();
-        Ok(())
+        done(Err(refusal));
     }
 
     /// The next group, once there is one, of at most `size_max` bytes. Runs `idle` once when nothing came for so long.
