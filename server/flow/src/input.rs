@@ -74,8 +74,7 @@ pub(crate) fn fields(body: &Body) -> Result<Vec<Field>, Failure> {
         let blocks = body_blocks(&item.value, labels, item.line);
         for block in blocks {
             let index = fields.len();
-            let field =
-                field(&block).map_err(|why| failed(format!("field.{index}: {why}")))?.map_err(|more| more)?;
+            let field = field(&block).map_err(|why| failed(format!("field.{index}: {why}")))??;
             if field.name == "path" {
                 return Err(failed(format!(
                     "field.{index}: \"path\" names the workflow itself; choose another name"

@@ -28,5 +28,5 @@ pub use history::{HISTORY_WEIGHT_MAX, History};
 pub use input::{Field, FieldKind, Input};
 pub use read::{Dialect, Failure, groups};
 pub use step::{Asked, Group, STEPS_MAX, Step, Told, verb};
-pub use template::{Chance, Template};
+pub use template::{Chance, Fill, Template};
 pub use workflow::{Output, Workflow};

@@ -23,8 +23,11 @@ pub struct Chance {
     /// The time.
     pub now: Time,
     /// Randomness.
-    pub fill: Arc<dyn Fn(&mut [u8]) + Send + Sync>,
+    pub fill: Fill,
 }
+
+/// Fills bytes with randomness.
+pub type Fill = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
 
 /// No template is longer.
 const TEMPLATE_SIZE_MAX: usize = 16 * 1024;
@@ -267,8 +270,11 @@ fn refusal(text: &str) -> TemplateError {
     TemplateError::Exec(text.to_owned())
 }
 
+/// A function of the language.
+type Function = fn(&[Value]) -> Made;
+
 /// What this server adds to the language. The last argument is what a pipe hands on.
-fn own() -> [(&'static str, fn(&[Value]) -> Made); 11] {
+fn own() -> [(&'static str, Function); 11] {
     [
         ("uppercase", |args| text_of(args, 0, |text| Ok(text.to_uppercase()))),
         ("lowercase", |args| text_of(args, 0, |text| Ok(text.to_lowercase()))),
