@@ -299,23 +299,20 @@ impl Stage<'_> {
 
     /// All that was asked and answered, and where it ended.
     fn trace(&self, ended: Result<(), Stopped>) -> Value {
-        let mut shown = json!({ "history": self.history.shown(), "error": null });
         let told = match (ended, &self.play.workflow.output) {
             (Err(stopped), _) => Err(stopped.text),
             (Ok(()), None) => Ok(None),
             (Ok(()), Some(output)) => costly(|| output.data(&self.within())).map(Some),
         };
+        let history = self.history.shown();
         match told {
-            Err(text) => shown["error"] = text.into(),
-            Ok(None) => {}
-            Ok(Some(data)) => {
-                shown["response"] = json!({
-                    "auth": null, "data": data, "headers": {}, "redirect": "", "secret": null, "warnings": null,
-                    "wrap_info": null,
-                });
-            }
+            Err(text) => json!({ "history": history, "error": text }),
+            Ok(None) => json!({ "history": history, "error": null }),
+            Ok(Some(data)) => json!({ "history": history, "error": null, "response": {
+                "auth": null, "data": data, "headers": {}, "redirect": "", "secret": null, "warnings": null,
+                "wrap_info": null,
+            } }),
         }
-        shown
     }
 }
 

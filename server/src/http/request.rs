@@ -68,8 +68,8 @@ pub(crate) fn read(
     if listener.wants_request_header && !known.vault_request {
         return Err(refuse(412, "missing \"X-Vault-Request\" header"));
     }
-    let (address, certificates) = match &listener.forwarded {
-        None => (peer.address, Arc::clone(&peer.certificates)),
+    let Peer { address, certificates, .. } = match &listener.forwarded {
+        None => peer.clone(),
         Some(rule) => client(rule, headers, peer)?,
     };
     let origin = origin(known.origin, cors, method)?;
@@ -358,20 +358,16 @@ fn merge_patch(kind: Option<&HeaderValue>) -> Result<(), Box<Reply>> {
 }
 
 /// For whom a request is made: their address and the certificates that they have shown.
-fn client(
-    rule: &Forwarded,
-    headers: &HeaderMap,
-    peer: &Peer,
-) -> Result<(Option<IpAddr>, Arc<[Vec<u8>]>), Box<Reply>> {
+fn client(rule: &Forwarded, headers: &HeaderMap, peer: &Peer) -> Result<Peer, Box<Reply>> {
     let chain = headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes);
     let spoken = forwarded::client(rule, peer.address, chain).map_err(|text| refuse(400, &text))?;
     let Some(certificate) = rule.certificate.as_ref().filter(|_| spoken.by_proxy) else {
-        return Ok((spoken.address, Arc::clone(&peer.certificates)));
+        return Ok(Peer { address: spoken.address, ..peer.clone() });
     };
     // Those of the connection are the proxy's own: they let nobody else in.
     let values = headers.get_all(&certificate.name).iter().map(HeaderValue::as_bytes);
     let shown = shown::certificates(certificate, values).map_err(|text| refuse(400, &text))?;
-    Ok((spoken.address, shown.into()))
+    Ok(Peer { address: spoken.address, certificates: shown.into(), ..peer.clone() })
 }
 
 /// `Some` if the answer must say that this origin may read it.

@@ -87,7 +87,7 @@ fn agree(ecdh: &Ecdh, fingerprint: &[u8; 20], mut secret: Zeroizing<Vec<u8>>) ->
     ]
     .concat();
     let peer = agreement::UnparsedPublicKey::new(algorithm, &ecdh.point);
-    let derived = agreement::agree_ephemeral(private, &peer, refused(), |shared| {
+    let derived = agreement::agree_ephemeral(private, peer, refused(), |shared| {
         let material = Zeroizing::new([&[0, 0, 0, 1], shared, &parameters].concat());
         Ok(Zeroizing::new(digest::digest(hash, &material).as_ref().to_vec()))
     })?;

@@ -136,10 +136,11 @@ impl PingId {
         let answer = self.answer(&key, &told.body).map_err(|what| {
             Refusal::Unanswered(format!("PingID answered with status {} and {what}", told.status))
         })?;
-        match answer["responseBody"]["errorId"].as_i64() {
+        let told = |name: &str| answer.get("responseBody").and_then(|body| body.get(name));
+        match told("errorId").and_then(Value::as_i64) {
             Some(SUCCESS) => Ok(()),
             Some(_) => {
-                let why = answer["responseBody"]["errorMsg"].as_str().unwrap_or_default();
+                let why = told("errorMsg").and_then(Value::as_str).unwrap_or_default();
                 Err(Refusal::Wrong(format!("PingID refused: {why:?}")))
             }
             None => Err(Refusal::Unanswered("PingID answered without an outcome".into())),
@@ -178,15 +179,14 @@ impl PingId {
             serde_json::from_slice(&bytes(part)?).map_err(|_| "no signed token")
         };
         let (header, claims) = (parse(header)?, parse(claims)?);
-        if header["alg"] != "HS256" {
+        let said = |name: &str| header.get(name).and_then(Value::as_str);
+        if said("alg") != Some("HS256") {
             return Err("another way to sign than HS256");
         }
-        let same = |value: &Value, own: &str| value.as_str() == Some(own);
-        if !same(&header["token"], self.token.expose()) {
+        if said("token") != Some(self.token.expose().as_str()) {
             return Err("the token of somebody else");
         }
-        let alias = if header["orgAlias"].is_null() { &header["org_alias"] } else { &header["orgAlias"] };
-        if !same(alias, &self.org_alias) {
+        if said("orgAlias").or_else(|| said("org_alias")) != Some(self.org_alias.as_str()) {
             return Err("the org_alias of somebody else");
         }
         Ok(claims)
