@@ -32,6 +32,7 @@ mod pgp;
 mod proxies;
 mod relying_party;
 mod restart;
+mod rotation;
 mod script;
 mod self_init;
 mod ssh;

@@ -261,7 +261,7 @@ fn a_broken_nginx_keeps_its_certificate_and_people_are_told() {
 #[test]
 fn an_nginx_that_ignores_the_signal_is_found_out() {
     let site = Site::new();
-    let (agent, first) = site.rotating("60s");
+    let (agent, first) = site.rotating("30s");
     let before = site.held();
     // Its master sleeps; its workers go on serving.
     site.nginx.signal(rustix::process::Signal::STOP);

@@ -146,7 +146,10 @@ impl Course {
         self.record.failures = self.record.failures.saturating_add(1);
         let end = self.record.held.as_ref().map_or(now, |held| held.not_after);
         let left = end.since(now);
-        let wait = schedule::backoff(self.record.failures, left, world.chance());
+        let wait = match trouble.cause {
+            Cause::Service => schedule::redelivery(self.record.failures, left, world.chance()),
+            _ => schedule::backoff(self.record.failures, left, world.chance()),
+        };
         let asked = trouble.pause.map(|asked| schedule::asked_pause(asked, left));
         // What the server asks for is spread too, or all who were told the same come back together.
         let asked = asked.map(|asked| asked + wait);

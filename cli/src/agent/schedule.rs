@@ -18,6 +18,8 @@ const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 const BACKOFF_CEILING: Duration = Duration::from_secs(300);
 /// The highest ceiling when time is short or over: then somebody is waiting.
 const BACKOFF_CEILING_URGENT: Duration = Duration::from_secs(30);
+/// The first wait before a service is told again; it doubles.
+const REDELIVERY_FIRST: Duration = Duration::from_secs(15);
 /// Two tries are never closer than this.
 const BACKOFF_FLOOR: Duration = Duration::from_millis(100);
 /// A server that names a longer pause is asked again after this one.
@@ -96,6 +98,14 @@ pub(crate) fn backoff(failures: u32, left: Duration, chance: f64) -> Duration {
     doubled.min(highest).mul_f64(chance).max(BACKOFF_FLOOR)
 }
 
+/// How long to wait before a service that did not take its certificate is told again. Reloads cost a service something,
+/// and what is wrong with it is put right by people: seconds do not matter.
+pub(crate) fn redelivery(failures: u32, left: Duration, chance: f64) -> Duration {
+    let highest = (left / 10).clamp(BACKOFF_CEILING_URGENT, BACKOFF_CEILING);
+    let doubled = REDELIVERY_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16));
+    doubled.min(highest).mul_f64(0.5 + chance / 2.0)
+}
+
 /// The wait when the server itself named one, but never so long that the certificate dies meanwhile.
 pub(crate) fn asked_pause(asked: Duration, left: Duration) -> Duration {
     asked.min(PAUSE_ASKED_MAX).min((left / 2).max(BACKOFF_CEILING_URGENT))
@@ -163,6 +173,15 @@ mod tests {
         assert_eq!(most(30, 20 * 60 * Duration::from_secs(1)), 120, "a tenth of what is left");
         assert_eq!(most(30, Duration::ZERO), 30, "after the end somebody waits");
         assert_eq!(backoff(5, DAY, 0.0), BACKOFF_FLOOR);
+    }
+
+    #[test]
+    fn a_service_is_told_again_after_a_while() {
+        let waits = |failures, left| {
+            [0.0, 1.0].map(|chance| redelivery(failures, left, chance).as_secs_f64().round() as u64)
+        };
+        assert_eq!([waits(1, DAY), waits(3, DAY), waits(50, DAY)], [[8, 15], [30, 60], [150, 300]]);
+        assert_eq!(waits(50, Duration::ZERO), [15, 30]);
     }
 
     #[test]
