@@ -1,5 +1,6 @@
 //! The Sealkeep server: reads its configuration, introduces the engines to the kernel, and lets clients in.
 
+mod anyone;
 mod args;
 mod authority;
 mod config;
@@ -8,6 +9,7 @@ mod first_run;
 mod http;
 mod inside;
 mod log;
+mod names;
 mod outside;
 mod phase;
 mod registry;

@@ -1,18 +1,23 @@
 use std::collections::HashMap;
 use std::error::Error as _;
 use std::io;
-use std::net::TcpStream;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kit::{Call, Error, Fault, PodFile, Redirects, Result, Secret, Soon, TOLD_MAX, Time, Told, Trust, World};
-use reqwest::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use kit::{
+    Call, Error, Fault, PodFile, Redirects, Result, Secret, Soon, TOLD_MAX, Time, Told, Trust, Unproven,
+    World,
+};
+use reqwest::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Method, Response};
+use reqwest::{Client, ClientBuilder, Method, Response, Url};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::AsyncReadExt as _;
+
+use crate::anyone;
 
 /// How long a connection may take to stand.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
@@ -41,7 +46,11 @@ impl World for Outside {
 
     fn fetch(&self, call: Call) -> Soon<'_, Result<Told>> {
         Box::pin(async move {
-            let client = self.client(&call.trust, call.redirects)?;
+            let client = match call.at {
+                None => self.client(&call.trust, call.redirects)?,
+                Some(at) => client_to(at, &call)?,
+            };
+            let size_max = call.size_max.unwrap_or(TOLD_MAX);
             let method = Method::from_bytes(call.method.as_bytes()).map_err(unsendable)?;
             let request = client.request(method, &call.url).headers(headers(&call)?);
             let request = request.timeout(call.patience.unwrap_or(self.patience)).body(call.body);
@@ -49,10 +58,11 @@ impl World for Outside {
             let told = Told {
                 status: response.status().as_u16(),
                 kind: header(&response, &CONTENT_TYPE).to_owned(),
+                location: header(&response, &LOCATION).to_owned(),
                 max_age_seconds: max_age(header(&response, &CACHE_CONTROL)),
                 body: Vec::new(),
             };
-            Ok(Told { body: read(&call.url, response).await?, ..told })
+            Ok(Told { body: read(&call.url, response, size_max).await?, ..told })
         })
     }
 
@@ -66,6 +76,26 @@ impl World for Outside {
             let stream =
                 tokio::time::timeout(CONNECT_TIME, connecting).await.map_err(late)?.map_err(refused)?;
             stream.into_std().map_err(refused)
+        })
+    }
+
+    fn addresses<'a>(&'a self, host: &'a str, by: &'a str) -> Soon<'a, Result<Vec<IpAddr>>> {
+        Box::pin(crate::names::addresses(host, by))
+    }
+
+    fn texts<'a>(&'a self, name: &'a str, by: &'a str) -> Soon<'a, Result<Vec<String>>> {
+        Box::pin(crate::names::texts(name, by))
+    }
+
+    fn certificate<'a>(
+        &'a self,
+        at: SocketAddr,
+        name: &'a str,
+        protocol: &'static str,
+    ) -> Soon<'a, Result<Vec<u8>>> {
+        Box::pin(async move {
+            let late = |_| Error::new(Fault::Upstream, format!("no TLS with {at}: it took too long"));
+            tokio::time::timeout(CONNECT_TIME, anyone::certificate(at, name, protocol)).await.map_err(late)?
         })
     }
 
@@ -92,16 +122,7 @@ impl Outside {
         if let Some(client) = clients.get(&kind) {
             return Ok(client.clone());
         }
-        let policy = match redirects {
-            Redirects::Followed => Policy::limited(REDIRECTS_MAX),
-            Redirects::Shown => Policy::none(),
-        };
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls(trust)?)
-            .redirect(policy)
-            .connect_timeout(CONNECT_TIME)
-            .build()
-            .map_err(|error| Error::internal(format!("no HTTP client: {error}")))?;
+        let client = built(builder(trust, redirects)?)?;
         if clients.len() >= CLIENTS_MAX {
             clients.clear();
         }
@@ -110,7 +131,32 @@ impl Outside {
     }
 }
 
+fn builder(trust: &Trust, redirects: Redirects) -> Result<ClientBuilder> {
+    let policy = match redirects {
+        Redirects::Followed => Policy::limited(REDIRECTS_MAX),
+        Redirects::Shown => Policy::none(),
+    };
+    let builder = Client::builder().tls_backend_preconfigured(tls(trust)?).redirect(policy);
+    Ok(builder.connect_timeout(CONNECT_TIME))
+}
+
+fn built(builder: ClientBuilder) -> Result<Client> {
+    builder.build().map_err(|error| Error::internal(format!("no HTTP client: {error}")))
+}
+
+/// A client for one call, which connects to that address and to no other.
+fn client_to(at: IpAddr, call: &Call) -> Result<Client> {
+    let url: Url = call.url.parse().map_err(unsendable)?;
+    let host = url.host_str().unwrap_or_default();
+    // The port is that of the URL.
+    let builder = builder(&call.trust, call.redirects)?.no_proxy().resolve(host, SocketAddr::new(at, 0));
+    built(builder.pool_max_idle_per_host(0))
+}
+
 fn tls(trust: &Trust) -> Result<ClientConfig> {
+    if trust.unproven == Unproven::Taken {
+        return anyone::config();
+    }
     let mut roots = RootCertStore::empty();
     match &trust.roots {
         Some(pem) => {
@@ -145,11 +191,11 @@ fn headers(call: &Call) -> Result<HeaderMap> {
 }
 
 /// The body, and no more of it than is allowed.
-async fn read(url: &str, mut response: Response) -> Result<Vec<u8>> {
+async fn read(url: &str, mut response: Response, size_max: usize) -> Result<Vec<u8>> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(url, &error))? {
-        if body.len() + chunk.len() > TOLD_MAX {
-            let text = format!("the answer of {url} is longer than {TOLD_MAX} bytes");
+        if body.len() + chunk.len() > size_max {
+            let text = format!("the answer of {url} is longer than {size_max} bytes");
             return Err(Error::new(Fault::Upstream, text));
         }
         body.extend_from_slice(&chunk);

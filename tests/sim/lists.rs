@@ -25,9 +25,13 @@ impl World for Publisher {
 
     fn fetch(&self, _: Call) -> Soon<'_, Result<Told>> {
         let told = match self.0.lock().unwrap().clone() {
-            Some(list) => {
-                Ok(Told { status: 200, kind: String::new(), max_age_seconds: None, body: list.into_bytes() })
-            }
+            Some(list) => Ok(Told {
+                status: 200,
+                kind: String::new(),
+                max_age_seconds: None,
+                body: list.into_bytes(),
+                ..Told::default()
+            }),
             None => Err(Error::new(Fault::Upstream, "the publisher is away")),
         };
         Box::pin(std::future::ready(told))

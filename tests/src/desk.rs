@@ -140,6 +140,8 @@ pub struct Said {
     pub raw: Vec<u8>,
     /// The body as JSON; null if it is none.
     pub json: Value,
+    /// Headers of its own.
+    pub headers: Vec<(&'static str, String)>,
 }
 
 impl Desk {
@@ -271,9 +273,9 @@ impl Desk {
             Handled::Done(answer) => answer,
             Handled::Later(pending) => block_on(self.kernel.finish(pending, request)),
         };
-        let Answer { status, body, .. } = answer.into_inner();
+        let Answer { status, body, headers, .. } = answer.into_inner();
         let json = serde_json::from_slice(&body).unwrap_or_default();
-        Said { status, raw: body, json }
+        Said { status, raw: body, json, headers }
     }
 }
 
@@ -284,6 +286,11 @@ impl Said {
             .as_str()
             .unwrap_or_else(|| panic!("no token in {self:?}"))
             .to_owned()
+    }
+
+    /// The first header of this name; empty if there is none.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value)
     }
 
     /// The first error.

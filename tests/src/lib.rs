@@ -8,6 +8,7 @@
     reason = "this crate is test code throughout: a panic is how a test says no"
 )]
 
+pub mod acme;
 pub mod authority;
 pub mod binary;
 pub mod desk;

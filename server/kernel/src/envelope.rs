@@ -138,6 +138,8 @@ pub(crate) struct Outcome {
     pub(crate) replayed: Option<Answer>,
     /// Requests that are to be made before there is an answer.
     pub(crate) play: Option<Box<Play>>,
+    /// Headers of its own.
+    pub(crate) headers: Vec<(&'static str, String)>,
 }
 
 /// What a wrapping token held: an envelope without its request id.
@@ -165,6 +167,7 @@ impl Outcome {
             replay: None,
             replayed: None,
             play: None,
+            headers: Vec::new(),
         }
     }
 
@@ -206,10 +209,15 @@ impl Outcome {
     }
 
     /// The answer on the wire.
-    pub(crate) fn into_answer(self, request_id: &str) -> Answer {
+    pub(crate) fn into_answer(mut self, request_id: &str) -> Answer {
         if let Some(answer) = self.replayed {
             return answer;
         }
+        let headers = std::mem::take(&mut self.headers);
+        Answer { headers, ..self.into_bare_answer(request_id) }
+    }
+
+    fn into_bare_answer(self, request_id: &str) -> Answer {
         if let Some(wrapped) = &self.wrapped {
             return Answer::json(200, wrap_envelope(wrapped, &self.warnings));
         }
@@ -223,6 +231,7 @@ impl Outcome {
                     status: *status,
                     kind,
                     body: bytes.clone(),
+                    headers: Vec::new(),
                     retry_after: None,
                     allowance: None,
                 };
@@ -234,6 +243,7 @@ impl Outcome {
                     status: 200,
                     kind: crate::request::JSON,
                     body,
+                    headers: Vec::new(),
                     retry_after: None,
                     allowance: None,
                 };
@@ -299,6 +309,7 @@ pub(crate) fn said(body: Body, notes: &Notes, merged: bool) -> Outcome {
     outcome.lease.seconds = notes.advised().unwrap_or(0);
     outcome.wrapped_accessor = notes.take_wrapped_accessor();
     outcome.merged = merged;
+    outcome.headers = notes.take_headers();
     let Some(attached) = notes.take_attached() else { return outcome };
     match attached.downcast::<Attached>().map(|attached| *attached) {
         Ok(Attached::Auth(auth, made)) => {

@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use kit::{Error, Remote, Secret, Verb};
+use kit::{Error, Page, Remote, Secret, Verb};
 use policy::Path;
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +58,8 @@ pub struct Answer {
     pub kind: &'static str,
     /// The body; JSON ends in a newline.
     pub body: Vec<u8>,
+    /// Headers of its own, their names in lower case.
+    pub headers: Vec<(&'static str, String)>,
     /// `Retry-After` in seconds.
     pub retry_after: Option<u32>,
     /// What is left of the limit of requests, if clients are told.
@@ -70,12 +72,17 @@ pub const JSON: &str = "application/json";
 impl Answer {
     /// An error as every client reads it.
     pub fn from_error(error: &Error) -> Self {
+        if let Some(page) = error.page() {
+            let Page { status, kind, headers, bytes } = page.clone();
+            return Self { status, kind, body: bytes, headers, retry_after: None, allowance: None };
+        }
         let body = serde_json::json!({ "errors": error.texts() });
         let retry_after = (error.status() == 429).then_some(1);
         Self {
             status: error.status(),
             kind: JSON,
             body: escaped(format!("{body}\n").into_bytes()),
+            headers: Vec::new(),
             retry_after,
             allowance: None,
         }
@@ -83,7 +90,14 @@ impl Answer {
 
     /// JSON with a status.
     pub fn json(status: u16, body: Vec<u8>) -> Self {
-        Self { status, kind: JSON, body: escaped(body), retry_after: None, allowance: None }
+        Self {
+            status,
+            kind: JSON,
+            body: escaped(body),
+            headers: Vec::new(),
+            retry_after: None,
+            allowance: None,
+        }
     }
 }
 

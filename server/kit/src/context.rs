@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use storage::{Key, Name, Place, Random, ReadSet, Snapshot, Txn, Value};
 
+use crate::ask::Ask;
 use crate::caller::{Caller, Mount, Remote};
 use crate::effect::Effect;
 use crate::error::{Error, Fault, Result};
@@ -49,6 +50,7 @@ struct Inner {
     warnings: Vec<String>,
     advised_seconds: Option<u64>,
     wrapped_accessor: Option<String>,
+    headers: Vec<(&'static str, String)>,
     attached: Option<Box<dyn Any + Send>>,
 }
 
@@ -222,6 +224,16 @@ impl Notes {
     /// Advises the caller to ask again after so many seconds; no lease stands behind it.
     pub fn advise(&self, seconds: u64) {
         self.inner.borrow_mut().advised_seconds = Some(seconds);
+    }
+
+    /// A header of the answer, its name in lower case.
+    pub fn header(&self, name: &'static str, value: impl Into<String>) {
+        self.inner.borrow_mut().headers.push((name, value.into()));
+    }
+
+    /// Takes the headers out.
+    pub fn take_headers(&self) -> Vec<(&'static str, String)> {
+        std::mem::take(&mut self.inner.borrow_mut().headers)
     }
 
     /// The accessor that a wrapped answer shows of what it holds.
@@ -447,6 +459,16 @@ impl<'a> Writing<'a> {
         operation: &O,
     ) -> Result<()> {
         self.due.push(due::<E, O>(self.scene.now.plus(wait), operation)?);
+        Ok(())
+    }
+
+    /// Asks outside after `wait`, and then decides.
+    ///
+    /// # Errors
+    /// If it cannot be written down.
+    pub fn ask_later<E: Engine, O: Ask<E> + Serialize>(&mut self, wait: Duration, ask: &O) -> Result<()> {
+        let (operation, fields) = (O::ROUTE.pattern.into(), serde_json::to_value(ask)?);
+        self.due.push(Due { at: self.scene.now.plus(wait), operation, fields, doing: Doing::Run });
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 use std::fmt;
 
+use crate::reply::Page;
+
 /// What an operation comes to.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -13,6 +15,8 @@ pub struct Error {
     wrapped: bool,
     /// For the log only.
     cause: Option<String>,
+    /// How the answer looks, where it is not Vault's.
+    page: Option<Box<Page>>,
 }
 
 /// Faults sorted by what the caller can do about them. The statuses are Vault's.
@@ -66,12 +70,12 @@ impl Error {
 
     /// There is no such thing; nothing more is said.
     pub fn not_found() -> Self {
-        Self { fault: Fault::NotFound, text: None, wrapped: false, cause: None }
+        Self { fault: Fault::NotFound, text: None, wrapped: false, cause: None, page: None }
     }
 
     /// A fault with words for the caller.
     pub fn new(fault: Fault, text: impl Into<String>) -> Self {
-        Self { fault, text: Some(text.into()), wrapped: false, cause: None }
+        Self { fault, text: Some(text.into()), wrapped: false, cause: None, page: None }
     }
 
     /// A fault of ours. The text is for the log; the caller learns only that it happened.
@@ -81,6 +85,7 @@ impl Error {
             text: Some("internal error".to_owned()),
             wrapped: true,
             cause: Some(cause.into()),
+            page: None,
         }
     }
 
@@ -93,6 +98,18 @@ impl Error {
     #[must_use]
     pub fn wrapped(self) -> Self {
         Self { wrapped: true, ..self }
+    }
+
+    /// Answered with a page of its own, as protocols want it that are not Vault's. Nothing that was written is kept, as
+    /// with any error.
+    #[must_use]
+    pub fn shown_as(self, page: Page) -> Self {
+        Self { page: Some(Box::new(page)), ..self }
+    }
+
+    /// The page that answers, if it is one of its own.
+    pub fn page(&self) -> Option<&Page> {
+        self.page.as_deref()
     }
 
     /// The kind of fault.
@@ -116,6 +133,9 @@ impl Error {
 
     /// The one place where faults become statuses.
     pub fn status(&self) -> u16 {
+        if let Some(page) = &self.page {
+            return page.status;
+        }
         match self.fault {
             Fault::Invalid | Fault::Credentials => 400,
             Fault::Denied => 403,
@@ -153,6 +173,12 @@ impl From<storage::Error> for Error {
             storage::Error::ValueTooLarge { .. } => format!("failed to write: {error}"),
             _ => error.to_string(),
         };
-        Self { fault: Fault::Internal, text: Some(text.clone()), wrapped: true, cause: Some(text) }
+        Self {
+            fault: Fault::Internal,
+            text: Some(text.clone()),
+            wrapped: true,
+            cause: Some(text),
+            page: None,
+        }
     }
 }

@@ -73,7 +73,7 @@ pub use login::{AnyMethod, AuthMethod, Claim, Login, LoginPoint, Renewal, Terms,
 pub use memo::{Kept, Memo, Memos};
 pub use operation::{Command, Endpoint, Engine, Query, command, query};
 pub use policy::{Alias, Capability, Group};
-pub use reply::{Body, Nothing, Reply};
+pub use reply::{Body, Nothing, Page, Reply};
 pub use route::{Captures, Match, Route, Verb};
 pub use secret::Secret;
 pub use shape::Shape;
@@ -81,4 +81,4 @@ pub use storage::{MountId, Name};
 pub use table::{IdTable, Table, VersionTable, in_scan_order, page};
 pub use time::Time;
 pub use uuid::Uuid;
-pub use world::{Call, PodFile, Redirects, Soon, TOLD_MAX, Told, Trust, World};
+pub use world::{Call, PodFile, Redirects, Soon, TOLD_MAX, Told, Trust, Unproven, World};

@@ -44,6 +44,19 @@ impl<T> From<T> for Reply<T> {
     }
 }
 
+/// An answer that is no envelope, with headers of its own.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// The status.
+    pub status: u16,
+    /// The content type.
+    pub kind: &'static str,
+    /// Headers, their names in lower case. One may come more than once.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub bytes: Vec<u8>,
+}
+
 /// The type of `data` where there never is any.
 #[derive(JsonSchema, Serialize)]
 pub struct Nothing {}

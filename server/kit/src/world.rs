@@ -1,10 +1,10 @@
 use std::borrow::Cow;
 use std::fmt;
-use std::net::TcpStream;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::pin::Pin;
 use std::time::Duration;
 
-use crate::error::Result;
+use crate::error::{Error, Fault, Result};
 use crate::secret::Secret;
 use crate::time::Time;
 
@@ -32,11 +32,52 @@ pub trait World: Send + Sync {
     /// [`Fault::Upstream`](crate::Fault::Upstream) if nobody answers, with a text that says why.
     fn dial<'a>(&'a self, host: &'a str, port: u16) -> Soon<'a, Result<TcpStream>>;
 
+    /// The addresses of a host, as the name server at `by` knows it (`address:port`); empty: as this machine does.
+    ///
+    /// # Errors
+    /// [`Fault::Upstream`](crate::Fault::Upstream) if there are none, with a text that says why.
+    fn addresses<'a>(&'a self, host: &'a str, by: &'a str) -> Soon<'a, Result<Vec<IpAddr>>> {
+        let _ = by;
+        Box::pin(std::future::ready(Err(unnamed(host))))
+    }
+
+    /// The TXT records of a name, as the name server at `by` knows them (`address:port`); empty: as this machine does.
+    ///
+    /// # Errors
+    /// [`Fault::Upstream`](crate::Fault::Upstream) if there are none, with a text that says why.
+    fn texts<'a>(&'a self, name: &'a str, by: &'a str) -> Soon<'a, Result<Vec<String>>> {
+        let _ = by;
+        Box::pin(std::future::ready(Err(unnamed(name))))
+    }
+
+    /// Shakes hands over TLS with whoever is at that address, as if it were `name`, to speak `protocol` and nothing else
+    /// (ALPN). Gives the certificate that was shown, in DER, whoever has signed it.
+    ///
+    /// # Errors
+    /// [`Fault::Upstream`](crate::Fault::Upstream) if there was no handshake, with a text that says why.
+    fn certificate<'a>(
+        &'a self,
+        at: SocketAddr,
+        name: &'a str,
+        protocol: &'static str,
+    ) -> Soon<'a, Result<Vec<u8>>> {
+        let _ = (name, protocol);
+        Box::pin(std::future::ready(Err(unshaken(at))))
+    }
+
     /// What Kubernetes puts into the pod that this server runs in. Nothing, if it runs in none.
     fn pod(&self, file: PodFile) -> Soon<'_, Option<Secret<String>>> {
         let _ = file;
         Box::pin(std::future::ready(None))
     }
+}
+
+fn unshaken(at: SocketAddr) -> Error {
+    Error::new(Fault::Upstream, format!("no TLS with {at}: nobody is there"))
+}
+
+fn unnamed(name: &str) -> Error {
+    Error::new(Fault::Upstream, format!("no answer about {name}: there is no name server"))
 }
 
 /// What Kubernetes puts into a pod for its service account.
@@ -75,6 +116,10 @@ pub struct Call {
     pub redirects: Redirects,
     /// How long it may take until the answer is there, if that is longer than usual: someone has to touch a phone first.
     pub patience: Option<Duration>,
+    /// The address that is connected to, whatever the name in the URL leads to by then. With one, no proxy is used.
+    pub at: Option<IpAddr>,
+    /// How many bytes of the answer are read; none: [`TOLD_MAX`].
+    pub size_max: Option<usize>,
 }
 
 /// What is done about an answer that sends elsewhere.
@@ -92,6 +137,18 @@ pub enum Redirects {
 pub struct Trust {
     /// Certificates in PEM that sign the other side's; none: those of the system.
     pub roots: Option<String>,
+    /// What is done about a certificate that nobody known has signed.
+    pub unproven: Unproven,
+}
+
+/// What is done about a certificate that nobody known has signed.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Unproven {
+    /// The connection is given up.
+    #[default]
+    Refused,
+    /// It is taken all the same: what is fetched proves something by itself.
+    Taken,
 }
 
 /// An answer over HTTP.
@@ -101,6 +158,8 @@ pub struct Told {
     pub status: u16,
     /// The content type, empty if none was given.
     pub kind: String,
+    /// Where the answer sends to, empty if nowhere.
+    pub location: String,
     /// The seconds for which `Cache-Control` lets it be kept, if it says so.
     pub max_age_seconds: Option<u64>,
     /// The body, no longer than [`TOLD_MAX`].

@@ -189,7 +189,7 @@ impl Service {
             _ if self.door.listener.hides(asked.request.path.as_str()) => {
                 Err(Box::new(reply::error(405, "unsupported operation")))
             }
-            _ if asked.head_only && asked.request.path.as_str() != "sys/health" => {
+            _ if asked.head_only && !answers_head(asked.request.path.as_str()) => {
                 Err(Box::new(reply::wrapped(405, "unsupported operation")))
             }
             _ => Ok(asked),
@@ -219,6 +219,11 @@ impl Service {
             reply
         }))
     }
+}
+
+/// What HEAD may ask for: how the server is, and a nonce of an ACME directory (RFC 8555 §7.2).
+fn answers_head(path: &str) -> bool {
+    path == "sys/health" || path.ends_with("/acme/new-nonce")
 }
 
 async fn with_body(door: &Door, mut asked: Asked, incoming: Incoming) -> Result<Asked, Box<Reply>> {

@@ -33,6 +33,11 @@ pub(crate) fn answer(answer: Answer) -> Reply {
     if let Some(seconds) = answer.retry_after {
         reply.headers_mut().insert(RETRY_AFTER, seconds.into());
     }
+    for (name, value) in &answer.headers {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            reply.headers_mut().append(HeaderName::from_static(name), value);
+        }
+    }
     if answer.kind.starts_with("text/html") {
         let headers = reply.headers_mut();
         headers.insert(CONTENT_SECURITY_POLICY, PAGE);

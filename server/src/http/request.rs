@@ -106,6 +106,7 @@ pub(crate) fn read(
             port: peer.port,
             certificates,
             is_bearer: known.is_bearer,
+            head_only,
             ..Remote::default()
         },
         headers: known.others,

@@ -3,12 +3,9 @@
 //! They are only ever verified here, and only by public keys. An HMAC has no place in the list of algorithms, so a
 //! public key cannot be taken for a shared secret; nor has `none`.
 
-mod alg;
 mod claims;
-mod key;
 mod token;
 
-pub(crate) use alg::Alg;
 pub(crate) use claims::{Claims, Expected, Leeways, Times, list};
-pub(crate) use key::{KEYS_MAX, PublicKey};
+pub(crate) use jws::{Alg, KEYS_MAX, PublicKey};
 pub(crate) use token::Token;

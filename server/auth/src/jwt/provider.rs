@@ -84,7 +84,7 @@ impl Source {
     /// Whom to believe there.
     pub(super) fn trust(&self) -> Trust {
         let (Self::Jwks { ca, .. } | Self::Discovery { ca, .. }) = self;
-        Trust { roots: Some(ca.clone()).filter(|ca| !ca.is_empty()) }
+        Trust { roots: Some(ca.clone()).filter(|ca| !ca.is_empty()), ..Trust::default() }
     }
 
     /// Fetches what is published there.

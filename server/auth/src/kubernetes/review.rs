@@ -71,7 +71,7 @@ impl Cluster {
             let text = "there are no certificates to know the cluster by: set kubernetes_ca_cert";
             return Err(Error::new(Fault::Upstream, text));
         }
-        Ok(Self { host: base(&config.kubernetes_host), trust: Trust { roots }, reviewer })
+        Ok(Self { host: base(&config.kubernetes_host), trust: Trust { roots, ..Trust::default() }, reviewer })
     }
 
     /// Has the cluster say whether a token is good, and of this account.

@@ -190,8 +190,8 @@ impl World for Sites {
             Some((status, body)) => Ok(Told {
                 status: *status,
                 kind: "application/json".to_owned(),
-                max_age_seconds: None,
                 body: body.clone().into_bytes(),
+                ..Told::default()
             }),
             None => Err(Error::new(Fault::Upstream, format!("no answer from {}: refused", call.url))),
         };

@@ -218,7 +218,8 @@ fn unknown_role(name: &str) -> Error {
     Error::invalid(format!("unknown role: {name}"))
 }
 
-fn check_key(rules: &Rules, shape: KeyShape) -> Result<()> {
+/// Refuses keys of another kind than the role wants, and smaller ones.
+pub(super) fn check_key(rules: &Rules, shape: KeyShape) -> Result<()> {
     let Some(wanted) = rules.key_shape else { return Ok(()) };
     if wanted.family != shape.family {
         return Err(Error::invalid(format!("role requires keys of type {}", wanted.family.name())));
@@ -241,17 +242,18 @@ enum Holder<'a> {
 }
 
 /// A leaf on its way: who signs it, how, and until when.
-struct Leaf<'a> {
+pub(super) struct Leaf<'a> {
     authorities: &'a Authorities,
     issuer: &'a Issuer,
     key: &'a PrivateKey,
     scheme: Scheme,
     validity: Validity,
-    serial: Serial,
+    pub(super) serial: Serial,
 }
 
 impl<'a> Leaf<'a> {
-    fn begin(
+    /// Decides who signs, and until when it holds.
+    pub(super) fn begin(
         reference: &str,
         asked: &Asked,
         rules: &Rules,
@@ -264,7 +266,8 @@ impl<'a> Leaf<'a> {
         Ok(Self { authorities, issuer, key, scheme, validity, serial: new_serial(cx) })
     }
 
-    fn extensions(
+    /// What it says beside its subject.
+    pub(super) fn extensions(
         &self,
         rules: &Rules,
         key: &PublicKey,
@@ -310,6 +313,14 @@ impl<'a> Leaf<'a> {
         urls_of(self.issuer, cx)?.into_extensions(extensions)
     }
 
+    /// Signs, if nothing about it is wrong.
+    pub(super) fn sign(&self, subject: &[u8], key: &PublicKey, extensions: &Extensions) -> Result<Vec<u8>> {
+        let template =
+            Template { serial: &self.serial, validity: self.validity, subject, public_key: key, extensions };
+        lint(&template, self.authorities, self.issuer)?;
+        template.sign(self.issuer.certificate.subject_der(), self.key, self.scheme).map_err(refused)
+    }
+
     /// Signs, records and answers, all in one transaction.
     fn issue(
         self,
@@ -329,16 +340,7 @@ impl<'a> Leaf<'a> {
             Holder::Asks(key) => key,
         };
         let Validity { not_before, not_after } = self.validity;
-        let template = Template {
-            serial: &self.serial,
-            validity: self.validity,
-            subject: &subject,
-            public_key,
-            extensions: &extensions,
-        };
-        lint(&template, self.authorities, self.issuer)?;
-        let der =
-            template.sign(self.issuer.certificate.subject_der(), self.key, self.scheme).map_err(refused)?;
+        let der = self.sign(&subject, public_key, &extensions)?;
         let chain = chain(self.authorities, self.issuer, asked.format, asked.remove_roots);
         let certificate = asked.format.show(x509::pem::CERTIFICATE, &der);
         let reply = Issued {
@@ -378,7 +380,7 @@ fn usable(usage: KeyUsage, key: &PublicKey) -> Result<KeyUsage> {
 }
 
 /// The subject and the alternative names, each judged by the role.
-fn decide_names(
+pub(super) fn decide_names(
     rules: &Rules,
     caller: &Caller,
     asked: &Asked,

@@ -2,8 +2,10 @@
 //!
 //! `ca` makes issuers and `import` brings them in; `authorities` keeps them parsed. A role (`role`) is read once into
 //! `rules`, which `names` and `lifetime` hold a request against; `leaf` then signs and records, in one transaction.
-//! Revocation lists (`crl`) are worked out from revocations (`revoke`) when they are asked for.
+//! Revocation lists (`crl`) are worked out from revocations (`revoke`) when they are asked for. `acme` lets clients prove
+//! names instead of showing a token.
 
+mod acme;
 mod authorities;
 mod ca;
 mod certificates;
@@ -28,7 +30,7 @@ mod store;
 mod tidy;
 mod urls;
 
-use kit::{Endpoint, Engine, Result, command, query};
+use kit::{Endpoint, Engine, Result, ask, command, query};
 
 /// One mount of the certificate authority.
 pub(crate) struct Pki;
@@ -123,6 +125,80 @@ impl Engine for Pki {
         command::<Pki, urls::WriteUrls>(),
         query::<Pki, urls::ReadCluster>(),
         command::<Pki, urls::WriteCluster>(),
+        query::<Pki, acme::ReadAcme>(),
+        command::<Pki, acme::WriteAcme>(),
+        query::<Pki, acme::ListEabs>(),
+        command::<Pki, acme::DeleteEab>(),
+        query::<Pki, acme::ShowDirectory<0>>(),
+        query::<Pki, acme::ShowDirectory<1>>(),
+        query::<Pki, acme::ShowDirectory<2>>(),
+        query::<Pki, acme::ShowDirectory<3>>(),
+        command::<Pki, acme::NewNonce<0>>(),
+        command::<Pki, acme::NewNonce<1>>(),
+        command::<Pki, acme::NewNonce<2>>(),
+        command::<Pki, acme::NewNonce<3>>(),
+        command::<Pki, acme::NewAccount<0>>(),
+        command::<Pki, acme::NewAccount<1>>(),
+        command::<Pki, acme::NewAccount<2>>(),
+        command::<Pki, acme::NewAccount<3>>(),
+        command::<Pki, acme::Account<0>>(),
+        command::<Pki, acme::Account<1>>(),
+        command::<Pki, acme::Account<2>>(),
+        command::<Pki, acme::Account<3>>(),
+        command::<Pki, acme::AccountOrders<0>>(),
+        command::<Pki, acme::AccountOrders<1>>(),
+        command::<Pki, acme::AccountOrders<2>>(),
+        command::<Pki, acme::AccountOrders<3>>(),
+        command::<Pki, acme::AccountOrdersAfter<0>>(),
+        command::<Pki, acme::AccountOrdersAfter<1>>(),
+        command::<Pki, acme::AccountOrdersAfter<2>>(),
+        command::<Pki, acme::AccountOrdersAfter<3>>(),
+        command::<Pki, acme::NewOrder<0>>(),
+        command::<Pki, acme::NewOrder<1>>(),
+        command::<Pki, acme::NewOrder<2>>(),
+        command::<Pki, acme::NewOrder<3>>(),
+        command::<Pki, acme::ShowOrder<0>>(),
+        command::<Pki, acme::ShowOrder<1>>(),
+        command::<Pki, acme::ShowOrder<2>>(),
+        command::<Pki, acme::ShowOrder<3>>(),
+        command::<Pki, acme::Finalize<0>>(),
+        command::<Pki, acme::Finalize<1>>(),
+        command::<Pki, acme::Finalize<2>>(),
+        command::<Pki, acme::Finalize<3>>(),
+        command::<Pki, acme::Certificate<0>>(),
+        command::<Pki, acme::Certificate<1>>(),
+        command::<Pki, acme::Certificate<2>>(),
+        command::<Pki, acme::Certificate<3>>(),
+        command::<Pki, acme::CertificateByChain<0>>(),
+        command::<Pki, acme::CertificateByChain<1>>(),
+        command::<Pki, acme::CertificateByChain<2>>(),
+        command::<Pki, acme::CertificateByChain<3>>(),
+        command::<Pki, acme::Authorization<0>>(),
+        command::<Pki, acme::Authorization<1>>(),
+        command::<Pki, acme::Authorization<2>>(),
+        command::<Pki, acme::Authorization<3>>(),
+        command::<Pki, acme::Challenge<0>>(),
+        command::<Pki, acme::Challenge<1>>(),
+        command::<Pki, acme::Challenge<2>>(),
+        command::<Pki, acme::Challenge<3>>(),
+        command::<Pki, acme::RevokeCert<0>>(),
+        command::<Pki, acme::RevokeCert<1>>(),
+        command::<Pki, acme::RevokeCert<2>>(),
+        command::<Pki, acme::RevokeCert<3>>(),
+        command::<Pki, acme::KeyChange<0>>(),
+        command::<Pki, acme::KeyChange<1>>(),
+        command::<Pki, acme::KeyChange<2>>(),
+        command::<Pki, acme::KeyChange<3>>(),
+        query::<Pki, acme::RenewalInfo<0>>(),
+        query::<Pki, acme::RenewalInfo<1>>(),
+        query::<Pki, acme::RenewalInfo<2>>(),
+        query::<Pki, acme::RenewalInfo<3>>(),
+        command::<Pki, acme::NewEab<0>>(),
+        command::<Pki, acme::NewEab<1>>(),
+        command::<Pki, acme::NewEab<2>>(),
+        command::<Pki, acme::NewEab<3>>(),
+        ask::<Pki, acme::Validate>(),
+        command::<Pki, acme::ForgetOrder>(),
         command::<Pki, tidy::Tidy>(),
         command::<Pki, tidy::TidyStep>(),
         command::<Pki, tidy::CancelTidy>(),

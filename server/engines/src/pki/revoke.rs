@@ -97,7 +97,7 @@ impl Command<Pki> for RevokeLeased {
 }
 
 /// A certificate that is to be revoked.
-struct Found {
+pub(super) struct Found {
     certificate: Certificate,
     issuer: Option<Id>,
     stored: bool,
@@ -121,7 +121,7 @@ fn find(cx: &Writing<'_>, serial: String, pem: String) -> Result<Found> {
 }
 
 /// A certificate that was brought along: an issuer of this mount must have signed it.
-fn by_certificate(cx: &Writing<'_>, pem: &str) -> Result<Found> {
+pub(super) fn by_certificate(cx: &Writing<'_>, pem: &str) -> Result<Found> {
     if pem.len() < PEM_SIZE_MIN {
         return Err(Error::server(
             "provided certificate data was too short; perhaps a path was passed to the API rather than the contents of a PEM file",
@@ -140,7 +140,8 @@ fn by_certificate(cx: &Writing<'_>, pem: &str) -> Result<Found> {
     Ok(Found { issuer: Some(issuer.id), certificate, stored: false })
 }
 
-fn revoke(cx: &mut Writing<'_>, found: &Found) -> Result<Reply<Option<Revoked>>> {
+/// Revokes it; once is enough.
+pub(super) fn revoke(cx: &mut Writing<'_>, found: &Found) -> Result<Reply<Option<Revoked>>> {
     let serial = found.certificate.serial();
     let not_after = found.certificate.validity().not_after;
     if let Some(known) = REVOKED.get(cx, serial.as_bytes())? {

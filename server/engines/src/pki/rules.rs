@@ -238,7 +238,8 @@ fn networks(texts: &[String]) -> Result<Vec<Network>> {
 }
 
 impl Network {
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads `address/bits`.
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let (address, bits) = text.split_once('/')?;
         let address: IpAddr = address.parse().ok()?;
         let bits: u32 = bits.parse().ok()?;

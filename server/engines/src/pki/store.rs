@@ -12,6 +12,7 @@ use kit::{IdTable, Reads, Secret, Table, Time, Writing};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use x509::Serial;
 
+use super::acme::AcmeConfig;
 use super::crl::CrlConfig;
 use super::role::Role;
 use super::tidy::{AutoTidy, TidyRecord};
@@ -36,6 +37,8 @@ pub(super) const URLS: Setting<Urls> = Setting::new("urls");
 pub(super) const CLUSTER: Setting<ClusterConfig> = Setting::new("cluster");
 /// How revocation lists are made.
 pub(super) const CRL: Setting<CrlConfig> = Setting::new("crl");
+/// How ACME is offered.
+pub(super) const ACME: Setting<AcmeConfig> = Setting::new("acme");
 /// When the revocation lists were last renewed without a revocation.
 pub(super) const CRL_ROTATED: Setting<Time> = Setting::new("crl-rotated");
 /// What tidies by itself, and how often.

@@ -71,6 +71,7 @@ pub(crate) struct Answer {
     pub(crate) advised: Option<u64>,
     pub(crate) errors: Vec<String>,
     pub(crate) claim: Option<Claim>,
+    pub(crate) headers: Vec<(&'static str, String)>,
     elsewhere: bool,
 }
 
@@ -322,7 +323,12 @@ impl Bench {
             let endpoint = self.engine.find_internal(&next.operation).expect("what is due is an operation");
             let body = next.fields.to_string();
             let fields = Fields { body: body.as_bytes(), ..Fields::default() };
-            self.write(&Right::Due, |cx| self.engine.command(endpoint, cx, &fields)).0.unwrap();
+            if self.engine.kind(endpoint) == Some(Kind::Ask) {
+                let heard = self.hear(&Right::Due, |cx| self.engine.facts(endpoint, cx, &fields)).unwrap();
+                self.write(&Right::Due, |cx| self.engine.decide(endpoint, cx, &fields, &heard)).0.unwrap();
+            } else {
+                self.write(&Right::Due, |cx| self.engine.command(endpoint, cx, &fields)).0.unwrap();
+            }
             ran += 1;
         }
     }
@@ -342,7 +348,8 @@ impl Answer {
         let (warnings, errors) = (Vec::new(), Vec::new());
         let (text, bytes) = (String::new(), Vec::new());
         let (data, advised, claim) = (Value::Null, None, None);
-        Self { status, data, text, bytes, warnings, advised, errors, claim, elsewhere: false }
+        let headers = Vec::new();
+        Self { status, data, text, bytes, warnings, advised, errors, claim, headers, elsewhere: false }
     }
 
     fn of(result: kit::Result<Body, Error>, notes: &Notes) -> Self {
@@ -357,7 +364,10 @@ impl Answer {
             Ok(Body::Empty) => (404, Vec::new()),
             Err(error) => {
                 let elsewhere = error.fault() == Fault::Elsewhere;
-                return Self { errors: error.texts(), elsewhere, ..Self::error(error.status()) };
+                let page = error.page().cloned().unwrap_or_default();
+                let (data, headers) = (serde_json::from_slice(&page.bytes).unwrap_or_default(), page.headers);
+                let errors = error.texts();
+                return Self { errors, data, headers, elsewhere, ..Self::error(error.status()) };
             }
         };
         let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -371,8 +381,14 @@ impl Answer {
             advised: notes.advised(),
             errors: Vec::new(),
             claim: None,
+            headers: notes.take_headers(),
             elsewhere: false,
         }
+    }
+
+    /// The first header of this name.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
     }
 
     /// The status, checked against what it should be.

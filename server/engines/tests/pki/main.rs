@@ -3,6 +3,7 @@
 #![recursion_limit = "256"] // a role has many fields
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test may panic
 
+mod acme;
 mod authorities;
 #[allow(dead_code)] // each suite uses its own part of it
 #[path = "../bench/mod.rs"]

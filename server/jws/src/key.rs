@@ -6,17 +6,17 @@ use serde::Deserialize;
 use serde_json::Value;
 use x509::{Certificate, Family};
 
-use super::Alg;
+use crate::Alg;
 
 /// How many keys of one set are taken: a token without a key id is tried on each.
-pub(crate) const KEYS_MAX: usize = 100;
+pub const KEYS_MAX: usize = 100;
 /// The bounds of an RSA modulus, in bytes: below, it can be broken; above, it costs more than an honest issuer asks for.
 const MODULUS_SIZES: std::ops::RangeInclusive<usize> = 256..=1024;
 
 /// A key that signed tokens are verified with.
-pub(crate) struct PublicKey {
+pub struct PublicKey {
     /// By which headers name it; empty: they do not.
-    pub(crate) id: String,
+    pub id: String,
     /// The only algorithm it is for, if its set says so.
     alg: Option<Alg>,
     material: Material,
@@ -58,27 +58,18 @@ struct Jwk {
 
 impl PublicKey {
     /// The key in a PEM block: a public key, or the certificate of one.
-    pub(crate) fn from_pem(text: &str) -> Option<Self> {
+    pub fn from_pem(text: &str) -> Option<Self> {
         let blocks = x509::pem::blocks(text).ok()?;
         let block = blocks.first()?;
         let key = match Certificate::from_der(&block.der) {
             Ok(certificate) => certificate.public_key().clone(),
             Err(_) => x509::PublicKey::from_spki(&block.der).ok()?,
         };
-        let info = key.spki().to_vec();
-        let material = match (key.shape().family, key.shape().bits) {
-            (Family::Rsa, _) => Material::RsaInfo(info),
-            (Family::Ec, 256) => Material::Ec(Curve::P256, info),
-            (Family::Ec, 384) => Material::Ec(Curve::P384, info),
-            (Family::Ec, 521) => Material::Ec(Curve::P521, info),
-            (Family::Ec, _) => return None,
-            (Family::Ed25519, _) => Material::Ed25519(info),
-        };
-        Some(Self { id: String::new(), alg: None, material })
+        Self::of(&key)
     }
 
     /// A key of a set. Nothing, if it is of a kind that signs no tokens, or is not whole.
-    pub(crate) fn from_jwk(value: &Value) -> Option<Self> {
+    pub fn from_jwk(value: &Value) -> Option<Self> {
         let jwk = Jwk::deserialize(value).ok()?;
         if jwk.r#use.as_deref().is_some_and(|usage| usage != "sig") {
             return None;
@@ -104,8 +95,55 @@ impl PublicKey {
         Some(Self { id: jwk.kid, alg, material })
     }
 
+    /// The key of a certificate, or another that was read already. Nothing, if it is of a kind that signs no messages.
+    pub fn of(key: &x509::PublicKey) -> Option<Self> {
+        let info = key.spki().to_vec();
+        let material = match (key.shape().family, key.shape().bits) {
+            (Family::Rsa, _) => Material::RsaInfo(info),
+            (Family::Ec, 256) => Material::Ec(Curve::P256, info),
+            (Family::Ec, 384) => Material::Ec(Curve::P384, info),
+            (Family::Ec, 521) => Material::Ec(Curve::P521, info),
+            (Family::Ec, _) => return None,
+            (Family::Ed25519, _) => Material::Ed25519(info),
+        };
+        Some(Self { id: String::new(), alg: None, material })
+    }
+
+    /// The members that make the key, and no others, as RFC 7638 orders and spells them: one text for one key. Nothing
+    /// for a key that did not come as numbers.
+    pub fn canonical(&self) -> Option<String> {
+        let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        match &self.material {
+            Material::RsaInfo(_) => None,
+            Material::Rsa { n, e } => Some(format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, text(e), text(n))),
+            Material::Ec(curve, point) => {
+                let (crv, size) = match curve {
+                    Curve::P256 => ("P-256", 32),
+                    Curve::P384 => ("P-384", 48),
+                    Curve::P521 => ("P-521", 66),
+                };
+                let (x, y) = point
+                    .split_first()
+                    .filter(|(form, rest)| **form == 4 && rest.len() == 2 * size)?
+                    .1
+                    .split_at(size);
+                Some(format!(r#"{{"crv":"{crv}","kty":"EC","x":"{}","y":"{}"}}"#, text(x), text(y)))
+            }
+            Material::Ed25519(key) if key.len() == 32 => {
+                Some(format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, text(key)))
+            }
+            Material::Ed25519(_) => None,
+        }
+    }
+
+    /// The SHA-256 over [`canonical`](Self::canonical): the key's name (RFC 7638).
+    pub fn thumbprint(&self) -> Option<[u8; 32]> {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, self.canonical()?.as_bytes());
+        digest.as_ref().try_into().ok()
+    }
+
     /// Whether the owner of this key signed `message`, by this algorithm.
-    pub(crate) fn verify(&self, alg: Alg, message: &[u8], signature: &[u8]) -> bool {
+    pub fn verify(&self, alg: Alg, message: &[u8], signature: &[u8]) -> bool {
         if self.alg.is_some_and(|own| own != alg) {
             return false;
         }
@@ -160,4 +198,27 @@ fn point(jwk: &Jwk, size: usize) -> Option<Vec<u8>> {
         point.extend_from_slice(&coordinate);
     }
     Some(point)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The example of RFC 7638, section 3.1; members that make no difference make none.
+    #[test]
+    fn one_key_has_one_name() {
+        let n = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
+        let key = PublicKey::from_jwk(
+            &json!({"kty": "RSA", "n": n, "e": "AQAB", "alg": "RS256", "kid": "2011-04-29"}),
+        )
+        .unwrap();
+        let name = URL_SAFE_NO_PAD.encode(key.thumbprint().unwrap());
+        assert_eq!(name, "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
+        // Zeros in front of a number are no part of it.
+        let padded = URL_SAFE_NO_PAD.encode([0, 1, 0, 1]);
+        let key = PublicKey::from_jwk(&json!({"kty": "RSA", "n": n, "e": padded})).unwrap();
+        assert_eq!(URL_SAFE_NO_PAD.encode(key.thumbprint().unwrap()), name);
+    }
 }

@@ -1,0 +1,103 @@
+//! The directory itself, and nonces for first requests.
+
+use kit::loose::Text;
+use kit::{Command, Nothing, Query, Reading, Reads, Reply, Result, Route, Writing};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::config::EabPolicy;
+use super::place::{Directory, Place, routes};
+use super::problem::Refused;
+use super::signed::Desk;
+use crate::pki::Pki;
+
+/// Shows where everything of an ACME directory is.
+#[derive(Deserialize, JsonSchema)]
+pub(in crate::pki) struct ShowDirectory<const AT: usize> {
+    /// Who issues, where the path says so: a name, an id, or `default`.
+    issuer_ref: Option<Text>,
+    /// Under which role, where the path says so.
+    role: Option<Text>,
+}
+
+/// Where everything is.
+#[derive(JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::pki) struct Shown {
+    key_change: String,
+    meta: Meta,
+    new_account: String,
+    new_nonce: String,
+    new_order: String,
+    renewal_info: String,
+    revoke_cert: String,
+}
+
+#[derive(JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Meta {
+    external_account_required: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    terms_of_service: Option<String>,
+}
+
+const ROUTES: [Route; 4] = routes!(get "directory".unauthenticated);
+
+impl<const AT: usize> Query<Pki> for ShowDirectory<AT> {
+    const ROUTE: Route = ROUTES[AT];
+    type Reply = Shown;
+
+    fn run(self, _: &Pki, cx: &Reading<'_>) -> Result<Reply<Shown>> {
+        shown(cx, &Place::of(AT, self.role, self.issuer_ref))
+    }
+}
+
+fn shown(cx: &Reading<'_>, place: &Place) -> Result<Reply<Shown>> {
+    let directory = opened(cx, place)?;
+    let terms = &directory.config.terms_of_service;
+    let terms_of_service = (!terms.is_empty()).then(|| terms.clone());
+    let external_account_required = directory.config.eab_policy != EabPolicy::NotRequired;
+    Ok(Reply::Bare(Shown {
+        key_change: directory.url("key-change"),
+        meta: Meta { external_account_required, terms_of_service },
+        new_account: directory.url("new-account"),
+        new_nonce: directory.url("new-nonce"),
+        new_order: directory.url("new-order"),
+        renewal_info: directory.url("renewal-info"),
+        revoke_cert: directory.url("revoke-cert"),
+    }))
+}
+
+/// Opens a directory for a request that nobody signed.
+pub(super) fn opened(cx: &impl Reads, place: &Place) -> Result<Directory> {
+    Directory::open(cx, place).map_err(|refused| match refused {
+        Refused::Error(error) if error.fault() == kit::Fault::NotFound => error,
+        refused => refused.into_error(Vec::new()),
+    })
+}
+
+/// Gives a nonce for a first request, in a header.
+#[derive(Deserialize, JsonSchema)]
+pub(in crate::pki) struct NewNonce<const AT: usize> {
+    /// Who issues, where the path says so: a name, an id, or `default`.
+    issuer_ref: Option<Text>,
+    /// Under which role, where the path says so.
+    role: Option<Text>,
+}
+
+const NONCE_ROUTES: [Route; 4] = routes!(get "new-nonce".unauthenticated.looks_first);
+
+impl<const AT: usize> Command<Pki> for NewNonce<AT> {
+    const ROUTE: Route = NONCE_ROUTES[AT];
+    type Reply = Nothing;
+
+    fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
+        let desk = Desk::open(cx, &Place::of(AT, self.role, self.issuer_ref))?;
+        let (name, index) = desk.directory.index();
+        cx.notes().header("replay-nonce", desk.nonce(cx));
+        cx.notes().header(name, index);
+        // RFC 8555 §7.2 tells the two apart.
+        let status = if cx.remote().head_only { 200 } else { 204 };
+        Ok(Reply::Raw { status, kind: "application/json", bytes: Vec::new() })
+    }
+}

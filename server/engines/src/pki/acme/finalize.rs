@@ -1,0 +1,231 @@
+//! Orders end in a certificate: for the names that were proved, and nothing else that a request may say.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use kit::{Error, Reads, Time, Writing};
+use serde::Deserialize;
+use x509::{COMMON_NAME_MAX, Request, Validity};
+
+use super::identifier::Name;
+use super::new_order::caller;
+use super::order::{found, shown};
+use super::place::Directory;
+use super::problem::{Kind, Refused, Result};
+use super::records::{
+    AUTHORIZATIONS, AuthorizationStatus, ISSUED, IssuedRecord, ORDERS, OrderRecord, OrderStatus,
+};
+use super::signed::{Asked, Owner, Said, signed_operation};
+use crate::pki::authorities::{Issuer, authorities, refused};
+use crate::pki::fields::{Asked as AskedLeaf, Names};
+use crate::pki::leaf::{Leaf, check_key, decide_names};
+use crate::pki::lifetime::{AskedLifetime, of_leaf};
+use crate::pki::reply::Format;
+use crate::pki::rules::Rules;
+use crate::pki::store::{CERTIFICATES, CertificateRecord, Der};
+
+signed_operation! {
+    /// Has the certificate of an order issued.
+    Finalize at "order/{order_id}/finalize", by Account {
+        /// The order's id.
+        order_id,
+    } |cx, asked| finalize(cx, &asked, &order_id)
+}
+
+#[derive(Deserialize)]
+struct Brought {
+    csr: String,
+}
+
+fn finalize(cx: &mut Writing<'_>, asked: &Asked<'_>, order_id: &str) -> Result<Said> {
+    let (directory, owner) = (asked.directory, asked.account()?);
+    let (id, mut order) = found(cx, asked, order_id)?;
+    let status = order.status_at(cx.now());
+    if status != OrderStatus::Ready {
+        let why = format!("order is status {}, needs to be in ready state", word(status));
+        return Err(Refused::new(Kind::OrderNotReady, why));
+    }
+    check_proofs(cx, &order)?;
+    let brought: Brought = asked.json()?;
+    let request = read(&brought.csr)?;
+    if jws::PublicKey::of(request.public_key()).is_some_and(|key| asked.message.signed_by(&key).is_some()) {
+        return Err(Refused::new(Kind::BadCsr, "its key is that of the account; make one of its own"));
+    }
+    check_names(&request, &order.names)?;
+    let (serial, der) = issue(cx, directory, owner, &order, &request)?;
+    CERTIFICATES.put(
+        cx,
+        serial.as_bytes(),
+        &CertificateRecord { der: Der(der), issuer: Some(directory.issuer) },
+    )?;
+    let issued = IssuedRecord { account: owner.id, names: order.names.clone(), replaced_by: None };
+    ISSUED.put(cx, serial.as_bytes(), &issued)?;
+    order.status = OrderStatus::Valid;
+    order.serial = Some(serial.colons());
+    ORDERS.put(cx, id.as_bytes(), &order)?;
+    shown(cx, directory, id, &order, 200)
+}
+
+fn word(status: OrderStatus) -> String {
+    let word = serde_json::to_value(status).unwrap_or_default();
+    word.as_str().unwrap_or_default().to_owned()
+}
+
+/// That an order is ready was written down when its last name was proved; what has been given up since counts too.
+fn check_proofs(cx: &Writing<'_>, order: &OrderRecord) -> Result<()> {
+    for authorization in &order.authorizations {
+        let record = AUTHORIZATIONS.get(cx, authorization.as_bytes())?;
+        let proved = |name: &Name| order.names.contains(name);
+        let good = record.is_some_and(|record| {
+            record.status_at(cx.now()) == AuthorizationStatus::Valid && proved(&record.name)
+        });
+        if !good {
+            return Err(Refused::new(
+                Kind::Unauthorized,
+                "an authorization of the order is not valid any more",
+            ));
+        }
+    }
+    match order.authorizations.len() == order.names.len() {
+        true => Ok(()),
+        false => Err(Error::internal("an order has more names than authorizations").into()),
+    }
+}
+
+fn read(csr: &str) -> Result<Request> {
+    let der = URL_SAFE_NO_PAD.decode(csr);
+    let der = der.map_err(|_| Refused::new(Kind::BadCsr, "it is not base64url without padding"))?;
+    let request = Request::from_der(&der).map_err(|error| Refused::new(Kind::BadCsr, error))?;
+    match request.wants_ca() {
+        true => Err(Refused::new(Kind::BadCsr, "it asks to become a CA")),
+        false => Ok(request),
+    }
+}
+
+/// A request asks for the names of its order: all of them, and nothing that was not proved.
+fn check_names(request: &Request, ordered: &[Name]) -> Result<()> {
+    let names = request.alt_names();
+    let beside = [
+        ("e-mail addresses", !names.email.is_empty()),
+        ("URIs", !names.uri.is_empty()),
+        ("other names", !names.other.is_empty() || !names.unreadable.is_empty()),
+    ];
+    if let Some((what, _)) = beside.iter().find(|(_, there)| *there) {
+        return Err(Refused::new(Kind::BadCsr, format!("it asks for {what}, which no challenge can prove")));
+    }
+    let common_name = &request.subject().common_name;
+    let common_name = (!common_name.is_empty()).then_some(common_name);
+    let mut asked: Vec<String> =
+        names.dns.iter().chain(common_name).map(|name| name.to_ascii_lowercase()).collect();
+    asked.extend(names.ip.iter().map(std::net::IpAddr::to_string));
+    let ordered: Vec<String> = ordered.iter().map(Name::text).collect();
+    if let Some(name) = asked.iter().find(|name| !ordered.contains(name)) {
+        return Err(Refused::new(
+            Kind::BadCsr,
+            format!("it asks for {name:?}, which the order does not name"),
+        ));
+    }
+    match ordered.iter().find(|name| !asked.contains(name)) {
+        Some(name) => {
+            Err(Refused::new(Kind::BadCsr, format!("it does not ask for {name}, which was ordered")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Signs what was ordered, by the rules that hold now.
+fn issue(
+    cx: &mut Writing<'_>,
+    directory: &Directory,
+    owner: &Owner,
+    order: &OrderRecord,
+    request: &Request,
+) -> Result<(x509::Serial, Vec<u8>)> {
+    let rules = directory.rules()?;
+    let bad = |error: Error| match error.fault() {
+        kit::Fault::Invalid => Refused::new(Kind::BadCsr, error),
+        _ => error.into(),
+    };
+    check_key(&rules, request.public_key().shape()).map_err(bad)?;
+    let asked = AskedLeaf {
+        names: wanted(directory, order, request),
+        lifetime: asked_lifetime(cx, directory, &rules, order)?,
+        format: Format::read(None, None)?,
+        issuer_ref: None,
+        remove_roots: false,
+    };
+    let all = authorities(cx)?;
+    let leaf = Leaf::begin(&directory.issuer.to_string(), &asked, &rules, &all, cx)?;
+    let (subject, names) = decide_names(&rules, &caller(owner), &asked, None, cx).map_err(bad)?;
+    let extensions = leaf.extensions(&rules, request.public_key(), &names, &subject, cx).map_err(bad)?;
+    let subject = subject.to_der().map_err(refused)?;
+    let der = leaf.sign(&subject, request.public_key(), &extensions)?;
+    Ok((leaf.serial.clone(), der))
+}
+
+/// The names of the order; one of them as the common name, where one is wanted.
+fn wanted(directory: &Directory, order: &OrderRecord, request: &Request) -> Names {
+    let hosts = order.names.iter().filter(|name| !matches!(name, Name::Address(_)));
+    let hosts: Vec<String> = hosts.map(Name::text).collect();
+    let of_request = request.subject().common_name.to_ascii_lowercase();
+    let fits = |host: &&String| host.chars().count() <= COMMON_NAME_MAX;
+    let chosen = hosts.iter().find(|host| **host == of_request);
+    let any = hosts.iter().find(fits).filter(|_| directory.wants_common_name);
+    Names {
+        common_name: chosen.filter(fits).or(any).cloned().unwrap_or_default(),
+        alt_names: hosts.join(","),
+        ip_sans: order.names.iter().filter(|name| matches!(name, Name::Address(_))).map(Name::text).collect(),
+        uri_sans: Vec::new(),
+        other_sans: Vec::new(),
+        serial_number: String::new(),
+        user_ids: Vec::new(),
+        exclude_cn_from_sans: true,
+    }
+}
+
+/// From when until when the certificate of an order would be good.
+pub(super) fn lifetime(
+    cx: &Writing<'_>,
+    directory: &Directory,
+    rules: &Rules,
+    order: &OrderRecord,
+) -> Result<Validity> {
+    let all = authorities(cx)?;
+    let asked = asked_lifetime(cx, directory, rules, order)?;
+    Ok(of_leaf(&asked, rules, issuer(&all, directory)?, cx)?)
+}
+
+fn issuer<'a>(all: &'a crate::pki::authorities::Authorities, directory: &Directory) -> Result<&'a Issuer> {
+    let gone = || Refused::new(Kind::ServerInternal, "the issuer of this directory is gone");
+    all.issuer(&directory.issuer.to_string()).ok_or_else(gone)
+}
+
+/// As long as the role says, but no longer than ACME's limit and the issuer. A client that asks for longer is refused, one
+/// that asks for nothing is given what there is.
+fn asked_lifetime(
+    cx: &Writing<'_>,
+    directory: &Directory,
+    rules: &Rules,
+    order: &OrderRecord,
+) -> Result<AskedLifetime> {
+    let all = authorities(cx)?;
+    let now = cx.now();
+    let last = now.plus(Duration::from_secs(directory.config.max_ttl));
+    if let Some(end) = order.not_after.filter(|end| *end > last || *end <= now) {
+        let why = format!("notAfter is {}; it may be {} at most", end.rfc3339(), last.truncated().rfc3339());
+        return Err(Refused::new(Kind::Malformed, why));
+    }
+    let issuer_end = Time::from_seconds(issuer(&all, directory)?.certificate.validity().not_after);
+    let mount = kit::Reads::mount(cx);
+    let usual = [rules.role.ttl, mount.default_ttl.as_secs()].into_iter().find(|ttl| *ttl != 0);
+    let longest = [rules.role.max_ttl, mount.max_ttl.as_secs()].into_iter().find(|ttl| *ttl != 0);
+    let role_end = rules.not_after.unwrap_or(last);
+    let left = now.until(last.min(issuer_end).min(role_end)).as_secs();
+    let ttl = usual.unwrap_or(left).min(longest.unwrap_or(left)).min(left);
+    if ttl == 0 {
+        return Err(Refused::new(Kind::ServerInternal, "the issuer of this directory has ended"));
+    }
+    let ttl_seconds = if order.not_after.is_some() { 0 } else { ttl };
+    Ok(AskedLifetime { ttl_seconds, not_before: order.not_before, not_after: order.not_after })
+}

@@ -1,0 +1,102 @@
+//! How often one may ask: so that a client gone wild costs others nothing. In memory; a restart forgets.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use kit::{Reads, Time};
+
+use super::problem::{Kind, Refused, Result};
+
+/// How many are counted at once. Beyond that, those are forgotten first who have not asked for long.
+const COUNTED_MAX: usize = 20_000;
+
+/// What is limited.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) enum Limit {
+    /// New accounts from one address.
+    Accounts,
+    /// New orders of one account.
+    Orders,
+    /// Proofs that one account tries for one name.
+    Proofs,
+}
+
+impl Limit {
+    /// How many at once, and how long until one more.
+    fn rate(self) -> (u32, Duration) {
+        match self {
+            Self::Accounts => (200, Duration::from_secs(5)),
+            Self::Orders => (1000, Duration::from_secs(2)),
+            Self::Proofs => (30, Duration::from_secs(60)),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Accounts => "too many new accounts from this address",
+            Self::Orders => "too many new orders of this account",
+            Self::Proofs => "too many proofs of this name were tried by this account",
+        }
+    }
+}
+
+/// Those who have asked of late: what they asked for, who they are, and when they will have paid for it all.
+#[derive(Default)]
+pub(super) struct Limits(Mutex<HashMap<(Limit, [u8; 32]), Time>>);
+
+impl Limits {
+    /// Those of this mount.
+    pub(super) fn of(cx: &impl Reads) -> kit::Result<Arc<Self>> {
+        cx.memo("acme-limits", |_| Ok(Self::default()))
+    }
+
+    /// Counts one more, or says when to come back.
+    pub(super) fn count(&self, limit: Limit, who: &[u8], now: Time) -> Result<()> {
+        let (burst, pace) = limit.rate();
+        let key = (limit, hash(who));
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let paid = counted.get(&key).copied().unwrap_or(now).max(now);
+        let ahead = now.until(paid);
+        let allowed = pace * burst.saturating_sub(1);
+        if ahead > allowed {
+            let wait = (ahead - allowed).as_secs() + 1;
+            let why = format!("{}; come back in {wait} seconds", limit.name());
+            return Err(Refused::new(Kind::RateLimited, why).with_header("retry-after", wait.to_string()));
+        }
+        if counted.len() >= COUNTED_MAX {
+            counted.retain(|_, paid| *paid > now);
+        }
+        if counted.len() >= COUNTED_MAX {
+            counted.clear();
+        }
+        counted.insert(key, paid.plus(pace));
+        Ok(())
+    }
+}
+
+fn hash(who: &[u8]) -> [u8; 32] {
+    let mut name = [0; 32];
+    name.copy_from_slice(digest::digest(&digest::SHA256, who).as_ref());
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_too_often_is_told_when_to_come_back() {
+        let limits = Limits::default();
+        let now = Time::from_seconds(1_000_000);
+        for _ in 0..30 {
+            limits.count(Limit::Proofs, b"a", now).unwrap();
+        }
+        let refused = limits.count(Limit::Proofs, b"a", now).unwrap_err().into_error(Vec::new());
+        let page = refused.page().unwrap();
+        assert_eq!((page.status, page.headers.first()), (429, Some(&("retry-after", "61".to_owned()))));
+        limits.count(Limit::Proofs, b"b", now).unwrap();
+        limits.count(Limit::Proofs, b"a", now.plus(Duration::from_secs(61))).unwrap();
+    }
+}

@@ -1,0 +1,195 @@
+//! Orders begin: for which names, and what is to be proved for each.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use kit::{Caller, Reads, Time, Writing};
+use serde::Deserialize;
+
+use super::account::count;
+use super::finalize::lifetime;
+use super::identifier::{Identifier, Name};
+use super::limits::Limit;
+use super::order::{ForgetOrder, KEPT, shown};
+use super::place::Directory;
+use super::problem::{Kind, Problem, Refused, Result};
+use super::records::{
+    ACCOUNT_ORDERS, AUTHORIZATIONS, AuthorizationRecord, AuthorizationStatus, Binding, ChallengeKind,
+    ChallengeRecord, ChallengeStatus, ISSUED, ORDERS, OrderRecord, OrderStatus,
+};
+use super::renewal::CertificateName;
+use super::signed::{Asked, Owner, Said, signed_operation};
+use crate::pki::Pki;
+use crate::pki::names;
+use crate::pki::rules::Rules;
+use crate::pki::store::Id;
+
+/// How long an order may take.
+const TIME: Duration = Duration::from_secs(86_400);
+/// How many names an order may hold.
+const NAMES_MAX: usize = 100;
+
+signed_operation! {
+    /// Orders a certificate.
+    NewOrder at "new-order", by Account {} |cx, asked| order(cx, &asked)
+}
+
+/// What is ordered.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Wanted {
+    identifiers: Vec<Identifier>,
+    not_after: Option<String>,
+    not_before: Option<String>,
+    replaces: Option<String>,
+}
+
+fn order(cx: &mut Writing<'_>, asked: &Asked<'_>) -> Result<Said> {
+    let (directory, owner) = (asked.directory, asked.account()?);
+    let wanted: Wanted = asked.json()?;
+    let names = names(&wanted.identifiers)?;
+    let rules = directory.rules()?;
+    judge_all(directory, &rules, &caller(owner), &names)?;
+    let (id, expires) = (Id::new(cx), cx.now().plus(TIME));
+    let mut order = OrderRecord {
+        account: owner.id,
+        names,
+        authorizations: Vec::new(),
+        status: OrderStatus::Pending,
+        expires,
+        not_before: moment("notBefore", wanted.not_before)?,
+        not_after: moment("notAfter", wanted.not_after)?,
+        replaces: wanted.replaces,
+        serial: None,
+        problem: None,
+    };
+    lifetime(cx, directory, &rules, &order)?;
+    count(cx, Limit::Orders, owner.id.as_bytes())?;
+    replace(cx, owner, id, &order)?;
+    let mut proved = true;
+    for name in &order.names {
+        let authorization = authorization(cx, owner, id, name, expires);
+        proved &= authorization.status == AuthorizationStatus::Valid;
+        let authorization_id = Id::new(cx);
+        AUTHORIZATIONS.put(cx, authorization_id.as_bytes(), &authorization)?;
+        order.authorizations.push(authorization_id);
+    }
+    if proved {
+        order.status = OrderStatus::Ready;
+    }
+    ORDERS.put(cx, id.as_bytes(), &order)?;
+    ACCOUNT_ORDERS.put(cx, &[owner.id.as_bytes(), id.as_bytes()].concat(), &())?;
+    cx.later::<Pki, _>(TIME + KEPT, &ForgetOrder { order: id.to_string() })?;
+    shown(cx, directory, id, &order, 201)
+}
+
+/// Who the account is, where a role's rules speak of that.
+pub(super) fn caller(owner: &Owner) -> Caller {
+    owner.record.bound.as_ref().map_or_else(Caller::nobody, |bound| bound.bearer.caller())
+}
+
+fn moment(field: &str, text: Option<String>) -> Result<Option<Time>> {
+    let read = |text: String| {
+        Time::parse(&text).filter(|_| text.contains('T')).ok_or_else(|| {
+            Refused::new(Kind::Malformed, format!("{field} should be a time like 2030-01-02T15:04:05Z"))
+        })
+    };
+    text.map(read).transpose()
+}
+
+/// The names of an order, each once.
+fn names(identifiers: &[Identifier]) -> Result<Vec<Name>> {
+    if identifiers.is_empty() || identifiers.len() > NAMES_MAX {
+        let why = format!("{} identifiers; from one to {NAMES_MAX} are allowed", identifiers.len());
+        return Err(Refused::new(Kind::Malformed, why));
+    }
+    let (mut names, mut wrong) = (Vec::new(), Vec::new());
+    for identifier in identifiers {
+        match identifier.read() {
+            Ok(name) if names.contains(&name) => {}
+            Ok(name) => names.push(name),
+            Err(problem) => wrong.push((identifier.clone(), problem)),
+        }
+    }
+    if wrong.is_empty() { Ok(names) } else { Err(Refused::of_identifiers(wrong)) }
+}
+
+fn judge_all(directory: &Directory, rules: &Rules, caller: &Caller, names: &[Name]) -> Result<()> {
+    let judged = names.iter().filter_map(|name| {
+        let why = judge(rules, caller, name).err()?;
+        let text = name.text();
+        let why =
+            format!("role ({}) will not issue certificate for name {text}: {why}", directory.role_name());
+        Some((name.identifier(), Problem::new(Kind::RejectedIdentifier, why)))
+    });
+    let wrong: Vec<_> = judged.collect();
+    if wrong.is_empty() { Ok(()) } else { Err(Refused::of_identifiers(wrong)) }
+}
+
+fn judge(rules: &Rules, caller: &Caller, name: &Name) -> Result<(), String> {
+    let Name::Address(address) = name else { return names::judge(rules, caller, &name.text()) };
+    if !rules.role.allow_ip_sans {
+        return Err("allow_ip_sans is false".to_owned());
+    }
+    let networks = &rules.networks;
+    match networks.is_empty() || networks.iter().any(|network| network.contains(*address)) {
+        true => Ok(()),
+        false => Err("it lies in none of allowed_ip_sans_cidr".to_owned()),
+    }
+}
+
+/// Notes that the order is to replace a certificate, if it may (RFC 9773 §5).
+fn replace(cx: &mut Writing<'_>, owner: &Owner, id: Id, order: &OrderRecord) -> Result<()> {
+    let Some(text) = &order.replaces else { return Ok(()) };
+    let unknown = || Refused::new(Kind::Malformed, "'replaces' names no certificate of this account");
+    let serial = CertificateName::parse(text).ok_or_else(unknown)?.serial;
+    let issued = ISSUED.get(cx, serial.as_bytes())?;
+    let mut issued = issued.filter(|issued| issued.account == owner.id).ok_or_else(unknown)?;
+    if !issued.names.iter().any(|name| order.names.contains(name)) {
+        let why = "the order has no name in common with the certificate that 'replaces' names";
+        return Err(Refused::new(Kind::Malformed, why));
+    }
+    if let Some(other) = issued.replaced_by
+        && let Some(other) = ORDERS.get(cx, other.as_bytes())?
+        && other.status_at(cx.now()) != OrderStatus::Invalid
+    {
+        return Err(Refused::new(Kind::AlreadyReplaced, "order it without 'replaces'"));
+    }
+    issued.replaced_by = Some(id);
+    ISSUED.put(cx, serial.as_bytes(), &issued)?;
+    Ok(())
+}
+
+/// What must be proved for a name, or nothing, if the account was given it.
+fn authorization(
+    cx: &Writing<'_>,
+    owner: &Owner,
+    order: Id,
+    name: &Name,
+    expires: Time,
+) -> AuthorizationRecord {
+    let given = |bound: &Binding| name.is_among(&bound.names);
+    let given = owner.record.bound.as_ref().is_some_and(given);
+    let kinds: &[ChallengeKind] = match name {
+        _ if given => &[],
+        Name::Host(_) => &[ChallengeKind::Http, ChallengeKind::Dns, ChallengeKind::TlsAlpn],
+        Name::Wildcard(_) => &[ChallengeKind::Dns],
+        Name::Address(_) => &[ChallengeKind::Http, ChallengeKind::TlsAlpn],
+    };
+    let challenge = |kind: &ChallengeKind| ChallengeRecord {
+        kind: *kind,
+        token: URL_SAFE_NO_PAD.encode(cx.random::<32>()),
+        status: ChallengeStatus::Pending,
+        validated: None,
+        problem: None,
+    };
+    AuthorizationRecord {
+        account: owner.id,
+        order,
+        name: name.clone(),
+        status: if given { AuthorizationStatus::Valid } else { AuthorizationStatus::Pending },
+        expires,
+        challenges: kinds.iter().map(challenge).collect(),
+    }
+}

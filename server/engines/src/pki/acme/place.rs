@@ -1,0 +1,184 @@
+//! The directories: where a request came in, whether it may, and by which role and issuer it is served.
+
+use std::sync::Arc;
+
+use kit::loose::Text;
+use kit::{Error, Page, Reads};
+
+use super::config::{self, AcmeConfig, NO_PATH, Policy};
+use super::problem::{Kind, Refused, Result};
+use crate::pki::authorities::{DEFAULT, authorities};
+use crate::pki::role::Role;
+use crate::pki::rules::Rules;
+use crate::pki::store::{CLUSTER, Id, ROLES};
+
+/// The role and the issuer that a path names.
+#[derive(Default)]
+pub(in crate::pki) struct Place {
+    role: Option<String>,
+    issuer: Option<String>,
+}
+
+/// The places of the routes: of the mount, of a role, of an issuer, of both.
+pub(in crate::pki) const BY_ROLE: usize = 1;
+/// The place of the routes whose path names an issuer.
+pub(in crate::pki) const BY_ISSUER: usize = 2;
+/// The place of the routes whose path names both.
+pub(in crate::pki) const BY_BOTH: usize = 3;
+
+impl Place {
+    /// What the path names. What a body may say of it is of no account.
+    pub(super) fn of(at: usize, role: Option<Text>, issuer: Option<Text>) -> Self {
+        let named = |is: bool, text: Option<Text>| text.filter(|_| is).map(|text| text.0);
+        Self {
+            role: named(matches!(at, BY_ROLE | BY_BOTH), role),
+            issuer: named(matches!(at, BY_ISSUER | BY_BOTH), issuer),
+        }
+    }
+
+    /// The directory below the mount, with its slash at the end.
+    pub(super) fn path(&self) -> String {
+        match (&self.issuer, &self.role) {
+            (None, None) => "acme/".to_owned(),
+            (None, Some(role)) => format!("roles/{role}/acme/"),
+            (Some(issuer), None) => format!("issuer/{issuer}/acme/"),
+            (Some(issuer), Some(role)) => format!("issuer/{issuer}/roles/{role}/acme/"),
+        }
+    }
+}
+
+/// The four routes of an operation.
+macro_rules! routes {
+    ($verb:ident $path:literal $(. $mark:ident)*) => {{
+        const fn marked(route: kit::Route) -> kit::Route {
+            route$(.$mark())*
+        }
+        [
+            marked(kit::Route::$verb(concat!("acme/", $path))),
+            marked(kit::Route::$verb(concat!("roles/{role}/acme/", $path))),
+            marked(kit::Route::$verb(concat!("issuer/{issuer_ref}/acme/", $path))),
+            marked(kit::Route::$verb(concat!("issuer/{issuer_ref}/roles/{role}/acme/", $path))),
+        ]
+    }};
+}
+
+pub(super) use routes;
+
+/// A directory that is open.
+pub(super) struct Directory {
+    /// How ACME is offered.
+    pub(super) config: Arc<AcmeConfig>,
+    /// The directory below the mount, with its slash at the end.
+    pub(super) path: String,
+    /// The issuer that signs.
+    pub(super) issuer: Id,
+    /// Whether the role wants a common name.
+    pub(super) wants_common_name: bool,
+    /// The role, of which the rules are made.
+    role: Role,
+    role_name: String,
+    base: String,
+}
+
+impl Directory {
+    /// Opens it, if it is there.
+    pub(super) fn open(cx: &impl Reads, place: &Place) -> Result<Self> {
+        let config = config::config(cx)?;
+        if !config.enabled {
+            // Where ACME is not offered there is nothing at all.
+            let page = Page { status: 404, kind: "application/json", ..Page::default() };
+            return Err(Error::not_found().shown_as(page).into());
+        }
+        let cluster = CLUSTER.get(cx)?.path;
+        if cluster.is_empty() {
+            return Err(Refused::new(Kind::ServerInternal, NO_PATH));
+        }
+        let path = place.path();
+        let base = format!("{}/{path}", cluster.trim_end_matches('/'));
+        let (mut role, role_name) = role(cx, &config, place)?;
+        let issuer = issuer(cx, &config, place, &role)?;
+        // Names are what counts; one of them becomes the common name, if one can.
+        let wants_common_name = std::mem::take(&mut role.require_cn);
+        if !config.allow_role_ext_key_usage {
+            role.ext_key_usage = Vec::new();
+            role.ext_key_usage_oids = Vec::new();
+            role.server_flag = true;
+            role.client_flag = false;
+            role.code_signing_flag = false;
+            role.email_protection_flag = false;
+        }
+        Ok(Self { config, path, issuer, wants_common_name, role, role_name, base })
+    }
+
+    /// The URL of what lies in it.
+    pub(super) fn url(&self, rest: impl std::fmt::Display) -> String {
+        format!("{}{rest}", self.base)
+    }
+
+    /// What every answer points to.
+    pub(super) fn index(&self) -> (&'static str, String) {
+        ("link", format!("<{}>;rel=\"index\"", self.url("directory")))
+    }
+
+    /// What names are judged by.
+    pub(super) fn rules(&self) -> Result<Rules> {
+        Ok(Rules::of(&self.role)?)
+    }
+
+    /// The role, as a refusal names it.
+    pub(super) fn role_name(&self) -> &str {
+        &self.role_name
+    }
+}
+
+fn role(cx: &impl Reads, config: &AcmeConfig, place: &Place) -> Result<(Role, String)> {
+    let name = match (&place.role, config.policy()?) {
+        (Some(name), _) if !config.allows_role(name) => {
+            return Err(Refused::new(Kind::ServerInternal, "specified role not allowed by ACME policy"));
+        }
+        (Some(name), _) => name,
+        (None, Policy::Forbid) => {
+            return Err(Refused::new(Kind::ServerInternal, "default directory not allowed by ACME policy"));
+        }
+        (None, Policy::Verbatim) => return Ok((verbatim(), "sign-verbatim".to_owned())),
+        (None, Policy::Role(name)) => name,
+    };
+    let role = ROLES.get(cx, name)?.ok_or_else(|| Refused::new(Kind::Malformed, "role does not exist"))?;
+    if role.no_store {
+        let why = "role can not be used as NoStore is set to true";
+        return Err(Refused::new(Kind::ServerInternal, why));
+    }
+    // A lease would end the certificate without its holder knowing.
+    Ok((Role { generate_lease: false, ..role }, name.to_owned()))
+}
+
+/// Any name that is proved, for any key.
+fn verbatim() -> Role {
+    Role {
+        allow_any_name: true,
+        cn_validations: vec!["disabled".to_owned()],
+        enforce_hostnames: false,
+        key_type: "any".to_owned(),
+        require_cn: false,
+        ..Role::default()
+    }
+}
+
+fn issuer(cx: &impl Reads, config: &AcmeConfig, place: &Place, role: &Role) -> Result<Id> {
+    let reference = match (&place.issuer, role.issuer_ref.as_str()) {
+        (Some(named), _) => named.as_str(),
+        (None, "") => DEFAULT,
+        (None, own) => own,
+    };
+    let all = authorities(cx)?;
+    let issuer =
+        all.issuer(reference).ok_or_else(|| Refused::new(Kind::Malformed, "issuer does not exist"))?;
+    if !issuer.record.usage.issuing || issuer.key.is_none() {
+        return Err(Refused::new(Kind::ServerInternal, "issuer missing proper issuance usage or key"));
+    }
+    let allowed = |name: &String| all.issuer(name).is_some_and(|allowed| allowed.id == issuer.id);
+    if !config.allows_any_issuer() && !config.allowed_issuers.iter().any(allowed) {
+        return Err(Refused::new(Kind::ServerInternal, "specified issuer not allowed by ACME policy"));
+    }
+    Ok(issuer.id)
+}

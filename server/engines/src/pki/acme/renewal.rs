@@ -1,0 +1,134 @@
+//! When to renew (RFC 9773): the server says so, and can say "now".
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use kit::loose::Text;
+use kit::{Query, Reading, Reads, Reply, Route, Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use x509::{Certificate, Serial, Validity};
+
+use super::directory::opened;
+use super::place::{Place, routes};
+use super::problem::{Kind, Refused};
+use crate::pki::Pki;
+use crate::pki::authorities::{authorities, refused};
+use crate::pki::store::{CERTIFICATES, REVOKED};
+
+/// How long a client may go by one answer: six hours.
+const ASK_AGAIN_SECONDS: &str = "21600";
+/// A certificate is renewed when two thirds of its life are over, at some time within the next part of so many.
+const WINDOW_PARTS: u64 = 15;
+
+/// How renewal names a certificate: by its issuer's key and its serial.
+pub(super) struct CertificateName {
+    authority: Vec<u8>,
+    /// The serial.
+    pub(super) serial: Serial,
+}
+
+impl CertificateName {
+    /// Reads the two parts.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (authority, serial) = text.split_once('.')?;
+        let serial = URL_SAFE_NO_PAD.decode(serial).ok().filter(|serial| !serial.is_empty())?;
+        Some(Self {
+            authority: URL_SAFE_NO_PAD.decode(authority).ok()?,
+            serial: Serial::from_magnitude(&serial).ok()?,
+        })
+    }
+}
+
+/// Says when a certificate should be renewed.
+#[derive(Deserialize, JsonSchema)]
+pub(in crate::pki) struct RenewalInfo<const AT: usize> {
+    /// The identifier of the authority's key and the serial, both in base64url, with a dot between.
+    certificate: String,
+    /// Who issues, where the path says so: a name, an id, or `default`.
+    issuer_ref: Option<Text>,
+    /// Under which role, where the path says so.
+    role: Option<Text>,
+}
+
+/// When to renew.
+#[derive(JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::pki) struct Advice {
+    suggested_window: Window,
+}
+
+#[derive(JsonSchema, Serialize)]
+struct Window {
+    start: String,
+    end: String,
+}
+
+const ROUTES: [Route; 4] = routes!(get "renewal-info/{certificate:any}".unauthenticated);
+
+impl<const AT: usize> Query<Pki> for RenewalInfo<AT> {
+    const ROUTE: Route = ROUTES[AT];
+    type Reply = Advice;
+
+    fn run(self, _: &Pki, cx: &Reading<'_>) -> kit::Result<Reply<Advice>> {
+        advise(cx, &Place::of(AT, self.role, self.issuer_ref), &self.certificate)
+    }
+}
+
+fn advise(cx: &Reading<'_>, place: &Place, name: &str) -> kit::Result<Reply<Advice>> {
+    let directory = opened(cx, place)?;
+    let unknown = || {
+        let refused = Refused::new(Kind::Malformed, "there is no such certificate here").with_status(404);
+        refused.into_error(vec![directory.index()])
+    };
+    let name = CertificateName::parse(name).ok_or_else(unknown)?;
+    let record = CERTIFICATES.get(cx, name.serial.as_bytes())?.ok_or_else(unknown)?;
+    let certificate = Certificate::from_der(&record.der.0).map_err(refused)?;
+    if certificate.authority_key_id().as_deref() != Some(&name.authority) {
+        return Err(unknown());
+    }
+    let all = authorities(cx)?;
+    let issuer = all.issuers.iter().find(|issuer| Some(issuer.id) == record.issuer);
+    let issuer_ends = issuer.is_some_and(|issuer| issuer.record.revoked_at.is_some());
+    let revoked = REVOKED.get(cx, name.serial.as_bytes())?.is_some();
+    let (start, end) = match revoked || issuer_ends {
+        true => (cx.now().minus(std::time::Duration::from_secs(3600)), cx.now()),
+        false => window(certificate.validity()),
+    };
+    cx.notes().header("retry-after", ASK_AGAIN_SECONDS);
+    let (header, index) = directory.index();
+    cx.notes().header(header, index);
+    let window = Window { start: start.truncated().rfc3339(), end: end.truncated().rfc3339() };
+    Ok(Reply::Bare(Advice { suggested_window: window }))
+}
+
+/// From two thirds of a certificate's life on, a little while.
+fn window(validity: Validity) -> (Time, Time) {
+    let life = validity.not_after.saturating_sub(validity.not_before);
+    let start = validity.not_before + life / 3 * 2;
+    (Time::from_seconds(start), Time::from_seconds(start + (life / WINDOW_PARTS).max(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of RFC 9773, section 4.1.
+    #[test]
+    fn certificates_are_named() {
+        let name = CertificateName::parse("aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE").unwrap();
+        assert_eq!(name.serial.colons(), "87:65:43:21");
+        assert_eq!(hex::encode(&name.authority), "69885b6b87464041e1b37b847ba0ae2cde01c8d4");
+        for wrong in ["", ".", "aYhb", "aYhb.", "aYhb.*", "*.AIdl"] {
+            assert!(CertificateName::parse(wrong).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_last_third_of_a_life_is_for_renewal() {
+        let day = 86_400;
+        let (start, end) = window(Validity { not_before: 0, not_after: 90 * day });
+        assert_eq!((start.seconds(), end.seconds()), (60 * day, 66 * day));
+        let (start, end) = window(Validity { not_before: 100, not_after: 103 });
+        assert!(start < end && end.seconds() <= 103);
+    }
+}

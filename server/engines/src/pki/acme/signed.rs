@@ -1,0 +1,311 @@
+//! Requests as ACME clients send them: signed by the key of an account, for one URL, under a nonce (RFC 8555 §6).
+
+use std::sync::Arc;
+
+use jws::{Flattened, PublicKey};
+use kit::loose::Text;
+use kit::{Error, Nothing, Reads, Reply, Writing};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::config::EabPolicy;
+use super::nonce::Nonces;
+use super::place::{Directory, Place};
+use super::problem::{Kind, Problem, Refused, Result};
+use super::records::{ACCOUNTS, AccountRecord, AccountStatus};
+use crate::pki::store::Id;
+
+/// The content type of what is no problem.
+const JSON: &str = "application/json";
+
+/// Declares an operation whose requests are signed: its path below each directory, by whose key they may be signed, its
+/// own parameters, which the path holds, and what it does.
+macro_rules! signed_operation {
+    (
+        $(#[doc = $doc:literal])*
+        $name:ident at $path:literal $(. $mark:ident)*, by $wants:ident {
+            $($(#[doc = $field_doc:literal])* $field:ident,)*
+        } |$cx:ident, $asked:ident| $work:expr
+    ) => {
+        $(#[doc = $doc])*
+        #[derive(serde::Deserialize, schemars::JsonSchema)]
+        pub(in crate::pki) struct $name<const AT: usize> {
+            $($(#[doc = $field_doc])* $field: String,)*
+            /// Who issues, where the path says so: a name, an id, or `default`.
+            issuer_ref: Option<kit::loose::Text>,
+            /// What is asked, as the JWS holds it.
+            payload: Option<kit::loose::Text>,
+            /// By whom, where and under which nonce, as the JWS holds it.
+            protected: Option<kit::loose::Text>,
+            /// Under which role, where the path says so.
+            role: Option<kit::loose::Text>,
+            /// The signature over both.
+            signature: Option<kit::loose::Text>,
+        }
+
+        impl<const AT: usize> kit::Command<crate::pki::Pki> for $name<AT> {
+            const ROUTE: kit::Route = {
+                const ROUTES: [kit::Route; 4] =
+                    crate::pki::acme::place::routes!(post $path .unauthenticated $(.$mark)*);
+                ROUTES[AT]
+            };
+            type Reply = kit::Nothing;
+
+            fn run(
+                self,
+                _: &crate::pki::Pki,
+                cx: &mut kit::Writing<'_>,
+            ) -> kit::Result<kit::Reply<kit::Nothing>> {
+                use crate::pki::acme::signed::{Desk, Posted, Wants};
+                let Self { $($field,)* issuer_ref, payload, protected, role, signature } = self;
+                let desk = Desk::open(cx, &crate::pki::acme::place::Place::of(AT, role, issuer_ref))?;
+                let posted = Posted { payload, protected, signature, rest: format!($path, $($field = $field),*) };
+                let said = match desk.believe(cx, &posted, Wants::$wants) {
+                    Ok($asked) => {
+                        let $cx = &mut *cx;
+                        $work
+                    }
+                    Err(refused) => Err(refused),
+                };
+                desk.answer(cx, said)
+            }
+        }
+    };
+}
+
+pub(super) use signed_operation;
+
+/// By whose key a request must be signed.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(super) enum Wants {
+    /// That of an account.
+    Account,
+    /// One that it brings along.
+    Key,
+    /// Either.
+    Either,
+}
+
+/// A request that nobody believes yet.
+pub(super) struct Posted {
+    pub(super) payload: Option<Text>,
+    pub(super) protected: Option<Text>,
+    pub(super) signature: Option<Text>,
+    /// Its path below the directory.
+    pub(super) rest: String,
+}
+
+/// An open directory and its nonces.
+pub(super) struct Desk {
+    pub(super) directory: Directory,
+    nonces: Arc<Nonces>,
+}
+
+/// A request that is believed.
+pub(super) struct Asked<'a> {
+    pub(super) directory: &'a Directory,
+    pub(super) signer: Signer,
+    /// The request itself, for those who must look at its signature once more.
+    pub(super) message: Flattened,
+    payload: Vec<u8>,
+}
+
+/// Who signed.
+pub(super) enum Signer {
+    /// The holder of an account.
+    Account(Owner),
+    /// The holder of this key.
+    Key(Box<NewKey>),
+}
+
+/// An account.
+pub(super) struct Owner {
+    pub(super) id: Id,
+    pub(super) record: AccountRecord,
+}
+
+/// A key that a request brought along.
+pub(super) struct NewKey {
+    /// As RFC 7638 spells it.
+    pub(super) canonical: String,
+    pub(super) public: PublicKey,
+}
+
+/// What goes back.
+pub(super) struct Said {
+    status: u16,
+    kind: &'static str,
+    headers: Vec<(&'static str, String)>,
+    bytes: Vec<u8>,
+}
+
+impl Said {
+    /// JSON.
+    pub(super) fn json(status: u16, value: &impl Serialize) -> Result<Self> {
+        Ok(Self { status, kind: JSON, headers: Vec::new(), bytes: serde_json::to_vec(value)? })
+    }
+
+    /// Something else.
+    pub(super) fn raw(kind: &'static str, bytes: Vec<u8>) -> Self {
+        Self { status: 200, kind, headers: Vec::new(), bytes }
+    }
+
+    /// With a header.
+    #[must_use]
+    pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+impl Desk {
+    /// Opens a directory.
+    pub(super) fn open(cx: &mut Writing<'_>, place: &Place) -> kit::Result<Self> {
+        let directory = match Directory::open(cx, place) {
+            Ok(directory) => directory,
+            Err(Refused::Error(error)) if error.fault() == kit::Fault::NotFound => return Err(error),
+            Err(refused) => return Err(refused.into_error(Vec::new())),
+        };
+        Ok(Self { directory, nonces: Nonces::of(cx)? })
+    }
+
+    /// Believes a request if it was signed for this place, just now, by who may.
+    pub(super) fn believe<'a>(
+        &'a self,
+        cx: &mut Writing<'_>,
+        posted: &Posted,
+        wants: Wants,
+    ) -> Result<Asked<'a>> {
+        let part = |name: &str, text: &'_ Option<Text>| match text {
+            Some(Text(text)) => Ok(text.clone()),
+            None => Err(Refused::from(Problem::because(
+                format!("missing required field '{name}'"),
+                Kind::Malformed,
+            ))),
+        };
+        let protected = part("protected", &posted.protected)?;
+        let payload = part("payload", &posted.payload)?;
+        let signature = part("signature", &posted.signature)?;
+        let message = Flattened::parse(&protected, &payload, &signature)
+            .map_err(|why| Refused::new(Kind::Malformed, why))?;
+        if message.alg().is_none() {
+            let why = format!("{:?}", message.text("alg").unwrap_or_default());
+            return Err(Refused::new(Kind::BadSignatureAlgorithm, why));
+        }
+        let url = self.directory.url(&posted.rest);
+        if message.text("url") != Some(url.as_str()) {
+            let why = format!("the request was signed for another URL than {url}");
+            return Err(Refused::new(Kind::Unauthorized, why));
+        }
+        let signer = self.signer(cx, &message, wants)?;
+        let key = match &signer {
+            Signer::Account(owner) => &public_key(&owner.record.key)?,
+            Signer::Key(key) => &key.public,
+        };
+        let payload = message.signed_by(key).map(<[u8]>::to_vec);
+        let payload =
+            payload.ok_or_else(|| Refused::new(Kind::Malformed, "the signature does not fit the key"))?;
+        let nonce = message.text("nonce").unwrap_or_default();
+        // A request that is run again after a conflict has used its nonce once.
+        if !cx.once(|| Ok(self.nonces.spend(nonce)))? {
+            return Err(Problem::because("invalid or reused nonce", Kind::BadNonce).into());
+        }
+        Ok(Asked { directory: &self.directory, signer, message, payload })
+    }
+
+    fn signer(&self, cx: &Writing<'_>, message: &Flattened, wants: Wants) -> Result<Signer> {
+        match (message.value("jwk"), message.value("kid")) {
+            (Some(_), Some(_)) | (None, None) => {
+                Err(Refused::new(Kind::Malformed, "'protected' holds one of 'jwk' and 'kid'"))
+            }
+            (Some(_), None) if wants == Wants::Account => {
+                Err(Problem::because("cannot process request without a 'kid'", Kind::Malformed).into())
+            }
+            (None, Some(_)) if wants == Wants::Key => {
+                Err(Problem::because("cannot submit to newAccount with 'kid'", Kind::Malformed).into())
+            }
+            (Some(jwk), None) => {
+                let public = PublicKey::from_jwk(jwk);
+                let key = public.and_then(|public| Some(NewKey { canonical: public.canonical()?, public }));
+                let why = "use an RSA key of 2048 to 8192 bits, P-256, P-384, P-521 or Ed25519";
+                key.map(|key| Signer::Key(Box::new(key))).ok_or_else(|| Refused::new(Kind::BadPublicKey, why))
+            }
+            (None, Some(kid)) => {
+                let owner = self.owner(cx, kid.as_str().unwrap_or_default())?;
+                if owner.record.status != AccountStatus::Valid {
+                    let why = "account in status: deactivated";
+                    return Err(Refused::new(Kind::Unauthorized, why));
+                }
+                check_binding(&self.directory, &owner.record)?;
+                Ok(Signer::Account(owner))
+            }
+        }
+    }
+
+    fn owner(&self, cx: &Writing<'_>, kid: &str) -> Result<Owner> {
+        let unknown = || Refused::new(Kind::AccountDoesNotExist, "its URL is not one of this directory");
+        let id = kid.strip_prefix(&self.directory.url("account/")).and_then(Id::parse).ok_or_else(unknown)?;
+        let record = ACCOUNTS.get(cx, id.as_bytes())?.ok_or_else(unknown)?;
+        if record.directory != self.directory.path {
+            return Err(unknown());
+        }
+        Ok(Owner { id, record })
+    }
+
+    /// What goes back, with a nonce for the next request.
+    pub(super) fn answer(&self, cx: &Writing<'_>, said: Result<Said>) -> kit::Result<Reply<Nothing>> {
+        let beside = vec![("replay-nonce", self.nonces.issue(cx)), self.directory.index()];
+        match said {
+            Ok(Said { status, kind, headers, bytes }) => {
+                for (name, value) in headers.into_iter().chain(beside) {
+                    cx.notes().header(name, value);
+                }
+                Ok(Reply::Raw { status, kind, bytes })
+            }
+            Err(refused) => Err(refused.into_error(beside)),
+        }
+    }
+
+    /// A nonce for a first request.
+    pub(super) fn nonce(&self, cx: &Writing<'_>) -> String {
+        self.nonces.issue(cx)
+    }
+}
+
+impl Asked<'_> {
+    /// The account that asks.
+    pub(super) fn account(&self) -> Result<&Owner> {
+        match &self.signer {
+            Signer::Account(owner) => Ok(owner),
+            Signer::Key(_) => Err(Error::internal("a request without an account was let in").into()),
+        }
+    }
+
+    /// Whether it only wants to look (POST-as-GET, RFC 8555 §6.3).
+    pub(super) fn looks(&self) -> bool {
+        self.payload.is_empty()
+    }
+
+    /// What is asked.
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_slice(&self.payload)
+            .map_err(|error| Refused::new(Kind::Malformed, format!("the payload does not read: {error}")))
+    }
+}
+
+/// Refuses an account that is bound to nobody where all must be.
+pub(super) fn check_binding(directory: &Directory, account: &AccountRecord) -> Result<()> {
+    match directory.config.eab_policy {
+        EabPolicy::AlwaysRequired if account.bound.is_none() => {
+            Err(Refused::new(Kind::Unauthorized, "this account is bound to nobody, and all accounts must be"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The public key that a record spells.
+pub(super) fn public_key(canonical: &str) -> Result<PublicKey> {
+    let jwk = serde_json::from_str(canonical)?;
+    Ok(PublicKey::from_jwk(&jwk)
+        .ok_or_else(|| Error::internal("the stored key of an account does not read"))?)
+}
