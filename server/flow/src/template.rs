@@ -12,8 +12,8 @@ use serde_json::Value as Json;
 
 /// A text with holes, in the language of Go's `text/template`.
 ///
-/// What a template can do is bounded: no template calls another, loops go round no more than [`ROUNDS_MAX`] times, and
-/// functions are given no more than [`GIVEN_MAX`] bytes in all.
+/// What a template can do is bounded: no template calls another, loops go round no more than `ROUNDS_MAX` times, and
+/// functions are given no more than `GIVEN_MAX` bytes in all.
 #[derive(Clone, Debug)]
 pub struct Template(String);
 
