@@ -137,7 +137,8 @@ fn signed_tokens_as_the_guide_has_them() {
     });
     site.put("/.well-known/openid-configuration", &discovery);
     let reader = Reader::of(&server);
-    let claims = json!({"iss": url, "sub": "job", "aud": "https://vault.example", "iat": FROM, "exp": UNTIL});
+    let claims = json!({"iss": url, "sub": "job", "aud": "https://vault.example", "iat": FROM, "exp": UNTIL,
+        "ref": "refs/heads/main", "actor": "ann"});
     reader.home.file("token", &issuer.token("k", &claims));
     reader.home.file("secret", "of the client");
     let key = "openssl ecparam -name prime256v1 -genkey -noout | openssl ec -pubout > key.pem";
