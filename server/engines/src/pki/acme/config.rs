@@ -76,6 +76,7 @@ const ANY: &str = "*";
 /// Whether accounts must be bound to somebody known here.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[expect(clippy::enum_variant_names, reason = "these are the words of the API")]
 pub(super) enum EabPolicy {
     /// They need not.
     NotRequired,

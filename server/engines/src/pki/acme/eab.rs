@@ -71,7 +71,7 @@ fn make(cx: &mut Writing<'_>, place: &Place, names: Vec<String>) -> kit::Result<
     }
     let names: Vec<String> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
     let key = Zeroizing::new(cx.random::<32>());
-    let key = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(&*key));
+    let key = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(*key));
     let (id, created_at) = (Id::new(cx), cx.now());
     let record = EabRecord {
         key: Secret::new(key.clone()),

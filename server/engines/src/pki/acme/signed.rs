@@ -113,7 +113,7 @@ pub(super) struct Asked<'a> {
 /// Who signed.
 pub(super) enum Signer {
     /// The holder of an account.
-    Account(Owner),
+    Account(Box<Owner>),
     /// The holder of this key.
     Key(Box<NewKey>),
 }
@@ -237,7 +237,7 @@ impl Desk {
                     return Err(Refused::new(Kind::Unauthorized, why));
                 }
                 check_binding(&self.directory, &owner.record)?;
-                Ok(Signer::Account(owner))
+                Ok(Signer::Account(Box::new(owner)))
             }
         }
     }
