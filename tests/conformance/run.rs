@@ -3,6 +3,7 @@
 use crate::compare::{Difference, Seen, differences};
 use crate::script::{Kept, Start, Step, fill, parse};
 use std::cell::Cell;
+use std::io::Write as _;
 use tests::binary::{Binary, setting};
 use tests::http::{Client, Reply, Request};
 use tests::scratch::Scratch;
@@ -67,6 +68,7 @@ fn check_like(area: &str, like: &[&str], text: &str) {
             }
         }
     }
+    note(&allowed);
     for entry in allowed.iter().filter(|entry| entry.area == area && !entry.used.get()) {
         report.push(format!(
             "allowed.txt excuses what no longer differs: {}, {}",
@@ -75,6 +77,17 @@ fn check_like(area: &str, like: &[&str], text: &str) {
     }
     println!("{area}: {} requests compared", steps.len());
     assert!(report.is_empty(), "{} differences from bao:\n{}", report.len(), report.join("\n"));
+}
+
+/// What is allowed in several areas is stale only when none of them needs it: with `CONFORMANCE_USED=FILE` every area
+/// adds to that file what it needed.
+fn note(allowed: &[Allowed]) {
+    let Some(file) = setting("CONFORMANCE_USED") else { return };
+    let used = allowed.iter().filter(|entry| entry.used.get());
+    let lines: String =
+        used.map(|entry| format!("{} | {} | {}\n", entry.area, entry.request, entry.pointer)).collect();
+    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(file).unwrap();
+    file.write_all(lines.as_bytes()).unwrap();
 }
 
 impl Side {

@@ -11,8 +11,14 @@ use tests::server::{Config, DEV_TOKEN, Server, Storage, free_port};
 
 /// The commands of a page of the guide, in their order.
 pub(crate) fn commands(page: &str) -> String {
+    blocks(page, "sh")
+}
+
+/// All that a page has in this language.
+fn blocks(page: &str, language: &str) -> String {
     let text = std::fs::read_to_string(source_root().join("docs/guide").join(page)).unwrap();
-    let blocks = text.split("```sh\n").skip(1).filter_map(|rest| rest.split_once("```"));
+    let fence = format!("```{language}\n");
+    let blocks = text.split(&fence).skip(1).filter_map(|rest| rest.split_once("```"));
     blocks.map(|(block, _)| block).collect()
 }
 
@@ -205,4 +211,90 @@ fn certificates_as_the_guide_has_them() {
     let instead = [("http://pki.example.com/v1/pki/crl/pem", &*format!("{}/list", site.url))];
     let said = reader.follows("cert.md", &trust, &instead);
     has(&said, "token_policies [\"default\" \"web\"]");
+}
+
+#[test]
+fn authorities_as_the_guide_has_them() {
+    let server = Server::dev(&Binary::sealkeep());
+    let said = Reader::of(&server).follows("pki.md", "", &[]);
+    for line in ["leaf.pem: OK", "own.pem: OK", "own.pem: good", "own.pem: revoked", "Revoked Certificates:"]
+    {
+        has(&said, line);
+    }
+}
+
+/// Ann with a password, and what her phone shows: `code 0` now, `code 30` half a minute later.
+const ANN: &str = r#"
+bao auth enable userpass
+bao write auth/userpass/users/ann password=pass-of-ann
+printf s3cret > key
+ACCESSOR=$(bao read -field=accessor sys/auth/userpass)
+bao write identity/entity name=ann
+bao write identity/entity-alias name=ann mount_accessor=$ACCESSOR canonical_id=$(bao read -field=id identity/entity/name/ann)
+code() { python3 - "$1" enrolled <<'PY'
+import base64, hashlib, hmac, re, struct, sys, time
+secret = base64.b32decode(re.search("secret=([A-Z2-7]+)", open(sys.argv[2]).read())[1])
+digest = hmac.digest(secret, struct.pack(">Q", (int(time.time()) + int(sys.argv[1])) // 30), hashlib.sha1)
+print("%06d" % ((struct.unpack_from(">I", digest, digest[-1] & 15)[0] & 0x7fffffff) % 1000000))
+PY
+}
+begun() {
+    ID=$(curl -s "$BAO_ADDR/v1/auth/userpass/login/ann" -d '{"password": "pass-of-ann"}' |
+        python3 -c 'import json, sys; print(json.load(sys.stdin)["auth"]["mfa_requirement"]["mfa_request_id"])')
+    printf '{"mfa_request_id": "%s", "mfa_payload": {"%s": ["%s"]}}' "$ID" "$METHOD_ID" "$(code 30)" > answer.json
+}
+"#;
+
+#[test]
+fn second_factors_as_the_guide_has_them() {
+    let server = Server::dev(&Binary::sealkeep());
+    let generate = "totp/admin-generate method_id=$METHOD_ID entity_id=$ENTITY_ID";
+    let instead = [
+        (generate, &*format!("{generate} > enrolled")),
+        ("-mfa=phone:123456 username=ann", "-mfa=phone:$(code 0) username=ann password=pass-of-ann"),
+        // It rings a phone.
+        ("keep login -method=userpass -mfa=push", "true"),
+        ("keep write sys/mfa/validate", "begun\nkeep write sys/mfa/validate"),
+    ];
+    let said = Reader::of(&server).follows("mfa.md", ANN, &instead);
+    assert!(said.contains("token_accessor"), "{said}");
+    let shown = server.root().list("identity/mfa/method/duo").must(200);
+    assert!(shown.text().contains("api-12345678.duosecurity.com"), "{shown}");
+}
+
+#[test]
+fn control_groups_as_the_guide_has_them() {
+    let server = Server::dev(&Binary::sealkeep());
+    let root = server.root();
+    root.post("secret/data/payroll", json!({"data": {"ann": "4000"}})).must(200);
+    root.post("sys/auth/userpass", json!({"type": "userpass"})).must(204);
+    root.post("sys/policies/acl/clerk", json!({"policy": blocks("control-groups.md", "hcl")})).must(204);
+    let consents = "path \"sys/control-group/*\" { capabilities = [\"update\"] }";
+    root.post("sys/policies/acl/boss", json!({"policy": consents})).must(204);
+    let mut bosses = Vec::new();
+    let mut people = String::new();
+    for (who, policy) in [("CLERK", "clerk"), ("ONE", "boss"), ("OTHER", "boss")] {
+        let user = json!({"password": "p", "token_policies": policy});
+        root.post(&format!("auth/userpass/users/{who}"), user).must(204);
+        let login = format!("auth/userpass/login/{who}");
+        let login = server.anonymous().post(&login, json!({"password": "p"})).must(200);
+        people.push_str(&format!("{who}={}\n", login.at("/auth/client_token")));
+        if policy == "boss" {
+            bosses.push(login.at("/auth/entity_id"));
+        }
+    }
+    root.post("identity/group", json!({"name": "bosses", "member_entity_ids": bosses})).must(200);
+    let of = "of() { python3 -c 'import json, sys; print(json.load(open(\"asked\"))[\"wrap_info\"][sys.argv[1]])' $1; }\n";
+    let consent = "bao write sys/control-group/authorize accessor=$(of accessor)";
+    let instead = [
+        (
+            "bao read secret/data/payroll",
+            "BAO_TOKEN=$CLERK bao read -format=json secret/data/payroll > asked",
+        ),
+        ("accessor=ACCESSOR", "accessor=$(of accessor)"),
+        (consent, &*format!("BAO_TOKEN=$ONE {consent}; BAO_TOKEN=$OTHER {consent}")),
+        ("bao unwrap TOKEN", "BAO_TOKEN=$CLERK bao unwrap $(of token)"),
+    ];
+    let said = Reader::of(&server).follows("control-groups.md", &format!("{of}{people}"), &instead);
+    has(&said, "data map[ann:4000]");
 }
