@@ -10,6 +10,7 @@
     reason = "test code: a panic is how a test says no"
 )]
 
+mod acme;
 mod audit;
 mod cert;
 mod control_group;

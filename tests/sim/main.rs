@@ -7,6 +7,7 @@
     reason = "test code: a panic is how a test says no"
 )]
 
+mod acme;
 mod catalog;
 mod control_group;
 mod factors;

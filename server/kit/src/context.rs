@@ -14,6 +14,7 @@ use crate::ask::Ask;
 use crate::caller::{Caller, Mount, Remote};
 use crate::effect::Effect;
 use crate::error::{Error, Fault, Result};
+use crate::once::Once;
 use crate::operation::{Command, Engine};
 use crate::time::Time;
 
@@ -186,22 +187,6 @@ pub struct Writing<'a> {
     notes: Notes,
     due: Vec<Due>,
     grant: Option<Grant>,
-}
-
-/// The results of costly work, kept while a command is run again.
-#[derive(Default)]
-pub struct Once {
-    kept: Vec<Box<dyn Any + Send>>,
-    at: usize,
-    /// The command runs where many milliseconds of a core hold nobody up.
-    pub pooled: bool,
-}
-
-impl Once {
-    /// For a command that runs where costly work holds nobody up.
-    pub fn in_pool() -> Self {
-        Self { pooled: true, ..Self::default() }
-    }
 }
 
 /// Lets the kernel's own engines (sys, token, identity) see beyond their mount. Only the kernel names this

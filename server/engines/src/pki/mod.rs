@@ -199,6 +199,7 @@ impl Engine for Pki {
         command::<Pki, acme::NewEab<3>>(),
         ask::<Pki, acme::Validate>(),
         command::<Pki, acme::ForgetOrder>(),
+        command::<Pki, acme::ForgetAccount>(),
         command::<Pki, tidy::Tidy>(),
         command::<Pki, tidy::TidyStep>(),
         command::<Pki, tidy::CancelTidy>(),

@@ -1,9 +1,11 @@
 //! Accounts: a key that asks, and whom to tell.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use aws_lc_rs::digest;
-use kit::Writing;
+use kit::{Command, Nothing, Reply, Route, Writing};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -15,12 +17,16 @@ use super::problem::{Kind, Problem, Refused, Result};
 use super::records::{
     ACCOUNT_KEYS, ACCOUNT_ORDERS, ACCOUNTS, AccountRecord, AccountStatus, Binding, ORDERS, OrderStatus,
 };
-use super::signed::{Asked, NewKey, Said, Signer, check_binding, signed_operation};
+use super::signed::{Asked, NewKey, Said, Signer, check_binding, public_key, signed_operation};
+use crate::pki::Pki;
 use crate::pki::store::Id;
 
 /// How many contacts an account may have, and how long one may be.
 const CONTACTS_MAX: usize = 10;
 const CONTACT_SIZE_MAX: usize = 320;
+/// How long an account without an order is kept that nobody vouches for: until no order of it is kept any more, looked at
+/// this often.
+const IDLE: Duration = Duration::from_secs(90 * 86_400);
 /// How many orders a page of a list shows.
 const PAGE: usize = 100;
 
@@ -113,7 +119,43 @@ fn new_account(cx: &mut Writing<'_>, asked: &Asked<'_>) -> Result<Said> {
     let id = Id::new(cx);
     ACCOUNTS.put(cx, id.as_bytes(), &account)?;
     ACCOUNT_KEYS.put(cx, &place, &id)?;
+    if account.bound.is_none() {
+        cx.later::<Pki, _>(IDLE, &ForgetAccount { account: id.to_string() })?;
+    }
     shown(directory, id, &account, 201, binding)
+}
+
+/// Clears an account away that has come to nothing. Anybody can make one, so there must be an end; one that somebody
+/// known here vouches for stays.
+#[derive(Deserialize, JsonSchema, Serialize)]
+pub(in crate::pki) struct ForgetAccount {
+    /// The account's id.
+    account: String,
+}
+
+impl Command<Pki> for ForgetAccount {
+    const ROUTE: Route = Route::internal("acme-forget-account");
+    type Reply = Nothing;
+
+    fn run(self, _: &Pki, cx: &mut Writing<'_>) -> kit::Result<Reply<Nothing>> {
+        let forgotten = forget(cx, &self.account).map_err(|refused| refused.into_error(Vec::new()))?;
+        if !forgotten {
+            cx.later::<Pki, _>(IDLE, &self)?;
+        }
+        Ok(Reply::Nothing)
+    }
+}
+
+fn forget(cx: &mut Writing<'_>, account: &str) -> Result<bool> {
+    let Some(id) = Id::parse(account) else { return Ok(true) };
+    let Some(account) = ACCOUNTS.get(cx, id.as_bytes())? else { return Ok(true) };
+    if !order_ids(cx, id, id.as_bytes(), 1)?.is_empty() {
+        return Ok(false);
+    }
+    let key = NewKey { public: public_key(&account.key)?, canonical: account.key };
+    ACCOUNT_KEYS.delete(cx, &place_of(&key, &account.directory)?)?;
+    ACCOUNTS.delete(cx, id.as_bytes())?;
+    Ok(true)
 }
 
 fn check_bound(directory: &Directory, bound: Option<&Binding>) -> Result<()> {
@@ -139,10 +181,14 @@ fn check_terms(directory: &Directory, agreed: bool) -> Result<()> {
 
 /// Where the account of a key is noted: one key has one account in each directory.
 pub(super) fn key_place(key: &NewKey, directory: &Directory) -> Result<[u8; 32]> {
+    place_of(key, &directory.path)
+}
+
+fn place_of(key: &NewKey, directory: &str) -> Result<[u8; 32]> {
     let name = key.public.thumbprint();
     let name = name.ok_or_else(|| Refused::new(Kind::BadPublicKey, "the key has no thumbprint"))?;
     let mut place = [0; 32];
-    let whole = [name.as_slice(), directory.path.as_bytes()].concat();
+    let whole = [name.as_slice(), directory.as_bytes()].concat();
     place.copy_from_slice(digest::digest(&digest::SHA256, &whole).as_ref());
     Ok(place)
 }

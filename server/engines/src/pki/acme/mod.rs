@@ -28,7 +28,7 @@ mod revocation;
 mod signed;
 mod targets;
 
-pub(super) use account::{Account, AccountOrders, AccountOrdersAfter, NewAccount};
+pub(super) use account::{Account, AccountOrders, AccountOrdersAfter, ForgetAccount, NewAccount};
 pub(super) use authorization::Authorization;
 pub(super) use certificate::{Certificate, CertificateByChain};
 pub(super) use challenge::{Challenge, Validate};

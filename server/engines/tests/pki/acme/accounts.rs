@@ -264,3 +264,22 @@ fn certificates_are_revoked_by_those_who_may() {
     let holder = Client { key, ..Client::new(&bench, "acme/") };
     revoke(&holder, &third).is(200);
 }
+
+/// Anybody can make an account, so those that come to nothing are cleared away. Those that somebody vouches for stay.
+#[test]
+fn accounts_that_come_to_nothing_end_in_time() {
+    let (mut bench, _) = open(json!({}));
+    {
+        let ordered = Client::with_account(&bench, "acme/");
+        ordered.order(&["a.example.com"]).is(201);
+        Client::with_account(&bench, "acme/");
+        let made = bench.post("acme/new-eab", json!({})).is(200).data;
+        bind(&bench, &Client::new(&bench, "acme/"), &made, |_| {}).is(201);
+    }
+    bench.wait(89 * 86_400);
+    bench.tick();
+    assert_eq!((bench.ids(7).0, bench.ids(8).0, bench.ids(9).0), (3, 3, 0));
+    bench.wait(86_400 + 1);
+    bench.tick();
+    assert_eq!((bench.ids(7).0, bench.ids(8).0), (1, 1), "the one that is bound");
+}

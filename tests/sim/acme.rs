@@ -1,0 +1,111 @@
+//! A proof that a client says is in place is looked at, whenever the plug is pulled.
+
+use std::net::{IpAddr, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use kernel::Settings;
+use kit::Verb::{Get, Post};
+use kit::{Call, Error, Fault, Result, Soon, Time, Told, World};
+use serde_json::{Value, json};
+use storage::faulty::PowerCut;
+use tests::acme::Signer;
+use tests::desk::{Desk, Everything, Said, Surroundings};
+use x509::{AltNames, Extensions, KeyShape, Padding, PrivateKey, RequestTemplate, Scheme};
+
+/// A web of one page.
+#[derive(Default)]
+struct Page(Mutex<String>);
+
+impl World for Page {
+    fn now(&self) -> Time {
+        Time::from_seconds(0)
+    }
+
+    fn pause(&self, _: Duration) -> Soon<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn fetch(&self, _: Call) -> Soon<'_, Result<Told>> {
+        let body = self.0.lock().unwrap().clone().into_bytes();
+        Box::pin(std::future::ready(Ok(Told { status: 200, body, ..Told::default() })))
+    }
+
+    fn dial<'a>(&'a self, _: &'a str, _: u16) -> Soon<'a, Result<TcpStream>> {
+        Box::pin(std::future::ready(Err(Error::new(Fault::Upstream, "nobody is there"))))
+    }
+
+    fn addresses<'a>(&'a self, _: &'a str, _: &'a str) -> Soon<'a, Result<Vec<IpAddr>>> {
+        Box::pin(std::future::ready(Ok(vec![[10, 1, 1, 1].into()])))
+    }
+}
+
+struct Client {
+    signer: Signer,
+}
+
+impl Client {
+    fn nonce(desk: &Desk) -> String {
+        let said = desk.ask_as("", Get, "pki/acme/new-nonce", "").expect(204);
+        said.header("replay-nonce").to_owned()
+    }
+
+    fn post(&self, desk: &Desk, rest: &str, payload: &Value) -> Said {
+        let body = self.signer.sign(rest, &Self::nonce(desk), payload);
+        desk.ask_as("", Post, &format!("pki/acme/{rest}"), &body.to_string())
+    }
+}
+
+/// A request for a key of its own.
+fn csr(host: &str) -> String {
+    let key = PrivateKey::generate(KeyShape::parse("ec", 256).unwrap()).unwrap();
+    let names = AltNames { dns: vec![host.to_owned()], ..AltNames::default() };
+    let extensions = Extensions::new().alt_names(&names, true).unwrap();
+    let template = RequestTemplate { subject: &[0x30, 0], extensions: &extensions };
+    let scheme = Scheme::choose(key.public().shape(), 0, Padding::Pkcs1).unwrap();
+    URL_SAFE_NO_PAD.encode(template.sign(&key, scheme).unwrap())
+}
+
+#[test]
+fn a_proof_outlives_a_crash_and_a_nonce_does_not() {
+    let web = Arc::new(Page::default());
+    let surroundings =
+        Surroundings { registry: Arc::new(Everything), world: Arc::clone(&web) as Arc<dyn World> };
+    let desk = Desk::within(71, Settings::default(), surroundings);
+    desk.ask(Post, "sys/mounts/pki", r#"{"type":"pki"}"#).expect(204);
+    desk.ask(Post, "pki/root/generate/internal", r#"{"common_name":"Root","key_type":"ec"}"#).expect(200);
+    desk.ask(Post, "pki/config/cluster", r#"{"path":"https://ca.test/v1/pki"}"#).expect(200);
+    desk.ask(Post, "pki/config/acme", r#"{"enabled":true}"#).expect(200);
+    let mut client = Client { signer: Signer::new("https://ca.test/v1/pki/acme/") };
+    let made = client.post(&desk, "new-account", &json!({})).expect(201);
+    client.signer.kid = Some(made.header("location").to_owned());
+    let identifiers = json!({"identifiers": [{"type": "dns", "value": "a.example.com"}]});
+    let order = client.post(&desk, "new-order", &identifiers).expect(201);
+    let place = client.signer.rest(&json!(order.header("location")));
+    let authorization = client.signer.rest(&order.json["authorizations"][0]);
+    let shown = client.post(&desk, &authorization, &Value::Null).expect(200);
+    let challenges = shown.json["challenges"].as_array().unwrap();
+    let challenge = challenges.iter().find(|one| one["type"] == "http-01").unwrap();
+    *web.0.lock().unwrap() = client.signer.answer(challenge["token"].as_str().unwrap());
+    let begun = client.post(&desk, &client.signer.rest(&challenge["url"]), &json!({})).expect(200);
+    assert_eq!(begun.json["status"], "processing");
+    let old = client.signer.sign(&place, &Client::nonce(&desk), &Value::Null);
+
+    let desk = desk.crash(PowerCut::Drop);
+    let refused = desk.ask_as("", Post, &format!("pki/acme/{place}"), &old.to_string()).expect(400);
+    assert_eq!(refused.json["type"], "urn:ietf:params:acme:error:badNonce");
+    desk.tick();
+    assert_eq!(client.post(&desk, &place, &Value::Null).expect(200).json["status"], "ready");
+
+    let desk = desk.crash(PowerCut::Drop);
+    let brought = json!({"csr": csr("a.example.com")});
+    client.post(&desk, &format!("{place}/finalize"), &brought).expect(200);
+    let desk = desk.crash(PowerCut::Drop);
+    let again = client.post(&desk, &format!("{place}/finalize"), &brought).expect(403);
+    assert_eq!(again.json["type"], "urn:ietf:params:acme:error:orderNotReady", "it is issued once");
+    let chain = client.post(&desk, &format!("{place}/cert"), &Value::Null).expect(200);
+    let leaf = x509::Certificate::from_pem(&String::from_utf8(chain.raw).unwrap()).unwrap();
+    assert_eq!(leaf.alt_names().unwrap().dns, ["a.example.com"]);
+}
