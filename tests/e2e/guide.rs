@@ -1,6 +1,7 @@
 //! Pages of the guide, as they stand, typed by a shell: every command of a page must succeed, in its order.
 
 use crate::issuer::{Answer, FROM, Issuer, Site, UNTIL};
+use crate::ldap::Directory;
 use serde_json::json;
 use std::process::Command;
 use tests::authority::{Door, Wanted};
@@ -260,6 +261,21 @@ fn second_factors_as_the_guide_has_them() {
     assert!(said.contains("token_accessor"), "{said}");
     let shown = server.root().list("identity/mfa/method/duo").must(200);
     assert!(shown.text().contains("api-12345678.duosecurity.com"), "{shown}");
+}
+
+#[test]
+fn directories_as_the_guide_has_them() {
+    let (server, directory) = (Server::dev(&Binary::sealkeep()), Directory::new());
+    let reader = Reader::of(&server);
+    reader.home.file("ca.pem", &directory.ca);
+    reader.home.file("reader.txt", "admins-password");
+    let instead = [
+        ("ldaps://ldap.example.org", &*format!("ldaps://127.0.0.1:{}", directory.tls)),
+        ("cn=reader", "cn=admin"),
+        ("users/ann", "users/bob"),
+        ("username=ann", "username=bob password=bobs-password"),
+    ];
+    has(&reader.follows("ldap.md", "", &instead), "token_policies [\"default\" \"more\" \"ops\"]");
 }
 
 #[test]

@@ -73,16 +73,16 @@ member: uid=twin,ou=people,dc=example,dc=org
 ";
 
 /// A slapd with these people in it, over TCP with StartTLS, and over TLS.
-struct Directory {
+pub(crate) struct Directory {
     slapd: Child,
     plain: u16,
-    tls: u16,
-    ca: String,
+    pub(crate) tls: u16,
+    pub(crate) ca: String,
     _folder: Scratch,
 }
 
 impl Directory {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = Scratch::new();
         // The certificate of a server at 127.0.0.1 serves slapd as well.
         let (plain, tls) = (free_port(), free_port());

@@ -39,4 +39,5 @@ mod self_init;
 mod ssh;
 mod standin;
 mod transit;
+mod vaultrs;
 mod workflows;

@@ -4,6 +4,8 @@
 //! public key cannot be taken for a shared secret; nor has `none`.
 
 mod claims;
+#[cfg(test)]
+mod fuzz;
 mod token;
 
 pub(crate) use claims::{Claims, Expected, Leeways, Times, list};

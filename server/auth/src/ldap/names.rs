@@ -146,6 +146,9 @@ fn finish(mut bytes: Vec<u8>, kept: usize) -> Option<String> {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -1,0 +1,101 @@
+//! Whatever is asked, each line of an audit file is one JSON object, and no value of a secret is in it.
+
+use kit::Verb::{Get, Patch, Post};
+use serde_json::{Value, json};
+use tests::binary::setting;
+use tests::desk::Desk;
+use tests::dice::Dice;
+use tests::scratch::Scratch;
+
+/// Requests of a run; `FUZZ_CASES` says another number.
+const CASES: usize = 400;
+
+/// What means something to JSON, terminals and readers of lines.
+const ODD: [&str; 14] = [
+    "\"",
+    "\\",
+    "\n",
+    "\r\n",
+    "\0",
+    "\u{1b}[2J",
+    "\u{2028}",
+    "\u{7f}",
+    "{",
+    "}",
+    "é",
+    "🔒",
+    "\\u0000",
+    "</script>",
+];
+
+/// A text that occurs nowhere by chance, with odd pieces in it.
+fn secret(dice: &mut Dice) -> String {
+    let mut text = dice.word(9);
+    for _ in 0..dice.below(4) {
+        text.push_str(ODD[dice.below(ODD.len())]);
+        text.push_str(&dice.word(9));
+    }
+    text
+}
+
+/// A body that holds these secrets, nested as chance has it. What does not read is refused at the door.
+fn body(dice: &mut Dice, secrets: &mut Vec<String>) -> String {
+    let mut value = Value::Null;
+    for _ in 0..=dice.below(4) {
+        let new = secret(dice);
+        secrets.push(new.clone());
+        value = match dice.below(4) {
+            0 => json!([new, value]),
+            1 => json!({ "deep": { "er": new }, "more": value }),
+            2 => json!({ "data": value, "value": new, "number": 1.5 }),
+            _ => json!([[new], value, true, null]),
+        };
+    }
+    json!({ "data": { "it": value.clone() }, "value": value, "password": secret_too(dice, secrets) })
+        .to_string()
+}
+
+fn secret_too(dice: &mut Dice, secrets: &mut Vec<String>) -> String {
+    secrets.push(secret(dice));
+    secrets.last().cloned().unwrap_or_default()
+}
+
+#[test]
+fn a_line_is_one_object_without_secrets() {
+    let (desk, folder) = (Desk::new(17), Scratch::new());
+    let file = folder.path().join("audit.log");
+    let options = json!({"type": "file", "options": {"file_path": file.display().to_string()}});
+    desk.ask(Post, "sys/audit/file", &options.to_string()).expect(204);
+    desk.ask(Post, "sys/mounts/kv", r#"{"type":"kv"}"#).expect(204);
+    desk.ask(Post, "sys/mounts/two", r#"{"type":"kv-v2"}"#).expect(204);
+    desk.ask(Post, "sys/auth/userpass", r#"{"type":"userpass"}"#).expect(204);
+    let mut dice = Dice::new(17);
+    let mut secrets = Vec::new();
+    let cases = setting("FUZZ_CASES").map_or(CASES, |cases| cases.parse().unwrap());
+    let before = std::fs::read_to_string(&file).unwrap().lines().count();
+    for case in 0..cases {
+        let body = body(&mut dice, &mut secrets);
+        let places = ["kv", "two/data", "auth/userpass/users", "cubbyhole", "nowhere"];
+        let path = format!("{}/a{case}", places[dice.below(places.len())]);
+        let _ = desk.ask(if dice.once_in(5) { Patch } else { Post }, &path, &body);
+        let _ = desk.ask(Get, &path, "");
+    }
+    let text = std::fs::read_to_string(&file).unwrap();
+    let lines: Vec<&str> = text.split_terminator('\n').collect();
+    assert!(
+        lines.len() >= before + cases * 3,
+        "every question has a line, and nearly every answer: {}",
+        lines.len()
+    );
+    for line in &lines {
+        let read: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
+        assert!(read["type"] == "request" || read["type"] == "response", "{line}");
+        assert!(!line.bytes().any(|byte| byte.is_ascii_control()), "{line:?}");
+    }
+    for secret in &secrets {
+        // The odd pieces would be spelt in another way; the words beside them would not.
+        for word in secret.split(|char: char| !char.is_ascii_alphanumeric()).filter(|word| word.len() >= 9) {
+            assert!(!text.contains(word), "{secret:?} lies in the audit file");
+        }
+    }
+}
