@@ -215,6 +215,27 @@ fn certificates_as_the_guide_has_them() {
 }
 
 #[test]
+fn secrets_as_the_guide_has_them() {
+    let server = Server::dev(&Binary::sealkeep());
+    let said = Reader::of(&server).follows("kv.md", "", &[]);
+    for line in ["second", "password first", "password only", "text mine"] {
+        has(&said, line);
+    }
+}
+
+#[test]
+fn logins_as_the_guide_has_them() {
+    let server = Server::dev(&Binary::sealkeep());
+    let said = Reader::of(&server).follows("logins.md", "", &[]);
+    for line in ["token_accessor n/a", "token_meta_role_name web", "wrapping_token_ttl: 1m"] {
+        assert!(
+            said.lines().any(|said| said.split_whitespace().collect::<Vec<_>>().join(" ").contains(line)),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn authorities_as_the_guide_has_them() {
     let server = Server::dev(&Binary::sealkeep());
     let said = Reader::of(&server).follows("pki.md", "", &[]);
