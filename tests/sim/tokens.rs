@@ -62,6 +62,46 @@ fn a_token_of_two_uses_has_two() {
 }
 
 #[test]
+fn what_is_not_there_yet_takes_create_and_what_is_there_takes_update() {
+    let desk = Desk::new(6);
+    desk.ask(Post, "sys/auth/jwt", r#"{"type":"jwt"}"#).expect(204);
+    desk.ask(Post, "sys/auth/userpass", r#"{"type":"userpass"}"#).expect(204);
+    desk.ask(Post, "sys/auth/approle", r#"{"type":"approle"}"#).expect(204);
+    desk.ask(Post, "sys/mounts/transit", r#"{"type":"transit"}"#).expect(204);
+    let may = |capability: &str| {
+        let policy = format!(r#"{{"policy":"path \"*\" {{ capabilities = [\"{capability}\"] }}"}}"#);
+        desk.ask(Post, &format!("sys/policies/acl/{capability}"), &policy).expect(204);
+        let body = format!(r#"{{"policies":["{capability}"],"no_default_policy":true}}"#);
+        desk.ask(Post, "auth/token/create", &body).expect(200).token()
+    };
+    let (create, update) = (may("create"), may("update"));
+    for (path, body) in [
+        ("auth/token/roles/r", "{}"),
+        ("identity/oidc/key/k", "{}"),
+        ("identity/oidc/assignment/a", "{}"),
+        ("identity/oidc/scope/s", "{}"),
+        ("identity/oidc/client/c", r#"{"key":"default"}"#),
+        ("identity/oidc/role/o", r#"{"key":"default"}"#),
+        ("identity/oidc/provider/p", "{}"),
+        ("auth/jwt/role/j", r#"{"role_type":"jwt","user_claim":"sub","bound_subject":"x"}"#),
+        ("auth/userpass/users/u", r#"{"password":"p"}"#),
+        ("auth/approle/role/a", "{}"),
+        ("transit/encrypt/e", r#"{"plaintext":"aGk="}"#),
+    ] {
+        let status = |token: &str| desk.ask_as(token, Post, path, body).status;
+        assert_eq!(status(&update), 403, "{path} is not there to be updated");
+        assert!([200, 204].contains(&status(&create)), "{path} is created");
+        assert_eq!(status(&create), 403, "{path} is there");
+        assert!([200, 204].contains(&status(&update)), "{path} is updated");
+    }
+    // A drawer is its token's own.
+    for (token, statuses) in [(&create, [204, 403]), (&update, [403, 403])] {
+        let said = [(); 2].map(|()| desk.ask_as(token, Post, "cubbyhole/x", r#"{"a":"b"}"#).status);
+        assert_eq!(said, statuses);
+    }
+}
+
+#[test]
 fn a_batch_token_is_not_stored_and_dies_with_the_one_that_made_it() {
     let desk = Desk::new(5);
     let parent = desk.ask(Post, "auth/token/create", r#"{"ttl":"1h"}"#).expect(200).token();

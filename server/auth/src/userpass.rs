@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bcrypt::{HashParts, Version};
 use kit::loose::{Number, Span, Text, Texts};
 use kit::{
-    AuthMethod, Captures, Claim, Command, Endpoint, Engine, Error, Fault, Login, LoginPoint, Nothing, Query,
+    AuthMethod, Claim, Command, Endpoint, Engine, Error, Exists, Fault, Login, LoginPoint, Nothing, Query,
     Reading, Reads, Renewal, Reply, Result, Route, Secret, Table, Terms, Writing, command, login, query,
 };
 use schemars::JsonSchema;
@@ -205,12 +205,9 @@ struct Write {
 
 impl Command<Userpass> for Write {
     const ROUTE: Route = Route::post("users/{username:lower}").heavy();
-    const CREATES: bool = true;
+    const EXISTS: Option<Exists<Userpass>> =
+        Some(|_, path, cx| USERS.has(cx, path.get("username")).map(Some));
     type Reply = Nothing;
-
-    fn exists(_: &Userpass, path: &Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>> {
-        USERS.has(cx, path.get("username")).map(Some)
-    }
 
     fn run(mut self, _: &Userpass, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         let found = USERS.get(cx, &self.username)?;

@@ -1,6 +1,6 @@
 use kit::{
-    Beyond, Command, Endpoint, Engine, Error, Query, Reading, Reads, Reply, Result, Route, Table, TokenKind,
-    Writing,
+    Beyond, Command, Endpoint, Engine, Error, Exists, Query, Reading, Reads, Reply, Result, Route, Table,
+    TokenKind, Writing,
 };
 use kit::{command, query};
 use schemars::JsonSchema;
@@ -87,12 +87,11 @@ struct Put {
 
 impl Command<Cubbyhole> for Put {
     const ROUTE: Route = Route::post("{path*}");
-    type Reply = kit::Nothing;
-
-    fn exists(_: &Cubbyhole, path: &kit::Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>> {
+    const EXISTS: Option<Exists<Cubbyhole>> = Some(|_, path, cx| {
         let Ok(path) = own(cx, path.get("path")) else { return Ok(Some(false)) };
         DRAWERS.has(cx, &path).map(Some)
-    }
+    });
+    type Reply = kit::Nothing;
 
     fn run(self, _: &Cubbyhole, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
         if self.data.is_empty() {

@@ -175,7 +175,7 @@ impl<E: Engine> AnyEngine for E {
             kind: point.call.kind(),
             fields: point.fields.schema(),
             reply: Some(point.reply.schema()),
-            creates: point.creates,
+            creates: point.exists.is_some(),
         });
         listed.collect()
     }
@@ -212,8 +212,8 @@ impl<E: Engine> AnyEngine for E {
     }
 
     fn exists(&self, endpoint: usize, path: &Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>> {
-        let point = E::ENDPOINTS.get(endpoint).filter(|point| point.creates);
-        point.map_or(Ok(None), |point| (point.exists)(self, path, cx))
+        let exists = E::ENDPOINTS.get(endpoint).and_then(|point| point.exists);
+        exists.map_or(Ok(None), |exists| exists(self, path, cx))
     }
 
     fn query(&self, endpoint: usize, cx: &Reading<'_>, fields: &Fields<'_>) -> Result<Body> {

@@ -143,8 +143,7 @@ pub const fn ask<E: Engine, O: Ask<E>>() -> Endpoint<E> {
         route: O::ROUTE,
         fields: Shape::of::<O>(),
         reply: Shape::of::<O::Reply>(),
-        creates: false,
-        exists: |_, _, _| Ok(None),
+        exists: None,
         call: Call::Ask { facts: facts::<E, O>, run: run::<E, O> },
     }
 }

@@ -136,8 +136,7 @@ pub const fn effect<E: Engine, O: Effect<E>>() -> Endpoint<E> {
         route: O::ROUTE,
         fields: Shape::of::<O>(),
         reply: Shape::of::<O::Reply>(),
-        creates: false,
-        exists: |_, _, _| Ok(None),
+        exists: None,
         call: Call::Effect(Steps {
             plan: plan::<E, O>,
             act: act::<E, O>,

@@ -49,18 +49,9 @@ pub trait Command<E: Engine>: DeserializeOwned + JsonSchema {
     /// What stands in `data`.
     type Reply: Serialize + JsonSchema;
 
-    /// Whether it is judged as `create` where [`exists`](Self::exists) says that there is nothing yet. Else it is always
-    /// judged as the verb says.
-    const CREATES: bool = false;
-
-    /// Whether what it writes to is there. Then it is judged as `update`, else as `create`; `None`: always
-    /// as the verb says.
-    ///
-    /// # Errors
-    /// If the store does not answer.
-    fn exists(_engine: &E, _path: &Captures<'_>, _cx: &Reading<'_>) -> Result<Option<bool>> {
-        Ok(None)
-    }
+    /// Tells whether what it writes to is there. Then it is judged as `update`, else as `create`. Nothing: always as the
+    /// verb says.
+    const EXISTS: Option<Exists<E>> = None;
 
     /// Does it.
     ///
@@ -68,6 +59,12 @@ pub trait Command<E: Engine>: DeserializeOwned + JsonSchema {
     /// Those the caller is to see. Nothing that was written so far is kept.
     fn run(self, engine: &E, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>>;
 }
+
+/// Tells of a path whether what lies there is there; nothing, if that makes no difference to this one.
+///
+/// # Errors
+/// If the store does not answer.
+pub type Exists<E> = fn(&E, &Captures<'_>, &Reading<'_>) -> Result<Option<bool>>;
 
 /// One line of an engine's table, its parameter and reply types forgotten.
 pub struct Endpoint<E: Engine> {
@@ -77,8 +74,7 @@ pub struct Endpoint<E: Engine> {
     pub fields: Shape,
     /// What it gives.
     pub reply: Shape,
-    pub(crate) creates: bool,
-    pub(crate) exists: fn(&E, &Captures<'_>, &Reading<'_>) -> Result<Option<bool>>,
+    pub(crate) exists: Option<Exists<E>>,
     pub(crate) call: Call<E>,
 }
 
@@ -104,8 +100,7 @@ pub const fn query<E: Engine, O: Query<E>>() -> Endpoint<E> {
         route: O::ROUTE,
         fields: Shape::of::<O>(),
         reply: Shape::of::<O::Reply>(),
-        creates: false,
-        exists: |_, _, _| Ok(None),
+        exists: None,
         call: Call::Query(run::<E, O>),
     }
 }
@@ -122,8 +117,7 @@ pub const fn command<E: Engine, O: Command<E>>() -> Endpoint<E> {
         route: O::ROUTE,
         fields: Shape::of::<O>(),
         reply: Shape::of::<O::Reply>(),
-        creates: O::CREATES,
-        exists: O::exists,
+        exists: O::EXISTS,
         call: Call::Command(run::<E, O>),
     }
 }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use kit::loose::{Flag, Number, Span, Text, Texts};
-use kit::{Captures, Command, Error, Fault, Nothing, Query, Reading, Reads, Reply, Result, Route, Writing};
+use kit::{Command, Error, Exists, Fault, Nothing, Query, Reading, Reads, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -157,12 +157,9 @@ pub(super) struct Write {
 
 impl Command<AppRole> for Write {
     const ROUTE: Route = Route::post("role/{role_name:lower}");
-    const CREATES: bool = true;
+    const EXISTS: Option<Exists<AppRole>> =
+        Some(|_, path, cx| ROLES.has(cx, path.get("role_name")).map(Some));
     type Reply = Nothing;
-
-    fn exists(_: &AppRole, path: &Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>> {
-        ROLES.has(cx, path.get("role_name")).map(Some)
-    }
 
     fn run(mut self, _: &AppRole, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         let hasher = Hasher::make(cx)?;

@@ -90,11 +90,7 @@ impl AuthUrl {
         let Some(source) = config.source().filter(|_| config.is_flow()) else {
             return Err(Error::invalid("OIDC login is not configured for this mount"));
         };
-        let asked = self.role.as_ref().map_or("", |role| role.0.as_str());
-        let name = if asked.is_empty() { config.default_role.clone() } else { asked.to_lowercase() };
-        if name.is_empty() {
-            return Err(Error::invalid("missing role"));
-        }
+        let name = config.role_named(self.role.as_ref())?;
         let role = known_role(cx, &name)?;
         let mode = role.rules.callback_mode.as_str();
         let client_nonce = self.client_nonce();

@@ -2,7 +2,7 @@ use std::sync::LazyLock;
 
 use flow::cel::{Program, Record, Scope};
 use kit::loose::{Json, Number, Span, Text, Texts};
-use kit::{Captures, Command, Error, Nothing, Query, Reading, Reply, Result, Route, Writing};
+use kit::{Command, Error, Nothing, Query, Reading, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -83,20 +83,20 @@ impl CelRole {
         }
     }
 
-    fn settle(&mut self, wish: Wish) -> Result<()> {
-        if let Some(program) = wish.program {
+    fn settle<const AT: usize>(&mut self, wish: Write<AT>) -> Result<()> {
+        if let Some(program) = wish.cel_program {
             self.cel_program = read(program)?;
         }
         if let Some(Text(message)) = wish.message {
             self.message = message;
         }
-        if let Some(Texts(audiences)) = wish.audiences {
+        if let Some(Texts(audiences)) = wish.bound_audiences {
             self.bound_audiences = audiences.into_iter().filter(|audience| !audience.is_empty()).collect();
         }
         for (span, place) in [
-            (wish.expiration, &mut self.expiration_leeway),
-            (wish.not_before, &mut self.not_before_leeway),
-            (wish.clock_skew, &mut self.clock_skew_leeway),
+            (wish.expiration_leeway, &mut self.expiration_leeway),
+            (wish.not_before_leeway, &mut self.not_before_leeway),
+            (wish.clock_skew_leeway, &mut self.clock_skew_leeway),
         ] {
             if let Some(span) = span {
                 *place = span.seconds();
@@ -104,16 +104,6 @@ impl CelRole {
         }
         self.cel_program.check(&SCOPE).map_err(Error::server)
     }
-}
-
-/// What a request wants of a role.
-struct Wish {
-    program: Option<Json>,
-    message: Option<Text>,
-    audiences: Option<Texts>,
-    expiration: Option<Span>,
-    not_before: Option<Span>,
-    clock_skew: Option<Span>,
 }
 
 fn read(program: Json) -> Result<Program> {
@@ -169,9 +159,9 @@ impl<T: Title> Query<Signed<T>> for Read {
     }
 }
 
-/// Creates a role whose program decides, or replaces it.
+/// Creates or replaces a role whose program decides. PATCH changes one: what is left out stays as it is.
 #[derive(Deserialize, JsonSchema)]
-pub(super) struct Write {
+pub(super) struct Write<const AT: usize> {
     /// Which role.
     name: String,
     /// The program: `variables`, each with `name` and `expression`, in their order, and `expression`, what it comes to.
@@ -194,73 +184,27 @@ pub(super) struct Write {
     clock_skew_leeway: Option<Span>,
 }
 
-impl<T: Title> Command<Signed<T>> for Write {
-    const ROUTE: Route = Route::post("cel/role/{name:lower}");
+const WRITE_ROUTES: [Route; 2] =
+    [Route::post("cel/role/{name:lower}"), Route::patch("cel/role/{name:lower}")];
+/// The place of the route that changes.
+const PATCH: usize = 1;
+
+impl<T: Title, const AT: usize> Command<Signed<T>> for Write<AT> {
+    const ROUTE: Route = WRITE_ROUTES[AT];
     type Reply = CelRole;
 
-    fn exists(_: &Signed<T>, path: &Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>> {
-        CEL_ROLES.has(cx, path.get("name")).map(Some)
-    }
-
     fn run(self, _: &Signed<T>, cx: &mut Writing<'_>) -> Result<Reply<CelRole>> {
-        let mut role = CelRole::new(&self.name);
-        if self.cel_program.is_none() {
+        let name = self.name.clone();
+        let mut role = if AT == PATCH {
+            let missing = || Error::invalid("Unable to fetch cel role entry to patch");
+            CEL_ROLES.get(cx, &name)?.ok_or_else(missing)?
+        } else if self.cel_program.is_none() {
             return Err(Error::invalid("missing required field 'cel_program'"));
-        }
-        role.settle(Wish {
-            program: self.cel_program,
-            message: self.message,
-            audiences: self.bound_audiences,
-            expiration: self.expiration_leeway,
-            not_before: self.not_before_leeway,
-            clock_skew: self.clock_skew_leeway,
-        })?;
-        CEL_ROLES.put(cx, &self.name, &role)?;
-        Ok(role.into())
-    }
-}
-
-/// Changes a role whose program decides. What is left out stays as it is.
-#[derive(Deserialize, JsonSchema)]
-pub(super) struct Patch {
-    /// Which role.
-    name: String,
-    /// The program, all of it.
-    #[serde(default)]
-    cel_program: Option<Json>,
-    /// Words for those who are refused.
-    #[serde(default)]
-    message: Option<Text>,
-    /// For whom tokens must be: one of these must be among their audiences.
-    #[serde(default)]
-    bound_audiences: Option<Texts>,
-    /// By how much an end of tokens may be past that do not say theirs; 0: 150 seconds, below: none.
-    #[serde(default)]
-    expiration_leeway: Option<Span>,
-    /// The same for a beginning.
-    #[serde(default)]
-    not_before_leeway: Option<Span>,
-    /// By how much clocks may differ; 0: 60 seconds, below: none.
-    #[serde(default)]
-    clock_skew_leeway: Option<Span>,
-}
-
-impl<T: Title> Command<Signed<T>> for Patch {
-    const ROUTE: Route = Route::patch("cel/role/{name:lower}");
-    type Reply = CelRole;
-
-    fn run(self, _: &Signed<T>, cx: &mut Writing<'_>) -> Result<Reply<CelRole>> {
-        let missing = || Error::invalid("Unable to fetch cel role entry to patch");
-        let mut role = CEL_ROLES.get(cx, &self.name)?.ok_or_else(missing)?;
-        role.settle(Wish {
-            program: self.cel_program,
-            message: self.message,
-            audiences: self.bound_audiences,
-            expiration: self.expiration_leeway,
-            not_before: self.not_before_leeway,
-            clock_skew: self.clock_skew_leeway,
-        })?;
-        CEL_ROLES.put(cx, &self.name, &role)?;
+        } else {
+            CelRole::new(&name)
+        };
+        role.settle(self)?;
+        CEL_ROLES.put(cx, &name, &role)?;
         Ok(role.into())
     }
 }

@@ -34,11 +34,7 @@ impl SignIn {
     fn ground(&self, cx: &impl Reads) -> Result<Ground> {
         let setup = Setup::of(cx)?;
         let config = &sign_in::configured(&setup)?.config;
-        let asked = self.role.as_ref().map_or("", |role| role.0.as_str());
-        let name = if asked.is_empty() { config.default_role.clone() } else { asked.to_lowercase() };
-        if name.is_empty() {
-            return Err(Error::invalid("missing role"));
-        }
+        let name = config.role_named(self.role.as_ref())?;
         let missing = || Error::invalid(format!("role {name:?} could not be found"));
         let role = CEL_ROLES.get(cx, &name)?.ok_or_else(missing)?;
         Ok(Ground { role, setup })

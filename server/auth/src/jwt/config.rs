@@ -51,6 +51,16 @@ impl Config {
         self.oidc_response_types.iter().any(|kind| kind == "id_token")
     }
 
+    /// The name of the role that a login asks for: the default one, if it names none.
+    ///
+    /// # Errors
+    /// If there is no default either.
+    pub(super) fn role_named(&self, asked: Option<&Text>) -> Result<String> {
+        let asked = asked.map_or("", |role| role.0.as_str());
+        let name = if asked.is_empty() { self.default_role.clone() } else { asked.to_lowercase() };
+        if name.is_empty() { Err(Error::invalid("missing role")) } else { Ok(name) }
+    }
+
     /// By which algorithms tokens may be signed.
     pub(super) fn allows(&self, alg: Alg) -> bool {
         self.jwt_supported_algs.is_empty() || self.jwt_supported_algs.iter().any(|name| name == alg.name())

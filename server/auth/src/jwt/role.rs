@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kit::loose::{Flag, Json, Number, Pairs, Span, Text, Texts};
-use kit::{Captures, Command, Error, Nothing, Query, Reading, Reads, Reply, Result, Route, Writing};
+use kit::{Command, Error, Exists, Nothing, Query, Reading, Reads, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -247,12 +247,8 @@ pub(super) struct Write {
 
 impl<T: Title> Command<Signed<T>> for Write {
     const ROUTE: Route = Route::post("role/{name:lower}");
-    const CREATES: bool = true;
+    const EXISTS: Option<Exists<Signed<T>>> = Some(|_, path, cx| ROLES.has(cx, path.get("name")).map(Some));
     type Reply = Nothing;
-
-    fn exists(_: &Signed<T>, path: &Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>> {
-        ROLES.has(cx, path.get("name")).map(Some)
-    }
 
     fn run(mut self, _: &Signed<T>, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         let fresh = || Role {

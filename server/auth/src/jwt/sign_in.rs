@@ -63,11 +63,7 @@ impl SignIn {
     fn ground(&self, cx: &impl Reads) -> Result<Ground> {
         let setup = Setup::of(cx)?;
         let config = &configured(&setup)?.config;
-        let asked = self.role.as_ref().map_or("", |role| role.0.as_str());
-        let name = if asked.is_empty() { config.default_role.clone() } else { asked.to_lowercase() };
-        if name.is_empty() {
-            return Err(Error::invalid("missing role"));
-        }
+        let name = config.role_named(self.role.as_ref())?;
         let role = known_role(cx, &name)?;
         if role.rules.is_flow() {
             return Err(Error::invalid("role with oidc role_type is not allowed"));

@@ -1,5 +1,5 @@
 use kit::loose::{Number, Text, Texts};
-use kit::{Captures, Command, Error, Nothing, Query, Reading, Reads, Reply, Result, Route, Writing};
+use kit::{Command, Error, Exists, Nothing, Query, Reading, Reads, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -162,12 +162,8 @@ pub(super) struct Write {
 
 impl Command<Kubernetes> for Write {
     const ROUTE: Route = Route::post("role/{name:lower}");
-    const CREATES: bool = true;
+    const EXISTS: Option<Exists<Kubernetes>> = Some(|_, path, cx| ROLES.has(cx, path.get("name")).map(Some));
     type Reply = Nothing;
-
-    fn exists(_: &Kubernetes, path: &Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>> {
-        ROLES.has(cx, path.get("name")).map(Some)
-    }
 
     fn run(self, _: &Kubernetes, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         let mut role = ROLES.get(cx, &self.name)?.unwrap_or_default();

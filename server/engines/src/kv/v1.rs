@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kit::loose::Span;
 use kit::{
-    Captures, Command, Endpoint, Engine, Error, Name, Nothing, Query, Reading, Reads, Reply, Result, Route,
+    Command, Endpoint, Engine, Error, Exists, Name, Nothing, Query, Reading, Reads, Reply, Result, Route,
     Table, Writing, command, in_scan_order, query,
 };
 use schemars::JsonSchema;
@@ -71,13 +71,11 @@ struct Write {
 
 impl Command<V1> for Write {
     const ROUTE: Route = Route::post("{path*}");
-    const CREATES: bool = true;
-    type Reply = Nothing;
-
-    fn exists(_: &V1, path: &Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>> {
+    const EXISTS: Option<Exists<V1>> = Some(|_, path, cx| {
         let path = secret(path.get("path"));
         path.map_or(Ok(Some(false)), |path| Ok(Some(cx.get(SECRETS, Name::Path(path))?.is_some())))
-    }
+    });
+    type Reply = Nothing;
 
     fn run(self, _: &V1, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         let path = target(&self.path)?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kit::loose::{Flag, Number, Text};
-use kit::{Captures, Command, Error, Reading, Reads, Reply, Result, Route, Writing};
+use kit::{Command, Error, Exists, Reads, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -79,12 +79,9 @@ pub(super) struct EncryptedItem {
 
 impl Command<Transit> for Encrypt {
     const ROUTE: Route = Route::post("encrypt/{name}").looks_first();
-    const CREATES: bool = true;
+    const EXISTS: Option<Exists<Transit>> =
+        Some(|_, path, cx| Ok(Some(find(cx, path.get("name"))?.is_some())));
     type Reply = Encrypted;
-
-    fn exists(_: &Transit, path: &Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>> {
-        Ok(Some(find(cx, path.get("name"))?.is_some()))
-    }
 
     fn run(mut self, _: &Transit, cx: &mut Writing<'_>) -> Result<Reply<Encrypted>> {
         let batch = self.batch_input.take();

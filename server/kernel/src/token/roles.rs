@@ -2,7 +2,8 @@ use std::time::Duration;
 
 use kit::loose::{Flag, Number, Span, Text, Texts};
 use kit::{
-    Beyond, Command, Error, Name, Nothing, Query, Reading, Reads, Reply, Result, Route, Terms, Writing,
+    Beyond, Command, Error, Exists, Name, Nothing, Query, Reading, Reads, Reply, Result, Route, Terms,
+    Writing,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -176,11 +177,10 @@ pub(crate) struct Put {
 
 impl Command<Token> for Put {
     const ROUTE: Route = Route::post("roles/{role_name:at}");
-    type Reply = Nothing;
-
-    fn exists(_: &Token, path: &kit::Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>> {
+    const EXISTS: Option<Exists<Token>> = Some(|_, path, cx| {
         Ok(Some(find(cx.beyond(&Beyond::for_the_kernel()), Ns::of(cx), path.get("role_name"))?.is_some()))
-    }
+    });
+    type Reply = Nothing;
 
     fn run(self, _: &Token, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         let old = find(cx.peek(&Beyond::for_the_kernel()), Ns::of(cx), &self.role_name)?;

@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 
 use kit::loose::{Given, Number, Text};
-use kit::{Captures, Command, Error, Name, Nothing, Query, Reading, Reads, Reply, Result, Route, Writing};
+use kit::{
+    Captures, Command, Error, Exists, Name, Nothing, Query, Reading, Reads, Reply, Result, Route, Writing,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -102,12 +104,8 @@ pub(super) struct Write {
 
 impl Command<V2> for Write {
     const ROUTE: Route = Route::post("data/{path*}");
-    const CREATES: bool = true;
+    const EXISTS: Option<Exists<V2>> = Some(|_, path, cx| exists(path, cx));
     type Reply = Shown;
-
-    fn exists(_: &V2, path: &Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>> {
-        exists(path, cx)
-    }
 
     fn run(self, _: &V2, cx: &mut Writing<'_>) -> Result<Reply<Shown>> {
         let path = target(&self.path)?;

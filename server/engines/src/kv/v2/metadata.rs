@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use kit::loose::{Flag, Given, Number, Span};
-use kit::{Captures, Command, Error, Name, Nothing, Query, Reading, Reads, Reply, Result, Route, Writing};
+use kit::{Command, Error, Exists, Name, Nothing, Query, Reading, Reads, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -164,12 +164,8 @@ pub(super) struct Write {
 
 impl Command<V2> for Write {
     const ROUTE: Route = Route::post("metadata/{path*}");
-    const CREATES: bool = true;
+    const EXISTS: Option<Exists<V2>> = Some(|_, path, cx| super::data::exists(path, cx));
     type Reply = Nothing;
-
-    fn exists(_: &V2, path: &Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>> {
-        super::data::exists(path, cx)
-    }
 
     fn run(self, _: &V2, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         let path = target(&self.path)?;

@@ -2,7 +2,7 @@
 
 use kit::loose::Texts;
 use kit::{
-    Captures, Command, Entity, Error, Nothing, Query, Reading, Reads, Reply, Result, Route, Table, Writing,
+    Command, Entity, Error, Exists, Nothing, Query, Reading, Reads, Reply, Result, Route, Table, Writing,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -60,11 +60,9 @@ pub(in crate::identity) struct Put {
 
 impl Command<Identity> for Put {
     const ROUTE: Route = Route::post("oidc/assignment/{name}");
+    const EXISTS: Option<Exists<Identity>> =
+        Some(|_, path, cx| find(cx, path.get("name")).map(|found| Some(found.is_some())));
     type Reply = Nothing;
-
-    fn exists(_: &Identity, path: &Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>> {
-        find(cx, path.get("name")).map(|found| Some(found.is_some()))
-    }
 
     fn run(self, _: &Identity, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         if self.name == ALLOW_ALL {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kit::loose::{Flag, Span, Text, Texts};
 use kit::{
-    Captures, Command, Error, Nothing, Query, Reading, Reads, Reply, Result, Route, Secret, Table, Writing,
+    Command, Error, Exists, Nothing, Query, Reading, Reads, Reply, Result, Route, Secret, Table, Writing,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -123,11 +123,8 @@ pub(in crate::identity) struct Put {
 
 impl Command<Identity> for Put {
     const ROUTE: Route = Route::post("oidc/client/{name}");
+    const EXISTS: Option<Exists<Identity>> = Some(|_, path, cx| CLIENTS.has(cx, path.get("name")).map(Some));
     type Reply = Nothing;
-
-    fn exists(_: &Identity, path: &Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>> {
-        CLIENTS.has(cx, path.get("name")).map(Some)
-    }
 
     fn run(self, _: &Identity, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         let old = CLIENTS.get(cx, &self.name)?;

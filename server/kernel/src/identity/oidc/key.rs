@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kit::loose::{Span, Text, Texts};
 use kit::{
-    Captures, Command, Error, Nothing, Query, Reading, Reads, Reply, Result, Route, Table, Time, Writing,
+    Command, Error, Exists, Nothing, Query, Reading, Reads, Reply, Result, Route, Table, Time, Writing,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -167,11 +167,9 @@ pub(in crate::identity) struct Put {
 
 impl Command<Identity> for Put {
     const ROUTE: Route = Route::post("oidc/key/{name}");
+    const EXISTS: Option<Exists<Identity>> =
+        Some(|_, path, cx| find(cx, path.get("name")).map(|key| Some(key.is_some())));
     type Reply = Nothing;
-
-    fn exists(_: &Identity, path: &Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>> {
-        find(cx, path.get("name")).map(|key| Some(key.is_some()))
-    }
 
     fn run(self, _: &Identity, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         let old = find(cx, &self.name)?;

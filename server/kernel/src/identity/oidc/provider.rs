@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kit::loose::{Text, Texts};
-use kit::{Captures, Command, Error, Nothing, Query, Reading, Reads, Reply, Result, Route, Table, Writing};
+use kit::{Command, Error, Exists, Nothing, Query, Reading, Reads, Reply, Result, Route, Table, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -68,11 +68,9 @@ pub(in crate::identity) struct Put {
 
 impl Command<Identity> for Put {
     const ROUTE: Route = Route::post("oidc/provider/{name}");
+    const EXISTS: Option<Exists<Identity>> =
+        Some(|_, path, cx| find(cx, path.get("name")).map(|found| Some(found.is_some())));
     type Reply = Nothing;
-
-    fn exists(_: &Identity, path: &Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>> {
-        find(cx, path.get("name")).map(|found| Some(found.is_some()))
-    }
 
     fn run(self, _: &Identity, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         let mut provider = find(cx, &self.name)?.unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Roles: what identity tokens are like.
 
 use kit::loose::{Span, Text};
-use kit::{Captures, Command, Error, Nothing, Query, Reading, Reads, Reply, Result, Route, Table, Writing};
+use kit::{Command, Error, Exists, Nothing, Query, Reading, Reads, Reply, Result, Route, Table, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -60,11 +60,8 @@ pub(in crate::identity) struct Put {
 
 impl Command<Identity> for Put {
     const ROUTE: Route = Route::post("oidc/role/{name}");
+    const EXISTS: Option<Exists<Identity>> = Some(|_, path, cx| ROLES.has(cx, path.get("name")).map(Some));
     type Reply = Nothing;
-
-    fn exists(_: &Identity, path: &Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>> {
-        ROLES.has(cx, path.get("name")).map(Some)
-    }
 
     fn run(self, _: &Identity, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         let old = find(cx, &self.name)?;

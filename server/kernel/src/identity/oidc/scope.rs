@@ -2,7 +2,7 @@
 
 use kit::loose::Text;
 use kit::{
-    Captures, Command, Entity, Error, Nothing, Query, Reading, Reads, Reply, Result, Route, Table, Writing,
+    Command, Entity, Error, Exists, Nothing, Query, Reading, Reads, Reply, Result, Route, Table, Writing,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -72,11 +72,8 @@ pub(in crate::identity) struct Put {
 
 impl Command<Identity> for Put {
     const ROUTE: Route = Route::post("oidc/scope/{name}");
+    const EXISTS: Option<Exists<Identity>> = Some(|_, path, cx| SCOPES.has(cx, path.get("name")).map(Some));
     type Reply = Nothing;
-
-    fn exists(_: &Identity, path: &Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>> {
-        SCOPES.has(cx, path.get("name")).map(Some)
-    }
 
     fn run(self, _: &Identity, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         if self.name == OPENID {
