@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 use tests::binary::{Binary, source_root};
 use tests::http::Client;
-use tests::program::Program;
+use tests::program::{Program, QUESTIONS_MAX};
 use tests::scratch::Scratch;
 use tests::server::{DEV_TOKEN, Server, free_port};
 
@@ -16,6 +16,19 @@ struct Site {
     server: Server,
     nginx: Program,
     port: u16,
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        // Its workers are nobody's children once it is killed: asked to, it ends with them.
+        self.nginx.signal(rustix::process::Signal::TERM);
+        for _ in 0..QUESTIONS_MAX {
+            if self.nginx.ended().is_some() {
+                return;
+            }
+            self.nginx.wait_a_little();
+        }
+    }
 }
 
 impl Site {

@@ -14,7 +14,7 @@ impl Kernel {
             return Ok(());
         }
         let kept = self.audits.trail(ground.today, &self.store)?;
-        let written = self.timed(kept.value(), &self.metrics.questions, || {
+        let written = self.timed(kept.value(), &[&self.metrics.questions], || {
             self.audits.write(kept.value(), &[self.record(ground.request, trip, None, None)])
         });
         if written.is_err() {
@@ -44,13 +44,17 @@ impl Kernel {
             let question = |error| self.record(request, trip, error, None);
             let response = result.as_ref().map_or_else(|_| Response::default(), Outcome::response);
             let answer = self.record(request, trip, error.as_deref(), Some(response));
-            let records: &[Record<'_>] = match trip.asked {
-                Asked::Yes => &[answer],
-                Asked::Owed => &[question(None), answer],
-                Asked::No => &[question(error.as_deref()), answer],
+            let (questions, answers) = (&self.metrics.questions, &self.metrics.answered);
+            let (records, timings): (&[Record<'_>], &[&Timings]) = match trip.asked {
+                Asked::Yes => (&[answer], &[answers]),
+                Asked::Owed => (&[question(None), answer], &[questions, answers]),
+                Asked::No => (&[question(error.as_deref()), answer], &[answers]),
             };
-            self.timed(trail, &self.metrics.answered, || self.audits.write(trail, records))
+            self.timed(trail, timings, || self.audits.write(trail, records))
         });
+        if written.is_err() && trip.asked == Asked::Owed {
+            self.metrics.unasked();
+        }
         // A login is an auth method's answer to a stranger.
         let method = trip.mounted.as_ref().is_some_and(|mounted| mounted.method.is_some());
         let timings = match method && trip.known.is_none() {
@@ -78,13 +82,14 @@ impl Kernel {
     }
 
     /// Writes to devices, and notes how long it took if there are any.
-    fn timed<T>(&self, trail: &Trail, timings: &Timings, write: impl FnOnce() -> T) -> T {
+    fn timed<T>(&self, trail: &Trail, timings: &[&Timings], write: impl FnOnce() -> T) -> T {
         if trail.devices.is_empty() {
             return write();
         }
         let begun = self.now();
         let written = write();
-        timings.note(begun.until(self.now()));
+        let took = begun.until(self.now());
+        timings.iter().for_each(|timings| timings.note(took));
         written
     }
 

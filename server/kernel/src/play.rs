@@ -129,18 +129,8 @@ impl Kernel {
         if trip.replaying.is_none() {
             return Ok(());
         }
-        for _ in 0..RACES_MAX {
-            let today = self.store.snapshot();
-            let router = self.router(&today)?;
-            let space = Arc::clone(place::find(request, router.value(), trip)?);
-            let ground = Ground { request, today: &today, router: &router, space: &space, may: May::Write };
-            let mut txn = Txn::on(today.clone());
-            self.redeem(&ground, trip, &mut txn)?;
-            if self.commit(txn).await?.is_ok() {
-                return Ok(());
-            }
-        }
-        Err(Error::new(Fault::Busy, "too much else is being written: try again"))
+        let busy = "too much else is being written: try again";
+        self.beside(request, trip, busy, |ground, trip, txn| self.redeem(ground, trip, txn)).await
     }
 
     /// The answer, under a wrapping token if the caller wants that.
@@ -149,18 +139,30 @@ impl Kernel {
         if request.wrap_ttl.is_none() {
             return Ok(outcome());
         }
+        let busy = "the answer could not be wrapped: too much else is being written";
+        self.beside(request, trip, busy, |ground, trip, txn| self.wrap(ground, trip, txn, outcome())).await
+    }
+
+    /// Commits what a workflow writes beside its requests, on the latest moment of the store.
+    async fn beside<T>(
+        &self,
+        request: &Request,
+        trip: &mut Trip,
+        busy: &str,
+        work: impl Fn(&Ground<'_>, &mut Trip, &mut Txn) -> Result<T>,
+    ) -> Result<T> {
         for _ in 0..RACES_MAX {
             let today = self.store.snapshot();
             let router = self.router(&today)?;
             let space = Arc::clone(place::find(request, router.value(), trip)?);
             let ground = Ground { request, today: &today, router: &router, space: &space, may: May::Write };
             let mut txn = Txn::on(today.clone());
-            let wrapped = self.wrap(&ground, trip, &mut txn, outcome())?;
+            let done = work(&ground, trip, &mut txn)?;
             if self.commit(txn).await?.is_ok() {
-                return Ok(wrapped);
+                return Ok(done);
             }
         }
-        Err(Error::new(Fault::Busy, "the answer could not be wrapped: too much else is being written"))
+        Err(Error::new(Fault::Busy, busy))
     }
 }
 

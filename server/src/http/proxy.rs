@@ -1,13 +1,12 @@
 //! The PROXY protocol, versions 1 and 2: before anything else a proxy says whom it passes on.
 
-use std::io;
+use std::io::{self, Cursor};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncReadExt as _, Chain, Join};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::request::Peer;
 use crate::config::{Behavior, ProxyProtocol};
@@ -23,13 +22,8 @@ const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 const BINARY_HEAD_SIZE: usize = 16;
 const TEXT: &[u8] = b"PROXY ";
 
-/// A connection whose first bytes have been looked at.
-pub(crate) struct Opened {
-    /// What was read and is no header.
-    seen: Vec<u8>,
-    at: usize,
-    stream: TcpStream,
-}
+/// A connection whose first bytes have been looked at: those that are no header are read once more.
+pub(crate) type Opened = Join<Chain<Cursor<Vec<u8>>, OwnedReadHalf>, OwnedWriteHalf>;
 
 /// Reads the header, if there is one, and says who is at the other end then.
 ///
@@ -47,7 +41,8 @@ pub(crate) async fn open(rule: &ProxyProtocol, mut stream: TcpStream, peer: &mut
         peer.address = Some(client.ip().to_canonical());
         peer.port = client.port();
     }
-    Ok(Opened { seen, at: 0, stream })
+    let (reader, writer) = stream.into_split();
+    Ok(tokio::io::join(Cursor::new(seen).chain(reader), writer))
 }
 
 /// Whom the header names, if anybody; and bytes that are no header.
@@ -142,49 +137,6 @@ fn binary(version_and_command: u8, family: u8, rest: &[u8]) -> io::Result<Option
 
 fn wrong(text: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text.to_owned())
-}
-
-impl AsyncRead for Opened {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let left = self.seen.get(self.at..).unwrap_or_default();
-        if left.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, buffer);
-        }
-        let size = left.len().min(buffer.remaining());
-        buffer.put_slice(left.get(..size).unwrap_or_default());
-        self.at += size;
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Opened {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
 }
 
 #[cfg(test)]

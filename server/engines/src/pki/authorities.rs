@@ -150,6 +150,14 @@ impl Issuer {
     pub(super) fn scheme(&self, signature_bits: u64, padding: Padding) -> Result<Scheme> {
         Scheme::choose(self.certificate.public_key().shape(), signature_bits, padding).map_err(refused)
     }
+
+    /// How it signs what it says of revocations: lists and OCSP answers.
+    pub(super) fn revocation_scheme(&self) -> Result<Scheme> {
+        match self.record.revocation_signature_algorithm.as_str() {
+            "" => self.scheme(0, Padding::Pkcs1),
+            name => Scheme::named(name).map_err(refused),
+        }
+    }
 }
 
 impl KeyRecord {

@@ -12,7 +12,7 @@ use kit::loose::{Flag, Span, Text};
 use kit::{Command, Error, Query, Reading, Reads, Reply, Result, Route, Time, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use x509::{CrlTemplate, Padding, RevokedEntry, Scheme, Serial, pem};
+use x509::{CrlTemplate, RevokedEntry, Serial, pem};
 
 use super::Pki;
 use super::authorities::{DEFAULT, Issuer, authorities, refused};
@@ -218,10 +218,7 @@ fn draft(
 
 fn sign(issuer: &Issuer, draft: Draft) -> Result<Vec<u8>> {
     let key = issuer.key.as_ref().ok_or_else(|| Error::internal("an issuer without its key signs a list"))?;
-    let scheme = match issuer.record.revocation_signature_algorithm.as_str() {
-        "" => issuer.scheme(0, Padding::Pkcs1)?,
-        name => Scheme::named(name).map_err(refused)?,
-    };
+    let scheme = issuer.revocation_scheme()?;
     let own = issuer.certificate.subject_key_id().unwrap_or_else(|| key.public().key_id());
     let template = CrlTemplate {
         this_update: draft.this_update.seconds(),

@@ -12,11 +12,11 @@ use base64::{alphabet, engine::DecodePaddingMode};
 use kit::{Query, Reading, Reads, Reply, Result, Route, Time};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use x509::{CertId, OcspAnswer, OcspQuestion, OcspRefusal, Padding, Scheme, Status, StatusOf};
+use x509::{CertId, OcspAnswer, OcspQuestion, OcspRefusal, Status, StatusOf};
 
 use super::Pki;
 use super::authorities::{Authorities, Issuer, authorities, refused};
-use super::crl::begin;
+use super::crl::{CrlConfig, begin};
 use super::store::{CERTIFICATES, CRL, REVOKED};
 
 /// The content type of an answer.
@@ -50,30 +50,25 @@ impl<const AT: usize> Query<Pki> for Ask<AT> {
         else {
             return Ok(refusal(400, OcspRefusal::Malformed));
         };
-        let all = authorities(cx)?;
-        let Some(issuer) = responder(&all, &question).filter(|_| !disabled(cx).unwrap_or(true)) else {
+        let (all, config) = (authorities(cx)?, CRL.get(cx)?);
+        let Some(issuer) = responder(&all, &question).filter(|_| !config.ocsp_disable) else {
             return Ok(refusal(401, OcspRefusal::Unauthorized));
         };
-        let bytes = match (question.asked.as_slice(), &question.nonce) {
-            ([id], None) if is_known(cx, id)? => standing(cx, issuer, id)?.to_vec(),
-            (ids, nonce) => sign_at(cx, issuer, ids, nonce.as_deref(), cx.now())?,
-        };
+        if let ([id], None) = (question.asked.as_slice(), &question.nonce) {
+            let status = known(cx, issuer, id)?;
+            // Strangers may make up any number; of what was never given out nothing is kept.
+            if status != Status::Unknown {
+                let bytes = standing(cx, issuer, id, status, &config)?.to_vec();
+                return Ok(Reply::Raw { status: 200, kind: ANSWER, bytes });
+            }
+        }
+        let bytes = sign(cx, issuer, &question.asked, question.nonce.as_deref(), cx.now(), &config)?;
         Ok(Reply::Raw { status: 200, kind: ANSWER, bytes })
     }
 }
 
 fn refusal(status: u16, why: OcspRefusal) -> Reply<kit::Nothing> {
     Reply::Raw { status, kind: ANSWER, bytes: why.to_der() }
-}
-
-fn disabled(cx: &Reading<'_>) -> Result<bool> {
-    Ok(CRL.get(cx)?.ocsp_disable)
-}
-
-/// Whether there ever was such a number here. Strangers may make up any; of those nothing is kept.
-fn is_known(cx: &Reading<'_>, id: &CertId) -> Result<bool> {
-    let serial = id.serial.as_bytes();
-    Ok(CERTIFICATES.get(cx, serial)?.is_some() || REVOKED.get(cx, serial)?.is_some())
 }
 
 /// The issuer that all certificates in question are of, if it may answer.
@@ -83,40 +78,42 @@ fn responder<'a>(all: &'a Authorities, question: &OcspQuestion) -> Option<&'a Is
     all.issuers.iter().filter(meant).find(may)
 }
 
-/// The answer to a question about one certificate, kept until it would come out differently.
-fn standing(cx: &Reading<'_>, issuer: &Issuer, id: &CertId) -> Result<Arc<Vec<u8>>> {
-    let start = start(cx, issuer, id)?;
+/// The answer to a question about one certificate, kept until it would come out differently. It counts since the
+/// certificate was revoked, or a whole number of steps after.
+fn standing(
+    cx: &Reading<'_>,
+    issuer: &Issuer,
+    id: &CertId,
+    status: Status,
+    config: &CrlConfig,
+) -> Result<Arc<Vec<u8>>> {
+    let revoked = match status {
+        Status::Revoked { at, .. } => Time::from_seconds(at),
+        Status::Good | Status::Unknown => Time::default(),
+    };
+    let step = (config.ocsp_expiry() / 4).max(STEP_MIN);
+    let start = begin(issuer.record.created_at.max(revoked), step, cx.now());
     let key = format!("ocsp/{}/{}/{}", issuer.id, hex::encode(id.der()), start.0);
     cx.memo(&key, |cx| {
-        let all = authorities(cx)?;
+        let (all, config) = (authorities(cx)?, CRL.get(cx)?);
         let issuer = all.issuer_or_refuse(&issuer.id.to_string())?;
-        sign_at(cx, issuer, std::slice::from_ref(id), None, start)
+        sign(cx, issuer, std::slice::from_ref(id), None, start, &config)
     })
 }
 
-/// From when on an answer counts: since the last revocation of it, or a whole number of steps after.
-fn start(cx: &impl Reads, issuer: &Issuer, id: &CertId) -> Result<Time> {
-    let revoked = REVOKED.get(cx, id.serial.as_bytes())?.map(|record| record.at).unwrap_or_default();
-    let step = (CRL.get(cx)?.ocsp_expiry() / 4).max(STEP_MIN);
-    Ok(begin(issuer.record.created_at.max(revoked), step, cx.now()))
-}
-
-fn sign_at(
+fn sign(
     cx: &impl Reads,
     issuer: &Issuer,
     ids: &[CertId],
     nonce: Option<&[u8]>,
     at: Time,
+    config: &CrlConfig,
 ) -> Result<Vec<u8>> {
-    let key =
-        issuer.key.as_ref().ok_or_else(|| kit::Error::internal("an issuer without a key was to answer"))?;
-    let expiry = CRL.get(cx)?.ocsp_expiry();
+    let missing = || kit::Error::internal("an issuer without a key was to answer");
+    let key = issuer.key.as_ref().ok_or_else(missing)?;
+    let expiry = config.ocsp_expiry();
     let statuses = ids.iter().map(|id| Ok(StatusOf { id, status: known(cx, issuer, id)? }));
     let statuses = statuses.collect::<Result<Vec<_>>>()?;
-    let scheme = match issuer.record.revocation_signature_algorithm.as_str() {
-        "" => issuer.scheme(0, Padding::Pkcs1)?,
-        name => Scheme::named(name).map_err(refused)?,
-    };
     let answer = OcspAnswer {
         produced_at: at.seconds(),
         this_update: at.seconds(),
@@ -124,7 +121,7 @@ fn sign_at(
         statuses: &statuses,
         nonce,
     };
-    answer.sign(&issuer.certificate, key, scheme).map_err(refused)
+    answer.sign(&issuer.certificate, key, issuer.revocation_scheme()?).map_err(refused)
 }
 
 /// What is known of a certificate of this issuer.
