@@ -314,3 +314,39 @@ fn bad_input_is_named_and_nothing_is_stored() {
         people.post(&format!("identity/group/id/{inner}"), &json!({"member_group_ids": [group]})).expect(400);
     assert!(said.error().starts_with("cyclic relationship"), "{said:?}");
 }
+
+#[test]
+fn whoever_comes_again_is_who_they_are_by_now_and_not_who_they_were() {
+    let people = People::new(32);
+    let (_, entity) = people.arrive("ann");
+    let again = || people.log_in("ann").expect(200).json["auth"].clone();
+    let same = again();
+    assert_eq!((same["entity_id"].as_str(), same["identity_policies"].as_array()), (Some(&*entity), None));
+    let path = format!("identity/entity/id/{entity}");
+    people.post(&path, &json!({"policies": ["red"]})).expect(204);
+    assert_eq!(again()["identity_policies"], json!(["red"]));
+    let group = people
+        .made("identity/group", &json!({"name": "g", "policies": "blue", "member_entity_ids": [entity]}));
+    assert_eq!(again()["identity_policies"], json!(["blue", "red"]));
+    people.desk.ask(Delete, &format!("identity/group/id/{group}"), "").expect(204);
+    assert_eq!(again()["identity_policies"], json!(["red"]));
+    people.post(&path, &json!({"disabled": true})).expect(204);
+    people.log_in("ann").expect(403);
+    people.post(&path, &json!({"disabled": false})).expect(204);
+    assert_eq!(again()["entity_id"], json!(entity));
+    // A second factor that is wanted from now on is wanted of those who never owed one.
+    let totp = json!({"issuer": "i", "period": 30}).to_string();
+    let said = people.desk.ask(Post, "identity/mfa/method/totp", &totp).expect(200);
+    let body = json!({"mfa_method_ids": [said.json["data"]["method_id"]], "auth_method_types": ["userpass"]});
+    people.post("identity/mfa/login-enforcement/all", &body).expect(204);
+    let owing = again();
+    assert!(
+        owing["client_token"] == json!("") && owing["mfa_requirement"]["mfa_constraints"]["all"].is_object()
+    );
+    people.desk.ask(Delete, "identity/mfa/login-enforcement/all", "").expect(204);
+    // Who is gone comes as somebody new.
+    people.desk.ask(Delete, &path, "").expect(204);
+    let new = again();
+    assert!(new["entity_id"] != json!(entity) && new["identity_policies"].is_null());
+    assert_eq!(again()["entity_id"], new["entity_id"]);
+}

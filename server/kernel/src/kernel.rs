@@ -19,6 +19,7 @@ use crate::mounts::{self, Mounts, Registry, System};
 use crate::namespaces::{self, Namespace, Ns};
 use crate::outside::OUTSIDE_MAX;
 use crate::quotas::Quotas;
+use crate::regulars::Regulars;
 use crate::router::Router;
 use crate::settings::{AuditSpec, Settings};
 use crate::shelf::Shelf;
@@ -42,6 +43,7 @@ pub struct Kernel {
     pub(crate) wrap_key: WrapKey,
     pub(crate) audits: Audits,
     pub(crate) lockouts: Lockouts,
+    pub(crate) regulars: Regulars,
     /// Logins that still owe a second factor.
     pub(crate) waiting: Waiting,
     pub(crate) metrics: Metrics,
@@ -151,6 +153,7 @@ impl Kernel {
                 wrap_key,
                 audits,
                 lockouts: Lockouts::default(),
+                regulars: Regulars::new(),
                 waiting: Waiting::default(),
                 metrics: Metrics::default(),
                 ceremonies: Ceremonies::default(),

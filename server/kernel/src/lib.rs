@@ -37,6 +37,7 @@ mod play;
 mod policies;
 mod quotas;
 mod raze;
+mod regulars;
 mod request;
 mod router;
 mod run;

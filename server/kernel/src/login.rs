@@ -8,11 +8,12 @@ use policy::Path;
 use storage::Txn;
 
 use crate::envelope::{Auth, Outcome, Requirement};
+use crate::identity;
 use crate::identity::mfa::{Owed, Proofs, Round, Showing, Shown, WaitingLogin};
-use crate::identity::{self, Arrival};
 use crate::kernel::Kernel;
 use crate::lockout::Rule;
 use crate::mounts::Mounted;
+use crate::regulars::Whom;
 use crate::request::Request;
 use crate::router::Router;
 use crate::tokens::{Made, TokenRecord};
@@ -136,6 +137,9 @@ impl Kernel {
         proofs: Option<&Proofs>,
         wrong: impl FnOnce(),
     ) -> Result<Owing> {
+        if whom.owes_nothing {
+            return Ok(Owing::Settled);
+        }
         let Some(book) = identity::book(door.router, door.mounted) else { return Ok(Owing::Settled) };
         let (entity, namespace) = (&*whom.entity_id, &door.mounted.namespace);
         let owed = book.owed(txn, door.mounted, entity)?;
@@ -231,27 +235,11 @@ impl Kernel {
             self.tokens.make(txn, &*self.env.random, &mounted.namespace, None, record)?
         };
         let auth = Auth { entity_created: whom.is_new, ..Auth::of(&made) };
-        let auth = auth.with_identity(identity::shown_policies(txn, &made.record)?);
-        Ok((made, auth, granted.warnings))
-    }
-
-    /// Whom a claim is of, known or made known, in the groups that it names.
-    pub(crate) fn whom(&self, door: &Door<'_>, txn: &mut Txn, claim: &Claim) -> Result<Whom> {
-        let book = identity::book(door.router, door.mounted).filter(|_| !claim.alias.is_empty());
-        let Some(book) = book else { return Ok(Whom::default()) };
-        let accessor = &door.mounted.entry.accessor;
-        let known = book.arrive(
-            txn,
-            &Arrival {
-                accessor,
-                name: &claim.alias,
-                metadata: &claim.alias_metadata,
-                random: &*self.env.random,
-                now: door.now,
-            },
-        )?;
-        book.refresh(txn, &known.entity.id, accessor, &claim.groups)?;
-        Ok(Whom { entity_id: known.entity.id, identity: Some(book.uuid()), is_new: known.is_new })
+        let policies = match whom.policies {
+            Some(policies) => policies,
+            None => identity::shown_policies(txn, &made.record)?,
+        };
+        Ok((made, auth.with_identity(policies), granted.warnings))
     }
 }
 
@@ -306,14 +294,6 @@ fn ask_first(
 fn shown(request: &Request) -> Shown {
     let headers = request.headers.iter().filter(|(name, _)| name == "x-vault-mfa");
     Shown::from_headers(headers.map(|(_, value)| value.as_str()))
-}
-
-/// Whom a login is of. Nobody, if the method does not say.
-#[derive(Default)]
-pub(crate) struct Whom {
-    pub(crate) entity_id: String,
-    identity: Option<String>,
-    is_new: bool,
 }
 
 /// The address that logs in, as the one block its token may be used from. Without an address there is no such token.
