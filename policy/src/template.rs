@@ -1,6 +1,7 @@
 //! Identity templates: `{{identity.entity.name}}` and its like, in paths and in parameter values.
 
 use crate::duration;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// What templates may read of the caller. The default is a caller without an entity.
@@ -19,7 +20,7 @@ pub struct Subject {
 }
 
 /// What a caller is called at one auth mount.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Alias {
     /// The alias's id.
     pub id: String,
@@ -32,7 +33,7 @@ pub struct Alias {
 }
 
 /// A group the caller belongs to.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Group {
     /// The group's id.
     pub id: String,

@@ -6,8 +6,8 @@ use std::time::Duration;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::rr::RData;
-use kit::{Error, Fault, Result};
+use hickory_resolver::proto::rr::{RData, RecordType};
+use kit::{Caa, Error, Fault, Result};
 
 /// How long one question to one name server may take, and how often it is repeated.
 const QUESTION_TIME: Duration = Duration::from_secs(3);
@@ -32,6 +32,24 @@ pub(crate) async fn texts(name: &str, by: &str) -> Result<Vec<String>> {
         _ => None,
     };
     Ok(found.answers().iter().filter_map(|record| text(&record.data)).collect())
+}
+
+/// The CAA records of a name. That there are none is an answer too; that nobody answers is not.
+pub(crate) async fn caa(name: &str, by: &str) -> Result<Vec<Caa>> {
+    let found = match resolver(by)?.lookup(whole(name), RecordType::CAA).await {
+        Ok(found) => found,
+        Err(error) if error.is_no_records_found() => return Ok(Vec::new()),
+        Err(error) => return Err(unanswered(name, &error)),
+    };
+    let record = |data: &RData| match data {
+        RData::CAA(caa) => Some(Caa {
+            critical: caa.issuer_critical,
+            tag: caa.tag.clone(),
+            value: String::from_utf8_lossy(&caa.value).into_owned(),
+        }),
+        _ => None,
+    };
+    Ok(found.answers().iter().filter_map(|one| record(&one.data)).collect())
 }
 
 /// With its dot at the end, no domain of this machine is tried behind it.

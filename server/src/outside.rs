@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kit::{
-    Call, Error, Fault, PodFile, Redirects, Result, Secret, Soon, TOLD_MAX, Time, Told, Trust, Unproven,
+    Caa, Call, Error, Fault, PodFile, Redirects, Result, Secret, Soon, TOLD_MAX, Time, Told, Trust, Unproven,
     World,
 };
 use reqwest::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
@@ -85,6 +85,10 @@ impl World for Outside {
 
     fn texts<'a>(&'a self, name: &'a str, by: &'a str) -> Soon<'a, Result<Vec<String>>> {
         Box::pin(crate::names::texts(name, by))
+    }
+
+    fn caa<'a>(&'a self, name: &'a str, by: &'a str) -> Soon<'a, Result<Vec<Caa>>> {
+        Box::pin(crate::names::caa(name, by))
     }
 
     fn certificate<'a>(

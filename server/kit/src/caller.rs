@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use policy::{Alias, Group, Subject};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use storage::MountId;
 
@@ -41,7 +42,7 @@ impl Caller {
 }
 
 /// A person or machine as the identity store knows it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Entity {
     /// A UUID.
     pub id: String,

@@ -83,4 +83,4 @@ pub use storage::{MountId, Name};
 pub use table::{IdTable, Table, VersionTable, in_scan_order, page};
 pub use time::Time;
 pub use uuid::Uuid;
-pub use world::{Call, PodFile, Redirects, Soon, TOLD_MAX, Told, Trust, Unproven, World};
+pub use world::{Caa, Call, PodFile, Redirects, Soon, TOLD_MAX, Told, Trust, Unproven, World};

@@ -50,6 +50,16 @@ pub trait World: Send + Sync {
         Box::pin(std::future::ready(Err(unnamed(name))))
     }
 
+    /// The CAA records of a name, as the name server at `by` knows them (`address:port`); empty: as this machine does. Where
+    /// there are none, nothing is an answer.
+    ///
+    /// # Errors
+    /// [`Fault::Upstream`](crate::Fault::Upstream) if no answer came, with a text that says why.
+    fn caa<'a>(&'a self, name: &'a str, by: &'a str) -> Soon<'a, Result<Vec<Caa>>> {
+        let _ = by;
+        Box::pin(std::future::ready(Err(unnamed(name))))
+    }
+
     /// Shakes hands over TLS with whoever is at that address, as if it were `name`, to speak `protocol` and nothing else
     /// (ALPN). Gives the certificate that was shown, in DER, whoever has signed it.
     ///
@@ -78,6 +88,17 @@ fn unshaken(at: SocketAddr) -> Error {
 
 fn unnamed(name: &str) -> Error {
     Error::new(Fault::Upstream, format!("no answer about {name}: there is no name server"))
+}
+
+/// Who may certify a name, as its owner says in the name system (RFC 8659).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Caa {
+    /// Who does not understand it must not certify.
+    pub critical: bool,
+    /// What it speaks of: `issue`, `issuewild`, `iodef` …
+    pub tag: String,
+    /// What it says.
+    pub value: String,
 }
 
 /// What Kubernetes puts into a pod for its service account.

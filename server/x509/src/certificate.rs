@@ -22,6 +22,8 @@ use x509_cert::ext::pkix::{
 const WHAT: &str = "certificate";
 /// A certificate larger than this is not read.
 pub(crate) const SIZE_MAX: usize = 256 * 1024;
+/// No certificate, request or list that anyone made has more extensions.
+const EXTENSIONS_MAX: usize = 64;
 
 /// A certificate that was read. Its names and key are kept byte for byte, since signatures and chains hang on them.
 #[derive(Clone, PartialEq, Eq)]
@@ -57,7 +59,11 @@ impl Certificate {
             })
             .reading(WHAT)?;
         reader.finish().reading(WHAT)?;
-        let authority = value::<BasicConstraints>(&parts.extensions, BASIC_CONSTRAINTS)?;
+        if parts.algorithm != algorithm {
+            return Err(Error::malformed(WHAT, "it names its signature algorithm twice, and not the same"));
+        }
+        let extensions = read_extensions(parts.extensions, WHAT)?;
+        let authority = value::<BasicConstraints>(&extensions, BASIC_CONSTRAINTS)?;
         Ok(Certificate {
             der: der.to_vec(),
             body,
@@ -66,7 +72,7 @@ impl Certificate {
             serial: Serial::from_magnitude(parts.serial)?,
             validity: parts.validity,
             public_key: PublicKey::from_spki(parts.spki)?,
-            extensions: parts.extensions,
+            extensions,
             algorithm,
             signature,
             authority,
@@ -230,48 +236,59 @@ impl fmt::Debug for Certificate {
 /// The fields of a TBSCertificate.
 struct Parts<'a> {
     serial: &'a [u8],
+    algorithm: &'a [u8],
     issuer: Range<usize>,
     validity: Validity,
     subject: Range<usize>,
     spki: &'a [u8],
-    extensions: Extensions,
+    /// Nothing, where there are none.
+    extensions: &'a [u8],
 }
 
 impl<'a> Parts<'a> {
     fn read(tbs: &mut SliceReader<'a>) -> der::Result<Self> {
         tbs.context_specific::<u8>(TagNumber(0), der::TagMode::Explicit)?;
         let serial = UintRef::decode(tbs)?.as_bytes();
-        tbs.tlv_bytes()?;
+        let algorithm = tbs.tlv_bytes()?;
         let issuer = skip(tbs)?;
         let validity = tbs.sequence(|inner| {
             Ok::<_, der::Error>(Validity { not_before: seconds(inner)?, not_after: seconds(inner)? })
         })?;
         let subject = skip(tbs)?;
         let spki = tbs.tlv_bytes()?;
-        let mut extensions = Extensions::new();
+        let mut extensions = [].as_slice();
         while !tbs.is_finished() {
             let field = AnyRef::decode(tbs)?;
             if der::Tagged::tag(&field) == (Tag::ContextSpecific { constructed: true, number: TagNumber(3) })
             {
-                extensions = read_extensions(field.value())?;
+                extensions = field.value();
             }
         }
-        Ok(Parts { serial, issuer, validity, subject, spki, extensions })
+        Ok(Parts { serial, algorithm, issuer, validity, subject, spki, extensions })
     }
 }
 
-/// Reads `Extensions`. An extension named twice has no meaning, so it is refused.
-pub(crate) fn read_extensions(der: &[u8]) -> der::Result<Extensions> {
+/// Reads the `Extensions` of a `what`; no bytes are none. An extension named twice has no meaning, so it is refused.
+pub(crate) fn read_extensions(der: &[u8], what: &'static str) -> Result<Extensions> {
     let mut extensions = Extensions::new();
-    let mut reader = SliceReader::new(der)?;
-    for extension in Vec::<x509_cert::ext::Extension>::decode(&mut reader)? {
+    if der.is_empty() {
+        return Ok(extensions);
+    }
+    let mut reader = SliceReader::new(der).reading(what)?;
+    let found = Vec::<x509_cert::ext::Extension>::decode(&mut reader).reading(what)?;
+    reader.finish().reading(what)?;
+    if found.len() > EXTENSIONS_MAX {
+        let why = format!("it has {} extensions; {EXTENSIONS_MAX} are allowed", found.len());
+        return Err(Error::malformed(what, why));
+    }
+    for extension in found {
         if extensions.find(&extension.extn_id).is_some() {
-            return Err(der::ErrorKind::Failed.into());
+            let why = format!("it has the extension {} twice", extension.extn_id);
+            return Err(Error::malformed(what, why));
         }
         extensions =
             extensions.with(extension.extn_id, extension.critical, extension.extn_value.as_bytes().to_vec());
     }
-    reader.finish()?;
     Ok(extensions)
 }
 

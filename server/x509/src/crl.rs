@@ -124,18 +124,23 @@ impl RevocationList {
     /// Reads DER.
     pub fn from_der(der: &[u8]) -> Result<Self> {
         let mut reader = SliceReader::new(der).reading(WHAT)?;
-        let mut list = reader
+        let (mut list, extensions) = reader
             .sequence(|outer| {
                 let start = outer.position();
-                let mut list = outer.sequence(read_body)?;
+                let (mut list, extensions) = outer.sequence(read_body)?;
                 let body = range(start, outer.position())?;
                 list.body = der.get(body).unwrap_or_default().to_vec();
                 list.algorithm = outer.tlv_bytes()?.to_vec();
                 list.signature = BitStringRef::decode(outer)?.raw_bytes().to_vec();
-                Ok::<_, der::Error>(list)
+                Ok::<_, der::Error>((list, extensions))
             })
             .reading(WHAT)?;
         reader.finish().reading(WHAT)?;
+        let extensions = read_extensions(extensions, WHAT)?;
+        list.number = value::<u64>(&extensions, CRL_NUMBER).ok().flatten();
+        // A list that adds to another must not pass for a whole one.
+        list.delta_of = value::<u64>(&extensions, DELTA_CRL)?;
+        list.authority_key_id = authority_key_id(&extensions);
         list.revoked.sort();
         Ok(list)
     }
@@ -160,7 +165,8 @@ impl RevocationList {
     }
 }
 
-fn read_body(body: &mut SliceReader<'_>) -> der::Result<RevocationList> {
+/// The list, and its extensions, which are yet to be read.
+fn read_body<'a>(body: &mut SliceReader<'a>) -> der::Result<(RevocationList, &'a [u8])> {
     u8::decode(body)?;
     body.tlv_bytes()?;
     let issuer_der = body.tlv_bytes()?.to_vec();
@@ -168,27 +174,27 @@ fn read_body(body: &mut SliceReader<'_>) -> der::Result<RevocationList> {
     let is_time = |byte| matches!(byte, Some(0x17 | 0x18));
     let next_update = is_time(body.peek_byte()).then(|| seconds(body)).transpose()?;
     let mut revoked = Vec::new();
-    let mut extensions = Extensions::new();
+    let mut extensions = [].as_slice();
     while !body.is_finished() {
         let field = AnyRef::decode(body)?;
         match der::Tagged::tag(&field) {
             Tag::Sequence => revoked = read_entries(field.value())?,
-            _ => extensions = read_extensions(field.value())?,
+            _ => extensions = field.value(),
         }
     }
-    let number = |oid| value::<u64>(&extensions, oid).ok().flatten();
-    Ok(RevocationList {
+    let list = RevocationList {
         issuer_der,
         this_update,
         next_update,
-        number: number(CRL_NUMBER),
-        delta_of: number(DELTA_CRL),
-        authority_key_id: authority_key_id(&extensions),
+        number: None,
+        delta_of: None,
+        authority_key_id: None,
         revoked,
         body: vec![],
         algorithm: vec![],
         signature: vec![],
-    })
+    };
+    Ok((list, extensions))
 }
 
 fn read_entries(der: &[u8]) -> der::Result<Vec<(Serial, u64)>> {

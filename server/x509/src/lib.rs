@@ -34,6 +34,7 @@ mod subject;
 mod template;
 mod tlv;
 mod usage;
+mod weak;
 
 pub use alt_names::{AltNames, NAMES_MAX, OtherName};
 pub use certificate::Certificate;
@@ -55,6 +56,7 @@ pub use serial::Serial;
 pub use subject::{COMMON_NAME_MAX, Subject};
 pub use template::{Template, Validity};
 pub use usage::{ExtKeyUsage, KeyUsage};
+pub use weak::check as check_modulus;
 
 /// The last second a certificate can name (RFC 5280 §4.1.2.5): 9999-12-31T23:59:59Z.
 pub const NO_EXPIRY: u64 = 253_402_300_799;

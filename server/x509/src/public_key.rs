@@ -1,7 +1,7 @@
 //! Public keys: which shape they have, what identifies them, what they have signed.
 
 use crate::error::While;
-use crate::{Error, Result, Scheme};
+use crate::{Error, Result, Scheme, weak};
 use aws_lc_rs::{digest, signature::UnparsedPublicKey};
 use der::{
     Decode, Reader, SliceReader,
@@ -141,6 +141,17 @@ impl PublicKey {
         UnparsedPublicKey::new(algorithm, self.bits())
             .verify(message, signature)
             .map_err(|_| Error::BadSignature(of))
+    }
+
+    /// Refuses RSA keys that are long enough, and can be broken all the same.
+    ///
+    /// # Errors
+    /// With what is known of the key.
+    pub fn check_strength(&self) -> Result<()> {
+        match self.shape.family {
+            Family::Rsa => weak::check(&self.rsa_numbers()?.0),
+            Family::Ec | Family::Ed25519 => Ok(()),
+        }
     }
 
     /// The key alone: an Ed25519 key, an EC point, or the RSAPublicKey of PKCS#1.

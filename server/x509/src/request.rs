@@ -3,7 +3,7 @@
 use crate::certificate::{key_usage, range, read_extensions, value};
 use crate::error::While;
 use crate::extensions::BASIC_CONSTRAINTS;
-use crate::subject::common_names;
+use crate::subject::{common_names, is_readable};
 use crate::{
     AltNames, Error, Extensions, KeyUsage, PrivateKey, PublicKey, Result, Scheme, Subject, pem, template, tlv,
 };
@@ -36,23 +36,32 @@ impl Request {
             return Err(Error::malformed(WHAT, format!("it is longer than {SIZE_MAX} bytes")));
         }
         let mut reader = SliceReader::new(der).reading(WHAT)?;
-        let (body, (subject_der, spki, extensions), algorithm, signature) = reader
+        let (body, (subject_der, spki, wishes), algorithm, signature) = reader
             .sequence(|outer| {
                 let start = outer.position();
                 let parts = outer.sequence(read_body)?;
                 let body = range(start, outer.position())?;
                 let algorithm = outer.tlv_bytes()?;
                 let signature = BitStringRef::decode(outer)?;
-                Ok::<_, der::Error>((body, parts, algorithm, signature.raw_bytes()))
+                let whole = signature.as_bytes().ok_or_else(|| der::Error::from(der::ErrorKind::Failed))?;
+                Ok::<_, der::Error>((body, parts, algorithm, whole))
             })
             .reading(WHAT)?;
         reader.finish().reading(WHAT)?;
         let public_key = PublicKey::from_spki(spki)?;
+        public_key.check_strength()?;
         let body = der.get(body).unwrap_or_default();
         public_key.verify(Scheme::from_der(algorithm)?, body, signature, "the certificate request")?;
+        if !is_readable(subject_der)? {
+            return Err(Error::malformed(
+                WHAT,
+                "its subject holds a text that is not in the encoding it names",
+            ));
+        }
         if common_names(subject_der)?.len() > 1 {
             return Err(Error::refused("the certificate request has more than one common name"));
         }
+        let extensions = extensions(&wishes)?;
         let alt_names = extensions.names()?;
         Ok(Request {
             subject: Subject::from_der(subject_der)?,
@@ -141,23 +150,33 @@ impl RequestTemplate<'_> {
     }
 }
 
-type Body<'a> = (&'a [u8], &'a [u8], Extensions);
+/// Subject, key, and the values of the attributes that ask for extensions.
+type Body<'a> = (&'a [u8], &'a [u8], Vec<&'a [u8]>);
 
 fn read_body<'a>(body: &mut SliceReader<'a>) -> der::Result<Body<'a>> {
     u8::decode(body)?;
     let subject = body.tlv_bytes()?;
     let spki = body.tlv_bytes()?;
-    let mut extensions = None;
+    let mut wishes = Vec::new();
     if !body.is_finished() {
         let mut attributes = SliceReader::new(AnyRef::decode(body)?.value())?;
         while !attributes.is_finished() {
             let (oid, values) = attributes.sequence(|attribute| {
                 Ok::<_, der::Error>((ObjectIdentifier::decode(attribute)?, AnyRef::decode(attribute)?))
             })?;
-            if oid == EXTENSION_REQUEST && extensions.replace(read_extensions(values.value())?).is_some() {
-                return Err(der::ErrorKind::Failed.into());
+            if oid == EXTENSION_REQUEST {
+                wishes.push(values.value());
             }
         }
     }
-    Ok((subject, spki, extensions.unwrap_or_default()))
+    Ok((subject, spki, wishes))
+}
+
+/// The extensions that are asked for. Asking twice has no meaning, so it is refused.
+fn extensions(wishes: &[&[u8]]) -> Result<Extensions> {
+    match wishes {
+        [] => Ok(Extensions::new()),
+        [one] => read_extensions(one, WHAT),
+        _ => Err(Error::malformed(WHAT, "it asks for extensions in more than one attribute")),
+    }
 }

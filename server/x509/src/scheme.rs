@@ -146,6 +146,9 @@ impl Scheme {
         if oid == RSA_ENCRYPTION_PSS {
             return pss_digest(parameters).map(|digest| Scheme::Rsa(Padding::Pss, digest));
         }
+        if !parameters.is_empty() && parameters != tlv::NULL {
+            return Err(Error::malformed(WHAT, format!("{oid} has no parameters")));
+        }
         if oid == ED25519 {
             return Ok(Scheme::Ed25519);
         }

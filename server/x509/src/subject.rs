@@ -91,7 +91,12 @@ impl Subject {
         }
         let mut subject = Subject::default();
         let mut reader = SliceReader::new(der).reading(WHAT)?;
-        reader.sequence(|names| each_attribute(names, |oid, value| subject.add(oid, value))).reading(WHAT)?;
+        let add = |oid, value: AnyRef<'_>| {
+            if let Some(text) = text_of(value) {
+                subject.add(oid, text);
+            }
+        };
+        reader.sequence(|names| each_attribute(names, add)).reading(WHAT)?;
         reader.finish().reading(WHAT)?;
         Ok(subject)
     }
@@ -158,13 +163,26 @@ pub(crate) fn common_names(der: &[u8]) -> Result<Vec<String>> {
     const WHAT: &str = "distinguished name";
     let mut found = Vec::new();
     let mut reader = SliceReader::new(der).reading(WHAT)?;
-    let collect = |oid, value| {
+    let collect = |oid, value: AnyRef<'_>| {
         if oid == COMMON_NAME {
-            found.push(value);
+            found.extend(text_of(value));
         }
     };
     reader.sequence(|names| each_attribute(names, collect)).reading(WHAT)?;
     Ok(found)
+}
+
+/// Whether every common name, and everything that calls itself UTF-8, is a text: else who judges a name and who shows it
+/// could see different ones.
+pub(crate) fn is_readable(der: &[u8]) -> Result<bool> {
+    let mut readable = true;
+    let mut reader = SliceReader::new(der).reading("distinguished name")?;
+    let look = |oid, value: AnyRef<'_>| {
+        let must = oid == COMMON_NAME || der::Tagged::tag(&value) == Tag::Utf8String;
+        readable &= !must || text_of(value).is_some();
+    };
+    reader.sequence(|names| each_attribute(names, look)).reading("distinguished name")?;
+    Ok(readable)
 }
 
 /// Each value in a relative name of its own: X.501 allows one of a type in each, though Go writes them together.
@@ -185,7 +203,7 @@ fn directory_string(text: &str) -> Vec<u8> {
 
 fn each_attribute(
     names: &mut SliceReader<'_>,
-    mut each: impl FnMut(ObjectIdentifier, String),
+    mut each: impl FnMut(ObjectIdentifier, AnyRef<'_>),
 ) -> der::Result<()> {
     while !names.is_finished() {
         let set = AnyRef::decode(names)?;
@@ -195,9 +213,7 @@ fn each_attribute(
             let (oid, value) = set.sequence(|attribute| {
                 Ok::<_, der::Error>((ObjectIdentifier::decode(attribute)?, AnyRef::decode(attribute)?))
             })?;
-            if let Some(text) = text_of(value) {
-                each(oid, text);
-            }
+            each(oid, value);
         }
     }
     Ok(())

@@ -101,7 +101,9 @@ impl Parts {
                     parts.certificates.push(certificate);
                 }
                 label if label.ends_with("PRIVATE KEY") => {
-                    parts.keys.push(PrivateKey::from_der(&block.der).map_err(refused)?);
+                    let key = PrivateKey::from_der(&block.der).map_err(refused)?;
+                    key.public().check_strength().map_err(refused)?;
+                    parts.keys.push(key);
                 }
                 "EC PARAMETERS" => {}
                 other => {

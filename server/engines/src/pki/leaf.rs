@@ -147,7 +147,7 @@ impl<const AT: usize> Command<Pki> for Sign<AT> {
         let asked = self.take_asked()?;
         let found = known_role(cx, &self.role)?;
         let rules = (*found).as_ref().ok_or_else(|| unknown_role(&self.role))?;
-        let request = requests::read(self.csr)?;
+        let request = requests::leaf(self.csr)?;
         check_key(rules, request.public_key().shape())?;
         let authorities = authorities(cx)?;
         let reference = if AT == BY_ISSUER { asked.issuer() } else { issuer_of_role(rules, &asked, cx) };
@@ -166,12 +166,7 @@ impl<const AT: usize> Command<Pki> for SignVerbatim<AT> {
     fn run(mut self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<Issued>> {
         let asked = self.take_asked()?;
         let rules = self.rules(cx)?;
-        let request = requests::read(self.csr.take())?;
-        if request.wants_ca() {
-            return Err(Error::invalid(
-                "the CSR asks to become a CA; sign-verbatim signs leaves only. Use root/sign-intermediate for a CA",
-            ));
-        }
+        let request = requests::leaf(self.csr.take())?;
         let authorities = authorities(cx)?;
         let reference =
             if AT == VERBATIM_BY_ROLE { issuer_of_role(&rules, &asked, cx) } else { asked.issuer() };

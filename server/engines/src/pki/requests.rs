@@ -19,6 +19,17 @@ pub(super) fn read(csr: Option<Text>) -> Result<Request> {
     Request::from_pem(&text).map_err(refused)
 }
 
+/// The same for a certificate that is to be no CA's.
+pub(super) fn leaf(csr: Option<Text>) -> Result<Request> {
+    let request = read(csr)?;
+    match request.wants_ca() {
+        true => Err(Error::invalid(
+            "the CSR asks to become a CA, and only leaves are signed here; use root/sign-intermediate for a CA",
+        )),
+        false => Ok(request),
+    }
+}
+
 /// The alternative names of a request. Kinds that a role cannot judge are refused, not dropped in silence.
 pub(super) fn names(request: &Request, asked: &Asked, cx: &impl Reads) -> Result<AltNames> {
     for (field, given) in [

@@ -5,10 +5,15 @@
 
 mod acme;
 mod authorities;
+mod bad_requests;
 #[allow(dead_code)] // each suite uses its own part of it
 #[path = "../bench/mod.rs"]
 mod bench;
+mod fuzz;
 mod issuing;
+#[allow(dead_code)] // the tests of certificates use other parts of it
+#[path = "../../../x509/tests/fuzz/near.rs"]
+mod near;
 mod revoking;
 
 use std::fs;

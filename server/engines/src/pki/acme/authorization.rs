@@ -27,7 +27,7 @@ signed_operation! {
 
 /// An authorization as clients see it.
 #[derive(Serialize)]
-struct Shown {
+pub(super) struct Shown {
     challenges: Vec<challenge::Shown>,
     expires: String,
     identifier: Identifier,
@@ -76,8 +76,9 @@ fn deactivate(cx: &mut Writing<'_>, id: Id, record: &mut AuthorizationRecord) ->
     fail_order(cx, record.order, Problem::new(Kind::Unauthorized, "an authorization was deactivated"))
 }
 
-/// Ends an order that can no longer be fulfilled.
-pub(super) fn fail_order(cx: &mut Writing<'_>, id: Id, problem: Problem) -> Result<()> {
+/// Ends the order of an authorization, if it has one, that can no longer be fulfilled.
+pub(super) fn fail_order(cx: &mut Writing<'_>, id: Option<Id>, problem: Problem) -> Result<()> {
+    let Some(id) = id else { return Ok(()) };
     let Some(mut order) = ORDERS.get(cx, id.as_bytes())? else { return Ok(()) };
     if matches!(order.status, OrderStatus::Pending | OrderStatus::Ready) {
         order.status = OrderStatus::Invalid;
@@ -87,7 +88,8 @@ pub(super) fn fail_order(cx: &mut Writing<'_>, id: Id, problem: Problem) -> Resu
     Ok(())
 }
 
-fn shown(cx: &Writing<'_>, directory: &Directory, id: Id, record: &AuthorizationRecord) -> Shown {
+/// An authorization, with where its challenges are.
+pub(super) fn shown(cx: &Writing<'_>, directory: &Directory, id: Id, record: &AuthorizationRecord) -> Shown {
     let challenge = |one| challenge::Shown::of(directory, id, one);
     Shown {
         challenges: record.challenges.iter().map(challenge).collect(),

@@ -13,18 +13,19 @@ use serde::{Deserialize, Serialize};
 
 use super::account::count;
 use super::authorization::{SOON_SECONDS, fail_order, found};
-use super::config;
+use super::caa;
+use super::config::{self, AcmeConfig};
 use super::limits::Limit;
 use super::place::Directory;
 use super::problem::{Document, Kind, Problem, Refused, Result};
 use super::prove::{self, Proof};
 use super::records::{
-    ACCOUNTS, AUTHORIZATIONS, AccountStatus, AuthorizationRecord, AuthorizationStatus, ChallengeKind,
-    ChallengeRecord, ChallengeStatus, ORDERS, OrderStatus,
+    ACCOUNTS, AUTHORIZATIONS, AccountRecord, AccountStatus, AuthorizationRecord, AuthorizationStatus,
+    ChallengeKind, ChallengeRecord, ChallengeStatus, ORDERS, OrderStatus,
 };
 use super::signed::{Asked, Said, public_key, signed_operation};
 use crate::pki::Pki;
-use crate::pki::store::Id;
+use crate::pki::store::{CLUSTER, Id};
 
 /// How long the server waits before it looks again, and how often it does.
 const WAITS: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(5), Duration::from_secs(15)];
@@ -128,6 +129,7 @@ impl Ask<Pki> for Validate {
             answer: format!("{}.{}", challenge.token, URL_SAFE_NO_PAD.encode(key)),
             resolver: config.dns_resolver.clone(),
             targets: config.targets()?,
+            caa: asks(cx, &config, &account, record.account)?,
         }))
     }
 
@@ -152,7 +154,7 @@ impl Ask<Pki> for Validate {
                 record.status = AuthorizationStatus::Valid;
             }
             // Proofs take a while to spread; meanwhile the client may read what is wrong.
-            (Err(problem), Some(wait)) if problem.kind != Kind::Unauthorized => {
+            (Err(problem), Some(wait)) if !matches!(problem.kind, Kind::Caa | Kind::Unauthorized) => {
                 challenge.problem = Some(problem.clone());
                 cx.ask_later::<Pki, _>(*wait, &Self { attempt: self.attempt + 1, ..self })?;
             }
@@ -173,6 +175,21 @@ impl Ask<Pki> for Validate {
     }
 }
 
+/// As whom this authority asks the owners of names to be let, if it does.
+fn asks(
+    cx: &impl Reads,
+    config: &AcmeConfig,
+    account: &AccountRecord,
+    id: Id,
+) -> kit::Result<Option<caa::Asks>> {
+    if config.caa_identities.is_empty() {
+        return Ok(None);
+    }
+    let base = CLUSTER.get(cx)?.path;
+    let account = format!("{}/{}account/{id}", base.trim_end_matches('/'), account.directory);
+    Ok(Some(caa::Asks { identities: config.caa_identities.clone(), account }))
+}
+
 impl Validate {
     /// The authorization, if its challenge is still to be looked at.
     fn waiting(&self, cx: &impl Reads) -> kit::Result<Option<(Id, AuthorizationRecord)>> {
@@ -191,8 +208,9 @@ impl Validate {
     }
 }
 
-/// Makes an order ready whose names are all proved.
-fn proceed(cx: &mut Writing<'_>, id: Id) -> Result<()> {
+/// Makes the order of an authorization ready, if it has one, and its names are all proved.
+fn proceed(cx: &mut Writing<'_>, id: Option<Id>) -> Result<()> {
+    let Some(id) = id else { return Ok(()) };
     let Some(mut order) = ORDERS.get(cx, id.as_bytes())? else { return Ok(()) };
     if order.status != OrderStatus::Pending {
         return Ok(());

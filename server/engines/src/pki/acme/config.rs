@@ -1,9 +1,10 @@
 //! How ACME is offered: to whom, by which issuers and roles, and where proofs are looked for.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use kit::loose::{Flag, Seconds, Text, Texts};
+use kit::loose::{Flag, Pairs, Seconds, Text, Texts};
 use kit::{Command, Error, Query, Reading, Reads, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,9 @@ use crate::pki::store::{ACME, CLUSTER, ROLES};
 
 /// How long certificates last at most unless the operator says otherwise: ninety days.
 const MAX_TTL_SECONDS: u64 = 90 * 86_400;
+/// How many profiles there may be, and how long the name of one.
+const PROFILES_MAX: usize = 32;
+const PROFILE_SIZE_MAX: usize = 64;
 
 /// How ACME is offered, as it is stored and read back.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
@@ -29,6 +33,9 @@ pub(in crate::pki) struct AcmeConfig {
     /// Networks that proofs may be looked for in, though they are closed otherwise.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) allowed_targets: Vec<String>,
+    /// By what names the owners of names let this authority certify them (CAA, RFC 8659). Nobody is asked where there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) caa_identities: Vec<String>,
     /// What the directories without a role do: `sign-verbatim`, `role:<name>` or `forbid`.
     pub(super) default_directory_policy: String,
     /// Networks that proofs are not looked for in.
@@ -43,6 +50,9 @@ pub(in crate::pki) struct AcmeConfig {
     /// How long certificates last at most, in seconds.
     #[serde(skip_serializing_if = "is_usual")]
     pub(super) max_ttl: u64,
+    /// What clients may choose between in the directories without a role: the role behind each profile.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) profiles: BTreeMap<String, String>,
     /// Where the terms stand that a client must agree to; empty for none.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) terms_of_service: String,
@@ -59,12 +69,14 @@ impl Default for AcmeConfig {
             allowed_issuers: vec![ANY.to_owned()],
             allowed_roles: vec![ANY.to_owned()],
             allowed_targets: Vec::new(),
+            caa_identities: Vec::new(),
             default_directory_policy: "sign-verbatim".to_owned(),
             denied_targets: Vec::new(),
             dns_resolver: String::new(),
             eab_policy: EabPolicy::NotRequired,
             enabled: false,
             max_ttl: MAX_TTL_SECONDS,
+            profiles: BTreeMap::new(),
             terms_of_service: String::new(),
         }
     }
@@ -153,6 +165,8 @@ impl AcmeConfig {
             Policy::Forbid | Policy::Verbatim => None,
         };
         self.check_roles(role, cx)?;
+        self.check_profiles(cx)?;
+        self.check_identities()?;
         self.check_issuers(cx)?;
         self.targets()?;
         if self.enabled && CLUSTER.get(cx)?.path.is_empty() {
@@ -180,6 +194,36 @@ impl AcmeConfig {
                 self.allowed_roles.join(" ")
             ))),
             _ => Ok(()),
+        }
+    }
+
+    fn check_profiles(&self, cx: &impl Reads) -> Result<()> {
+        if self.profiles.len() > PROFILES_MAX {
+            let found = self.profiles.len();
+            return Err(Error::invalid(format!("profiles holds {found}; {PROFILES_MAX} are allowed")));
+        }
+        for (name, role) in &self.profiles {
+            let wrong = |why: &str| Err(Error::invalid(format!("the profile {name:?} {why}")));
+            let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+            if name.is_empty() || name.len() > PROFILE_SIZE_MAX || !name.bytes().all(letter) {
+                return wrong("should have a name of letters, digits, hyphens, underscores and dots");
+            }
+            if let Err(why) = check_role(cx, role) {
+                return wrong(&format!("names the role {role:?}, which will not do: {why}"));
+            }
+            if !self.allows_role(role) {
+                return wrong(&format!("names the role {role:?}; add it to allowed_roles"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_identities(&self) -> Result<()> {
+        match self.caa_identities.iter().find(|name| !x509::is_hostname(name)) {
+            Some(name) => Err(Error::invalid(format!(
+                "caa_identities holds {name:?}; it should be host names like ca.example.com"
+            ))),
+            None => Ok(()),
         }
     }
 
@@ -254,6 +298,8 @@ pub(in crate::pki) struct WriteAcme {
     allowed_roles: Option<Texts>,
     /// Networks that proofs may be looked for in, though they are closed otherwise.
     allowed_targets: Option<Texts>,
+    /// By what names the owners of names let this authority certify them (CAA, RFC 8659). Nobody is asked where there is none.
+    caa_identities: Option<Texts>,
     /// What the directories without a role do: `sign-verbatim`, `role:<name>` or `forbid`.
     default_directory_policy: Option<Text>,
     /// Networks that proofs are not looked for in.
@@ -266,6 +312,8 @@ pub(in crate::pki) struct WriteAcme {
     enabled: Option<Flag>,
     /// How long certificates last at most.
     max_ttl: Option<Seconds>,
+    /// What clients may choose between in the directories without a role: a name and a role for each, like `short=web-short`.
+    profiles: Option<Pairs>,
     /// Where the terms stand that a client must agree to; empty for none.
     terms_of_service: Option<Text>,
 }
@@ -302,9 +350,13 @@ impl WriteAcme {
         }
         for (to, given) in [
             (&mut config.allowed_targets, self.allowed_targets),
+            (&mut config.caa_identities, self.caa_identities),
             (&mut config.denied_targets, self.denied_targets),
         ] {
             *to = given.map_or_else(|| std::mem::take(to), |texts| texts.0);
+        }
+        if let Some(Pairs(profiles)) = self.profiles {
+            config.profiles = profiles;
         }
         if let Some(Text(policy)) = self.default_directory_policy {
             config.default_directory_policy = policy;

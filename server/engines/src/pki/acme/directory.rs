@@ -1,6 +1,8 @@
 //! The directory itself, and nonces for first requests.
 
-use kit::loose::Text;
+use std::collections::BTreeMap;
+
+use kit::loose::{Span, Text};
 use kit::{Command, Nothing, Query, Reading, Reads, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,6 +12,7 @@ use super::place::{Directory, Place, routes};
 use super::problem::Refused;
 use super::signed::Desk;
 use crate::pki::Pki;
+use crate::pki::store::ROLES;
 
 /// Shows where everything of an ACME directory is.
 #[derive(Deserialize, JsonSchema)]
@@ -27,6 +30,7 @@ pub(in crate::pki) struct Shown {
     key_change: String,
     meta: Meta,
     new_account: String,
+    new_authz: String,
     new_nonce: String,
     new_order: String,
     renewal_info: String,
@@ -36,7 +40,11 @@ pub(in crate::pki) struct Shown {
 #[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Meta {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    caa_identities: Vec<String>,
     external_account_required: bool,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    profiles: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     terms_of_service: Option<String>,
 }
@@ -56,16 +64,35 @@ fn shown(cx: &Reading<'_>, place: &Place) -> Result<Reply<Shown>> {
     let directory = opened(cx, place)?;
     let terms = &directory.config.terms_of_service;
     let terms_of_service = (!terms.is_empty()).then(|| terms.clone());
-    let external_account_required = directory.config.eab_policy != EabPolicy::NotRequired;
+    let meta = Meta {
+        caa_identities: directory.config.caa_identities.clone(),
+        external_account_required: directory.config.eab_policy != EabPolicy::NotRequired,
+        profiles: described(cx, &directory)?,
+        terms_of_service,
+    };
     Ok(Reply::Bare(Shown {
         key_change: directory.url("key-change"),
-        meta: Meta { external_account_required, terms_of_service },
+        meta,
         new_account: directory.url("new-account"),
+        new_authz: directory.url("new-authz"),
         new_nonce: directory.url("new-nonce"),
         new_order: directory.url("new-order"),
         renewal_info: directory.url("renewal-info"),
         revoke_cert: directory.url("revoke-cert"),
     }))
+}
+
+/// The profiles that can be chosen here, each in a sentence for people.
+fn described(cx: &impl Reads, directory: &Directory) -> Result<BTreeMap<String, String>> {
+    let mut described = BTreeMap::new();
+    for (profile, role) in directory.profiles() {
+        let Some(found) = ROLES.get(cx, role)? else { continue };
+        let longest = if found.max_ttl == 0 { cx.mount().max_ttl.as_secs() } else { found.max_ttl };
+        let life = longest.min(directory.config.max_ttl);
+        let life = Span::from_seconds(i64::try_from(life).unwrap_or(i64::MAX)).go();
+        described.insert(profile.clone(), format!("as the role {role} allows, for {life} at most"));
+    }
+    Ok(described)
 }
 
 /// Opens a directory for a request that nobody signed.

@@ -39,8 +39,10 @@ struct Brought {
 }
 
 fn finalize(cx: &mut Writing<'_>, asked: &Asked<'_>, order_id: &str) -> Result<Said> {
-    let (directory, owner) = (asked.directory, asked.account()?);
+    let owner = asked.account()?;
     let (id, mut order) = found(cx, asked, order_id)?;
+    let chosen = asked.directory.in_profile(cx, order.profile.as_deref())?;
+    let directory = chosen.as_ref().unwrap_or(asked.directory);
     let status = order.status_at(cx.now());
     if status != OrderStatus::Ready {
         let why = format!("order is status {}, needs to be in ready state", word(status));

@@ -47,9 +47,8 @@ fn change(cx: &mut Writing<'_>, asked: Asked<'_>) -> Result<Said> {
     if message.alg().is_none() {
         return Err(Refused::new(Kind::BadSignatureAlgorithm, "that of the inner JWS"));
     }
-    let public = PublicKey::from_jwk(jwk);
-    let key = public.and_then(|public| Some(NewKey { canonical: public.canonical()?, public }));
-    let key = key.ok_or_else(|| Refused::new(Kind::BadPublicKey, "that of the inner JWS"))?;
+    let key = NewKey::read(jwk)
+        .map_err(|why| Refused::new(Kind::BadPublicKey, format!("that of the inner JWS: {why}")))?;
     let agreed =
         message.signed_by(&key.public).ok_or_else(|| malformed("its signature does not fit its key"))?;
     let agreed: Agreed = serde_json::from_slice(agreed).map_err(|error| malformed(&error.to_string()))?;

@@ -2,11 +2,13 @@
 //!
 //! There are four directories: of the mount, of a role, of an issuer, of both (`place`). Every request but a few is signed
 //! by an account's key (`signed`), under a nonce that counts once (`nonce`). An order (`order`) asks for names; each has an
-//! authorization (`authorization`) with challenges, which are looked at outside of any transaction (`challenge`, `prove`).
-//! When all are proved, `finalize` issues, by the code and the rules of the engine's roles.
+//! authorization (`authorization`, `beforehand`) with challenges, which are looked at outside of any transaction (`challenge`,
+//! `prove`, `caa`). When all are proved, `finalize` issues, by the code and the rules of the engine's roles.
 
 mod account;
 mod authorization;
+mod beforehand;
+mod caa;
 mod certificate;
 mod challenge;
 mod config;
@@ -30,6 +32,7 @@ mod targets;
 
 pub(super) use account::{Account, AccountOrders, AccountOrdersAfter, ForgetAccount, NewAccount};
 pub(super) use authorization::Authorization;
+pub(super) use beforehand::{ForgetAuthorization, NewAuthz};
 pub(super) use certificate::{Certificate, CertificateByChain};
 pub(super) use challenge::{Challenge, Validate};
 pub(super) use config::{AcmeConfig, ReadAcme, WriteAcme};

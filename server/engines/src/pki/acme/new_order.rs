@@ -2,22 +2,18 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kit::{Caller, Reads, Time, Writing};
 use serde::Deserialize;
 
 use super::account::count;
+use super::beforehand::{new_authorization, proved_beforehand};
 use super::finalize::lifetime;
 use super::identifier::{Identifier, Name};
 use super::limits::Limit;
 use super::order::{ForgetOrder, KEPT, shown};
 use super::place::Directory;
 use super::problem::{Kind, Problem, Refused, Result};
-use super::records::{
-    ACCOUNT_ORDERS, AUTHORIZATIONS, AuthorizationRecord, AuthorizationStatus, Binding, ChallengeKind,
-    ChallengeRecord, ChallengeStatus, ISSUED, ORDERS, OrderRecord, OrderStatus,
-};
+use super::records::{ACCOUNT_ORDERS, AuthorizationStatus, ISSUED, ORDERS, OrderRecord, OrderStatus};
 use super::renewal::CertificateName;
 use super::signed::{Asked, Owner, Said, signed_operation};
 use crate::pki::Pki;
@@ -42,12 +38,17 @@ struct Wanted {
     identifiers: Vec<Identifier>,
     not_after: Option<String>,
     not_before: Option<String>,
+    profile: Option<String>,
     replaces: Option<String>,
 }
 
 fn order(cx: &mut Writing<'_>, asked: &Asked<'_>) -> Result<Said> {
-    let (directory, owner) = (asked.directory, asked.account()?);
+    let owner = asked.account()?;
     let wanted: Wanted = asked.json()?;
+    // Some clients send an empty text where they mean none.
+    let profile = wanted.profile.filter(|profile| !profile.is_empty());
+    let chosen = asked.directory.in_profile(cx, profile.as_deref())?;
+    let directory = chosen.as_ref().unwrap_or(asked.directory);
     let names = names(&wanted.identifiers)?;
     let rules = directory.rules()?;
     judge_all(directory, &rules, &caller(owner), &names)?;
@@ -60,20 +61,23 @@ fn order(cx: &mut Writing<'_>, asked: &Asked<'_>) -> Result<Said> {
         expires,
         not_before: moment("notBefore", wanted.not_before)?,
         not_after: moment("notAfter", wanted.not_after)?,
+        profile,
         replaces: wanted.replaces,
         serial: None,
         problem: None,
     };
     lifetime(cx, directory, &rules, &order)?;
-    count(cx, Limit::Orders, owner.id.as_bytes())?;
-    replace(cx, owner, id, &order)?;
+    if !replace(cx, owner, id, &order)? {
+        count(cx, Limit::Orders, owner.id.as_bytes())?;
+    }
     let mut proved = true;
     for name in &order.names {
-        let authorization = authorization(cx, owner, id, name, expires);
-        proved &= authorization.status == AuthorizationStatus::Valid;
-        let authorization_id = Id::new(cx);
-        AUTHORIZATIONS.put(cx, authorization_id.as_bytes(), &authorization)?;
-        order.authorizations.push(authorization_id);
+        let (authorization, status) = match proved_beforehand(cx, owner, name)? {
+            Some(known) => (known, AuthorizationStatus::Valid),
+            None => new_authorization(cx, owner, Some(id), name, expires)?,
+        };
+        proved &= status == AuthorizationStatus::Valid;
+        order.authorizations.push(authorization);
     }
     if proved {
         order.status = OrderStatus::Ready;
@@ -115,7 +119,8 @@ fn names(identifiers: &[Identifier]) -> Result<Vec<Name>> {
     if wrong.is_empty() { Ok(names) } else { Err(Refused::of_identifiers(wrong)) }
 }
 
-fn judge_all(directory: &Directory, rules: &Rules, caller: &Caller, names: &[Name]) -> Result<()> {
+/// Refuses names that the role does not allow, each with its reason.
+pub(super) fn judge_all(directory: &Directory, rules: &Rules, caller: &Caller, names: &[Name]) -> Result<()> {
     let judged = names.iter().filter_map(|name| {
         let why = judge(rules, caller, name).err()?;
         let text = name.text();
@@ -139,9 +144,10 @@ fn judge(rules: &Rules, caller: &Caller, name: &Name) -> Result<(), String> {
     }
 }
 
-/// Notes that the order is to replace a certificate, if it may (RFC 9773 §5).
-fn replace(cx: &mut Writing<'_>, owner: &Owner, id: Id, order: &OrderRecord) -> Result<()> {
-    let Some(text) = &order.replaces else { return Ok(()) };
+/// Notes that the order is to replace a certificate, if it may (RFC 9773 §5), and says whether it does. Such orders are
+/// not counted: each certificate is replaced once, and a server that calls all of them back must not push back then.
+fn replace(cx: &mut Writing<'_>, owner: &Owner, id: Id, order: &OrderRecord) -> Result<bool> {
+    let Some(text) = &order.replaces else { return Ok(false) };
     let unknown = || Refused::new(Kind::Malformed, "'replaces' names no certificate of this account");
     let serial = CertificateName::parse(text).ok_or_else(unknown)?.serial;
     let issued = ISSUED.get(cx, serial.as_bytes())?;
@@ -158,38 +164,5 @@ fn replace(cx: &mut Writing<'_>, owner: &Owner, id: Id, order: &OrderRecord) -> 
     }
     issued.replaced_by = Some(id);
     ISSUED.put(cx, serial.as_bytes(), &issued)?;
-    Ok(())
-}
-
-/// What must be proved for a name, or nothing, if the account was given it.
-fn authorization(
-    cx: &Writing<'_>,
-    owner: &Owner,
-    order: Id,
-    name: &Name,
-    expires: Time,
-) -> AuthorizationRecord {
-    let given = |bound: &Binding| name.is_among(&bound.names);
-    let given = owner.record.bound.as_ref().is_some_and(given);
-    let kinds: &[ChallengeKind] = match name {
-        _ if given => &[],
-        Name::Host(_) => &[ChallengeKind::Http, ChallengeKind::Dns, ChallengeKind::TlsAlpn],
-        Name::Wildcard(_) => &[ChallengeKind::Dns],
-        Name::Address(_) => &[ChallengeKind::Http, ChallengeKind::TlsAlpn],
-    };
-    let challenge = |kind: &ChallengeKind| ChallengeRecord {
-        kind: *kind,
-        token: URL_SAFE_NO_PAD.encode(cx.random::<32>()),
-        status: ChallengeStatus::Pending,
-        validated: None,
-        problem: None,
-    };
-    AuthorizationRecord {
-        account: owner.id,
-        order,
-        name: name.clone(),
-        status: if given { AuthorizationStatus::Valid } else { AuthorizationStatus::Pending },
-        expires,
-        challenges: kinds.iter().map(challenge).collect(),
-    }
+    Ok(true)
 }

@@ -44,6 +44,8 @@ struct Shown {
     #[serde(skip_serializing_if = "Option::is_none")]
     not_before: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     replaces: Option<String>,
     status: OrderStatus,
 }
@@ -79,6 +81,7 @@ pub(super) fn shown(
         identifiers: order.names.iter().map(Name::identifier).collect(),
         not_after: order.not_after.as_ref().map(time),
         not_before: order.not_before.as_ref().map(time),
+        profile: order.profile.clone(),
         replaces: order.replaces.clone(),
         status: order.status_at(cx.now()),
     };
@@ -109,7 +112,11 @@ impl Command<Pki> for ForgetOrder {
             ISSUED.delete(cx, serial.as_bytes())?;
         }
         for authorization in &order.authorizations {
-            AUTHORIZATIONS.delete(cx, authorization.as_bytes())?;
+            // Those that were there before it serve other orders too.
+            let record = AUTHORIZATIONS.get(cx, authorization.as_bytes())?;
+            if record.is_some_and(|record| record.order == Some(id)) {
+                AUTHORIZATIONS.delete(cx, authorization.as_bytes())?;
+            }
         }
         ACCOUNT_ORDERS.delete(cx, &[order.account.as_bytes(), id.as_bytes()].concat())?;
         ORDERS.delete(cx, id.as_bytes())?;

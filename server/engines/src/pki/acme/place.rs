@@ -1,5 +1,6 @@
 //! The directories: where a request came in, whether it may, and by which role and issuer it is served.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kit::loose::Text;
@@ -13,7 +14,7 @@ use crate::pki::rules::Rules;
 use crate::pki::store::{CLUSTER, Id, ROLES};
 
 /// The role and the issuer that a path names.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(in crate::pki) struct Place {
     role: Option<String>,
     issuer: Option<String>,
@@ -78,6 +79,7 @@ pub(super) struct Directory {
     role: Role,
     role_name: String,
     base: String,
+    place: Place,
 }
 
 impl Directory {
@@ -93,9 +95,18 @@ impl Directory {
         if cluster.is_empty() {
             return Err(Refused::new(Kind::ServerInternal, NO_PATH));
         }
-        let path = place.path();
-        let base = format!("{}/{path}", cluster.trim_end_matches('/'));
-        let (mut role, role_name) = role(cx, &config, place)?;
+        let base = format!("{}/{}", cluster.trim_end_matches('/'), place.path());
+        let chosen = role(cx, &config, place)?;
+        Self::under(cx, config, place, base, chosen)
+    }
+
+    fn under(
+        cx: &impl Reads,
+        config: Arc<AcmeConfig>,
+        place: &Place,
+        base: String,
+        (mut role, role_name): (Role, String),
+    ) -> Result<Self> {
         let issuer = issuer(cx, &config, place, &role)?;
         // Names are what counts; one of them becomes the common name, if one can.
         let wants_common_name = std::mem::take(&mut role.require_cn);
@@ -107,7 +118,26 @@ impl Directory {
             role.code_signing_flag = false;
             role.email_protection_flag = false;
         }
-        Ok(Self { config, path, issuer, wants_common_name, role, role_name, base })
+        let (path, place) = (place.path(), place.clone());
+        Ok(Self { config, path, issuer, wants_common_name, role, role_name, base, place })
+    }
+
+    /// The same directory under the role of a profile; nothing, if none is asked for.
+    pub(super) fn in_profile(&self, cx: &impl Reads, profile: Option<&str>) -> Result<Option<Self>> {
+        let Some(profile) = profile else { return Ok(None) };
+        let role = self.profiles().get(profile).ok_or_else(|| {
+            let known: Vec<_> = self.profiles().keys().map(String::as_str).collect();
+            let why = format!("{profile:?}; this directory offers [{}]", known.join(", "));
+            Refused::new(Kind::InvalidProfile, why)
+        })?;
+        let chosen = named(cx, &self.config, role)?;
+        Self::under(cx, Arc::clone(&self.config), &self.place, self.base.clone(), chosen).map(Some)
+    }
+
+    /// The role behind each profile that is offered here: none, where the path names a role.
+    pub(super) fn profiles(&self) -> &BTreeMap<String, String> {
+        const NONE: &BTreeMap<String, String> = &BTreeMap::new();
+        if self.place.role.is_none() { &self.config.profiles } else { NONE }
     }
 
     /// The URL of what lies in it.
@@ -132,17 +162,20 @@ impl Directory {
 }
 
 fn role(cx: &impl Reads, config: &AcmeConfig, place: &Place) -> Result<(Role, String)> {
-    let name = match (&place.role, config.policy()?) {
-        (Some(name), _) if !config.allows_role(name) => {
-            return Err(Refused::new(Kind::ServerInternal, "specified role not allowed by ACME policy"));
-        }
-        (Some(name), _) => name,
+    match (&place.role, config.policy()?) {
+        (Some(name), _) => named(cx, config, name),
         (None, Policy::Forbid) => {
-            return Err(Refused::new(Kind::ServerInternal, "default directory not allowed by ACME policy"));
+            Err(Refused::new(Kind::ServerInternal, "default directory not allowed by ACME policy"))
         }
-        (None, Policy::Verbatim) => return Ok((verbatim(), "sign-verbatim".to_owned())),
-        (None, Policy::Role(name)) => name,
-    };
+        (None, Policy::Verbatim) => Ok((verbatim(), "sign-verbatim".to_owned())),
+        (None, Policy::Role(name)) => named(cx, config, name),
+    }
+}
+
+fn named(cx: &impl Reads, config: &AcmeConfig, name: &str) -> Result<(Role, String)> {
+    if !config.allows_role(name) {
+        return Err(Refused::new(Kind::ServerInternal, "specified role not allowed by ACME policy"));
+    }
     let role = ROLES.get(cx, name)?.ok_or_else(|| Refused::new(Kind::Malformed, "role does not exist"))?;
     if role.no_store {
         let why = "role can not be used as NoStore is set to true";

@@ -20,11 +20,13 @@ pub(super) enum Kind {
     BadPublicKey,
     BadRevocationReason,
     BadSignatureAlgorithm,
+    Caa,
     Connection,
     Dns,
     ExternalAccountRequired,
     IncorrectResponse,
     InvalidContact,
+    InvalidProfile,
     Malformed,
     OrderNotReady,
     RateLimited,
@@ -51,6 +53,7 @@ impl Kind {
             Self::BadPublicKey => "the JWS was signed by a public key the server does not support",
             Self::BadRevocationReason => "the revocation reason provided is not allowed by the server",
             Self::BadSignatureAlgorithm => "the JWS was signed with an algorithm the server does not support",
+            Self::Caa => "the owner of the name lets other authorities certify it, and not this one",
             Self::Connection => "the server could not connect to validation target",
             Self::Dns => "there was a problem with a DNS query during identifier validation",
             Self::ExternalAccountRequired => {
@@ -58,6 +61,7 @@ impl Kind {
             }
             Self::IncorrectResponse => "response received didn't match the challenge's requirements",
             Self::InvalidContact => "a contact URL for an account was invalid",
+            Self::InvalidProfile => "the request asks for a profile that the server does not offer",
             Self::Malformed => "the request message was malformed",
             Self::OrderNotReady => {
                 "the request attempted to finalize an order that is not ready to be finalized"
@@ -75,7 +79,7 @@ impl Kind {
 
     fn status(self) -> u16 {
         match self {
-            Self::OrderNotReady => 403,
+            Self::Caa | Self::OrderNotReady => 403,
             Self::ExternalAccountRequired | Self::Unauthorized | Self::UserActionRequired => 401,
             Self::AlreadyReplaced => 409,
             Self::RateLimited => 429,
@@ -226,7 +230,10 @@ impl Refused {
             })
             .collect();
         let bytes = serde_json::to_vec(&document).unwrap_or_default();
-        let headers = refusal.headers.into_iter().chain(beside).collect();
+        let mut headers: Vec<_> = refusal.headers.into_iter().chain(beside).collect();
+        if document.status == 429 && !headers.iter().any(|(name, _)| *name == "retry-after") {
+            headers.push(("retry-after", "1".to_owned()));
+        }
         error.shown_as(Page { status: document.status, kind: KIND, headers, bytes })
     }
 }

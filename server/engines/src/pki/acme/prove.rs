@@ -11,6 +11,7 @@ use kit::{Call, Redirects, Trust, Unproven, World};
 use url::{Host, Url};
 use x509::{AltNames, Certificate, ObjectIdentifier};
 
+use super::caa;
 use super::identifier::Name;
 use super::problem::{Kind, Problem};
 use super::records::ChallengeKind;
@@ -39,16 +40,19 @@ pub(in crate::pki) struct Proof {
     /// The name server; empty for this machine's.
     pub(super) resolver: String,
     pub(super) targets: Targets,
+    /// As whom this authority asks the owner of the name to be let; nothing, if it does not ask.
+    pub(super) caa: Option<caa::Asks>,
 }
 
 /// Looks whether a proof is in place.
 pub(super) async fn look(proof: &Proof, world: &dyn World) -> Result<(), Problem> {
     let looking = async {
         match proof.kind {
-            ChallengeKind::Http => page(proof, world).await,
-            ChallengeKind::Dns => record(proof, world).await,
-            ChallengeKind::TlsAlpn => certificate(proof, world).await,
+            ChallengeKind::Http => page(proof, world).await?,
+            ChallengeKind::Dns => record(proof, world).await?,
+            ChallengeKind::TlsAlpn => certificate(proof, world).await?,
         }
+        caa::permit(proof, world).await
     };
     tokio::select! {
         biased;

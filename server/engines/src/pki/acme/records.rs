@@ -1,7 +1,5 @@
 //! What ACME keeps in a mount. All ids are random and made by the server.
 
-use std::collections::BTreeMap;
-
 use kit::{Caller, Entity, IdTable, Reads, Secret, Time};
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +21,8 @@ pub(super) const AUTHORIZATIONS: IdTable<AuthorizationRecord> = IdTable::new(11)
 pub(super) const EABS: IdTable<EabRecord> = IdTable::new(12);
 /// What was issued, by serial.
 pub(super) const ISSUED: IdTable<IssuedRecord> = IdTable::new(13);
+/// Authorizations that hang on no order, by account and name.
+pub(super) const BEFOREHAND: IdTable<Id> = IdTable::new(14);
 
 /// An account.
 #[derive(Debug, Deserialize, Serialize)]
@@ -61,86 +61,20 @@ pub(super) struct Binding {
 /// Who made a binding, as identity knew them then.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(super) struct Bearer {
-    pub(super) display_name: String,
-    pub(super) entity: Option<BearerEntity>,
-}
-
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub(super) struct BearerEntity {
-    pub(super) id: String,
-    pub(super) name: String,
-    metadata: BTreeMap<String, String>,
-    aliases: BTreeMap<String, BearerAlias>,
-    groups: Vec<BearerGroup>,
-}
-
-#[derive(Clone, Debug, Deserialize, Serialize)]
-struct BearerAlias {
-    id: String,
-    name: String,
-    metadata: BTreeMap<String, String>,
-    custom_metadata: BTreeMap<String, String>,
-}
-
-#[derive(Clone, Debug, Deserialize, Serialize)]
-struct BearerGroup {
-    id: String,
-    name: String,
-    namespace: String,
-    metadata: BTreeMap<String, String>,
+    display_name: String,
+    entity: Option<Entity>,
 }
 
 impl Bearer {
     /// Who asks.
     pub(super) fn of(caller: &Caller) -> Self {
-        let alias = |alias: &kit::Alias| BearerAlias {
-            id: alias.id.clone(),
-            name: alias.name.clone(),
-            metadata: alias.metadata.clone(),
-            custom_metadata: alias.custom_metadata.clone(),
-        };
-        let group = |group: &kit::Group| BearerGroup {
-            id: group.id.clone(),
-            name: group.name.clone(),
-            namespace: group.namespace.clone(),
-            metadata: group.metadata.clone(),
-        };
-        let entity = |entity: &Entity| BearerEntity {
-            id: entity.id.clone(),
-            name: entity.name.clone(),
-            metadata: entity.metadata.clone(),
-            aliases: entity.aliases.iter().map(|(mount, one)| (mount.clone(), alias(one))).collect(),
-            groups: entity.groups.iter().map(group).collect(),
-        };
-        Self { display_name: caller.display_name.clone(), entity: caller.entity.as_ref().map(entity) }
+        Self { display_name: caller.display_name.clone(), entity: caller.entity.clone() }
     }
 
     /// As roles judge them.
     pub(super) fn caller(&self) -> Caller {
-        let alias = |alias: &BearerAlias| kit::Alias {
-            id: alias.id.clone(),
-            name: alias.name.clone(),
-            metadata: alias.metadata.clone(),
-            custom_metadata: alias.custom_metadata.clone(),
-        };
-        let group = |group: &BearerGroup| kit::Group {
-            id: group.id.clone(),
-            name: group.name.clone(),
-            namespace: group.namespace.clone(),
-            metadata: group.metadata.clone(),
-        };
-        let entity = |entity: &BearerEntity| Entity {
-            id: entity.id.clone(),
-            name: entity.name.clone(),
-            metadata: entity.metadata.clone(),
-            aliases: entity.aliases.iter().map(|(mount, one)| (mount.clone(), alias(one))).collect(),
-            groups: entity.groups.iter().map(group).collect(),
-        };
-        Caller {
-            display_name: self.display_name.clone(),
-            entity: self.entity.as_ref().map(entity),
-            ..Caller::nobody()
-        }
+        let (display_name, entity) = (self.display_name.clone(), self.entity.clone());
+        Caller { display_name, entity, ..Caller::nobody() }
     }
 }
 
@@ -165,6 +99,9 @@ pub(super) struct OrderRecord {
     pub(super) expires: Time,
     pub(super) not_before: Option<Time>,
     pub(super) not_after: Option<Time>,
+    /// The profile that it asks for.
+    #[serde(default)]
+    pub(super) profile: Option<String>,
     /// The certificate that it replaces, as RFC 9773 names it.
     pub(super) replaces: Option<String>,
     /// The serial of the certificate that came of it.
@@ -192,11 +129,12 @@ impl OrderRecord {
     }
 }
 
-/// What must be proved for one name of an order.
+/// What must be proved for one name.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct AuthorizationRecord {
     pub(super) account: Id,
-    pub(super) order: Id,
+    /// The order that it belongs to; none, if the name is proved before anything is ordered.
+    pub(super) order: Option<Id>,
     pub(super) name: Name,
     pub(super) status: AuthorizationStatus,
     pub(super) expires: Time,

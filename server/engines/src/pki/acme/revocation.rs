@@ -11,7 +11,7 @@ use x509::Certificate;
 
 use super::identifier::Name;
 use super::problem::{Kind, Problem, Refused, Result};
-use super::records::{ACCOUNT_ORDERS, AUTHORIZATIONS, AuthorizationStatus, ISSUED, ORDERS};
+use super::records::{ACCOUNT_ORDERS, AUTHORIZATIONS, AuthorizationStatus, BEFOREHAND, ISSUED, ORDERS};
 use super::signed::{Asked, Owner, Said, Signer, signed_operation};
 use crate::pki::revoke;
 use crate::pki::store::{Id, REVOKED};
@@ -21,6 +21,8 @@ use crate::pki::store::{Id, REVOKED};
 const REASONS: [u64; 5] = [0, 1, 3, 4, 5];
 /// In how many orders of an account proofs are looked for.
 const ORDERS_MAX: usize = 1000;
+/// How many proofs are looked at in all.
+const PROOFS_MAX: usize = 10_000;
 
 signed_operation! {
     /// Revokes a certificate.
@@ -90,14 +92,23 @@ fn proved(cx: &Writing<'_>, account: Id) -> Result<Vec<String>> {
         orders.extend(Id::from_bytes(order));
         if orders.len() < ORDERS_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
-    let mut names = Vec::new();
+    let mut authorizations = Vec::new();
     for order in orders {
-        let Some(order) = ORDERS.get(cx, order.as_bytes())? else { continue };
-        for authorization in order.authorizations {
-            let record = AUTHORIZATIONS.get(cx, authorization.as_bytes())?;
-            let valid = record.filter(|one| one.status_at(cx.now()) == AuthorizationStatus::Valid);
-            names.extend(valid.map(|one| Name::text(&one.name)));
+        authorizations
+            .extend(ORDERS.get(cx, order.as_bytes())?.into_iter().flat_map(|one| one.authorizations));
+    }
+    BEFOREHAND.scan(cx, account.as_bytes(), |place, id| {
+        if !place.starts_with(account.as_bytes()) || authorizations.len() >= PROOFS_MAX {
+            return Ok(ControlFlow::Break(()));
         }
+        authorizations.push(id);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let mut names = Vec::new();
+    for authorization in authorizations {
+        let record = AUTHORIZATIONS.get(cx, authorization.as_bytes())?;
+        let valid = record.filter(|one| one.status_at(cx.now()) == AuthorizationStatus::Valid);
+        names.extend(valid.map(|one| Name::text(&one.name)));
     }
     Ok(names)
 }

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jws::{Flattened, PublicKey};
 use kit::loose::Text;
 use kit::{Error, Nothing, Reads, Reply, Writing};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::config::EabPolicy;
 use super::nonce::Nonces;
@@ -15,6 +18,8 @@ use super::problem::{Kind, Problem, Refused, Result};
 use super::records::{ACCOUNTS, AccountRecord, AccountStatus};
 use crate::pki::store::Id;
 
+/// How long a part of a request may be: a certificate of the longest that are read, in base64 twice.
+const PART_SIZE_MAX: usize = 512 * 1024;
 /// The content type of what is no problem.
 const JSON: &str = "application/json";
 
@@ -131,6 +136,21 @@ pub(super) struct NewKey {
     pub(super) public: PublicKey,
 }
 
+impl NewKey {
+    /// Reads a key that somebody would sign with from now on, or says why it will not do.
+    pub(super) fn read(jwk: &Value) -> Result<Self, String> {
+        let public = PublicKey::from_jwk(jwk);
+        let key = public.and_then(|public| Some(Self { canonical: public.canonical()?, public }));
+        let key = key.ok_or("use an RSA key of 2048 to 8192 bits, P-256, P-384, P-521 or Ed25519")?;
+        if let Some(modulus) =
+            jwk["n"].as_str().and_then(|text| URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok())
+        {
+            x509::check_modulus(&modulus).map_err(|error| error.to_string())?;
+        }
+        Ok(key)
+    }
+}
+
 /// What goes back.
 pub(super) struct Said {
     status: u16,
@@ -176,17 +196,10 @@ impl Desk {
         posted: &Posted,
         wants: Wants,
     ) -> Result<Asked<'a>> {
-        let part = |name: &str, text: &'_ Option<Text>| match text {
-            Some(Text(text)) => Ok(text.clone()),
-            None => Err(Refused::from(Problem::because(
-                format!("missing required field '{name}'"),
-                Kind::Malformed,
-            ))),
-        };
         let protected = part("protected", &posted.protected)?;
         let payload = part("payload", &posted.payload)?;
         let signature = part("signature", &posted.signature)?;
-        let message = Flattened::parse(&protected, &payload, &signature)
+        let message = Flattened::parse(protected, payload, signature)
             .map_err(|why| Refused::new(Kind::Malformed, why))?;
         if message.alg().is_none() {
             let why = format!("{:?}", message.text("alg").unwrap_or_default());
@@ -224,12 +237,9 @@ impl Desk {
             (None, Some(_)) if wants == Wants::Key => {
                 Err(Problem::because("cannot submit to newAccount with 'kid'", Kind::Malformed).into())
             }
-            (Some(jwk), None) => {
-                let public = PublicKey::from_jwk(jwk);
-                let key = public.and_then(|public| Some(NewKey { canonical: public.canonical()?, public }));
-                let why = "use an RSA key of 2048 to 8192 bits, P-256, P-384, P-521 or Ed25519";
-                key.map(|key| Signer::Key(Box::new(key))).ok_or_else(|| Refused::new(Kind::BadPublicKey, why))
-            }
+            (Some(jwk), None) => Ok(Signer::Key(Box::new(
+                NewKey::read(jwk).map_err(|why| Refused::new(Kind::BadPublicKey, why))?,
+            ))),
             (None, Some(kid)) => {
                 let owner = self.owner(cx, kid.as_str().unwrap_or_default())?;
                 if owner.record.status != AccountStatus::Valid {
@@ -290,6 +300,18 @@ impl Asked<'_> {
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_slice(&self.payload)
             .map_err(|error| Refused::new(Kind::Malformed, format!("the payload does not read: {error}")))
+    }
+}
+
+/// A part of a request, if it is there and no longer than any that is meant well.
+fn part<'a>(name: &str, text: &'a Option<Text>) -> Result<&'a str> {
+    match text {
+        Some(Text(text)) if text.len() > PART_SIZE_MAX => {
+            let why = format!("'{name}' is longer than {PART_SIZE_MAX} bytes");
+            Err(Refused::new(Kind::Malformed, why))
+        }
+        Some(Text(text)) => Ok(text),
+        None => Err(Problem::because(format!("missing required field '{name}'"), Kind::Malformed).into()),
     }
 }
 

@@ -134,7 +134,12 @@ fn an_account_gets_another_key() {
     client.order(&["a.example.com"]).is(201);
 }
 
-fn bind(bench: &Bench, client: &Client<'_>, made: &Value, spoil: impl FnOnce(&mut Header)) -> crate::Answer {
+pub(super) fn bind(
+    bench: &Bench,
+    client: &Client<'_>,
+    made: &Value,
+    spoil: impl FnOnce(&mut Header),
+) -> crate::Answer {
     let secret = URL_SAFE_NO_PAD.decode(made["key"].as_str().unwrap()).unwrap();
     let mut header = Header {
         alg: "HS256",

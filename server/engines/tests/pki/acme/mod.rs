@@ -1,7 +1,10 @@
 //! ACME, by a client and a web that are made for it: what is proved is issued, and nothing else.
 
 mod accounts;
+mod beforehand;
+mod caa;
 mod orders;
+mod profiles;
 mod proofs;
 
 use std::collections::HashMap;
@@ -13,7 +16,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use kit::{Call, Error, Fault, Soon, Time, Told, Verb, World};
+use kit::{Caa, Call, Error, Fault, Soon, Time, Told, Verb, World};
 use serde_json::{Value, json};
 
 use super::bench::{Answer, Bench};
@@ -44,6 +47,10 @@ pub(super) struct Web {
     pub(super) hosts: Mutex<HashMap<String, Vec<IpAddr>>>,
     pub(super) records: Mutex<HashMap<String, Vec<String>>>,
     pub(super) certificates: Mutex<HashMap<String, Vec<u8>>>,
+    /// Who may certify; of a name with nothing at all nobody answers.
+    pub(super) caa: Mutex<HashMap<String, Option<Vec<Caa>>>>,
+    /// Every name that was asked about who may certify it.
+    pub(super) asked: Mutex<Vec<String>>,
     /// Every address that was connected to.
     pub(super) visited: Mutex<Vec<String>>,
 }
@@ -99,6 +106,12 @@ impl World for Web {
         Box::pin(std::future::ready(found.map_or_else(|| nobody(name), Ok)))
     }
 
+    fn caa<'a>(&'a self, name: &'a str, _: &'a str) -> Soon<'a, kit::Result<Vec<Caa>>> {
+        self.asked.lock().unwrap().push(name.to_owned());
+        let found = self.caa.lock().unwrap().get(name).cloned().unwrap_or_else(|| Some(Vec::new()));
+        Box::pin(std::future::ready(found.map_or_else(|| nobody(name), Ok)))
+    }
+
     fn certificate<'a>(
         &'a self,
         at: SocketAddr,
@@ -142,6 +155,16 @@ impl<'a> Client<'a> {
         let mut client = Self::new(bench, directory);
         let answer = client.post("new-account", json!({"termsOfServiceAgreed": true})).is(201);
         client.kid = answer.header("location").map(str::to_owned);
+        client
+    }
+
+    /// One with an account that need not prove these names.
+    pub(super) fn bound(bench: &'a Bench, directory: &'static str, names: &str) -> Self {
+        let made =
+            bench.post(&format!("{directory}new-eab"), json!({"authorized_names": names})).is(200).data;
+        let mut client = Self::new(bench, directory);
+        let bound = accounts::bind(bench, &client, &made, |_| {}).is(201);
+        client.kid = bound.header("location").map(str::to_owned);
         client
     }
 
