@@ -3,13 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use auth::Anyone;
 use kit::{Error, Fault, Result};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::ClientConfig;
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::TlsConnector;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// TLS that believes everyone.
 pub(crate) fn config() -> Result<ClientConfig> {
@@ -17,7 +15,7 @@ pub(crate) fn config() -> Result<ClientConfig> {
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| Error::internal(format!("no TLS: {error}")))?;
-    let verifier = Arc::new(Anyone(provider));
+    let verifier = Arc::new(Anyone::new(provider));
     Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
@@ -38,64 +36,4 @@ pub(crate) async fn certificate(at: SocketAddr, name: &str, protocol: &'static s
     }
     let shown = session.peer_certificates().and_then(<[CertificateDer<'_>]>::first);
     shown.map(|leaf| leaf.to_vec()).ok_or_else(|| failed(&"no certificate was shown"))
-}
-
-/// Believes everyone to be who they say, but not that they hold a key that they do not.
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        self.holds_key(message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        self.holds_key(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-impl Anyone {
-    /// Whether the other side holds the key of its certificate. What rustls has for this refuses certificates with
-    /// critical extensions that it does not know, and an answer to an ACME challenge has one (RFC 8737 §3).
-    fn holds_key(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        let unreadable = |_| rustls::Error::InvalidCertificate(CertificateError::BadEncoding);
-        let (_, certificate) = X509Certificate::from_der(certificate).map_err(unreadable)?;
-        let key = &certificate.public_key().subject_public_key.data;
-        let known = self.0.signature_verification_algorithms.mapping.iter();
-        let mut algorithms = known.filter(|(scheme, _)| *scheme == signed.scheme).flat_map(|(_, all)| *all);
-        match algorithms.any(|one| one.verify_signature(key, message, signed.signature()).is_ok()) {
-            true => Ok(HandshakeSignatureValid::assertion()),
-            false => Err(rustls::Error::InvalidCertificate(CertificateError::BadSignature)),
-        }
-    }
 }
