@@ -27,7 +27,7 @@ const FLOORS: [(&str, &[&str]); 13] = [
     ("otp", &["kit", "policy", "storage"]),
     ("flow", &["kit", "policy", "storage"]),
     ("jws", &["x509"]),
-    ("kernel", &["flow", "kit", "x509", "otp", "policy", "storage"]),
+    ("kernel", &["flow", "kit", "x509", "otp", "jws", "policy", "storage"]),
     ("engines", &["kit", "x509", "otp", "jws", "policy", "storage"]),
     ("auth", &["flow", "kit", "x509", "jws", "policy", "storage"]),
     ("sealkeep", &["kernel", "engines", "auth", "flow", "kit", "x509", "policy", "storage", "locked"]),

@@ -6,7 +6,7 @@ mod anyone;
 mod approle;
 mod cert;
 mod cidr;
-mod jose;
+mod claims;
 mod jwt;
 mod kubernetes;
 mod ldap;

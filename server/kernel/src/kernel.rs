@@ -318,7 +318,7 @@ fn first(store: &Open, env: &Env) -> Result<()> {
         policies::first_policies(&mut txn, Ns::ROOT, now)?;
     }
     if FACTS.get(&txn, Name::Path(WRAP_KEY))?.is_none() {
-        FACTS.put(&mut txn, Name::Path(WRAP_KEY), &WrapKey::generate()?)?;
+        FACTS.put(&mut txn, Name::Path(WRAP_KEY), &*WrapKey::generate()?)?;
     }
     for ns in namespaces::with_root(&txn)? {
         mounts::first_mounts(&mut txn, ns, &*env.random)?;

@@ -3,20 +3,18 @@
 
 use std::borrow::Cow;
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{
-    ECDSA_P521_SHA512_FIXED, ECDSA_P521_SHA512_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, UnparsedPublicKey,
-};
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
+use jws::{Alg, Message, Signer};
 use kit::{Error, Fault, Result};
 use serde::Deserialize;
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use crate::envelope::Wrapped;
 
-/// The header of each of them, to the letter: no other algorithm is taken.
-const HEADER: &str = r#"{"alg":"ES512","typ":"JWT"}"#;
+/// How each of them is signed: no other algorithm is taken.
+const ALG: Alg = Alg::Es512;
 /// How a JWT begins: `{"` in base64.
 const MARK: &str = "eyJ";
 /// What tells these from other JWTs.
@@ -27,7 +25,7 @@ const SIZE_MAX: usize = 4096;
 const LEEWAY_SECONDS: u64 = 5;
 
 /// What wrapping tokens are signed with.
-pub(crate) struct WrapKey(EcdsaKeyPair);
+pub(crate) struct WrapKey(Signer);
 
 #[derive(Deserialize)]
 struct Claims {
@@ -38,15 +36,15 @@ struct Claims {
 
 impl WrapKey {
     /// A new key, as it is stored.
-    pub(crate) fn generate() -> Result<String> {
-        let pair = EcdsaKeyPair::generate(&ECDSA_P521_SHA512_FIXED_SIGNING).map_err(|_| fault())?;
-        Ok(STANDARD.encode(pair.to_pkcs8v1().map_err(|_| fault())?.as_ref()))
+    pub(crate) fn generate() -> Result<Zeroizing<String>> {
+        let key = Signer::generate(ALG).ok_or_else(fault)?;
+        Ok(Zeroizing::new(STANDARD.encode(&*key)))
     }
 
     /// The key, from how it is stored.
     pub(crate) fn read(stored: &str) -> Result<Self> {
-        let bytes = zeroize::Zeroizing::new(STANDARD.decode(stored).map_err(|_| fault())?);
-        EcdsaKeyPair::from_pkcs8(&ECDSA_P521_SHA512_FIXED_SIGNING, &bytes).map(Self).map_err(|_| fault())
+        let bytes = Zeroizing::new(STANDARD.decode(stored).map_err(|_| fault())?);
+        Signer::read(ALG, "", &bytes).map(Self).ok_or_else(fault)
     }
 
     /// A wrapping token in the form of a JWT.
@@ -61,10 +59,7 @@ impl WrapKey {
             "nbf": issued.saturating_sub(LEEWAY_SECONDS),
             "type": KIND,
         });
-        let (header, claims) = (URL_SAFE_NO_PAD.encode(HEADER), URL_SAFE_NO_PAD.encode(claims.to_string()));
-        let message = format!("{header}.{claims}");
-        let signature = self.0.sign(&SystemRandom::new(), message.as_bytes()).map_err(|_| fault())?;
-        Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref())))
+        self.0.token(&[("typ", "JWT")], claims.to_string().as_bytes()).ok_or_else(fault)
     }
 
     /// The token that a text stands for: itself, or the one that a JWT of ours holds.
@@ -82,15 +77,11 @@ impl WrapKey {
     }
 
     fn verified(&self, shown: &str) -> Option<String> {
-        let (message, signature) = shown.rsplit_once('.')?;
-        let (header, claims) = message.split_once('.')?;
-        if shown.len() > SIZE_MAX || header != URL_SAFE_NO_PAD.encode(HEADER) {
+        if shown.len() > SIZE_MAX {
             return None;
         }
-        let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
-        let key = UnparsedPublicKey::new(&ECDSA_P521_SHA512_FIXED, self.0.public_key().as_ref());
-        key.verify(message.as_bytes(), &signature).ok()?;
-        let claims: Claims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
+        let message = Message::compact(shown).ok()?;
+        let claims: Claims = serde_json::from_slice(message.signed_by(self.0.public())?).ok()?;
         (claims.kind == KIND && !is_signed(&claims.jti)).then_some(claims.jti)
     }
 }
@@ -106,6 +97,7 @@ fn fault() -> Error {
 
 #[cfg(test)]
 mod tests {
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use kit::Time;
 
     use super::*;

@@ -11,7 +11,7 @@ use super::reach::{Reach, Reached};
 use super::sign_in::known_role;
 use super::vouch::{Refused, Tokens, check, enrich, redeem};
 use super::{ONLY, PROVIDER, Setup, Signed, Title};
-use crate::jose::Claims;
+use crate::claims::Claims;
 
 /// What clients look for at the beginning of an error.
 pub(super) const FAILED: &str = "OpenBao login failed.";

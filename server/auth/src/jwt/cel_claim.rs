@@ -1,20 +1,56 @@
-//! What a program says of who it lets in, as a claim.
+//! Whom a program lets in.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kit::{Claim, Error, Reading, Renewal, Result, Terms};
+use flow::cel::{Fact, Outcome};
+use kit::{Claim, Error, Reading, Renewal, Result, Terms, Time};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::CEL_ROLES;
+use super::cel_role::{AUTH, CelRole, SCOPE};
 use crate::cidr::Block;
+use crate::claims::Claims;
 
-/// Reads the fields of a `pb.Auth`.
+/// Whom the program of a role makes of the claims.
 ///
 /// # Errors
-/// If a field is of the wrong type, or says what a program may not.
-pub(super) fn claim(role: &str, fields: &Map<String, Value>) -> Result<Claim> {
+/// If it lets nobody in, or says what it may not.
+pub(super) fn decide(role: &CelRole, claims: &Claims, now: Time) -> Result<Claim> {
+    let failed = |why: String| Error::invalid(format!("error executing cel program: {why}"));
+    let json = Value::Object(claims.0.clone());
+    let facts =
+        [("claims", Fact::Json(&json)), ("now", Fact::Time(now)), ("operation", Fact::Text("update"))];
+    let outcome = role.cel_program.evaluate(&SCOPE, &facts);
+    let name = &role.name;
+    let unexpected =
+        |kind: &str| Err(failed(format!("CEL program '{name}' returned unexpected type: {kind}")));
+    match outcome.map_err(|why| failed(format!("CEL auth program failed: {why}")))? {
+        Outcome::Record { name: kind, fields } if kind == AUTH.name => claim(name, &fields),
+        Outcome::Record { name: kind, .. } => unexpected(&kind),
+        Outcome::Plain(Value::Object(fields)) => {
+            if let Some(unknown) = fields.keys().find(|key| !AUTH.fields.contains(&key.as_str())) {
+                return Err(failed(format!("CEL program '{name}': {} has no field {unknown:?}", AUTH.name)));
+            }
+            claim(name, &fields)
+        }
+        Outcome::Plain(Value::Bool(false)) => {
+            Err(failed(format!("CEL role '{name}' blocked authorization with boolean false return")))
+        }
+        Outcome::Plain(Value::String(text)) => {
+            Err(failed(format!("CEL role '{name}' blocked authorization with message: {text}")))
+        }
+        Outcome::Plain(Value::Bool(true)) => unexpected("types.Bool"),
+        Outcome::Plain(Value::Null) => unexpected("types.Null"),
+        Outcome::Plain(Value::Array(_)) => unexpected("*types.baseList"),
+        Outcome::Plain(Value::Number(number)) if number.is_f64() => unexpected("types.Double"),
+        Outcome::Plain(Value::Number(_)) => unexpected("types.Int"),
+    }
+}
+
+/// Reads the fields of a `pb.Auth`.
+fn claim(role: &str, fields: &Map<String, Value>) -> Result<Claim> {
     let it = Fields { kind: "pb.Auth", fields };
     if !it.text("entity_id")?.is_empty() {
         let text = "a program does not choose an entity: name an alias, and identity finds its entity";

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{CEL_ROLES, Signed, Title};
-use crate::jose::Leeways;
+use crate::claims::Leeways;
 use crate::listing::Keys;
 
 /// By how much an end or a beginning may be past that a token does not say, unless the role says so.

@@ -1,3 +1,4 @@
+use jws::{Alg, PublicKey};
 use kit::loose::{Flag, Json, Text, Texts};
 use kit::{
     Ask, Error, Nothing, Query, Reading, Reads, Recording, Reply, Result, Route, Secret, World, Writing,
@@ -8,7 +9,6 @@ use serde_json::{Map, Value};
 
 use super::provider::{Provider, Source};
 use super::{CONFIG, ONLY, PROVIDER, Signed, Title};
-use crate::jose::{Alg, PublicKey};
 
 /// How a mount is set up.
 #[derive(Deserialize, Serialize)]

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::role::{Role, Rules};
 use super::template;
 use crate::cidr;
-use crate::jose::{Claims, list};
+use crate::claims::{Claims, list};
 
 /// Whether this role may be used from where the login comes.
 ///

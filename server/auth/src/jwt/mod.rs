@@ -8,7 +8,6 @@ mod auth_url;
 mod callback;
 mod cel_claim;
 mod cel_role;
-mod cel_sign_in;
 mod config;
 mod flow;
 mod form;
@@ -25,13 +24,13 @@ mod vouch;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use jws::PublicKey;
 use kit::{
     AuthMethod, Endpoint, Engine, Error, LoginPoint, Reading, Reads, Renewal, Result, Table, Terms, ask,
     ask_login, command, query,
 };
 use serde_json::Value;
 
-use crate::jose::PublicKey;
 use cel_role::CelRole;
 use config::Config;
 use provider::{Provider, Recent};
@@ -91,8 +90,8 @@ impl<T: Title> Engine for Signed<T> {
 
 impl<T: Title> AuthMethod for Signed<T> {
     const LOGINS: &'static [LoginPoint<Self>] = &[
-        ask_login::<Self, sign_in::SignIn>(),
-        ask_login::<Self, cel_sign_in::SignIn>(),
+        ask_login::<Self, sign_in::SignIn<0>>(),
+        ask_login::<Self, sign_in::SignIn<1>>(),
         ask_login::<Self, callback::Callback>(),
         ask_login::<Self, poll::Poll>(),
     ];

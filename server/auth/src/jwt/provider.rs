@@ -1,12 +1,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jws::{KEYS_MAX, PublicKey};
 use kit::{Call, Error, Fault, Result, Secret, TOLD_MAX, Time, Told, Trust, World};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-
-use crate::jose::{KEYS_MAX, PublicKey};
 
 /// The longest set of keys that is kept.
 const JWKS_SIZE_MAX: usize = 512 * 1024;

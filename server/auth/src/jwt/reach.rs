@@ -6,7 +6,7 @@ use super::config::Config;
 use super::provider::{Provider, Recent, Source};
 use super::vouch::signed;
 use super::{Published, recent};
-use crate::jose::Claims;
+use crate::claims::Claims;
 
 /// The way to a provider: by what is known of it, as long as that is good.
 pub(super) struct Reach {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::template::Template;
 use super::{ROLES, Signed, Title};
-use crate::jose::{Leeways, list};
+use crate::claims::{Leeways, list};
 use crate::listing::Keys;
 use crate::token_params::{OldFields, OldNames, OldShown, TokenFields, TokenParams, seconds};
 

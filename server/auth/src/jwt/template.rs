@@ -1,6 +1,6 @@
 use kit::{Error, Fault, Result};
 
-use crate::jose::Claims;
+use crate::claims::Claims;
 
 /// The name of a policy in which `{{.claim}}` or `{{.claim.inner}}` stands for a claim. Of Go's templates this is all
 /// there is; what goes further is refused when the role is written.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use jws::{Alg, Message, PublicKey};
 use kit::{Call, Error, Fault, Redirects, Secret, Time, Told, World};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -14,7 +15,7 @@ use super::flow::Flow;
 use super::form::{escape, form};
 use super::provider::{Provider, get, json, named};
 use super::role::Rules;
-use crate::jose::{Alg, Claims, Expected, PublicKey, Times, Token};
+use crate::claims::{Claims, Expected, Times};
 
 /// By how much clocks may differ.
 const SKEW_SECONDS: u64 = 60;
@@ -142,16 +143,16 @@ pub(super) async fn enrich(provider: &Provider, tokens: &Tokens, claims: &mut Cl
 /// # Errors
 /// If none did, or not by an algorithm that is allowed.
 pub(super) fn signed(config: &Config, keys: &[PublicKey], id_token: &str) -> Result<Claims, String> {
-    let token = Token::parse(id_token)?;
+    let token = Message::compact(id_token)?;
     // Where nothing is said, providers sign by RS256.
     let allowed = match config.jwt_supported_algs.is_empty() {
-        true => token.alg == Some(Alg::Rs256),
-        false => token.alg.is_some_and(|alg| config.allows(alg)),
+        true => token.alg() == Some(Alg::Rs256),
+        false => token.alg().is_some_and(|alg| config.allows(alg)),
     };
     if !allowed {
         return Err("id_token signed with unsupported algorithm".to_owned());
     }
-    let claims = token.verified_by(named(keys, &token.key_id));
+    let claims = Claims::signed_by(&token, named(keys, token.key_id()));
     claims.ok_or_else(|| "failed to verify id token signature".to_owned())
 }
 
@@ -210,12 +211,7 @@ pub(super) fn check(
 
 /// Whether the left half of a token's hash is this: by whichever hash has a half of this length.
 fn hashes_to(token: &str, half: &str) -> bool {
-    let by = |algorithm: &'static digest::Algorithm| {
-        let hash = digest::digest(algorithm, token.as_bytes());
-        let hash = hash.as_ref();
-        hash.get(..hash.len() / 2).is_some_and(|left| URL_SAFE_NO_PAD.encode(left) == half)
-    };
-    [&digest::SHA256, &digest::SHA384, &digest::SHA512].into_iter().any(by)
+    [Alg::Rs256, Alg::Rs384, Alg::Rs512].into_iter().any(|alg| alg.half_hash(token) == half)
 }
 
 /// The challenge that goes with a verifier (RFC 7636).

@@ -1,7 +1,7 @@
 use kit::{Error, Fault, Result};
 use serde_json::{Map, Value};
 
-use crate::jose::Claims;
+use crate::claims::Claims;
 
 /// The service account that a token says it is of.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

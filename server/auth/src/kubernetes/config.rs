@@ -1,3 +1,4 @@
+use jws::{Message, PublicKey};
 use kit::loose::{Flag, Text, Texts};
 use kit::{
     Ask, Error, Nothing, PodFile, Query, Reading, Recording, Reply, Result, Route, Secret, World, Writing,
@@ -6,7 +7,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{CONFIG, Kubernetes, ONLY};
-use crate::jose::{PublicKey, Token};
 
 /// Which cluster, and how it is asked.
 #[derive(Deserialize, Serialize)]
@@ -102,7 +102,8 @@ impl Config {
             return Err(Error::invalid("kubernetes_ca_cert must be given when disable_local_ca_jwt is true"));
         }
         let jwt = self.token_reviewer_jwt.expose();
-        if let Some(why) = Some(jwt).filter(|jwt| !jwt.is_empty()).and_then(|jwt| Token::parse(jwt).err()) {
+        if let Some(why) = Some(jwt).filter(|jwt| !jwt.is_empty()).and_then(|jwt| Message::compact(jwt).err())
+        {
             return Err(Error::invalid(format!("token_reviewer_jwt is not a token: {why}")));
         }
         if self.pem_keys.iter().any(|pem| PublicKey::from_pem(pem).is_none()) {

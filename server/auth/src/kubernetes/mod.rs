@@ -13,13 +13,13 @@ mod sign_in;
 
 use std::sync::Arc;
 
+use jws::PublicKey;
 use kit::{
     AuthMethod, Endpoint, Engine, Error, LoginPoint, Reading, Reads, Renewal, Result, Table, Terms, ask,
     ask_login, command, query,
 };
 use serde_json::Value;
 
-use crate::jose::PublicKey;
 use config::Config;
 use role::Role;
 

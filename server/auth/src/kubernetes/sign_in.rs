@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jws::{Alg, Message};
 use kit::loose::Text;
 use kit::{AskLogin, Claim, Error, Fault, Reads, Recording, Result, Route, Secret, World, Writing};
 use schemars::JsonSchema;
@@ -12,7 +13,7 @@ use super::review::Cluster;
 use super::role::{AliasSource, Role};
 use super::{Kubernetes, ROLES, Setup};
 use crate::cidr;
-use crate::jose::{Alg, Claims, Expected, Times, Token};
+use crate::claims::{Claims, Expected, Times};
 
 /// Logs in by the token of a service account.
 #[derive(Deserialize, JsonSchema)]
@@ -136,13 +137,13 @@ impl AskLogin<Kubernetes> for SignIn {
 
 /// The claims of a token, if one of the cluster's keys signed it. Where no keys are known, the cluster alone decides.
 fn verified(setup: &Setup, jwt: &str) -> Result<Claims> {
-    let token = Token::parse(jwt).map_err(|_| Error::denied())?;
+    let token = Message::compact(jwt).map_err(|_| Error::denied())?;
     let claims = match setup.keys.is_empty() {
-        true => token.unverified(),
-        false => token.verified_by(&setup.keys),
+        true => Claims::unverified(&token),
+        false => Claims::signed_by(&token, &setup.keys),
     };
     let claims = claims.ok_or_else(Error::denied)?;
-    if token.alg == Some(Alg::EdDsa) {
+    if token.alg() == Some(Alg::EdDsa) {
         let text = "invalid algorithm (alg) header parameter: token signed with unexpected algorithm";
         return Err(forbidden(text));
     }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jws::Flattened;
+use jws::Message;
 use kit::loose::{Number, Text, Texts};
 use kit::{Command, Error, Nothing, Query, Reading, Reads, Reply, Route, Secret, Writing};
 use schemars::JsonSchema;
@@ -167,7 +167,7 @@ pub(super) fn redeem(
     let malformed = |why: &str| Refused::new(Kind::Malformed, format!("externalAccountBinding: {why}"));
     let sent = Sent::deserialize(sent).map_err(|_| malformed("it is no JWS in the flattened form"))?;
     let message =
-        Flattened::parse(&sent.protected, &sent.payload, &sent.signature).map_err(|why| malformed(&why))?;
+        Message::flattened(&sent.protected, &sent.payload, &sent.signature).map_err(|why| malformed(&why))?;
     if message.text("url") != Some(directory.url("new-account").as_str()) {
         return Err(malformed("its 'url' is not that of this request"));
     }

@@ -1,6 +1,6 @@
 //! A new key for an account (RFC 8555 §7.3.5): the old one asks, and the new one agrees.
 
-use jws::{Flattened, PublicKey};
+use jws::{Message, PublicKey};
 use kit::Writing;
 use serde::Deserialize;
 use serde_json::Value;
@@ -35,7 +35,7 @@ fn change(cx: &mut Writing<'_>, asked: Asked<'_>) -> Result<Said> {
     let directory = asked.directory;
     let malformed = |why: &str| Refused::new(Kind::Malformed, format!("the inner JWS: {why}"));
     let inner: Inner = asked.json()?;
-    let message = Flattened::parse(&inner.protected, &inner.payload, &inner.signature)
+    let message = Message::flattened(&inner.protected, &inner.payload, &inner.signature)
         .map_err(|why| malformed(&why))?;
     if message.text("url") != Some(directory.url("key-change").as_str()) {
         return Err(malformed("its 'url' is not that of the outer one"));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jws::{Flattened, PublicKey};
+use jws::{Message, PublicKey};
 use kit::loose::Text;
 use kit::{Error, Nothing, Reads, Reply, Writing};
 use serde::Serialize;
@@ -111,7 +111,7 @@ pub(super) struct Asked<'a> {
     pub(super) directory: &'a Directory,
     pub(super) signer: Signer,
     /// The request itself, for those who must look at its signature once more.
-    pub(super) message: Flattened,
+    pub(super) message: Message<'static>,
     payload: Vec<u8>,
 }
 
@@ -199,7 +199,7 @@ impl Desk {
         let protected = part("protected", &posted.protected)?;
         let payload = part("payload", &posted.payload)?;
         let signature = part("signature", &posted.signature)?;
-        let message = Flattened::parse(protected, payload, signature)
+        let message = Message::flattened(protected, payload, signature)
             .map_err(|why| Refused::new(Kind::Malformed, why))?;
         if message.alg().is_none() {
             let why = format!("{:?}", message.text("alg").unwrap_or_default());
@@ -226,7 +226,7 @@ impl Desk {
         Ok(Asked { directory: &self.directory, signer, message, payload })
     }
 
-    fn signer(&self, cx: &Writing<'_>, message: &Flattened, wants: Wants) -> Result<Signer> {
+    fn signer(&self, cx: &Writing<'_>, message: &Message<'_>, wants: Wants) -> Result<Signer> {
         match (message.value("jwk"), message.value("kid")) {
             (Some(_), Some(_)) | (None, None) => {
                 Err(Refused::new(Kind::Malformed, "'protected' holds one of 'jwk' and 'kid'"))

@@ -1,8 +1,6 @@
 //! What an identity token says, and how it is written down.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use kit::{Reads, Result};
+use kit::{Error, Reads, Result};
 use serde_json::{Map, Value, json};
 
 use super::key::Key;
@@ -41,11 +39,6 @@ impl Claims<'_> {
 /// # Errors
 /// If the key cannot sign.
 pub(super) fn sign(cx: &impl Reads, key: &Key, payload: &Map<String, Value>) -> Result<String> {
-    let (pair, signer) = key.signer(cx)?;
-    let algorithm = pair.public.algorithm;
-    let header = json!({"alg": algorithm.name(), "kid": pair.id});
-    let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-    let message = format!("{}.{}", part(&serde_json::to_vec(&header)?), part(&serde_json::to_vec(payload)?));
-    let signature = signer.sign(algorithm, message.as_bytes())?;
-    Ok(format!("{message}.{}", part(&signature)))
+    let failed = || Error::internal("an identity token could not be signed");
+    key.signer(cx)?.token(&[], &serde_json::to_vec(payload)?).ok_or_else(failed)
 }

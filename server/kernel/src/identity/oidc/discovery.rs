@@ -18,7 +18,7 @@ struct Jwks {
 }
 
 fn algorithms() -> Vec<&'static str> {
-    ALGORITHMS.iter().map(|(name, _)| *name).collect()
+    ALGORITHMS.iter().map(|alg| alg.name()).collect()
 }
 
 /// The public keys of named keys.

@@ -1,7 +1,9 @@
 //! Named keys that sign identity tokens, and their rotation.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use jws::{Alg, Signer};
 use kit::loose::{Span, Text, Texts};
 use kit::{
     Command, Error, Exists, Nothing, Query, Reading, Reads, Reply, Result, Route, Table, Time, Writing,
@@ -9,7 +11,7 @@ use kit::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::algorithm::{Algorithm, Pair, Public, Signer};
+use super::algorithm::{self, Pair, Public};
 use super::{Keys, client, keys, role};
 use crate::identity::Identity;
 use crate::ids;
@@ -27,7 +29,7 @@ const ROTATION_SECONDS_MIN: u64 = 60;
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default)]
 pub(super) struct Key {
-    pub(super) algorithm: Algorithm,
+    pub(super) algorithm: Alg,
     rotation_seconds: u64,
     pub(super) verification_seconds: u64,
     pub(super) allowed_client_ids: Vec<String>,
@@ -41,7 +43,7 @@ pub(super) struct Key {
 /// A key whose signatures count, and until when.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Verifying {
-    id: String,
+    pub(super) id: String,
     pub(super) public: Public,
     until: Option<Time>,
 }
@@ -49,7 +51,7 @@ pub(super) struct Verifying {
 impl Default for Key {
     fn default() -> Self {
         Self {
-            algorithm: Algorithm::Rs256,
+            algorithm: Alg::Rs256,
             rotation_seconds: DAY_SECONDS,
             verification_seconds: DAY_SECONDS,
             allowed_client_ids: Vec::new(),
@@ -92,10 +94,10 @@ impl Key {
     ///
     /// # Errors
     /// If there is none yet.
-    pub(super) fn signer(&self, cx: &impl Reads) -> Result<(&Pair, std::sync::Arc<Signer>)> {
+    pub(super) fn signer(&self, cx: &impl Reads) -> Result<Arc<Signer>> {
         let missing = || Error::server("signing key is nil; rotate the key and try again");
         let pair = self.signing.as_ref().ok_or_else(missing)?;
-        Ok((pair, cx.memo(&pair.id, |_| pair.signer())?))
+        cx.memo(&pair.id, |_| pair.signer())
     }
 
     fn with_new_keys(self, cx: &mut Writing<'_>) -> Result<Self> {
@@ -142,12 +144,12 @@ impl Verifying {
     }
 }
 
-fn made(cx: &mut Writing<'_>, algorithm: Algorithm) -> Result<Pair> {
+fn made(cx: &mut Writing<'_>, algorithm: Alg) -> Result<Pair> {
     if algorithm.is_costly() {
         cx.costly()?;
     }
     let id = ids::new_uuid(cx.randomness());
-    cx.once(|| algorithm.generate(id))
+    cx.once(|| Pair::generate(algorithm, id))
 }
 
 /// Makes a key that signs identity tokens, or changes how one does.
@@ -193,7 +195,7 @@ impl Command<Identity> for Put {
             key.allowed_client_ids = clients;
         }
         if let Some(Text(name)) = self.algorithm {
-            key.algorithm = Algorithm::parse(&name)?;
+            key.algorithm = algorithm::parse(&name)?;
         }
         let changed = old.is_none_or(|old| old.algorithm != key.algorithm);
         let sooner = cx.now().plus(Duration::from_secs(key.rotation_seconds));

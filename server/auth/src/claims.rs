@@ -1,3 +1,7 @@
+//! What signed tokens say, and whether it is what is expected: the dates and leeways are those that clients of such
+//! servers count on, not those of a library.
+
+use jws::{Message, PublicKey};
 use kit::Time;
 use serde_json::{Map, Number, Value};
 
@@ -46,7 +50,20 @@ pub(crate) enum Times {
 }
 
 impl Claims {
-    pub(super) fn parse(payload: &[u8]) -> Option<Self> {
+    /// What a token says, if one of these keys signed it.
+    pub(crate) fn signed_by<'k>(
+        token: &Message<'_>,
+        keys: impl IntoIterator<Item = &'k PublicKey>,
+    ) -> Option<Self> {
+        keys.into_iter().find_map(|key| token.signed_by(key)).and_then(Self::parse)
+    }
+
+    /// What a token says, whoever made it up. Only for those who have it reviewed by the issuer.
+    pub(crate) fn unverified(token: &Message<'_>) -> Option<Self> {
+        token.unverified().and_then(Self::parse)
+    }
+
+    fn parse(payload: &[u8]) -> Option<Self> {
         serde_json::from_slice(payload).ok().map(Self)
     }
 
