@@ -22,7 +22,7 @@ pub(crate) async fn send_all(
     while let Some(alert) = alerts.recv().await {
         let body = here::alert_body(&alert, &host);
         for receiver in &receivers {
-            let sent = insist(receiver, &body).await;
+            let sent = insist(receiver, &alert, &host, &body).await;
             ledger.alerted(if sent.is_ok() { "ok" } else { "failed" });
             if let Err(why) = sent {
                 warn(format!("the alert {} did not get through: {why}", alert.event.name()));
@@ -31,7 +31,7 @@ pub(crate) async fn send_all(
     }
 }
 
-async fn insist(receiver: &Receiver, body: &str) -> Result<(), String> {
+async fn insist(receiver: &Receiver, alert: &Alert, host: &str, body: &str) -> Result<(), String> {
     let mut last = Ok(());
     for attempt in 0..TRIES {
         if attempt > 0 {
@@ -39,7 +39,10 @@ async fn insist(receiver: &Receiver, body: &str) -> Result<(), String> {
         }
         last = match receiver {
             Receiver::Webhook(url) => post::post(url, "application/json", body.to_owned()).await,
-            Receiver::Command(line) => command(line, body).await,
+            Receiver::Command(line) => feed(Command::new("/bin/sh").args(["-c", line]), body).await,
+            Receiver::Mail(mail) => {
+                feed(Command::new(&mail.program).args(mail.words()), &mail.letter(alert, host)).await
+            }
         };
         if last.is_ok() {
             break;
@@ -48,9 +51,8 @@ async fn insist(receiver: &Receiver, body: &str) -> Result<(), String> {
     last
 }
 
-async fn command(line: &str, body: &str) -> Result<(), String> {
-    let mut command = Command::new("/bin/sh");
-    command.args(["-c", line]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::inherit());
+async fn feed(command: &mut Command, body: &str) -> Result<(), String> {
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::inherit());
     let mut running =
         command.kill_on_drop(true).spawn().map_err(|e| format!("the command cannot be started: {e}"))?;
     if let Some(mut input) = running.stdin.take() {

@@ -15,6 +15,7 @@ use auth::Auth;
 use super::{
     deliver::Reload,
     disk::Owner,
+    mail::{self, Mail},
     pair::{KeyKind, Names},
     probe::Place,
 };
@@ -82,6 +83,8 @@ pub(crate) struct Certificate {
     pub(crate) owner: Owner,
     pub(crate) key: KeyKind,
     pub(crate) reuse_key: bool,
+    /// Whether the server's inventory is told who holds it and where it is served.
+    pub(crate) report: bool,
     pub(crate) reloads: Vec<Reload>,
     pub(crate) places: Vec<Place>,
     /// How long a service may take until it shows a new certificate.
@@ -101,6 +104,7 @@ pub(crate) enum Receiver {
     Webhook(String),
     /// A line for the shell; it finds the alert as JSON on its standard input.
     Command(String),
+    Mail(Mail),
 }
 
 impl Config {
@@ -250,11 +254,21 @@ fn metrics(stanza: &mut Stanza) -> Result<Metrics, String> {
 fn receivers(stanza: &mut Stanza) -> Result<Vec<Receiver>, String> {
     let webhooks = stanza.list("webhook")?.into_iter().map(Receiver::Webhook);
     let commands = stanza.list("command")?.into_iter().map(Receiver::Command);
-    let all: Vec<Receiver> = webhooks.chain(commands).collect();
+    let mail = mail(stanza)?.map(Receiver::Mail);
+    let all: Vec<Receiver> = webhooks.chain(commands).chain(mail).collect();
     if all.is_empty() {
-        return Err(format!("{}: it names neither webhook nor command", stanza.place));
+        return Err(format!("{}: it names neither webhook nor command nor mail", stanza.place));
     }
     Ok(all)
+}
+
+fn mail(stanza: &mut Stanza) -> Result<Option<Mail>, String> {
+    let (to, from) = (stanza.list("mail")?, stanza.text("mail_from")?);
+    let program = stanza.text("sendmail")?.unwrap_or_else(|| mail::SENDMAIL.to_owned());
+    if let Some(wrong) = to.iter().chain(&from).find(|text| !mail::is_address(text)) {
+        return Err(format!("{}: {wrong:?} is no address for mail", stanza.place));
+    }
+    Ok((!to.is_empty()).then(|| Mail { to, from, program: PathBuf::from(program) }))
 }
 
 #[cfg(test)]
@@ -296,6 +310,19 @@ mod tests {
         assert!(why.contains("line 2") && why.contains("certficate"), "{why}");
         let lonely = read("certificate \"a\" { role = \"r\"\n folder = \"/d\" }").expect_err("no identity");
         assert!(lonely.contains("auto_auth"), "{lonely}");
+    }
+
+    #[test]
+    fn whoever_is_told_is_read() {
+        let text = format!("{AUTH}alert {{ mail = [\"ops@example.internal\"]\n webhook = \"https://h\" }}");
+        let config = read(&text).expect("a configuration");
+        let [Receiver::Webhook(_), Receiver::Mail(mail)] = config.receivers.as_slice() else {
+            panic!("{:?}", config.receivers)
+        };
+        assert_eq!(mail.program, Path::new("/usr/sbin/sendmail"));
+        for wrong in ["alert { mail = \"-oQ\" }", "alert { mail_from = \"a@b\" }"] {
+            assert!(read(&format!("{AUTH}{wrong}")).is_err(), "{wrong}");
+        }
     }
 
     #[track_caller]

@@ -3,13 +3,15 @@
 //! Everything outside comes in a [`World`] and a `Disk`, so the same code runs for a service and in a simulation of
 //! thousands. A turn may be cut off anywhere: the record and the link on the disk say where to go on.
 
+mod advice;
+mod report;
+
 use std::{rc::Rc, time::Duration};
 
 use serde_json::json;
 use tokio::sync::Mutex;
 
 use super::{
-    ari,
     config::Certificate,
     ledger::Ledger,
     login::{Identity, envelope},
@@ -20,7 +22,7 @@ use super::{
     shelf::Shelf,
     world::{Alert, Cause, Event, Trouble, World},
 };
-use crate::call::Call;
+use crate::{call::Call, client::Reply};
 
 /// After a reload the port is looked at until it shows the new certificate, this often.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
@@ -94,7 +96,8 @@ impl Course {
             return record.try_at;
         }
         let watch = if self.plan.places.is_empty() { record.renew_at } else { record.watch_at };
-        record.renew_at.min(watch).min(record.ask_at).max(record.try_at)
+        let report = if self.plan.report { record.report_at } else { record.renew_at };
+        record.renew_at.min(watch).min(record.ask_at).min(report).max(record.try_at)
     }
 
     /// The one most pressing thing. `Ok(true)` if something was achieved that ends a row of failures.
@@ -110,11 +113,14 @@ impl Course {
         if !self.record.delivered {
             return self.deliver(world).await.map(|()| true);
         }
-        if now >= self.record.ask_at {
-            self.ask_window(world, &held).await;
+        if now >= self.record.ask_at && self.ask_advice(world, &held).await? {
+            return self.deliver(world).await.map(|()| true);
         }
         if !self.plan.places.is_empty() && now >= self.record.watch_at {
             self.watch(world, &held).await?;
+        }
+        if self.plan.report && now >= self.record.report_at {
+            self.report(world, &held).await;
         }
         Ok(false)
     }
@@ -215,8 +221,10 @@ impl Course {
             .unwrap_or_default();
         chain.insert(0, text("issuing_ca"));
         let leaf = text("certificate");
-        let (pair, held) =
+        let (mut pair, mut held) =
             pair::accept(&request, &self.plan.names, &leaf, &chain, number, world.now()).map_err(wrong)?;
+        pair.anchors = self.bundle(world, &held, &pair.anchors).await;
+        held.bundle = Some(pair::fingerprint(&pair.anchors));
         self.shelf
             .complete(number, &pair)
             .map_err(|e| Trouble::disk("the new pair cannot be written", &e))?;
@@ -249,19 +257,29 @@ impl Course {
             );
         }
         let path = format!("{}/sign/{}", self.plan.mount, self.plan.role);
+        let answer = self.ask_as_self(world, &path, body).await;
+        envelope(&answer.map_err(|trouble| trouble.during("asking for a certificate"))?)
+    }
+
+    /// Asks with the agent's own token.
+    async fn ask_as_self(
+        &self,
+        world: &impl World,
+        path: &str,
+        body: serde_json::Value,
+    ) -> Result<Reply, Trouble> {
         let mut identity = self.identity.lock().await;
         let token = identity.token(world).await?;
-        let first = world.ask(Call::post(&path, body.clone()).with_token(token)).await.map_err(Trouble::from);
-        let answer = match first {
+        let first = world.ask(Call::post(path, body.clone()).with_token(token)).await.map_err(Trouble::from);
+        match first {
             // The token may have been revoked meanwhile: a new one says whether it was that.
             Err(trouble) if trouble.denied() => {
                 identity.forget();
                 let token = identity.token(world).await?;
-                world.ask(Call::post(&path, body).with_token(token)).await.map_err(Trouble::from)
+                world.ask(Call::post(path, body).with_token(token)).await.map_err(Trouble::from)
             }
             other => other,
-        };
-        envelope(&answer.map_err(|trouble| trouble.during("asking for a certificate"))?)
+        }
     }
 
     /// Makes a new pair the one that is to be delivered.
@@ -272,6 +290,8 @@ impl Course {
         }
         record.number = held.number;
         record.renew_at = life.renewal(self.plan.survive, world.chance());
+        record.wished = record.window.is_some_and(|window| window.start <= world.now());
+        record.wanted = false;
         record.window = None;
         // Asked for once it is delivered, and from then on as often as the CA wants.
         record.ask_at = world.now();
@@ -303,6 +323,7 @@ impl Course {
                 Ok(()) => {
                     self.record.delivered = true;
                     self.record.watch_at = world.now().plus(WATCH_EVERY);
+                    self.record.report_at = world.now();
                     // What is not needed any more can wait for room and rights; it is tried at the next renewal again.
                     let _ = self.shelf.keep_only(&self.record.needed());
                     return Ok(());
@@ -378,23 +399,6 @@ impl Course {
             self.record.delivered = false;
         }
         Ok(())
-    }
-
-    /// Asks the CA when it wants the renewal. That it does not say so is its right.
-    async fn ask_window(&mut self, world: &impl World, held: &Held) {
-        let (window, again) = ari::ask(world, &self.plan.mount, held, self.record.window).await;
-        let now = world.now();
-        self.record.ask_at = now.plus(again);
-        if window == self.record.window {
-            return;
-        }
-        self.record.window = window;
-        if let Some(window) = window {
-            let at = window.renewal(world.chance());
-            let latest = held.life().latest_renewal(self.plan.survive);
-            self.record.renew_at = at.min(latest).max(held.life().earliest_wish());
-            world.log(&format!("{}: the CA wants the renewal at {}", self.plan.name, self.record.renew_at));
-        }
     }
 
     fn tell(&mut self, world: &impl World, event: Event, message: &str) {

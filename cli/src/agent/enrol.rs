@@ -16,9 +16,10 @@ pub(crate) struct Enrolled {
     pub(crate) secret_id: Zeroizing<String>,
 }
 
-/// The policy of an agent that asks one role of one mount for certificates.
+/// The policy of an agent that asks one role of one mount for certificates, and reports where they are.
 pub(crate) fn policy(mount: &str, role: &str) -> String {
-    format!("path \"{mount}/sign/{role}\" {{\n  capabilities = [\"update\"]\n}}\n")
+    let paths = [format!("{mount}/sign/{role}"), format!("{mount}/inventory/report")];
+    paths.map(|path| format!("path \"{path}\" {{\n  capabilities = [\"update\"]\n}}\n")).concat()
 }
 
 /// Makes the policy, the role and a secret id, with the rights of whoever is logged in.

@@ -130,6 +130,10 @@ impl World for Here {
         let _ = self.alerts.send(alert);
     }
 
+    fn host(&self) -> String {
+        rustix::system::uname().nodename().to_string_lossy().into_owned()
+    }
+
     fn log(&self, line: &str) {
         warn(line);
     }

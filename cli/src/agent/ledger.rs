@@ -25,6 +25,7 @@ enum Counter {
     Renewals,
     Hooks,
     Verifications,
+    Reports,
     DiskErrors,
     Alerts,
     Logins,
@@ -36,6 +37,8 @@ enum Gauge {
     NotAfter,
     BundleNotAfter,
     NextRenewal,
+    Wanted,
+    LastReport,
     LastSuccess,
     Survive,
     KeyReused,
@@ -45,10 +48,11 @@ enum Gauge {
 }
 
 impl Counter {
-    const ALL: [Counter; 6] = [
+    const ALL: [Counter; 7] = [
         Counter::Renewals,
         Counter::Hooks,
         Counter::Verifications,
+        Counter::Reports,
         Counter::DiskErrors,
         Counter::Alerts,
         Counter::Logins,
@@ -64,6 +68,9 @@ impl Counter {
                 "keep_certificate_verify_total",
                 "Looks at services, by whether they showed the certificate held.",
             ),
+            Counter::Reports => {
+                ("keep_certificate_reports_total", "Reports to the server's inventory, by how they went.")
+            }
             Counter::DiskErrors => {
                 ("keep_certificate_disk_errors_total", "Writes that the file system refused.")
             }
@@ -74,11 +81,13 @@ impl Counter {
 }
 
 impl Gauge {
-    const ALL: [Gauge; 10] = [
+    const ALL: [Gauge; 12] = [
         Gauge::Obtained,
         Gauge::NotAfter,
         Gauge::BundleNotAfter,
         Gauge::NextRenewal,
+        Gauge::Wanted,
+        Gauge::LastReport,
         Gauge::LastSuccess,
         Gauge::Survive,
         Gauge::KeyReused,
@@ -97,6 +106,12 @@ impl Gauge {
                 ("keep_certificate_bundle_not_after_seconds", "When the first certificate of its chain ends.")
             }
             Gauge::NextRenewal => ("keep_certificate_next_renewal_seconds", "When it will be renewed."),
+            Gauge::Wanted => {
+                ("keep_certificate_wanted", "1 if the CA wants it replaced now, as it will be revoked or is.")
+            }
+            Gauge::LastReport => {
+                ("keep_certificate_last_report_seconds", "When the server's inventory was last told of it.")
+            }
             Gauge::LastSuccess => {
                 ("keep_certificate_last_success_seconds", "When it was last renewed and delivered.")
             }
@@ -127,6 +142,8 @@ impl Ledger {
         put(Gauge::NotAfter, held.map(|held| seconds(held.not_after)));
         put(Gauge::BundleNotAfter, held.and_then(|held| held.bundle_not_after).map(seconds));
         put(Gauge::NextRenewal, held.map(|_| seconds(record.renew_at)));
+        put(Gauge::Wanted, held.map(|_| f64::from(u8::from(record.wanted))));
+        put(Gauge::LastReport, record.last_report.map(seconds));
         put(Gauge::LastSuccess, record.last_success.map(seconds));
         put(Gauge::Survive, Some(plan.survive.as_secs_f64()));
         put(Gauge::KeyReused, Some(f64::from(u8::from(record.key_reused))));
@@ -153,6 +170,10 @@ impl Ledger {
 
     pub(crate) fn verified(&self, name: &str, result: &'static str) {
         self.count(Counter::Verifications, name, result);
+    }
+
+    pub(crate) fn reported(&self, name: &str, result: &'static str) {
+        self.count(Counter::Reports, name, result);
     }
 
     pub(crate) fn disk_failed(&self, name: &str) {

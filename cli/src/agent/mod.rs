@@ -19,6 +19,7 @@ mod fleet;
 pub(crate) mod here;
 pub(crate) mod ledger;
 pub(crate) mod login;
+mod mail;
 pub(crate) mod moment;
 pub(crate) mod owner;
 pub(crate) mod pair;

@@ -14,6 +14,9 @@ use zeroize::Zeroizing;
 use super::{moment::Moment, record::Held, shelf::Pair};
 use crate::pem;
 
+/// No bundle is larger.
+const BUNDLE_SIZE_MAX: usize = 256 * 1024;
+
 /// The kinds of keys that the agent makes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum KeyKind {
@@ -160,6 +163,7 @@ pub(crate) fn accept(
         not_after,
         bundle_not_after: parents.iter().map(|parent| parent.not_after).min(),
         ari_id: ari_id(&cert),
+        bundle: None,
     };
     let (anchors, middles): (Vec<&Parent>, Vec<&Parent>) = parents.iter().partition(|parent| parent.is_root);
     let text = |parents: &[&Parent]| parents.iter().map(|parent| parent.pem.as_str()).collect::<String>();
@@ -176,6 +180,47 @@ pub(crate) fn accept(
 /// The bytes of the first certificate of a PEM text: what a handshake must show.
 pub(crate) fn leaf_bytes(pem_text: &str) -> Option<Vec<u8>> {
     pem::blocks(pem_text).into_iter().next()
+}
+
+/// By what the server knows a bundle of CAs.
+pub(crate) fn fingerprint(bundle: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bundle.as_bytes());
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether a text is a bundle of CAs and nothing else.
+pub(crate) fn is_bundle(text: &str) -> bool {
+    let blocks = pem::blocks(text);
+    let is_authority = |block: &Vec<u8>| parse_x509_certificate(block).is_ok_and(|(_, cert)| cert.is_ca());
+    text.len() <= BUNDLE_SIZE_MAX && !blocks.is_empty() && blocks.iter().all(is_authority)
+}
+
+/// Whether a text is a bundle in which all these CAs are.
+pub(crate) fn holds(bundle: &str, anchors: &str) -> bool {
+    let blocks = pem::blocks(bundle);
+    is_bundle(bundle) && pem::blocks(anchors).iter().all(|anchor| blocks.contains(anchor))
+}
+
+/// Whether a text is a bundle in which a chain ends, leaf first.
+pub(crate) fn reaches(chain: &str, bundle: &str) -> bool {
+    let Some(top) = pem::blocks(chain).pop() else { return false };
+    let Ok((_, last)) = parse_x509_certificate(&top) else { return false };
+    let is_above = |block: &Vec<u8>| {
+        *block == top
+            || parse_x509_certificate(block)
+                .is_ok_and(|(_, cert)| last.verify_signature(Some(cert.public_key())).is_ok())
+    };
+    is_bundle(bundle) && pem::blocks(bundle).iter().any(is_above)
+}
+
+/// Both bundles in one, each CA once.
+pub(crate) fn union(one: &str, other: &str) -> String {
+    let known = pem::blocks(one);
+    let further = other.split_inclusive("-----END CERTIFICATE-----").filter(|part| {
+        let block = leaf_bytes(part);
+        block.is_some_and(|block| !known.contains(&block))
+    });
+    further.fold(closed(one), |text, part| text + &closed(part.trim_start()))
 }
 
 /// The serial number of a certificate in DER, as colons and hex.

@@ -42,6 +42,18 @@ pub(crate) struct Record {
     pub(crate) window: Option<Window>,
     /// Whether the key of the newest pair was used before.
     pub(crate) key_reused: bool,
+    /// Whether the newest pair was obtained because the CA wished it, and the CA has not been content since.
+    #[serde(default)]
+    pub(crate) wished: bool,
+    /// Whether the CA wants the newest pair replaced now.
+    #[serde(default)]
+    pub(crate) wanted: bool,
+    /// When the server's inventory is told next.
+    #[serde(default)]
+    pub(crate) report_at: Moment,
+    /// When it was told last.
+    #[serde(default)]
+    pub(crate) last_report: Option<Moment>,
 }
 
 /// One pair.
@@ -56,6 +68,9 @@ pub(crate) struct Held {
     pub(crate) bundle_not_after: Option<Moment>,
     /// What the CA calls it when asked for its renewal window.
     pub(crate) ari_id: Option<String>,
+    /// SHA-256 of the CAs beside it, as the server knows bundles.
+    #[serde(default)]
+    pub(crate) bundle: Option<String>,
 }
 
 /// What went wrong last.

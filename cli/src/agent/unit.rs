@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{config::Config, deliver::Reload};
+use super::{
+    config::{Config, Receiver},
+    deliver::Reload,
+};
 
 /// Its name.
 pub(crate) const NAME: &str = "keep-agent.service";
@@ -26,9 +29,16 @@ pub(crate) fn text(program: &Path, configuration: &[PathBuf], config: &Config) -
     } else {
         ""
     };
+    let writes_mail =
+        config.receivers.iter().any(|receiver| matches!(receiver, Receiver::Mail(_) | Receiver::Command(_)));
+    let mail = if writes_mail {
+        "# Alerts leave by a mail program, which puts letters here until they are sent.\nReadWritePaths=-/var/spool -/var/mail\n"
+    } else {
+        ""
+    };
     UNIT.replace("@PROGRAM@", &program.display().to_string())
         .replace("@FLAGS@", &flags)
-        .replace("@WRITABLE@", &format!("{writable}{commands}"))
+        .replace("@WRITABLE@", &format!("{writable}{commands}{mail}"))
 }
 
 const UNIT: &str = "\

@@ -25,6 +25,8 @@ pub(crate) trait World {
     async fn pause(&self, span: Duration);
     /// Tells people.
     fn alert(&self, alert: Alert);
+    /// What this machine is called.
+    fn host(&self) -> String;
     /// Writes one line for whoever reads the log.
     fn log(&self, line: &str);
 }

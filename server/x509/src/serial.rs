@@ -19,6 +19,13 @@ impl Serial {
         Serial(time.into_iter().chain(random).collect())
     }
 
+    /// When it was made, in nanoseconds since 1970, give or take a millisecond, if it looks like one of ours.
+    pub fn time(&self) -> Option<u64> {
+        let [a, b, c, d, e, f, rest @ ..] = self.0.as_slice() else { return None };
+        let time = u64::from_be_bytes([0, 0, *a, *b, *c, *d, *e, *f]) ^ 1 << 46;
+        (rest.len() == 14 && time >> 44 == 0).then_some(time << 20)
+    }
+
     /// The serial whose big-endian magnitude this is.
     pub fn from_magnitude(bytes: &[u8]) -> Result<Self> {
         let first = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len().saturating_sub(1));
@@ -120,6 +127,16 @@ mod tests {
         for (now, random) in [(0, [0; 14]), (1_800_000_000_000_000_000, [0xff; 14]), (u64::MAX, [0xff; 14])] {
             let der = Serial::new(now, random).to_der();
             assert_eq!((der[1], der[2] & 0x80), (20, 0));
+        }
+    }
+
+    #[test]
+    fn ours_know_when_they_were_made() {
+        let now = 1_800_000_000_123_456_789;
+        let time = Serial::new(now, [0xff; 14]).time().unwrap();
+        assert!(time <= now && now - time < 1 << 20, "{time}");
+        for foreign in ["3a:5f:01", "ff", &"7f:".repeat(20)] {
+            assert_eq!(Serial::parse(foreign.trim_end_matches(':')).unwrap().time(), None);
         }
     }
 }

@@ -57,6 +57,7 @@ pub(super) fn read(found: Labelled) -> Result<Certificate, String> {
         owner: ids,
         key,
         reuse_key: here.flag("reuse_key")?.unwrap_or(false),
+        report: here.flag("report")?.unwrap_or(true),
         reloads,
         places,
         patience,
@@ -123,6 +124,9 @@ impl Certificate {
         }
         if self.reuse_key {
             line("reuse_key", "true".to_owned());
+        }
+        if !self.report {
+            line("report", "false".to_owned());
         }
         if let Some(ttl) = self.ttl {
             line("ttl", seconds(ttl));
@@ -266,7 +270,7 @@ mod tests {
         assert_eq!((plain.mount.as_str(), plain.key, plain.reuse_key), ("pki", KeyKind::EcP256, false));
         let full = check(
             "certificate \"site\" {\n mount = \"team/pki/\"\n role = \"web\"\n common_name = \"a.b\"\n alt_names = [\"c.b\", \"d.b\"]\n \
-             ip_sans = \"10.0.0.1\"\n uri_sans = [\"spiffe://a/b\"]\n key_type = \"rsa\"\n key_bits = 3072\n reuse_key = true\n \
+             ip_sans = \"10.0.0.1\"\n uri_sans = [\"spiffe://a/b\"]\n key_type = \"rsa\"\n key_bits = 3072\n reuse_key = true\n report = false\n \
              ttl = \"100h\"\n survive = \"80h\"\n folder = \"/d\"\n reload { systemd = \"nginx\" }\n reload {\n signal = \"USR1\"\n \
              pid_file = \"/p\"\n }\n reload { command = \"nginx -c \\\"x y\\\" -s reload\" }\n reload { http = \"http://h/r\" }\n \
              reload { command = [\"/bin/true\"] }\n verify { address = [\"127.0.0.1:1\", \"[::1]:2\"] }\n verify {\n timeout = \"3s\"\n address = \"h:3\"\n \

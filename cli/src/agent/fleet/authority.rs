@@ -2,11 +2,12 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::{
-    agent::{moment::Moment, schedule::Window},
+    agent::{moment::Moment, pair, schedule::Window},
     call::{Call, Verb},
     client::{Credential, Reply},
     refused::{Answer, Refused},
@@ -32,6 +33,16 @@ pub(super) enum Mood {
 pub(super) struct Authority {
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
     anchor: String,
+    /// The CAs that holders are to trust, whoever signs.
+    pub(super) bundle: String,
+    /// Whether it says when to renew and whom to trust, and keeps an inventory.
+    pub(super) advises: bool,
+    /// All signed before the first moment are to be replaced; they are revoked at the second.
+    pub(super) reissue: Option<(Moment, Moment)>,
+    /// What was reported to the inventory.
+    pub(super) reports: Vec<Value>,
+    /// When each certificate was signed, by its serial.
+    born: HashMap<String, Moment>,
     pub(super) life: Duration,
     pub(super) up: bool,
     pub(super) mood: Mood,
@@ -55,15 +66,15 @@ pub(super) struct Authority {
 
 impl Authority {
     pub(super) fn new(life: Duration) -> Authority {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut params = rcgen::CertificateParams::new(vec![]).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        params.use_authority_key_identifier_extension = true;
-        params.distinguished_name.push(rcgen::DnType::CommonName, "Simulated CA");
-        let anchor = params.self_signed(&key).unwrap().pem();
+        let (issuer, anchor) = authority("Simulated CA");
         Authority {
-            issuer: rcgen::Issuer::new(params, key),
+            issuer,
+            bundle: anchor.clone(),
             anchor,
+            advises: false,
+            reissue: None,
+            reports: Vec::new(),
+            born: HashMap::new(),
             life,
             up: true,
             mood: Mood::Good,
@@ -103,6 +114,15 @@ impl Authority {
                 good(json!({"auth": {"client_token": token, "lease_duration": 1200, "renewable": true}}))
             }
             "pki/sign/web" => self.sign(call, &body, now),
+            path if path.starts_with("pki/renewal-info/") && self.advises => self.advise(path, now),
+            path if path.starts_with("pki/bundle/") && self.advises => {
+                let body = Bytes::from(self.bundle.clone());
+                Ok(Reply { status: 200, body, date: None, retry_after: None })
+            }
+            "pki/inventory/report" if self.advises => {
+                self.reports.push(body);
+                good(Value::Null)
+            }
             path if path.starts_with("pki/acme/renewal-info/") => match self.window {
                 Some(window) => {
                     let moment = |at: Moment| at.to_string();
@@ -114,6 +134,31 @@ impl Authority {
             },
             _ => refusal(404, None),
         }
+    }
+
+    /// Another CA takes its place; who holds a certificate of the old one keeps it.
+    pub(super) fn sign_by(&mut self, next: (rcgen::Issuer<'static, rcgen::KeyPair>, String)) {
+        (self.issuer, self.anchor) = next;
+    }
+
+    /// Whether a certificate is revoked at a moment.
+    pub(super) fn is_revoked(&self, serial: &str, now: Moment) -> bool {
+        self.reissue
+            .is_some_and(|(begun, end)| now >= end && self.born.get(serial).is_some_and(|born| *born < begun))
+    }
+
+    fn advise(&self, path: &str, now: Moment) -> Result<Reply, Refused> {
+        let serial = path.rsplit_once('.').unwrap().1;
+        let serial = URL_SAFE_NO_PAD.decode(serial).unwrap();
+        let serial: Vec<String> = serial.iter().map(|byte| format!("{byte:02x}")).collect();
+        let Some(born) = self.born.get(&serial.join(":")) else { return refusal(404, None) };
+        let (start, end) = match self.reissue {
+            Some((begun, _)) if *born < begun => (now.minus(Duration::from_secs(3600)), now),
+            _ => (born.plus(self.life.mul_f64(0.67)), born.plus(self.life.mul_f64(0.73))),
+        };
+        let window = json!({"start": start.to_string(), "end": end.to_string()});
+        let reply = good(json!({"suggestedWindow": window, "bundle": pair::fingerprint(&self.bundle)}))?;
+        Ok(Reply { retry_after: Some(Duration::from_secs(300)), ..reply })
     }
 
     fn sign(&mut self, call: &Call, body: &Value, now: Moment) -> Result<Reply, Refused> {
@@ -155,11 +200,23 @@ impl Authority {
         } else {
             asked.signed_by(&self.issuer).unwrap()
         };
+        self.born.insert(pair::serial(certificate.der()), now);
         self.signed.push((now, name));
         good(json!({"data": {
             "certificate": certificate.pem(), "issuing_ca": self.anchor, "ca_chain": [self.anchor],
         }}))
     }
+}
+
+/// A root with its key, and its certificate in PEM.
+pub(super) fn authority(name: &str) -> (rcgen::Issuer<'static, rcgen::KeyPair>, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec![]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.use_authority_key_identifier_extension = true;
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    let anchor = params.self_signed(&key).unwrap().pem();
+    (rcgen::Issuer::new(params, key), anchor)
 }
 
 fn good(body: Value) -> Result<Reply, Refused> {

@@ -4,7 +4,10 @@
 mod authority;
 mod disks;
 mod faults;
+mod inventory;
 mod outages;
+mod reissue;
+mod rolls;
 mod services;
 mod spread;
 
@@ -119,6 +122,10 @@ impl World for Spot {
         self.alerts.borrow_mut().push(alert);
     }
 
+    fn host(&self) -> String {
+        "host".to_owned()
+    }
+
     fn log(&self, _: &str) {}
 }
 
@@ -135,6 +142,7 @@ fn plan(name: &str, folder: PathBuf) -> Certificate {
         owner: Owner::default(),
         key: KeyKind::EcP256,
         reuse_key: false,
+        report: true,
         reloads: Vec::new(),
         places: Vec::new(),
         patience: Duration::from_secs(10),

@@ -183,6 +183,7 @@ impl Get {
             owner: ids,
             key: self.key(role)?,
             reuse_key: self.reuse_key,
+            report: true,
             reloads: reloads.map_err(Stop::local)?,
             places: places.map_err(Stop::local)?,
             patience: config::PATIENCE_DEFAULT,

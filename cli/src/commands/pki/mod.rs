@@ -3,9 +3,12 @@
 mod authority;
 mod checks;
 mod health;
+mod holders;
 mod inventory;
 mod leaf;
 mod probe;
+mod reissue;
+mod roll;
 
 use clap::Subcommand;
 
@@ -18,6 +21,10 @@ pub(crate) enum Pki {
     Issue(leaf::Issue),
     Sign(leaf::Sign),
     List(inventory::List),
+    Inventory(holders::Inventory),
+    Revoke(Box<reissue::Revoke>),
+    #[command(subcommand)]
+    Roll(roll::Roll),
 }
 
 impl Pki {
@@ -27,6 +34,9 @@ impl Pki {
             Pki::Issue(verb) => verb.run(session).await,
             Pki::Sign(verb) => verb.run(session).await,
             Pki::List(verb) => verb.run(session).await,
+            Pki::Inventory(verb) => verb.run(session).await,
+            Pki::Revoke(verb) => verb.run(session).await,
+            Pki::Roll(verb) => verb.run(session).await,
         }
     }
 }

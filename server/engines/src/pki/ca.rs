@@ -18,7 +18,7 @@ use super::keys::{add_key, check_key_name};
 use super::lint::lint;
 use super::reply::chain;
 use super::rules::ext_key_usages;
-use super::store::{CERTIFICATES, CertificateRecord, Der, Id, URLS, new_serial};
+use super::store::{CERTIFICATES, CertificateRecord, Id, URLS, new_serial};
 use super::urls::{urls_of, urls_of_new};
 use super::{Pki, lifetime, requests};
 
@@ -119,7 +119,7 @@ pub(super) struct NewRoot {
     /// Its end, in seconds since 1970.
     expiration: u64,
     /// The id of the issuer.
-    issuer_id: String,
+    pub(super) issuer_id: String,
     /// The name of the issuer.
     issuer_name: String,
     /// Its certificate again.
@@ -209,7 +209,7 @@ impl<const AT: usize> Command<Pki> for GenerateRoot<AT> {
         };
         let der = template.sign(template.subject, &key.private, scheme).map_err(refused)?;
         let certificate = Certificate::from_der(&der).map_err(refused)?;
-        let record = CertificateRecord { der: Der(der), issuer: Some(id) };
+        let record = CertificateRecord::new(der, Some(id));
         CERTIFICATES.put(cx, certificate.serial().as_bytes(), &record)?;
         let new = NewIssuer { id, name: name.clone(), key: Some(key.id), certificate: &certificate };
         add_issuer(cx, new, &all)?;
@@ -334,7 +334,7 @@ impl<const AT: usize> Command<Pki> for SignIntermediate<AT> {
         let der = template.sign(issuer.certificate.subject_der(), key, scheme).map_err(refused)?;
         let above = chain(&all, issuer, asked.format, false);
         let shown = asked.format.show(pem::CERTIFICATE, &der);
-        let record = CertificateRecord { der: Der(der), issuer: Some(issuer.id) };
+        let record = CertificateRecord::new(der, Some(issuer.id));
         CERTIFICATES.put(cx, serial.as_bytes(), &record)?;
         Ok(Reply::Data(SignedCa {
             certificate: asked.format.bundle(shown.clone(), None, &above)?,
@@ -584,7 +584,7 @@ impl<const AT: usize> Command<Pki> for SignSelfIssued<AT> {
         let certificate = pem::encode(pem::CERTIFICATE, &der);
         // It keeps its number, which may be one of ours: that of the certificate that it bridges from.
         if CERTIFICATES.get(cx, given.serial().as_bytes())?.is_none() {
-            let record = CertificateRecord { der: Der(der), issuer: Some(issuer.id) };
+            let record = CertificateRecord::new(der, Some(issuer.id));
             CERTIFICATES.put(cx, given.serial().as_bytes(), &record)?;
         }
         Ok(Reply::Data(Bridged { certificate, issuing_ca: issuer.pem.clone() }))

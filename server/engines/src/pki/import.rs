@@ -14,7 +14,7 @@ use super::authorities::{Authorities, refused};
 use super::fields::text;
 use super::issuers::{NewIssuer, add_issuer};
 use super::keys::{add_key, check_key_name};
-use super::store::{CERTIFICATES, CertificateRecord, Der, ISSUERS, Id};
+use super::store::{CERTIFICATES, CertificateRecord, ISSUERS, Id};
 
 /// A PEM text shorter than this holds nothing; it is rather the path of a file.
 const PEM_SIZE_MIN: usize = 75;
@@ -152,7 +152,7 @@ fn import_certificate(
     }
     let id = Id::new(cx);
     add_issuer(cx, NewIssuer { id, name: String::new(), key, certificate }, &all)?;
-    let record = CertificateRecord { der: Der(certificate.der().to_vec()), issuer: None };
+    let record = CertificateRecord::new(certificate.der().to_vec(), None);
     CERTIFICATES.put(cx, certificate.serial().as_bytes(), &record)?;
     imported.imported_issuers.get_or_insert_default().push(id.to_string());
     imported.mapping.insert(id.to_string(), named);

@@ -19,7 +19,7 @@ use super::reply::{Issued, chain};
 use super::revoke::RevokeLeased;
 use super::role::Role;
 use super::rules::{OtherNames, Rules, rules};
-use super::store::{CERTIFICATES, CertificateRecord, Der, new_serial};
+use super::store::{CERTIFICATES, CertificateRecord, new_serial, owner};
 use super::urls::urls_of;
 use super::{lifetime, requests};
 
@@ -108,7 +108,7 @@ impl<const AT: usize> Command<Pki> for Issue<AT> {
         let shape = self.key_shape(rules, cx)?;
         let authorities = authorities(cx)?;
         let reference = if AT == BY_ISSUER { asked.issuer() } else { issuer_of_role(rules, &asked, cx) };
-        let leaf = Leaf::begin(reference, &asked, rules, &authorities, cx)?;
+        let leaf = Leaf::begin(reference, &asked, rules, &authorities, cx)?.under(&self.role);
         let (subject, names) = decide_names(rules, cx.caller(), &asked, None, cx)?;
         if shape.family == Family::Rsa {
             cx.costly()?;
@@ -151,7 +151,7 @@ impl<const AT: usize> Command<Pki> for Sign<AT> {
         check_key(rules, request.public_key().shape())?;
         let authorities = authorities(cx)?;
         let reference = if AT == BY_ISSUER { asked.issuer() } else { issuer_of_role(rules, &asked, cx) };
-        let leaf = Leaf::begin(reference, &asked, rules, &authorities, cx)?;
+        let leaf = Leaf::begin(reference, &asked, rules, &authorities, cx)?.under(&self.role);
         let (subject, names) = decide_names(rules, cx.caller(), &asked, Some(&request), cx)?;
         let extensions = leaf.extensions(rules, request.public_key(), &names, &subject, cx)?;
         let holder = Holder::Asks(request.public_key());
@@ -170,7 +170,8 @@ impl<const AT: usize> Command<Pki> for SignVerbatim<AT> {
         let authorities = authorities(cx)?;
         let reference =
             if AT == VERBATIM_BY_ROLE { issuer_of_role(&rules, &asked, cx) } else { asked.issuer() };
-        let leaf = Leaf::begin(reference, &asked, &rules, &authorities, cx)?;
+        let role = self.role.as_ref().map_or("", |role| role.0.as_str());
+        let leaf = Leaf::begin(reference, &asked, &rules, &authorities, cx)?.under(role);
         let extensions = leaf.verbatim_extensions(&rules, &request, cx)?;
         let holder = Holder::Asks(request.public_key());
         leaf.issue(cx, &asked, &rules, request.subject_der().to_vec(), extensions, holder)
@@ -244,6 +245,8 @@ pub(super) struct Leaf<'a> {
     scheme: Scheme,
     validity: Validity,
     pub(super) serial: Serial,
+    /// The role's name, for the record.
+    role: String,
 }
 
 impl<'a> Leaf<'a> {
@@ -258,7 +261,13 @@ impl<'a> Leaf<'a> {
         let (issuer, key) = authorities.signer(reference)?;
         let scheme = issuer.scheme(rules.role.signature_bits, rules.padding)?;
         let validity = lifetime::of_leaf(&asked.lifetime, rules, issuer, cx)?;
-        Ok(Self { authorities, issuer, key, scheme, validity, serial: new_serial(cx) })
+        let serial = new_serial(cx);
+        Ok(Self { authorities, issuer, key, scheme, validity, serial, role: String::new() })
+    }
+
+    /// Under the role of this name.
+    fn under(self, role: &str) -> Self {
+        Self { role: role.to_owned(), ..self }
     }
 
     /// What it says beside its subject.
@@ -349,7 +358,8 @@ impl<'a> Leaf<'a> {
             serial_number: self.serial.colons(),
         };
         if !rules.role.no_store {
-            let record = CertificateRecord { der: Der(der), issuer: Some(self.issuer.id) };
+            let record = CertificateRecord::new(der, Some(self.issuer.id));
+            let record = record.asked_for(&self.role, owner(cx.caller()));
             CERTIFICATES.put(cx, self.serial.as_bytes(), &record)?;
             if rules.role.generate_lease {
                 let ttl = Duration::from_secs(not_after.saturating_sub(cx.now().seconds()));

@@ -3,15 +3,18 @@
 //! `ca` makes issuers and `import` brings them in; `authorities` keeps them parsed. A role (`role`) is read once into
 //! `rules`, which `names` and `lifetime` hold a request against; `leaf` then signs and records, in one transaction.
 //! Revocation lists (`crl`) are worked out from revocations (`revoke`) when they are asked for. `acme` lets clients prove
-//! names instead of showing a token.
+//! names instead of showing a token. What many holders need is beside it: `inventory` of who holds what, `reissue` of many
+//! at once, `roll` of a CA, and `advice`, which tells holders of the two.
 
 mod acme;
+mod advice;
 mod authorities;
 mod ca;
 mod certificates;
 mod crl;
 mod fields;
 mod import;
+mod inventory;
 mod issuers;
 mod keys;
 mod leaf;
@@ -20,10 +23,12 @@ mod lint;
 mod listing;
 mod names;
 mod ocsp;
+mod reissue;
 mod reply;
 mod requests;
 mod revoke;
 mod role;
+mod roll;
 mod root;
 mod rules;
 mod store;
@@ -212,6 +217,26 @@ impl Engine for Pki {
         query::<Pki, tidy::ReadAutoTidy>(),
         command::<Pki, tidy::WriteAutoTidy>(),
         command::<Pki, tidy::AutoTidyDue>(),
+        query::<Pki, advice::RenewalAdvice>(),
+        query::<Pki, advice::RawBundle<0>>(),
+        query::<Pki, advice::RawBundle<1>>(),
+        command::<Pki, inventory::Report<0>>(),
+        command::<Pki, inventory::Report<1>>(),
+        command::<Pki, inventory::ForgetHolding>(),
+        query::<Pki, inventory::ListHoldings>(),
+        query::<Pki, inventory::HoldersOfCertificate>(),
+        query::<Pki, inventory::HoldingsOfHost>(),
+        command::<Pki, inventory::DeleteHolding>(),
+        command::<Pki, reissue::Start>(),
+        command::<Pki, reissue::Abort>(),
+        command::<Pki, reissue::ReissueStep>(),
+        query::<Pki, reissue::ListReissues>(),
+        query::<Pki, reissue::ReadReissue>(),
+        command::<Pki, roll::StartRoll>(),
+        command::<Pki, roll::AbortRoll>(),
+        command::<Pki, roll::SwitchRoll>(),
+        command::<Pki, roll::RollStep>(),
+        query::<Pki, roll::ReadRoll>(),
     ];
 
     fn open(_: &serde_json::Value) -> Result<Self> {

@@ -12,7 +12,7 @@ use x509::{Certificate, PrivateKey, Serial};
 use super::Pki;
 use super::authorities::{authorities, refused};
 use super::fields::text;
-use super::store::{CERTIFICATES, CRL, CertificateRecord, Der, Id, REVOKED, RevokedRecord};
+use super::store::{CERTIFICATES, CRL, CertificateRecord, Id, REVOKED, RevokedRecord};
 
 /// A PEM text shorter than this holds nothing; it is rather the path of a file.
 const PEM_SIZE_MIN: usize = 75;
@@ -103,6 +103,13 @@ pub(super) struct Found {
     stored: bool,
 }
 
+impl Found {
+    /// One that this mount has stored.
+    pub(super) fn stored(certificate: Certificate, issuer: Option<Id>) -> Self {
+        Self { certificate, issuer, stored: true }
+    }
+}
+
 fn find(cx: &Writing<'_>, serial: String, pem: String) -> Result<Found> {
     match (serial.is_empty(), pem.is_empty()) {
         (true, true) => Err(Error::invalid("The serial number or certificate to revoke must be provided.")),
@@ -161,7 +168,7 @@ pub(super) fn revoke(cx: &mut Writing<'_>, found: &Found) -> Result<Reply<Option
         return Ok(Reply::Data(None));
     }
     if !found.stored {
-        let record = CertificateRecord { der: Der(found.certificate.der().to_vec()), issuer: found.issuer };
+        let record = CertificateRecord::new(found.certificate.der().to_vec(), found.issuer);
         CERTIFICATES.put(cx, serial.as_bytes(), &record)?;
     }
     let known = found.issuer.filter(|id| all.issuers.iter().any(|issuer| issuer.id == *id));

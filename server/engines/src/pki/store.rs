@@ -8,7 +8,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 pub(super) use kit::Uuid as Id;
-use kit::{IdTable, Reads, Secret, Table, Time, Writing};
+use kit::{Caller, IdTable, Reads, Secret, Table, Time, Writing};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use x509::Serial;
 
@@ -55,7 +55,8 @@ pub(super) struct Setting<V> {
 }
 
 impl<V: Serialize + serde::de::DeserializeOwned + Default> Setting<V> {
-    const fn new(name: &'static str) -> Self {
+    /// The record of this name.
+    pub(super) const fn new(name: &'static str) -> Self {
         Self { table: Table::new(SETTINGS), name }
     }
 
@@ -190,6 +191,34 @@ pub(super) struct CertificateRecord {
     pub(super) der: Der,
     /// Who issued it; nothing where that is another's doing.
     pub(super) issuer: Option<Id>,
+    /// The role under which it was issued; empty where there was none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) role: String,
+    /// Who asked for it, as [`owner`] names callers; empty where nobody is known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) owner: String,
+}
+
+impl CertificateRecord {
+    /// The record of a certificate that nobody in particular asked for.
+    pub(super) fn new(der: Vec<u8>, issuer: Option<Id>) -> Self {
+        Self { der: Der(der), issuer, role: String::new(), owner: String::new() }
+    }
+
+    /// With the role and the owner.
+    pub(super) fn asked_for(self, role: &str, owner: String) -> Self {
+        Self { role: role.to_owned(), owner, ..self }
+    }
+}
+
+/// Who a caller is, beyond this token where that is known: the entity's id, or for a token without one its accessor after
+/// `token:`. Empty for one that has neither.
+pub(super) fn owner(caller: &Caller) -> String {
+    match &caller.entity {
+        Some(entity) => entity.id.clone(),
+        None if caller.accessor.is_empty() => String::new(),
+        None => format!("token:{}", caller.accessor),
+    }
 }
 
 /// A revocation.

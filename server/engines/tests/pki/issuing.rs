@@ -269,7 +269,9 @@ fn names_beyond_dns_are_held_to_the_lists_of_the_role() {
 #[test]
 fn requests_are_held_to_the_same_rules() {
     let (bench, desk) = (ready(), Desk::new("sign"));
-    let csr = desk.csr(&format!("{EC} -subj /O=Evil/CN=a.example.com -addext subjectAltName=DNS:b.example.com,IP:8.8.8.8"));
+    let csr = desk.csr(&format!(
+        "{EC} -subj /O=Evil/CN=a.example.com -addext subjectAltName=DNS:b.example.com,IP:8.8.8.8"
+    ));
     let sign = |body: Value| bench.post("sign/r", body);
     let signed = sign(json!({"csr": csr, "common_name": "x", "alt_names": "y"})).is(200);
     assert_eq!(signed.warnings.len(), 2, "{:?}", signed.warnings);

@@ -10,17 +10,23 @@ mod bad_requests;
 #[path = "../bench/mod.rs"]
 mod bench;
 mod fuzz;
+mod inventory;
 mod issuing;
 #[allow(dead_code)] // the tests of certificates use other parts of it
 #[path = "../../../x509/tests/fuzz/near.rs"]
 mod near;
+mod reissue;
 mod revoking;
+mod rolling;
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bench::{Answer, Bench};
+use kit::{Caller, Entity};
 use serde_json::{Value, json};
 
 fn mount() -> Bench {
@@ -47,6 +53,30 @@ fn role(bench: &Bench, changes: Value) -> Answer {
 
 fn text<'a>(answer: &'a Answer, field: &str) -> &'a str {
     answer.data[field].as_str().unwrap_or_else(|| panic!("no text {field} in {answer:?}"))
+}
+
+/// What renewal information calls a certificate.
+fn renewal_name(pem: &str) -> String {
+    let certificate = x509::Certificate::from_pem(pem).unwrap();
+    let authority = certificate.authority_key_id().unwrap();
+    [authority.as_slice(), certificate.serial().as_bytes()].map(|part| URL_SAFE_NO_PAD.encode(part)).join(".")
+}
+
+/// What the holder of a certificate hears of it: the window, and the bundle's fingerprint.
+fn advice(bench: &Bench, pem: &str) -> Value {
+    let said = bench.get(&format!("renewal-info/{}", renewal_name(pem))).is(200);
+    serde_json::from_slice(&said.bytes).unwrap()
+}
+
+/// Whether the holder is asked to renew now.
+fn is_wanted(bench: &Bench, pem: &str) -> bool {
+    advice(bench, pem)["suggestedWindow"]["end"].as_str().unwrap() <= bench.now().as_str()
+}
+
+/// A caller that identity knows.
+fn entity(id: &str) -> Caller {
+    let entity = Entity { id: id.to_owned(), name: id.to_owned(), ..Entity::default() };
+    Caller { entity: Some(entity), display_name: format!("approle-{id}"), ..Caller::default() }
 }
 
 /// A folder for openssl.

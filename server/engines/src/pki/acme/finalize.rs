@@ -23,7 +23,7 @@ use crate::pki::leaf::{Leaf, check_key, decide_names};
 use crate::pki::lifetime::{AskedLifetime, of_leaf};
 use crate::pki::reply::Format;
 use crate::pki::rules::Rules;
-use crate::pki::store::{CERTIFICATES, CertificateRecord, Der};
+use crate::pki::store::{CERTIFICATES, CertificateRecord, owner as owner_of};
 
 signed_operation! {
     /// Has the certificate of an order issued.
@@ -56,11 +56,9 @@ fn finalize(cx: &mut Writing<'_>, asked: &Asked<'_>, order_id: &str) -> Result<S
     }
     check_names(&request, &order.names)?;
     let (serial, der) = issue(cx, directory, owner, &order, &request)?;
-    CERTIFICATES.put(
-        cx,
-        serial.as_bytes(),
-        &CertificateRecord { der: Der(der), issuer: Some(directory.issuer) },
-    )?;
+    let record = CertificateRecord::new(der, Some(directory.issuer));
+    let record = record.asked_for(directory.role_name(), owner_of(&caller(owner)));
+    CERTIFICATES.put(cx, serial.as_bytes(), &record)?;
     let issued = IssuedRecord { account: owner.id, names: order.names.clone(), replaced_by: None };
     ISSUED.put(cx, serial.as_bytes(), &issued)?;
     order.status = OrderStatus::Valid;

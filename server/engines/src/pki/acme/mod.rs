@@ -42,5 +42,5 @@ pub(super) use finalize::Finalize;
 pub(super) use key_change::KeyChange;
 pub(super) use new_order::NewOrder;
 pub(super) use order::{ForgetOrder, ShowOrder};
-pub(super) use renewal::RenewalInfo;
+pub(super) use renewal::{CertificateName, RenewalInfo, suggested};
 pub(super) use revocation::RevokeCert;

@@ -11,9 +11,9 @@ use x509::{Certificate, Serial, Validity};
 use super::directory::opened;
 use super::place::{Place, routes};
 use super::problem::{Kind, Refused};
-use crate::pki::Pki;
 use crate::pki::authorities::{authorities, refused};
-use crate::pki::store::{CERTIFICATES, REVOKED};
+use crate::pki::store::{CERTIFICATES, CertificateRecord, REVOKED};
+use crate::pki::{Pki, reissue};
 
 /// How long a client may go by one answer: six hours.
 const ASK_AGAIN_SECONDS: &str = "21600";
@@ -21,13 +21,25 @@ const ASK_AGAIN_SECONDS: &str = "21600";
 const WINDOW_PARTS: u64 = 15;
 
 /// How renewal names a certificate: by its issuer's key and its serial.
-pub(super) struct CertificateName {
+pub(in crate::pki) struct CertificateName {
     authority: Vec<u8>,
     /// The serial.
     pub(super) serial: Serial,
 }
 
 impl CertificateName {
+    /// The certificate of this name, if it is here.
+    pub(in crate::pki) fn find(
+        cx: &impl Reads,
+        name: &str,
+    ) -> kit::Result<Option<(CertificateRecord, Certificate)>> {
+        let Some(name) = Self::parse(name) else { return Ok(None) };
+        let Some(record) = CERTIFICATES.get(cx, name.serial.as_bytes())? else { return Ok(None) };
+        let certificate = Certificate::from_der(&record.der.0).map_err(refused)?;
+        let same = certificate.authority_key_id().as_deref() == Some(&name.authority);
+        Ok(same.then_some((record, certificate)))
+    }
+
     /// Reads the two parts.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (authority, serial) = text.split_once('.')?;
@@ -80,25 +92,40 @@ fn advise(cx: &Reading<'_>, place: &Place, name: &str) -> kit::Result<Reply<Advi
         let refused = Refused::new(Kind::Malformed, "there is no such certificate here").with_status(404);
         refused.into_error(vec![directory.index()])
     };
-    let name = CertificateName::parse(name).ok_or_else(unknown)?;
-    let record = CERTIFICATES.get(cx, name.serial.as_bytes())?.ok_or_else(unknown)?;
-    let certificate = Certificate::from_der(&record.der.0).map_err(refused)?;
-    if certificate.authority_key_id().as_deref() != Some(&name.authority) {
-        return Err(unknown());
-    }
-    let all = authorities(cx)?;
-    let issuer = all.issuers.iter().find(|issuer| Some(issuer.id) == record.issuer);
-    let issuer_ends = issuer.is_some_and(|issuer| issuer.record.revoked_at.is_some());
-    let revoked = REVOKED.get(cx, name.serial.as_bytes())?.is_some();
-    let (start, end) = match revoked || issuer_ends {
-        true => (cx.now().minus(std::time::Duration::from_secs(3600)), cx.now()),
-        false => window(certificate.validity()),
-    };
+    let (record, certificate) = CertificateName::find(cx, name)?.ok_or_else(unknown)?;
+    let (start, end) = suggested(cx, &record, &certificate)?;
     cx.notes().header("retry-after", ASK_AGAIN_SECONDS);
     let (header, index) = directory.index();
     cx.notes().header(header, index);
     let window = Window { start: start.truncated().rfc3339(), end: end.truncated().rfc3339() };
     Ok(Reply::Bare(Advice { suggested_window: window }))
+}
+
+/// When a certificate should be renewed: in the past, if it is revoked, its issuer is, or it is to be replaced.
+pub(in crate::pki) fn suggested(
+    cx: &impl Reads,
+    record: &CertificateRecord,
+    certificate: &Certificate,
+) -> kit::Result<(Time, Time)> {
+    let all = authorities(cx)?;
+    let issuer = all.issuers.iter().find(|issuer| Some(issuer.id) == record.issuer);
+    let issuer_ends = issuer.is_some_and(|issuer| issuer.record.revoked_at.is_some());
+    let over = issuer_ends
+        || REVOKED.get(cx, certificate.serial().as_bytes())?.is_some()
+        || reissue::is_wanted(cx, record, certificate)?;
+    Ok(match over {
+        true => (cx.now().minus(std::time::Duration::from_secs(3600)), cx.now()),
+        false => window(since_issue(certificate)),
+    })
+}
+
+/// The life of a certificate from when it was issued: `notBefore` lies earlier, for clocks that are slow, and of a short
+/// life that can be most.
+fn since_issue(certificate: &Certificate) -> Validity {
+    let Validity { not_before, not_after } = certificate.validity();
+    let issued = certificate.serial().time().map(|time| Time(time).seconds());
+    let issued = issued.filter(|issued| (not_before..not_after).contains(issued));
+    Validity { not_before: issued.unwrap_or(not_before), not_after }
 }
 
 /// From two thirds of a certificate's life on, a little while.

@@ -1,0 +1,134 @@
+//! What a re-issue is about, and how far it is.
+
+use std::ops::ControlFlow;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use kit::{IdTable, Reads, Result, Time};
+use serde::{Deserialize, Serialize};
+use x509::{Certificate, Serial};
+
+use crate::pki::store::{CertificateRecord, Id};
+
+/// Re-issues by id.
+pub(super) const REISSUES: IdTable<Reissue> = IdTable::new(23);
+
+/// A re-issue that goes on or is over.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct Reissue {
+    pub(super) scope: Scope,
+    /// Why, for those who look later.
+    pub(super) reason: String,
+    /// Who began it.
+    pub(super) by: String,
+    pub(super) started: Time,
+    /// When the old certificates are revoked; nothing: they are left to end.
+    pub(super) revoke_at: Option<Time>,
+    pub(super) per_second: u64,
+    /// It only counts.
+    pub(super) dry_run: bool,
+    pub(super) state: State,
+    /// The serial after which the present pass goes on, in hex.
+    pub(super) after: String,
+    /// How many certificates it is about.
+    pub(super) matched: u64,
+    /// When the last of them ends by itself, in seconds since 1970.
+    pub(super) last_ends: u64,
+    pub(super) revoked: u64,
+    /// Those that could not be revoked.
+    pub(super) failed: u64,
+    pub(super) finished: Option<Time>,
+}
+
+/// How far a re-issue is.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) enum State {
+    /// It counts what it is about. Holders are asked to renew already.
+    Counting,
+    /// Holders renew.
+    Waiting,
+    /// The grace is over: the old certificates are revoked.
+    Revoking,
+    Done,
+    Aborted,
+}
+
+impl State {
+    /// The API's word for it.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Counting => "counting",
+            Self::Waiting => "waiting",
+            Self::Revoking => "revoking",
+            Self::Done => "done",
+            Self::Aborted => "aborted",
+        }
+    }
+
+    /// Whether it still does something.
+    pub(super) fn is_open(self) -> bool {
+        matches!(self, Self::Counting | Self::Waiting | Self::Revoking)
+    }
+}
+
+/// Which certificates: those for which everything that is named holds.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub(super) struct Scope {
+    pub(super) issuer: Option<Id>,
+    pub(super) role: String,
+    pub(super) owner: String,
+    /// The key that is certified: in hex, its SHA-1 identifier or the SHA-256 of its SPKI.
+    pub(super) key: String,
+}
+
+impl Scope {
+    /// Whether it names anything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.issuer.is_none() && self.role.is_empty() && self.owner.is_empty() && self.key.is_empty()
+    }
+
+    fn names(&self, record: &CertificateRecord, certificate: &Certificate) -> bool {
+        let given = |own: &str, theirs: &str| own.is_empty() || own == theirs;
+        (self.issuer.is_none() || self.issuer == record.issuer)
+            && given(&self.role, &record.role)
+            && given(&self.owner, &record.owner)
+            && (self.key.is_empty() || self.is_key_of(certificate))
+    }
+
+    fn is_key_of(&self, certificate: &Certificate) -> bool {
+        let key = certificate.public_key();
+        self.key == hex::encode(key.key_id()) || self.key == hex::encode(digest(&SHA256, key.spki()))
+    }
+}
+
+impl Reissue {
+    /// Whether it is about this certificate: a leaf, issued before it began. CAs have rolls of their own.
+    pub(super) fn covers(&self, record: &CertificateRecord, certificate: &Certificate) -> bool {
+        certificate.serial().as_bytes() <= self.last_serial().as_bytes()
+            && !certificate.is_ca()
+            && self.scope.names(record, certificate)
+    }
+
+    /// The highest serial that can have been given out when it began: serials begin with the time.
+    pub(super) fn last_serial(&self) -> Serial {
+        Serial::new(self.started.0, [0xff; 14])
+    }
+}
+
+/// Whether a certificate is to be replaced.
+pub(in crate::pki) fn is_wanted(
+    cx: &impl Reads,
+    record: &CertificateRecord,
+    certificate: &Certificate,
+) -> Result<bool> {
+    let open = cx.memo("reissues", |cx| {
+        let mut open = Vec::new();
+        REISSUES.scan(cx, &[], |_, reissue| {
+            if reissue.state.is_open() && !reissue.dry_run {
+                open.push(reissue);
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(open)
+    })?;
+    Ok(open.iter().any(|reissue| reissue.covers(record, certificate)))
+}

@@ -1,0 +1,250 @@
+//! Beginning a roll, and giving it up.
+
+use std::time::Duration;
+
+use kit::loose::{Flag, Number, Seconds, Text};
+use kit::{Command, Error, Reads, Reply, Result, Route, Writing};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use x509::NameConstraints;
+
+use super::record::{Leaves, ROLL, Roll, State};
+use super::show::{ShownRoll, show};
+use super::step::RollStep;
+use crate::pki::Pki;
+use crate::pki::authorities::{Authorities, DEFAULT, Issuer, refused};
+use crate::pki::ca::GenerateRoot;
+use crate::pki::fields::{text, unsigned};
+use crate::pki::issuers::check_issuer_name;
+use crate::pki::store::{DEFAULTS, ISSUERS, Id, Usage};
+
+/// How long the next CA is published before it signs, unless the request says otherwise.
+const PUBLISH_SECONDS: u64 = 24 * 3600;
+/// Holders ask every five minutes; below this some could meet a certificate of a CA that they have not heard of.
+const PUBLISH_SECONDS_MIN: u64 = 15 * 60;
+/// The common name of a CA may be this long.
+const NAME_LENGTH_MAX: usize = x509::COMMON_NAME_MAX;
+
+/// Begins the replacement of a CA: the next one is published now, and signs when everybody trusts it.
+///
+/// A root of this mount gets a successor of its kind. For any other CA, and where it shall be another kind, bring the next
+/// one into the mount before, and name it with `next_ref`.
+#[derive(Deserialize, JsonSchema)]
+pub(in crate::pki) struct StartRoll {
+    /// The CA that is replaced: a name, an id, or `default`.
+    issuer_ref: Option<Text>,
+    /// The CA that takes its place, if it is here already: a name or an id.
+    next_ref: Option<Text>,
+    /// How long the next CA is published before it signs; a day if left out.
+    publish_for: Option<Seconds>,
+    /// Whether to wait with the switch until everybody in the inventory trusts the next CA; yes if left out.
+    wait_for_holders: Option<Flag>,
+    /// The common name of the next CA; that of the old one with a number, if left out.
+    common_name: Option<Text>,
+    /// The name of the new issuer.
+    issuer_name: Option<Text>,
+    /// The size of the new key; 0 for the usual one of its type.
+    key_bits: Option<Number>,
+    /// The type of the new key; that of the old one if left out.
+    key_type: Option<Text>,
+    /// How long the next CA lives; as long as the old one if left out.
+    ttl: Option<Seconds>,
+}
+
+impl Command<Pki> for StartRoll {
+    const ROUTE: Route = Route::post("roll").sudo().heavy();
+    type Reply = ShownRoll;
+
+    fn run(mut self, engine: &Pki, cx: &mut Writing<'_>) -> Result<Reply<ShownRoll>> {
+        if let Some(roll) = ROLL.get(cx)?.filter(Roll::shares_trust) {
+            return Err(Error::invalid(format!(
+                "the roll from {} to {} is {}; one CA of a mount is rolled at a time. Its certificates end sooner if reissue replaces and revokes them",
+                roll.old,
+                roll.new,
+                roll.state.word()
+            )));
+        }
+        let publish = self.publish_for.map_or(PUBLISH_SECONDS, |span| span.0);
+        if publish < PUBLISH_SECONDS_MIN {
+            return Err(Error::invalid(format!(
+                "publish_for is {publish} s; holders ask every five minutes and need {PUBLISH_SECONDS_MIN} s at least"
+            )));
+        }
+        let all = Authorities::load(cx)?;
+        let reference = self.issuer_ref.take().map_or(DEFAULT.to_owned(), |text| text.0);
+        let (old, _) = all.signer(&reference)?;
+        let (new, next_was) = match text(self.next_ref.take()).as_str() {
+            "" => (self.make_root(engine, cx, old, &all)?, None),
+            reference => {
+                let next = brought(&all, old, reference)?;
+                (next.id, Some(next.record.usage))
+            }
+        };
+        may_issue(cx, new, false)?;
+        let started = cx.now();
+        let roll = Roll {
+            old: old.id,
+            new,
+            state: State::Published,
+            started,
+            publish_until: started.plus(Duration::from_secs(publish)),
+            waits_for_holders: self.wait_for_holders.is_none_or(|flag| flag.0),
+            next_was,
+            switched: None,
+            unstored_until: 0,
+            after: String::new(),
+            counting: Leaves::default(),
+            leaves: None,
+            finished: None,
+        };
+        ROLL.put(cx, &Some(roll.clone()))?;
+        cx.later::<Pki, _>(Duration::from_secs(publish), &RollStep::of(&roll))?;
+        Ok(Reply::Data(show(cx, &Authorities::load(cx)?, &roll)?))
+    }
+}
+
+/// Lets an issuer issue, or not.
+pub(super) fn may_issue(cx: &mut Writing<'_>, id: Id, may: bool) -> Result<()> {
+    let gone = || Error::invalid(format!("the issuer {id} of the roll is not here any more"));
+    let mut record = ISSUERS.get(cx, id.as_bytes())?.ok_or_else(gone)?;
+    record.usage.issuing = may;
+    ISSUERS.put(cx, id.as_bytes(), &record)
+}
+
+fn brought<'a>(all: &'a Authorities, old: &Issuer, reference: &str) -> Result<&'a Issuer> {
+    let (next, _) = all.signer(reference)?;
+    if next.id == old.id {
+        return Err(Error::invalid("next_ref is the CA that is to be replaced"));
+    }
+    if Some(next.id) == all.defaults.issuer {
+        return Err(Error::invalid(
+            "next_ref is the default issuer, which signs already: make the old one the default again, and begin then",
+        ));
+    }
+    Ok(next)
+}
+
+impl StartRoll {
+    /// A root like the old one. It becomes nobody's default yet.
+    fn make_root(
+        &mut self,
+        engine: &Pki,
+        cx: &mut Writing<'_>,
+        old: &Issuer,
+        all: &Authorities,
+    ) -> Result<Id> {
+        let certificate = &old.certificate;
+        if !certificate.is_self_issued() {
+            return Err(Error::invalid(
+                "the CA is no root: have the next one signed where this one was (intermediate/generate, intermediate/set-signed), and name it with next_ref",
+            ));
+        }
+        if NameConstraints::of(certificate).map_err(refused)?.is_some() {
+            return Err(Error::invalid(
+                "the root has name constraints: make the next one with those that it shall have (root/rotate), and name it with next_ref",
+            ));
+        }
+        let shape = certificate.public_key().shape();
+        let validity = certificate.validity();
+        let life = validity.not_after.saturating_sub(validity.not_before);
+        let name = text(self.issuer_name.take());
+        check_issuer_name(&name, None, all)?;
+        let key_type = match text(self.key_type.take()) {
+            given if given.is_empty() => shape.family.name().to_owned(),
+            given => given,
+        };
+        let own_bits = if key_type == shape.family.name() { u64::from(shape.bits) } else { 0 };
+        let key_bits = self.key_bits.map_or(own_bits, |bits| unsigned(Some(bits)));
+        let subject = certificate.subject().map_err(refused)?;
+        let common_name = match text(self.common_name.take()) {
+            given if given.is_empty() => successor(&subject.common_name),
+            given => given,
+        };
+        let asked = json!({
+            "exported": "internal", "common_name": common_name, "issuer_name": name,
+            "key_type": key_type, "key_bits": if key_type == "ed25519" { 0 } else { key_bits },
+            "ttl": self.ttl.map_or(life, |span| span.0),
+            "max_path_length": certificate.path_length().map_or(-1, i64::from),
+            "country": subject.country, "organization": subject.organization, "ou": subject.organizational_unit,
+            "locality": subject.locality, "province": subject.province,
+            "street_address": subject.street_address, "postal_code": subject.postal_code,
+        });
+        let asked: Map<String, Value> = serde_json::from_value(asked)?;
+        let defaults = DEFAULTS.get(cx)?;
+        let root: GenerateRoot<1> = serde_json::from_value(Value::Object(asked))?;
+        let Reply::Data(made) = root.run(engine, cx)? else {
+            return Err(Error::internal("a new root answers without data"));
+        };
+        // A mount that follows the latest issuer must not follow this one yet.
+        DEFAULTS.put(cx, &defaults)?;
+        let id = Id::parse(&made.issuer_id).ok_or_else(|| Error::internal("a new root has no id"))?;
+        if let Some(record) = ISSUERS.get(cx, id.as_bytes())? {
+            let (urls, leaf_not_after) = (old.record.urls.clone(), old.record.leaf_not_after);
+            let record = crate::pki::store::IssuerRecord { urls, leaf_not_after, ..record };
+            ISSUERS.put(cx, id.as_bytes(), &record)?;
+        }
+        Ok(id)
+    }
+}
+
+/// The name of the CA after this one: `Example CA`, `Example CA 2`, `Example CA 3`.
+fn successor(name: &str) -> String {
+    let numbered = name.rsplit_once(' ').and_then(|(stem, number)| {
+        let number: u32 = number.parse().ok().filter(|number| *number >= 2)?;
+        Some((stem, number.checked_add(1)?))
+    });
+    let (stem, number) = numbered.unwrap_or((name, 2));
+    let end = format!(" {number}");
+    let stem: String = stem.chars().take(NAME_LENGTH_MAX.saturating_sub(end.len())).collect();
+    if stem.is_empty() { format!("CA{end}") } else { format!("{stem}{end}") }
+}
+
+/// Gives up a roll whose next CA has not signed yet: it leaves the bundle.
+#[derive(Deserialize, JsonSchema)]
+pub(in crate::pki) struct AbortRoll {}
+
+impl Command<Pki> for AbortRoll {
+    const ROUTE: Route = Route::post("roll/abort").sudo();
+    type Reply = ShownRoll;
+
+    fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<ShownRoll>> {
+        let mut roll = ROLL.get(cx)?.ok_or_else(|| Error::invalid(NONE))?;
+        if roll.state != State::Published {
+            return Err(Error::invalid(format!(
+                "the roll is {}: it can be given up until the next CA signs. To go back, wait until it is finished, and roll again",
+                roll.state.word()
+            )));
+        }
+        // One that is gone from the mount needs no rights back.
+        if let (Some(usage), Some(mut record)) = (roll.next_was, ISSUERS.get(cx, roll.new.as_bytes())?) {
+            record.usage = Usage { issuing: usage.issuing, ..record.usage };
+            ISSUERS.put(cx, roll.new.as_bytes(), &record)?;
+        }
+        (roll.state, roll.finished) = (State::Aborted, Some(cx.now()));
+        ROLL.put(cx, &Some(roll.clone()))?;
+        Ok(Reply::Data(show(cx, &Authorities::load(cx)?, &roll)?))
+    }
+}
+
+/// What is said where there is no roll.
+pub(super) const NONE: &str = "no CA of this mount is being rolled; POST roll begins it";
+
+#[cfg(test)]
+mod tests {
+    use super::successor;
+
+    #[test]
+    fn successors_are_numbered() {
+        for (name, next) in [
+            ("Example CA", "Example CA 2"),
+            ("Example CA 2", "Example CA 3"),
+            ("Root 2026", "Root 2027"),
+            ("X1", "X1 2"),
+            ("", "CA 2"),
+        ] {
+            assert_eq!(successor(name), next);
+        }
+        assert_eq!(successor(&"x".repeat(64)).len(), 64);
+    }
+}

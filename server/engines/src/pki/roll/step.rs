@@ -1,0 +1,186 @@
+//! What moves a roll on: the switch, and the wait for the last leaf.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use kit::{Command, Error, Nothing, Reads, Reply, Result, Route, Time, Writing};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use x509::{Certificate, Serial};
+
+use super::record::{Leaves, ROLL, Roll, State};
+use super::show::{ShownRoll, laggards, show};
+use super::start::{NONE, may_issue};
+use crate::pki::Pki;
+use crate::pki::authorities::{Authorities, DEFAULT, refused};
+use crate::pki::store::{CERTIFICATES, DEFAULTS, REVOKED, ROLES};
+
+/// How many records one piece of the search looks at.
+const PAGE: usize = 500;
+/// How often to look whether the last holder trusts the next CA.
+const HOLDERS_AGAIN: Duration = Duration::from_secs(60);
+/// How often to look for leaves that were revoked before their end.
+const LEAVES_AGAIN: Duration = Duration::from_secs(24 * 3600);
+const SOON: Duration = Duration::from_secs(1);
+
+/// Moves a roll on, if it is time.
+#[derive(Deserialize, JsonSchema, Serialize)]
+pub(in crate::pki) struct RollStep {
+    /// The roll and the state for which it was entered: what went on otherwise is left alone.
+    started: String,
+    state: String,
+}
+
+impl RollStep {
+    /// For a roll as it stands.
+    pub(super) fn of(roll: &Roll) -> Self {
+        Self { started: roll.started.0.to_string(), state: roll.state.word().to_owned() }
+    }
+}
+
+impl Command<Pki> for RollStep {
+    const ROUTE: Route = Route::internal("roll-step");
+    type Reply = Nothing;
+
+    fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
+        let Some(mut roll) = ROLL.get(cx)? else { return Ok(Reply::Nothing) };
+        if roll.started.0.to_string() != self.started || roll.state.word() != self.state {
+            return Ok(Reply::Nothing);
+        }
+        let wait = match roll.state {
+            State::Published => publish(cx, &mut roll)?,
+            State::Draining => drain(cx, &mut roll)?,
+            State::Finished | State::Aborted => return Ok(Reply::Nothing),
+        };
+        ROLL.put(cx, &Some(roll.clone()))?;
+        if roll.shares_trust() {
+            cx.later::<Pki, _>(wait, &RollStep::of(&roll))?;
+        }
+        Ok(Reply::Nothing)
+    }
+}
+
+fn publish(cx: &mut Writing<'_>, roll: &mut Roll) -> Result<Duration> {
+    if roll.publish_until > cx.now() {
+        return Ok(cx.now().until(roll.publish_until));
+    }
+    let all = Authorities::load(cx)?;
+    if roll.waits_for_holders && laggards(cx, &all, roll)?.count > 0 {
+        return Ok(HOLDERS_AGAIN);
+    }
+    switch(cx, &all, roll)?;
+    Ok(Duration::ZERO)
+}
+
+/// Has the next CA sign in the place of the old one, wherever that was named.
+fn switch(cx: &mut Writing<'_>, all: &Authorities, roll: &mut Roll) -> Result<()> {
+    let old = all.issuer_or_refuse(&roll.old.to_string())?;
+    let mut defaults = DEFAULTS.get(cx)?;
+    let was_default = defaults.issuer == Some(roll.old);
+    let names_old = |reference: &str| {
+        let own = all.issuer(reference).is_some_and(|issuer| issuer.id == old.id);
+        match reference {
+            "" | DEFAULT => was_default,
+            _ => own,
+        }
+    };
+    may_issue(cx, roll.new, true)?;
+    may_issue(cx, roll.old, false)?;
+    let not_after = old.certificate.validity().not_after;
+    for name in ROLES.walk(cx, "")? {
+        let Some(mut role) = ROLES.get(cx, &name)? else { continue };
+        if !names_old(&role.issuer_ref) {
+            continue;
+        }
+        if role.no_store {
+            let life = if role.max_ttl == 0 { cx.mount().max_ttl.as_secs() } else { role.max_ttl };
+            let ends = cx.now().seconds().saturating_add(life).min(not_after);
+            roll.unstored_until = roll.unstored_until.max(ends);
+        }
+        if !matches!(role.issuer_ref.as_str(), "" | DEFAULT) {
+            role.issuer_ref = roll.new.to_string();
+            ROLES.put(cx, &name, &role)?;
+        }
+    }
+    if was_default {
+        defaults.issuer = Some(roll.new);
+        DEFAULTS.put(cx, &defaults)?;
+    }
+    (roll.state, roll.switched) = (State::Draining, Some(cx.now()));
+    Ok(())
+}
+
+/// One piece of the search for live leaves of the old CA; at its end the roll is finished, or a later search is entered.
+fn drain(cx: &mut Writing<'_>, roll: &mut Roll) -> Result<Duration> {
+    if !search(cx, roll)? {
+        return Ok(Duration::ZERO);
+    }
+    let found = std::mem::take(&mut roll.counting);
+    (roll.leaves, roll.after) = (Some(found), String::new());
+    let last = found.last_ends.max(roll.unstored_until);
+    if last <= cx.now().seconds() {
+        (roll.state, roll.finished) = (State::Finished, Some(cx.now()));
+        return Ok(Duration::ZERO);
+    }
+    Ok(cx.now().until(Time::from_seconds(last)).clamp(SOON, LEAVES_AGAIN))
+}
+
+/// Whether the search has come to its end.
+fn search(cx: &Writing<'_>, roll: &mut Roll) -> Result<bool> {
+    let mut from =
+        hex::decode(&roll.after).map_err(|_| Error::internal("the cursor of a roll is not hex"))?;
+    if !from.is_empty() {
+        from.push(0);
+    }
+    // What was issued after the switch is not under the old CA: serials begin with the time.
+    let last = Serial::new(roll.switched.unwrap_or(cx.now()).0, [0xff; 14]);
+    let (now, mut seen, mut is_last) = (cx.now().seconds(), 0, true);
+    CERTIFICATES.scan(cx, &from, |id, record| {
+        if id > last.as_bytes() {
+            return Ok(ControlFlow::Break(()));
+        }
+        seen += 1;
+        roll.after = hex::encode(id);
+        if record.issuer == Some(roll.old) {
+            let certificate = Certificate::from_der(&record.der.0).map_err(refused)?;
+            let ends = certificate.validity().not_after;
+            if ends > now && !certificate.is_ca() && REVOKED.get(cx, id)?.is_none() {
+                let counting = &mut roll.counting;
+                *counting = Leaves { count: counting.count + 1, last_ends: counting.last_ends.max(ends) };
+            }
+        }
+        if seen < PAGE {
+            return Ok(ControlFlow::Continue(()));
+        }
+        is_last = false;
+        Ok(ControlFlow::Break(()))
+    })?;
+    Ok(is_last)
+}
+
+/// Has the next CA sign now, whoever does not trust it yet.
+#[derive(Deserialize, JsonSchema)]
+pub(in crate::pki) struct SwitchRoll {}
+
+impl Command<Pki> for SwitchRoll {
+    const ROUTE: Route = Route::post("roll/switch").sudo();
+    type Reply = ShownRoll;
+
+    fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<ShownRoll>> {
+        let mut roll = ROLL.get(cx)?.ok_or_else(|| Error::invalid(NONE))?;
+        if roll.state != State::Published {
+            return Err(Error::invalid(format!("the roll is {} already", roll.state.word())));
+        }
+        let all = Authorities::load(cx)?;
+        let missing = laggards(cx, &all, &roll)?.count;
+        if missing > 0 {
+            cx.warn(format!(
+                "{missing} holders do not trust the next CA yet; their handshakes with whoever renews before they do will fail"
+            ));
+        }
+        switch(cx, &all, &mut roll)?;
+        ROLL.put(cx, &Some(roll.clone()))?;
+        cx.later::<Pki, _>(Duration::ZERO, &RollStep::of(&roll))?;
+        Ok(Reply::Data(show(cx, &Authorities::load(cx)?, &roll)?))
+    }
+}
