@@ -16,63 +16,83 @@ use tests::program::Program;
 use tests::scratch::Scratch;
 use tests::server::Server;
 
-/// A name server that knows one address for every name, and the texts that it is told.
-struct Names {
-    address: SocketAddr,
-    texts: Arc<Mutex<HashMap<String, String>>>,
+/// A name server that knows one address for every name it is told nothing else of.
+pub(crate) struct Names {
+    pub(crate) address: SocketAddr,
+    pub(crate) known: Arc<Mutex<Known>>,
+}
+
+/// What it was told.
+pub(crate) struct Known {
+    host: Ipv4Addr,
+    pub(crate) hosts: HashMap<String, Ipv4Addr>,
+    pub(crate) texts: HashMap<String, String>,
+    /// Who may certify a name: the value of its `issue`.
+    pub(crate) issue: HashMap<String, String>,
+    /// Of these it says nothing at all.
+    pub(crate) silent: Vec<String>,
 }
 
 impl Names {
-    fn start(host: Ipv4Addr) -> Self {
+    pub(crate) fn start(host: Ipv4Addr) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let (address, texts) = (socket.local_addr().unwrap(), Arc::<Mutex<HashMap<_, _>>>::default());
-        let known = Arc::clone(&texts);
+        let address = socket.local_addr().unwrap();
+        let (hosts, texts, issue) = Default::default();
+        let known = Arc::new(Mutex::new(Known { host, hosts, texts, issue, silent: Vec::new() }));
+        let told = Arc::clone(&known);
         std::thread::spawn(move || {
             let mut question = [0; 512];
             while let Ok((length, asker)) = socket.recv_from(&mut question) {
-                if let Some(answer) = answer(&question[..length], host, &known.lock().unwrap()) {
+                if let Some(answer) = answer(&question[..length], &told.lock().unwrap()) {
                     let _ = socket.send_to(&answer, asker);
                 }
             }
         });
-        Self { address, texts }
+        Self { address, known }
     }
 }
 
-/// One answer of the name system (RFC 1035): an address, a text, or that there is none.
-fn answer(question: &[u8], host: Ipv4Addr, texts: &HashMap<String, String>) -> Option<Vec<u8>> {
+/// One answer of the name system (RFC 1035, RFC 8659): an address, a text, who may certify, or that there is none.
+fn answer(question: &[u8], known: &Known) -> Option<Vec<u8>> {
     let (mut at, mut labels) = (12, Vec::new());
     while *question.get(at)? != 0 {
         let end = at + 1 + usize::from(question[at]);
         labels.push(String::from_utf8(question.get(at + 1..end)?.to_vec()).ok()?.to_lowercase());
         at = end;
     }
-    let kind = *question.get(at + 2)?;
+    let name = labels.join(".");
+    if known.silent.contains(&name) {
+        return None;
+    }
+    let kind = u16::from_be_bytes(question.get(at + 1..at + 3)?.try_into().ok()?);
     let data = match kind {
-        1 => Some(host.octets().to_vec()),
-        16 => texts.get(&labels.join(".")).map(|text| [&[text.len() as u8], text.as_bytes()].concat()),
+        1 => Some(known.hosts.get(&name).unwrap_or(&known.host).octets().to_vec()),
+        16 => known.texts.get(&name).map(|text| [&[text.len() as u8], text.as_bytes()].concat()),
+        257 => known.issue.get(&name).map(|value| [&[0, 5], &b"issue"[..], value.as_bytes()].concat()),
         _ => None,
     };
     let mut out = question[..2].to_vec();
     out.extend([0x85, 0x80, 0, 1, 0, u8::from(data.is_some()), 0, 0, 0, 0]);
     out.extend(&question[12..at + 5]);
     if let Some(data) = data {
-        out.extend([0xc0, 0x0c, 0, kind, 0, 1, 0, 0, 0, 1, 0, data.len() as u8]);
+        out.extend([0xc0, 0x0c]);
+        out.extend(kind.to_be_bytes());
+        out.extend([0, 1, 0, 0, 0, 1, 0, data.len() as u8]);
         out.extend(data);
     }
     Some(out)
 }
 
 /// A server that offers ACME, and a folder for a client.
-struct Stage {
-    server: Server,
-    names: Names,
-    folder: Scratch,
-    host: Ipv4Addr,
+pub(crate) struct Stage {
+    pub(crate) server: Server,
+    pub(crate) names: Names,
+    pub(crate) folder: Scratch,
+    pub(crate) host: Ipv4Addr,
 }
 
 impl Stage {
-    fn new(number: u8) -> Self {
+    pub(crate) fn new(number: u8) -> Self {
         let host = Ipv4Addr::new(127, 77, 0, number);
         let (server, names, folder) = (Server::dev(&Binary::sealkeep()), Names::start(host), Scratch::new());
         let root = server.root();
@@ -89,19 +109,26 @@ impl Stage {
         Self { server, names, folder, host }
     }
 
-    fn directory(&self) -> String {
+    pub(crate) fn directory(&self) -> String {
         format!("{}/v1/pki/acme/directory", self.server.url())
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.folder.path().join(name).display().to_string()
     }
 
     /// Runs a client to its end.
     #[track_caller]
-    fn run(&self, program: &str, arguments: &[&str]) -> String {
+    pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> String {
+        self.run_with(program, arguments, &[])
+    }
+
+    /// The same with more in its environment.
+    #[track_caller]
+    pub(crate) fn run_with(&self, program: &str, arguments: &[&str], more: &[(&str, &str)]) -> String {
         let mut command = Command::new("timeout");
         command.args(["180", program]).args(arguments).env("HOME", self.folder.path());
+        command.envs(more.iter().copied());
         let out = command.current_dir(self.folder.path()).output().expect("timeout is installed");
         let text = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned();
         assert!(out.status.success(), "{program} {arguments:?}:\n{text}\nthe server:\n{}", self.server.log());
@@ -123,7 +150,7 @@ impl Stage {
 
     /// The serial of a certificate that openssl finds to be of this authority and for this name.
     #[track_caller]
-    fn check(&self, certificate: &Path, name: &str) -> String {
+    pub(crate) fn check(&self, certificate: &Path, name: &str) -> String {
         let (anchor, certificate) = (self.path("root.pem"), certificate.display().to_string());
         self.run(
             "openssl",
@@ -267,11 +294,11 @@ fn certbot_proves_a_wildcard_by_a_record() {
     fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
     let (wanted, there) = (stage.path("wanted"), stage.path("there"));
     stage.run("mkfifo", &[&wanted, &there]);
-    let (directory, hook, texts) =
-        (stage.directory(), hook.display().to_string(), Arc::clone(&stage.names.texts));
+    let (directory, hook, known) =
+        (stage.directory(), hook.display().to_string(), Arc::clone(&stage.names.known));
     let listener = std::thread::spawn(move || {
         let text = fs::read_to_string(wanted).unwrap();
-        texts.lock().unwrap().insert("_acme-challenge.acme.test".to_owned(), text);
+        known.lock().unwrap().texts.insert("_acme-challenge.acme.test".to_owned(), text);
         fs::write(there, "").unwrap();
     });
     stage.run(

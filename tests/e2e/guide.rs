@@ -1,5 +1,6 @@
 //! Pages of the guide, as they stand, typed by a shell: every command of a page must succeed, in its order.
 
+use crate::acme::Names;
 use crate::issuer::{Answer, FROM, Issuer, Site, UNTIL};
 use crate::ldap::Directory;
 use serde_json::json;
@@ -243,6 +244,36 @@ fn authorities_as_the_guide_has_them() {
     {
         has(&said, line);
     }
+}
+
+#[test]
+fn certificates_without_a_token_as_the_guide_has_them() {
+    let server = Server::dev(&Binary::sealkeep());
+    let host = std::net::Ipv4Addr::new(127, 77, 0, 25);
+    let (names, folder) = (Names::start(host), crate::acme_clients::installed());
+    let reader = Reader::of(&server);
+    let certbot = format!(
+        "certbot() {{ PYTHONPATH='{}' python3 '{}' \"$@\" --http-01-address {host} --config-dir cb --work-dir cb \
+         --logs-dir cb --non-interactive --agree-tos --register-unsafely-without-email; }}",
+        folder.display(),
+        folder.join("bin/certbot").display()
+    );
+    let enabled = format!("enabled=true dns_resolver={} allowed_targets=127.77.0.0/16", names.address);
+    let listed =
+        "bao list -format=json pki/eab | python3 -c 'import json, sys; print(json.load(sys.stdin)[0])'";
+    let instead = [
+        ("https://ca.example.com:8200", server.url()),
+        ("enabled=true", enabled),
+        ("delete pki/eab/ID", format!("delete pki/eab/$({listed})")),
+    ];
+    let instead: Vec<_> = instead.iter().map(|(name, real)| (*name, real.as_str())).collect();
+    let said = reader.follows("acme.md", &certbot, &instead);
+    for name in ["app.example.com", "short.example.com"] {
+        assert!(said.contains(&format!("cb/live/{name}/fullchain.pem")), "{said}");
+    }
+    assert_eq!(server.root().list("pki/eab").must(200).json()["data"]["keys"].as_array().unwrap().len(), 1);
+    let shown = server.anonymous().get("pki/acme/directory").must(200).json();
+    assert_eq!(shown["meta"]["caaIdentities"], json!(["ca.example.com"]));
 }
 
 /// Ann with a password, and what her phone shows: `code 0` now, `code 30` half a minute later.

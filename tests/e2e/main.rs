@@ -8,6 +8,8 @@
 )]
 
 mod acme;
+mod acme_clients;
+mod acme_targets;
 mod agent;
 mod agent_logins;
 mod ansible;

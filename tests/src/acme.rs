@@ -39,6 +39,11 @@ impl Signer {
         format!("{token}.{}", URL_SAFE_NO_PAD.encode(name))
     }
 
+    /// What proves a name by this token in a record.
+    pub fn digest(&self, token: &str) -> String {
+        URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, self.answer(token).as_bytes()))
+    }
+
     /// The body of a request to a path below the directory. A null payload only looks.
     ///
     /// # Panics
