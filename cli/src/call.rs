@@ -49,6 +49,8 @@ pub(crate) struct Call {
     pub(crate) body: Option<Value>,
     /// A token for this call alone.
     pub(crate) token: Option<Zeroizing<String>>,
+    /// How long the answer waits under a token of its own, for this call alone.
+    pub(crate) wrap_ttl: Option<String>,
     /// Asked on the way to the real call: never wrapped, never shown in its place.
     pub(crate) preflight: bool,
 }
@@ -56,7 +58,7 @@ pub(crate) struct Call {
 impl Call {
     fn new(verb: Verb, path: impl Into<String>, body: Option<Value>) -> Call {
         let path = path.into().trim_start_matches('/').to_owned();
-        Call { verb, path, query: Vec::new(), body, token: None, preflight: false }
+        Call { verb, path, query: Vec::new(), body, token: None, wrap_ttl: None, preflight: false }
     }
 
     pub(crate) fn get(path: impl Into<String>) -> Call {
@@ -94,6 +96,11 @@ impl Call {
 
     pub(crate) fn with_token(mut self, token: Zeroizing<String>) -> Call {
         self.token = Some(token);
+        self
+    }
+
+    pub(crate) fn wrapped_for(mut self, ttl: String) -> Call {
+        self.wrap_ttl = Some(ttl);
         self
     }
 

@@ -282,12 +282,12 @@ impl Client {
     }
 
     /// How long to wrap the answer; `sys/wrapping/wrap` makes no sense without, so it has a default.
-    pub(crate) fn wrapping(&self, call: &Call) -> Option<&str> {
+    pub(crate) fn wrapping<'a>(&'a self, call: &'a Call) -> Option<&'a str> {
         if call.preflight {
             return None;
         }
         let fallback = (call.path == "sys/wrapping/wrap" && call.verb.writes()).then_some("5m");
-        self.wrap_ttl.as_deref().or(fallback)
+        call.wrap_ttl.as_deref().or(self.wrap_ttl.as_deref()).or(fallback)
     }
 
     /// Sends over the kept connection, or a new one.

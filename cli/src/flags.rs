@@ -159,6 +159,7 @@ impl Globals {
             tls_server_name: self.tls_server_name.clone().or_else(|| settings.tls_server_name.clone()),
             tls_skip_verify: trust.verify == Verify::Skip,
             namespace: self.namespace(settings),
+            tries: None,
         })
     }
 

@@ -5,6 +5,7 @@ use x509_parser::{certificate::X509Certificate, parse_x509_certificate, parse_x5
 /// The parts of a certificate that checks look at. Moments are seconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Certificate {
+    pub(crate) not_before: i64,
     pub(crate) not_after: i64,
     pub(crate) common_name: String,
     pub(crate) issuer: Vec<u8>,
@@ -25,6 +26,7 @@ pub(crate) fn certificate(pem: &str) -> Option<Certificate> {
     let block = first_block(pem)?;
     let (_, cert) = parse_x509_certificate(&block.contents).ok()?;
     Some(Certificate {
+        not_before: cert.validity().not_before.timestamp(),
         not_after: cert.validity().not_after.timestamp(),
         common_name: common_name(&cert),
         issuer: cert.issuer().as_raw().to_vec(),

@@ -94,6 +94,11 @@ impl Settings {
     }
 }
 
+/// A variable by its name, for templates that ask for it; an empty one counts as unset.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    plain(name)
+}
+
 /// Seconds since 1970, for judging how long a certificate is still good.
 pub(crate) fn unix_now() -> i64 {
     now().seconds()

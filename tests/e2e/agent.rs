@@ -17,14 +17,14 @@ path "auth/token/revoke" { capabilities = ["update"] }
 "#;
 
 /// A server with a secret and a role that may read it, and a folder for what runs beside it.
-struct Site {
-    server: Server,
-    root: Client,
-    folder: Scratch,
+pub(crate) struct Site {
+    pub(crate) server: Server,
+    pub(crate) root: Client,
+    pub(crate) folder: Scratch,
 }
 
 impl Site {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let server = Server::dev(&Binary::sealkeep());
         let (root, folder) = (server.root(), Scratch::new());
         root.post("sys/policies/acl/app", json!({"policy": POLICY})).must(204);
@@ -41,31 +41,36 @@ impl Site {
     }
 
     /// Puts a new version of the secret.
-    fn keep(&self, password: &str) {
+    pub(crate) fn keep(&self, password: &str) {
         let body = json!({"data": {"user": "u", "password": password}});
         self.root.post("secret/data/app/db", body).must(200);
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn read(&self, name: &str) -> Option<String> {
+    pub(crate) fn read(&self, name: &str) -> Option<String> {
         std::fs::read_to_string(self.path(name)).ok().filter(|text| !text.is_empty())
     }
 
     /// Starts the agent or the proxy; `@` in its configuration is the folder.
     fn start(&self, what: &str, config: &str) -> Program {
+        Program::start(&self.command(&Binary::bao(), what, config))
+    }
+
+    /// The command that runs the agent or the proxy of a program; `@` in its configuration is the folder.
+    pub(crate) fn command(&self, program: &Binary, what: &str, config: &str) -> Command {
         let config = config.replace('@', &self.folder.path().display().to_string());
         let file = self.folder.file(&format!("{what}.hcl"), &config);
-        let mut command = Command::new(Binary::bao().path());
+        let mut command = Command::new(program.path());
         command.arg(what).arg(format!("-config={}", file.display()));
         command.env("BAO_ADDR", self.server.url()).env_remove("BAO_TOKEN");
-        Program::start(&command)
+        command
     }
 }
 
-const APPROLE: &str = r#"
+pub(crate) const APPROLE: &str = r#"
   method "approle" {
     config = {
       role_id_file_path = "@/role"
@@ -165,12 +170,12 @@ auto_auth {
 }
 
 /// A socket of the proxy, asked by curl without a token.
-struct Socket(PathBuf);
+pub(crate) struct Socket(pub(crate) PathBuf);
 
 impl Socket {
     /// What it says of its cache, and the answer.
     #[track_caller]
-    fn post(&self, path: &str, body: &Value) -> (String, Value) {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> (String, Value) {
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--show-error", "--max-time", "30", "--write-out", "\n%header{x-cache}"]);
         curl.arg("--unix-socket").arg(&self.0).args(["--data", &body.to_string()]);
@@ -183,7 +188,7 @@ impl Socket {
 
     /// A token made through the proxy, and whether it came out of its cache.
     #[track_caller]
-    fn token(&self) -> (String, String) {
+    pub(crate) fn token(&self) -> (String, String) {
         let (cache, made) = self.post("v1/auth/token/create", &json!({"ttl": "5m"}));
         (cache, made["auth"]["client_token"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned())
     }

@@ -87,6 +87,15 @@ fn transit_as_the_guide_has_it() {
 }
 
 #[test]
+fn secrets_of_the_agent_as_the_guide_has_them() {
+    let server = Server::dev(&Binary::sealkeep());
+    let reader = Reader::of(&server);
+    let said = reader.follows("agent-secrets.md", "", &[]);
+    has(&said, "password=first");
+    assert_eq!(std::fs::read_to_string(reader.home.path().join("told")).unwrap(), "told\n");
+}
+
+#[test]
 fn ssh_as_the_guide_has_it() {
     let server = Server::dev(&Binary::sealkeep());
     let keys =

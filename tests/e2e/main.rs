@@ -25,6 +25,7 @@ mod hvac;
 mod issuer;
 mod issuers;
 mod keep_login;
+mod keep_secrets;
 mod kill;
 mod ldap;
 mod monitor;

@@ -2,6 +2,8 @@
 
 mod auth;
 mod certificate;
+mod listener;
+mod secrets;
 
 use std::{
     fs,
@@ -18,30 +20,31 @@ use super::{
     mail::{self, Mail},
     pair::{KeyKind, Names},
     probe::Place,
+    proxy::Lending,
 };
 use crate::hcl::value::{self, Stanza};
 
-pub(crate) use auth::Sink;
+pub(crate) use auth::{Exits, Pacing, Sink};
 pub(crate) use certificate::{PATIENCE_DEFAULT, quoted};
+pub(crate) use secrets::Secrets;
 
-/// Stanzas of Vault Agent that have no counterpart here.
-const NOT_HERE: [&str; 9] = [
-    "template",
-    "template_config",
-    "env_template",
-    "exec",
-    "listener",
-    "api_proxy",
-    "cache",
-    "disable_idle_connections",
-    "disable_keep_alives",
+/// Settings of Vault Agent that have no counterpart here, and what to do instead.
+const NOT_HERE: [(&str, &str); 6] = [
+    ("log_file", "the agent writes to standard error: systemd keeps that, or send it to a file"),
+    ("log_rotate_bytes", "the agent writes to standard error; leave this to logrotate or systemd"),
+    ("log_rotate_duration", "the agent writes to standard error; leave this to logrotate or systemd"),
+    ("log_rotate_max_files", "the agent writes to standard error; leave this to logrotate or systemd"),
+    ("log_format", "lines of the log are plain text: leave it out"),
+    ("seal", "the agent has nothing to unseal: this belongs into the server's configuration"),
 ];
 
 /// Everything that one agent does.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Config {
     /// One for each file: a server, an identity there, and what is fetched with it.
     pub(crate) posts: Vec<Post>,
+    /// Doors to a server for programs that bring tokens of their own.
+    pub(crate) bare: Vec<(Server, Secrets)>,
     pub(crate) metrics: Metrics,
     pub(crate) receivers: Vec<Receiver>,
     pub(crate) pid_file: Option<PathBuf>,
@@ -50,10 +53,10 @@ pub(crate) struct Config {
 }
 
 /// What one file says.
-#[derive(Debug)]
 pub(crate) struct Post {
     pub(crate) auth: Auth,
     pub(crate) certificates: Vec<Certificate>,
+    pub(crate) secrets: Secrets,
 }
 
 /// How the server is reached; what is missing comes from the environment.
@@ -67,6 +70,8 @@ pub(crate) struct Server {
     pub(crate) tls_server_name: Option<String>,
     pub(crate) tls_skip_verify: bool,
     pub(crate) namespace: Option<String>,
+    /// How often something is tried, where the agent gives up at all.
+    pub(crate) tries: Option<u32>,
 }
 
 /// One certificate and its service.
@@ -135,11 +140,12 @@ impl Config {
 
     fn read(&mut self, text: &str, file: &Path) -> Result<(), String> {
         let mut all = value::read(text, &file.display().to_string())?;
-        if let Some(word) = NOT_HERE.into_iter().find(|word| all.has(word)) {
-            return Err(format!(
-                "{}: {word} is not something this agent does; `bao agent` and `bao proxy` do it with this server unchanged",
-                all.place
-            ));
+        for (key, advice) in NOT_HERE {
+            all.refuse(key, advice)?;
+        }
+        // Every request of the agent has a connection of its own, and the proxy's are few.
+        for key in ["disable_idle_connections", "disable_keep_alives"] {
+            all.list(key)?;
         }
         if let Some(mut found) = all.stanza("telemetry")? {
             self.metrics = metrics(&mut found.stanza)?;
@@ -159,10 +165,16 @@ impl Config {
         for found in all.stanzas("certificate")? {
             certificates.push(certificate::read(found)?);
         }
+        let secrets = secrets::read(&mut all, &server)?;
+        let nobody =
+            certificates.is_empty() && secrets.templates.is_empty() && secrets.lending == Lending::Never;
         match auth {
-            Some(auth) => self.posts.push(Post { auth, certificates }),
-            None if certificates.is_empty() => {}
-            None => return Err(format!("{}: auto_auth is missing: who is the agent?", all.place)),
+            Some(auth) => self.posts.push(Post { auth, certificates, secrets }),
+            None if !nobody => {
+                return Err(format!("{}: auto_auth is missing: who is the agent?", all.place));
+            }
+            None if secrets.is_empty() => {}
+            None => self.bare.push((server, secrets)),
         }
         all.finish()
     }
@@ -222,7 +234,7 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>, String> {
 fn server(all: &mut Stanza) -> Result<Server, String> {
     let Some(mut found) = all.stanza("vault")? else { return Ok(Server::default()) };
     let vault = &mut found.stanza;
-    let server = Server {
+    let mut server = Server {
         address: vault.text("address")?,
         ca_cert: vault.text("ca_cert")?,
         ca_path: vault.text("ca_path")?,
@@ -231,14 +243,26 @@ fn server(all: &mut Stanza) -> Result<Server, String> {
         tls_server_name: vault.text("tls_server_name")?,
         tls_skip_verify: vault.flag("tls_skip_verify")?.unwrap_or(false),
         namespace: vault.text("namespace")?,
+        tries: None,
     };
-    // How often one request is repeated is not a setting here: the agent never gives up, and paces itself.
+    // The agent never gives up, and paces itself, unless exit_on_retry_failure says otherwise.
     if let Some(mut retry) = vault.stanza("retry")? {
-        retry.stanza.number("num_retries")?;
+        server.tries = tries(&mut retry.stanza)?;
         retry.stanza.finish()?;
     }
     found.stanza.finish()?;
     Ok(server)
+}
+
+/// `num_retries`: 0 means the usual number, -1 none.
+fn tries(stanza: &mut Stanza) -> Result<Option<u32>, String> {
+    let Some(text) = stanza.text("num_retries")? else { return Ok(None) };
+    match text.parse() {
+        Ok(0) => Ok(None),
+        Ok(-1) => Ok(Some(0)),
+        Ok(number) if number > 0_i64 => Ok(Some(u32::try_from(number).unwrap_or(u32::MAX))),
+        _ => Err(format!("{}: num_retries must be a whole number, not {text:?}", stanza.place)),
+    }
 }
 
 fn metrics(stanza: &mut Stanza) -> Result<Metrics, String> {
@@ -248,6 +272,9 @@ fn metrics(stanza: &mut Stanza) -> Result<Metrics, String> {
             format!("{}: listen must be ADDRESS:PORT, like 127.0.0.1:9211, not {text:?}", stanza.place)
         })?),
     };
+    // Counters are always there, and carry no name of the machine.
+    stanza.text("prometheus_retention_time")?;
+    stanza.flag("disable_hostname")?;
     Ok(Metrics { listen, text_file: stanza.text("text_file")?.map(PathBuf::from) })
 }
 
@@ -296,19 +323,19 @@ mod tests {
         let config = read(&text).expect("a configuration");
         let post = config.posts.first().expect("a post");
         assert_eq!(post.auth.server.address.as_deref(), Some("https://v:8200"));
-        assert_eq!(post.auth.sinks, [Sink { path: "/run/token".into(), mode: 0o640 }]);
+        assert_eq!(post.auth.sinks, [Sink { path: "/run/token".into(), mode: 0o640, wrap_ttl: None }]);
         assert!(config.exit_after);
     }
 
     #[test]
     fn what_the_agent_does_not_do_is_refused_by_name() {
-        for word in NOT_HERE {
-            let why = read(&format!("{word} {{}}\n{AUTH}")).expect_err(word);
-            assert!(why.contains(word) && why.contains("bao agent"), "{why}");
+        for (word, advice) in NOT_HERE {
+            let why = read(&format!("{AUTH}{word} = \"x\"\n")).err().expect(word);
+            assert!(why.contains(&format!("a.hcl: line 2: {word}: {advice}")), "{why}");
         }
-        let why = read(&format!("{AUTH}certficate \"a\" {{}}")).expect_err("a typo");
+        let why = read(&format!("{AUTH}certficate \"a\" {{}}")).err().expect("a typo");
         assert!(why.contains("line 2") && why.contains("certficate"), "{why}");
-        let lonely = read("certificate \"a\" { role = \"r\"\n folder = \"/d\" }").expect_err("no identity");
+        let lonely = read("certificate \"a\" { role = \"r\"\n folder = \"/d\" }").err().expect("no identity");
         assert!(lonely.contains("auto_auth"), "{lonely}");
     }
 

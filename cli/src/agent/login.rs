@@ -122,6 +122,11 @@ impl Identity {
         }
     }
 
+    /// The token held, whether it still is good or not.
+    pub(crate) fn held(&self) -> Option<Zeroizing<String>> {
+        self.token.as_ref().map(|held| held.text.clone())
+    }
+
     /// Drops a token that the server did not accept.
     pub(crate) fn forget(&mut self) {
         self.token = None;

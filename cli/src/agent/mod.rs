@@ -7,6 +7,9 @@
 
 mod alerts;
 mod ari;
+pub(crate) mod bell;
+pub(crate) mod cache;
+pub(crate) mod child;
 pub(crate) mod clock;
 pub(crate) mod config;
 pub(crate) mod course;
@@ -25,9 +28,12 @@ pub(crate) mod owner;
 pub(crate) mod pair;
 mod post;
 pub(crate) mod probe;
+pub(crate) mod proxy;
 pub(crate) mod record;
 pub(crate) mod run;
 pub(crate) mod schedule;
 pub(crate) mod shelf;
+pub(crate) mod sinks;
+pub(crate) mod templates;
 pub(crate) mod unit;
 pub(crate) mod world;

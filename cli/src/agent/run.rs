@@ -2,6 +2,7 @@
 
 use std::{cell::RefCell, collections::HashSet, path::Path, rc::Rc, time::Duration};
 
+use rustix::process::Signal;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{Mutex, mpsc},
@@ -10,8 +11,10 @@ use tokio::{
 
 use super::{
     alerts,
+    bell::{self, Bell, Ropes},
+    cache::{Cache, CachePlan, Needed},
     clock::{Clock, Ticks},
-    config::{Config, Metrics, Post, Sink},
+    config::{Config, Metrics, Post, Secrets, Server},
     course::Course,
     disk::{self, Disk, Machine},
     export,
@@ -19,7 +22,10 @@ use super::{
     ledger::Ledger,
     login::{Identity, Method},
     moment::Moment,
+    proxy::{self, Desk},
     shelf::Shelf,
+    sinks,
+    templates::{Source, Work},
     world::World,
 };
 use crate::{
@@ -31,8 +37,8 @@ use crate::{
 const SLEEP_MAX: Duration = Duration::from_secs(20);
 /// And none shorter, whatever a schedule says.
 const SLEEP_MIN: Duration = Duration::from_millis(20);
-/// An identity that cannot be kept is tried again after this.
-const IDENTITY_AGAIN: Duration = Duration::from_secs(15);
+/// A program that the agent runs is given this long to end; it is asked, and then killed, before.
+const ENDING_TIME_MAX: Duration = Duration::from_secs(35);
 /// A single run tries so often.
 const ONCE_TRIES: u32 = 3;
 
@@ -72,45 +78,152 @@ async fn work(config: Config, once: Once) -> Outcome {
         export::listen(address, Rc::clone(&ledger)).await.map_err(Stop::local)?;
     }
     let mut tasks = JoinSet::new();
+    let (bell, mut ropes) = bell::hang();
+    let ground = Ground { clock, ledger: Rc::clone(&ledger), alerts: alert_sender, bell, once };
     for post in config.posts {
-        let world = Rc::new(Here {
-            server: post.auth.server.clone(),
-            namespace: post.auth.namespace.clone(),
-            clock: Rc::clone(&clock),
-            ledger: Rc::clone(&ledger),
-            alerts: alert_sender.clone(),
-            warned: RefCell::new(HashSet::new()),
-        });
-        let identity = Identity::new(post.auth.method.clone(), post.auth.mount.clone(), Rc::new(Machine));
-        let identity = Rc::new(Mutex::new(identity));
-        for course in courses(&post, &identity, &ledger) {
-            tasks.spawn_local(follow(course, Rc::clone(&world), once));
-        }
-        if !post.auth.sinks.is_empty() || matches!(post.auth.method, Method::TokenFile { .. }) {
-            tasks.spawn_local(keep(identity, post.auth.sinks, world, Rc::clone(&ledger), once));
-        }
+        ground.begin(post, &mut tasks).await?;
     }
-    drop(alert_sender);
+    for (server, secrets) in config.bare {
+        let world = ground.world(&server, None);
+        ground.open_doors(&server, secrets, world, None).await?;
+        // Its doors are open until somebody ends the agent.
+        tasks.spawn_local(std::future::pending());
+    }
+    drop(ground);
     let writing = tokio::task::spawn_local(write_metrics(config.metrics, Rc::clone(&ledger)));
-    let mut failed = false;
-    let ended = async {
-        while let Some(done) = tasks.join_next().await {
-            failed |= !matches!(done, Ok(true));
-        }
-    };
-    tokio::select! {
-        () = ended => {
-            // The last alerts still go out.
-            let _ = tokio::time::timeout(SLEEP_MAX, sending).await;
-        }
-        () = ending.asked() => warn("the agent ends; services keep what they have"),
-    }
+    let outcome = wait(tasks, &mut ropes, &mut ending, sending).await;
     writing.abort();
     if let Some(file) = &config.pid_file {
         // It is gone or stale; the next start overwrites it.
         let _ = Machine.remove(file);
     }
-    Ok(if failed { LOCAL } else { 0 })
+    Ok(outcome)
+}
+
+/// Waits until all is done, somebody ends the agent, or a part of it says that it must end. The exit code.
+async fn wait(
+    mut tasks: JoinSet<bool>,
+    ropes: &mut Ropes,
+    ending: &mut Ending,
+    sending: tokio::task::JoinHandle<()>,
+) -> u8 {
+    let mut failed = false;
+    let signal = {
+        let ended = async {
+            while let Some(done) = tasks.join_next().await {
+                failed |= !matches!(done, Ok(true));
+            }
+        };
+        tokio::select! {
+            biased;
+            Some(code) = ropes.verdict.recv() => return code,
+            () = ended => None,
+            signal = ending.asked() => Some(signal),
+        }
+    };
+    let code = if failed { LOCAL } else { 0 };
+    let Some(signal) = signal else {
+        // A part that ended may have said with what; and the last alerts still go out.
+        let _ = tokio::time::timeout(SLEEP_MAX, sending).await;
+        return ropes.verdict.try_recv().unwrap_or(code);
+    };
+    warn("the agent ends; services keep what they have");
+    // Nobody listens if there are no programs.
+    let _ = ropes.closing.send(Some(signal));
+    match tokio::time::timeout(ENDING_TIME_MAX, ropes.verdict.recv()).await {
+        Ok(Some(child)) => child,
+        Ok(None) | Err(_) => code,
+    }
+}
+
+/// What all posts of an agent share.
+struct Ground {
+    clock: Rc<Clock<Ticks>>,
+    ledger: Rc<Ledger>,
+    alerts: mpsc::UnboundedSender<super::world::Alert>,
+    bell: Bell,
+    once: Once,
+}
+
+impl Ground {
+    fn world(&self, server: &Server, namespace: Option<String>) -> Rc<Here> {
+        Rc::new(Here {
+            server: server.clone(),
+            namespace,
+            clock: Rc::clone(&self.clock),
+            ledger: Rc::clone(&self.ledger),
+            alerts: self.alerts.clone(),
+            warned: RefCell::new(HashSet::new()),
+        })
+    }
+
+    /// Begins all that one file says.
+    async fn begin(&self, post: Post, tasks: &mut JoinSet<bool>) -> Result<(), Stop> {
+        let world = self.world(&post.auth.server, post.auth.namespace.clone());
+        let identity = Identity::new(post.auth.method.clone(), post.auth.mount.clone(), Rc::new(Machine));
+        let identity = Rc::new(Mutex::new(identity));
+        for course in courses(&post, &identity, &self.ledger) {
+            tasks.spawn_local(follow(course, Rc::clone(&world), self.once));
+        }
+        let Post { auth, mut secrets, .. } = post;
+        // A single run needs a token only when something asks for it.
+        let lasting = self.once == Once::No && !secrets.is_empty();
+        if lasting || !auth.sinks.is_empty() || matches!(auth.method, Method::TokenFile { .. }) {
+            let holder = Rc::clone(&identity);
+            let (ledger, bell) = (Rc::clone(&self.ledger), self.bell.clone());
+            let keeping =
+                sinks::keep(holder, (auth.sinks, auth.pacing), Rc::clone(&world), ledger, (self.once, bell));
+            tasks.spawn_local(keeping);
+        }
+        let templates = std::mem::take(&mut secrets.templates);
+        if !templates.is_empty() {
+            // Secrets are where the agent's namespace is said to be, which is not where it logs in.
+            let source = Source::new(self.world(&auth.server, None), Rc::clone(&identity), Rc::clone(&world));
+            let cache = self.cache(secrets.cache.take(), &world)?;
+            let ways = (self.once, self.bell.clone());
+            let work = Work::new(templates, secrets.pace, source, cache, ways);
+            tasks.spawn_local(work.run(secrets.child.take()));
+        }
+        self.open_doors(&auth.server, secrets, world, Some(identity)).await
+    }
+
+    fn cache(&self, plan: Option<CachePlan>, world: &Here) -> Result<Option<Rc<Cache>>, Stop> {
+        let Some(plan) = plan else { return Ok(None) };
+        match Cache::open(&plan, world.now()) {
+            Ok(cache) => Ok(Some(Rc::new(cache))),
+            Err(why) if plan.needed == Needed::Yes => Err(Stop::local(why)),
+            Err(why) => {
+                warn(format!("{why}; the agent goes on without it"));
+                Ok(None)
+            }
+        }
+    }
+
+    async fn open_doors(
+        &self,
+        server: &Server,
+        secrets: Secrets,
+        gate: Rc<Here>,
+        identity: Option<Rc<Mutex<Identity>>>,
+    ) -> Result<(), Stop> {
+        if secrets.doors.is_empty() {
+            return Ok(());
+        }
+        let client = here::client(server, &crate::settings::Settings::read())?;
+        let parts = (Rc::clone(&self.ledger), self.bell.clone());
+        let desk = Desk::new(
+            client,
+            (self.world(server, None), gate),
+            identity,
+            (secrets.lending, secrets.remembers),
+            parts,
+        );
+        let desk = Rc::new(desk);
+        for door in secrets.doors {
+            proxy::open(door, Rc::clone(&desk)).await.map_err(Stop::local)?;
+        }
+        Ok(())
+    }
 }
 
 /// Follows one certificate. `true` if a single run got it and its service shows it.
@@ -131,44 +244,8 @@ async fn follow(mut course: Course, world: Rc<Here>, once: Once) -> bool {
     }
 }
 
-/// Keeps an identity's token alive and in its sinks.
-async fn keep(
-    identity: Rc<Mutex<Identity>>,
-    sinks: Vec<Sink>,
-    world: Rc<Here>,
-    ledger: Rc<Ledger>,
-    once: Once,
-) -> bool {
-    let mut written = None;
-    loop {
-        let mut held = identity.lock().await;
-        let kept = held.keep(world.as_ref()).await;
-        ledger.logins(held.logins.0, held.logins.1);
-        let token = if kept.is_ok() { held.token(world.as_ref()).await.ok() } else { None };
-        drop(held);
-        let next = match kept {
-            Ok(next) => next.max(world.now().plus(IDENTITY_AGAIN)),
-            Err(trouble) => {
-                world.log(&format!("the token: {}", trouble.text));
-                world.now().plus(IDENTITY_AGAIN.mul_f64(0.5 + here::chance()))
-            }
-        };
-        if let Some(token) = token.filter(|token| written.as_ref() != Some(token)) {
-            for sink in &sinks {
-                if let Err(e) = disk::replace(&Machine, &sink.path, token.as_bytes(), sink.mode) {
-                    world.log(&format!("{} cannot be written: {e}", sink.path.display()));
-                }
-            }
-            written = Some(token);
-        }
-        if once == Once::Yes {
-            return written.is_some();
-        }
-        sleep_until(world.as_ref(), next).await;
-    }
-}
-
-async fn sleep_until(world: &Here, next: Moment) {
+/// Passes the time until a moment.
+pub(crate) async fn sleep_until(world: &Here, next: Moment) {
     loop {
         let left = next.since(world.now());
         tokio::time::sleep(left.clamp(SLEEP_MIN, SLEEP_MAX)).await;
@@ -204,10 +281,10 @@ impl Ending {
         Ok(Ending { terminate: heard(SignalKind::terminate())?, interrupt: heard(SignalKind::interrupt())? })
     }
 
-    async fn asked(&mut self) {
+    async fn asked(&mut self) -> Signal {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Signal::TERM,
+            _ = self.interrupt.recv() => Signal::INT,
         }
     }
 }

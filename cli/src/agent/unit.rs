@@ -16,6 +16,8 @@ pub(crate) fn text(program: &Path, configuration: &[PathBuf], config: &Config) -
     let mut writable: Vec<PathBuf> = config.certificates().map(|plan| plan.folder.clone()).collect();
     let files = config.metrics.text_file.iter().chain(&config.pid_file);
     writable.extend(files.filter_map(|file| Some(file.parent()?.to_owned())));
+    writable.extend(config.posts.iter().flat_map(|post| post.secrets.folders()));
+    writable.extend(config.bare.iter().flat_map(|(_, secrets)| secrets.folders()));
     writable.sort();
     writable.dedup();
     let writable: String =
@@ -23,7 +25,8 @@ pub(crate) fn text(program: &Path, configuration: &[PathBuf], config: &Config) -
     let runs_commands = config
         .certificates()
         .flat_map(|plan| &plan.reloads)
-        .any(|reload| matches!(reload, Reload::Command { .. }));
+        .any(|reload| matches!(reload, Reload::Command { .. }))
+        || config.posts.iter().any(|post| post.secrets.runs_programs());
     let commands = if runs_commands {
         "# A command that reloads its service runs in here too: what it writes must be named.\nReadWritePaths=-/var/log -/run\n"
     } else {

@@ -20,15 +20,17 @@ use crate::{
     stop::{Outcome, Stop},
 };
 
-/// Renew certificates, reload their services and look whether they show them
+/// Keep certificates and secrets of this machine fresh, and lend programs the way to the server
 ///
-/// Without a command below it runs until it is told to end. Its configuration is what `keep cert get` writes.
+/// Without a command below it runs until it is told to end. It renews certificates, reloads their services and looks
+/// whether they show them; it renders templates, runs a program with secrets in its environment, and answers on sockets.
+/// Its configuration is what `keep cert get` writes, or what Vault Agent has.
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = false)]
 pub(crate) struct Agent {
     #[command(flatten)]
     files: Files,
-    /// End once every certificate is there and served
+    /// End once every certificate is there and served, and every template rendered
     #[arg(long)]
     once: bool,
     #[command(subcommand)]
@@ -111,7 +113,12 @@ fn check(config: &Config) -> Outcome {
         };
         say(format!("{}: {}/{} into {}: {budget}", plan.name, plan.mount, plan.role, plan.folder.display()));
     }
-    say(format!("The configuration is right: {} certificates.", config.certificates().count()));
+    let secrets =
+        config.posts.iter().map(|post| &post.secrets).chain(config.bare.iter().map(|(_, secrets)| secrets));
+    let lines: Vec<String> = secrets.flat_map(|secrets| secrets.lines()).collect();
+    lines.iter().for_each(say);
+    let count = config.certificates().count();
+    say(format!("The configuration is right: {count} certificates, {} more things to do.", lines.len()));
     Ok(0)
 }
 

@@ -126,7 +126,21 @@ impl Stanza {
         Ok(found.pop())
     }
 
-    /// Every key left that stands before `=`, with its text: for settings whose names are the user's.
+    /// Like `stanza`, but leaves a value that is no stanza for whoever asks for it as a text.
+    pub(crate) fn stanza_if_block(&mut self, key: &str) -> Result<Option<Labelled>, String> {
+        let block = |item: &Item| name(item) == key && matches!(item.value, Value::Object(_));
+        if self.items.iter().any(block) { self.stanza(key) } else { Ok(None) }
+    }
+
+    /// Refuses a key that is known and not done here, with what to do about it.
+    pub(crate) fn refuse(&self, key: &str, advice: &str) -> Result<(), String> {
+        match self.items.iter().find(|item| name(item) == key) {
+            None => Ok(()),
+            Some(item) => Err(self.wrong(key, item.start, advice)),
+        }
+    }
+
+    /// Whether a key is there.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.items.iter().any(|item| name(item) == key)
     }

@@ -1,6 +1,6 @@
 //! `auto_auth`: who the agent is, in Vault Agent's words.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use super::Server;
 use crate::{
@@ -12,6 +12,9 @@ use crate::{
 /// Where a pod finds the statement that Kubernetes signed for it.
 const KUBERNETES_TOKEN_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 const SINK_MODE_DEFAULT: u32 = 0o640;
+/// Waits after failed logins.
+const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+const BACKOFF_HIGHEST: Duration = Duration::from_secs(300);
 
 /// An identity, and where its token goes.
 #[derive(Debug)]
@@ -20,6 +23,7 @@ pub(crate) struct Auth {
     pub(crate) mount: String,
     pub(crate) namespace: Option<String>,
     pub(crate) sinks: Vec<Sink>,
+    pub(crate) pacing: Pacing,
     /// How the connection is made, where the method has a say in it.
     pub(crate) server: Server,
 }
@@ -29,6 +33,24 @@ pub(crate) struct Auth {
 pub(crate) struct Sink {
     pub(crate) path: PathBuf,
     pub(crate) mode: u32,
+    /// It holds a token that opens it once, within this time, and not the token itself.
+    pub(crate) wrap_ttl: Option<Duration>,
+}
+
+/// How logins that fail are tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pacing {
+    /// The ceiling of the first wait; it doubles.
+    pub(crate) first: Duration,
+    pub(crate) highest: Duration,
+    pub(crate) exits: Exits,
+}
+
+/// Whether a login that fails ends the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exits {
+    OnFailure,
+    Never,
 }
 
 /// Reads the stanza, if there is one.
@@ -61,15 +83,18 @@ fn read_method(found: Labelled, server: &Server) -> Result<Auth, String> {
         },
     );
     let namespace = stanza.text("namespace")?;
-    for pace in ["min_backoff", "max_backoff"] {
-        stanza.text(pace)?;
-    }
+    let first = stanza.span("min_backoff")?.unwrap_or(BACKOFF_FIRST);
+    let highest = stanza.span("max_backoff")?.unwrap_or(BACKOFF_HIGHEST).max(first);
     if stanza.text("wrap_ttl")?.is_some() {
         return Err(format!(
             "{place}: wrap_ttl: this agent uses its token itself and cannot have it wrapped"
         ));
     }
-    stanza.flag("exit_on_err")?;
+    let exits = match stanza.flag("exit_on_err")? {
+        Some(true) => Exits::OnFailure,
+        Some(false) | None => Exits::Never,
+    };
+    let pacing = Pacing { first, highest, exits };
     let mut config = match stanza.stanza("config")? {
         Some(found) => found.stanza,
         None => crate::hcl::value::read("", &place)?,
@@ -79,7 +104,7 @@ fn read_method(found: Labelled, server: &Server) -> Result<Auth, String> {
         .map_err(|why| if why.starts_with(&place) { why } else { format!("{place}: {why}") })?;
     config.finish()?;
     stanza.finish()?;
-    Ok(Auth { method, mount, namespace, sinks: Vec::new(), server })
+    Ok(Auth { method, mount, namespace, sinks: Vec::new(), pacing, server })
 }
 
 fn read_config(kind: &str, config: &mut Stanza, server: &mut Server) -> Result<Method, String> {
@@ -143,19 +168,21 @@ fn read_sink(found: Labelled) -> Result<Sink, String> {
     if kind != "file" {
         return Err(format!("{}: a sink is a file, not {kind:?}", stanza.place));
     }
-    for refused in ["wrap_ttl", "dh_type", "dh_path", "dh_priv", "aad", "aad_env_var", "derive_key"] {
+    for refused in ["dh_type", "dh_path", "dh_priv", "aad", "aad_env_var", "derive_key"] {
         if stanza.has(refused) {
             return Err(format!(
-                "{}: {refused}: the token is written as it is; `bao agent` wraps and encrypts it",
+                "{}: {refused}: the token is not encrypted here: write it for one user (mode 0600), or set wrap_ttl",
                 stanza.place
             ));
         }
     }
+    let wrap_ttl = stanza.span("wrap_ttl")?;
     let mut config =
         stanza.stanza("config")?.ok_or_else(|| format!("{}: config is missing", stanza.place))?.stanza;
     let sink = Sink {
         path: PathBuf::from(config.needed("path")?),
         mode: config.number("mode")?.unwrap_or(SINK_MODE_DEFAULT),
+        wrap_ttl,
     };
     config.finish()?;
     stanza.finish()?;

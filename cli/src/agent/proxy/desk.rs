@@ -1,0 +1,355 @@
+//! What becomes of a request: answered here, from memory, or by the server.
+
+use std::{cell::Cell, fmt::Write, rc::Rc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use zeroize::Zeroizing;
+
+use super::{
+    Door, Header, Lending, Quit, Role,
+    memory::{self, Asked, Memory},
+    upstream::{Answered, Body, Upstream},
+};
+use crate::{
+    agent::{bell::Bell, here::Here, ledger::Ledger, login::Identity, world::World},
+    client::Client,
+};
+
+/// No request of the API is larger.
+const REQUEST_SIZE_MAX: usize = 32 * 1024 * 1024;
+/// Whoever asks the agent to end still gets the answer.
+const QUIT_PAUSE: Duration = Duration::from_millis(200);
+const TOKEN: &str = "x-vault-token";
+const NAMESPACE: &str = "x-vault-namespace";
+/// Headers of one connection, which are not handed on.
+const OF_A_CONNECTION: [&str; 8] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+/// Headers of a request that make no other answer.
+const OF_NO_MATTER: [&str; 5] = ["user-agent", "accept-encoding", "accept", "content-length", "host"];
+
+/// Where requests are looked at.
+pub(crate) struct Desk {
+    upstream: Upstream,
+    world: Rc<Here>,
+    /// Where the agent logs in, which may be another namespace.
+    gate: Rc<Here>,
+    identity: Option<Rc<Mutex<Identity>>>,
+    lending: Lending,
+    memory: Option<Rc<Memory>>,
+    ledger: Rc<Ledger>,
+    bell: Bell,
+    counts: Counts,
+}
+
+/// What it counts.
+#[derive(Default)]
+struct Counts {
+    success: Cell<u64>,
+    client_error: Cell<u64>,
+    error: Cell<u64>,
+    hit: Cell<u64>,
+    miss: Cell<u64>,
+}
+
+impl Desk {
+    pub(crate) fn new(
+        client: Client,
+        (world, gate): (Rc<Here>, Rc<Here>),
+        identity: Option<Rc<Mutex<Identity>>>,
+        (lending, remembers): (Lending, bool),
+        (ledger, bell): (Rc<Ledger>, Bell),
+    ) -> Desk {
+        let memory = remembers.then(Rc::default);
+        let upstream = Upstream::new(client);
+        Desk { upstream, world, gate, identity, lending, memory, ledger, bell, counts: Counts::default() }
+    }
+
+    /// The answer to a request that came through this door.
+    pub(super) async fn answer(&self, door: &Door, request: http::Request<Incoming>) -> Response<Body> {
+        let path = request.uri().path().to_owned();
+        let own = ["/agent/v1/", "/proxy/v1/"].iter().find_map(|start| path.strip_prefix(start));
+        if own == Some("metrics") {
+            return self.metrics(request.method());
+        }
+        if door.role == Role::Metrics {
+            return refusal(StatusCode::NOT_FOUND, "this door has the metrics only, at /agent/v1/metrics");
+        }
+        let says = request.headers().get("x-vault-request").is_some_and(|value| value == "true");
+        if door.header == Header::Required && !says {
+            return refusal(StatusCode::PRECONDITION_FAILED, "missing 'X-Vault-Request' header");
+        }
+        let (parts, body) = request.into_parts();
+        let body = match Limited::new(body, REQUEST_SIZE_MAX).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(_) => {
+                return refusal(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "the request is larger than 32 MiB, or broke off",
+                );
+            }
+        };
+        let posted = parts.method == http::Method::POST || parts.method == http::Method::PUT;
+        match own {
+            Some("quit") if posted && door.quit == Quit::Allowed => {
+                let bell = self.bell.clone();
+                tokio::task::spawn_local(async move {
+                    tokio::time::sleep(QUIT_PAUSE).await;
+                    bell.end(0);
+                });
+                reply(StatusCode::OK, HeaderMap::new(), Bytes::new())
+            }
+            Some("quit") => refusal(
+                StatusCode::NOT_FOUND,
+                "to end the agent, POST here, with enable_quit = true in agent_api of this listener",
+            ),
+            Some("cache-clear") if posted => self.clear(&body),
+            Some(_) => {
+                refusal(StatusCode::NOT_FOUND, "the agent has metrics, cache-clear (POST) and quit (POST)")
+            }
+            None if !path.starts_with("/v1/") => {
+                refusal(StatusCode::NOT_FOUND, "the API is below /v1/; the agent serves no pages")
+            }
+            None => self.forward(parts, body).await,
+        }
+    }
+
+    async fn forward(&self, mut parts: http::request::Parts, body: Bytes) -> Response<Body> {
+        // What is packed could not be looked at.
+        for name in OF_A_CONNECTION.into_iter().chain(["accept-encoding"]) {
+            parts.headers.remove(name);
+        }
+        if !parts.headers.contains_key(NAMESPACE)
+            && let Some(namespace) =
+                self.upstream.namespace.as_ref().and_then(|text| HeaderValue::from_str(text).ok())
+        {
+            parts.headers.insert(NAMESPACE, namespace);
+        }
+        let own = match self.token(&mut parts.headers).await {
+            Ok(own) => own,
+            Err(answer) => return answer,
+        };
+        let token = given(&parts.headers).unwrap_or_default();
+        let namespace = header(&parts.headers, NAMESPACE).trim_matches('/').to_owned();
+        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
+        let path = parts.uri.path().to_owned();
+        let key = key(&parts, &target, &token, &body);
+        let turn = self.memory.as_ref().map(|memory| memory.turn(key));
+        let _turn = match &turn {
+            Some(turn) => Some(turn.lock().await),
+            None => None,
+        };
+        if let Some(kept) = self.memory.as_ref().and_then(|memory| memory.find(&key)) {
+            bump(&self.counts.success);
+            bump(&self.counts.hit);
+            let mut headers = kept.headers.clone();
+            headers.insert("x-cache", HeaderValue::from_static("HIT"));
+            headers.insert("age", HeaderValue::from(self.world.now().since(kept.at).as_secs()));
+            return reply(kept.status, headers, kept.body.clone());
+        }
+        let mut request = http::Request::new(Full::new(body.clone()));
+        *request.method_mut() = parts.method.clone();
+        *request.uri_mut() = parts.uri;
+        *request.headers_mut() = parts.headers;
+        let (mut answered, whole) = match self.upstream.send(request).await {
+            Ok(Answered::Whole(parts, body)) => (parts, body),
+            Ok(Answered::Flowing(response)) => {
+                bump(&self.counts.success);
+                return response;
+            }
+            Err(why) => {
+                bump(&self.counts.error);
+                return refusal(
+                    StatusCode::BAD_GATEWAY,
+                    &format!("the agent has no answer of the server: {why}"),
+                );
+            }
+        };
+        for name in OF_A_CONNECTION {
+            answered.headers.remove(name);
+        }
+        if !answered.status.is_success() {
+            bump(&self.counts.client_error);
+            return reply(answered.status, answered.headers, whole);
+        }
+        bump(&self.counts.success);
+        let mut shown = whole.clone();
+        if let Some(memory) = &self.memory {
+            bump(&self.counts.miss);
+            memory::revoked(memory, &path, &namespace, &token, &body);
+            // With two namespaces in play, renewing would have to guess.
+            if namespace.is_empty() || self.upstream.namespace.is_none() {
+                let asked = Asked { key, path: &path, namespace: &namespace, token: &token };
+                memory.keep(&asked, (&answered, &whole), own.as_ref().map(|own| own.as_str()), &self.world);
+            }
+            answered.headers.insert("x-cache", HeaderValue::from_static("MISS"));
+        }
+        if let Some(own) = &own {
+            shown = hidden(&path, &token, own, &body, shown);
+        }
+        reply(answered.status, answered.headers, shown)
+    }
+
+    /// Gives a request the agent's token if it is to have it. The agent's token.
+    async fn token(&self, headers: &mut HeaderMap) -> Result<Option<Zeroizing<String>>, Response<Body>> {
+        let Some(identity) = self.identity.as_ref().filter(|_| self.lending != Lending::Never) else {
+            return Ok(None);
+        };
+        let lacks = given(headers).is_none();
+        let lends = self.lending == Lending::Always || lacks;
+        match identity.lock().await.token(self.gate.as_ref()).await {
+            Ok(token) => {
+                if lends {
+                    headers.remove("authorization");
+                    let mut value = HeaderValue::from_str(&token)
+                        .map_err(|_| refusal(StatusCode::BAD_GATEWAY, "the agent's token is no token"))?;
+                    value.set_sensitive(true);
+                    headers.insert(TOKEN, value);
+                }
+                Ok(Some(token))
+            }
+            Err(_) if !lends => Ok(None),
+            Err(trouble) => {
+                Err(refusal(StatusCode::BAD_GATEWAY, &format!("the agent has no token: {}", trouble.text)))
+            }
+        }
+    }
+
+    fn clear(&self, body: &[u8]) -> Response<Body> {
+        let Some(memory) = &self.memory else {
+            return refusal(StatusCode::NOT_FOUND, "there is no cache: write a stanza cache {} to have one");
+        };
+        let body: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+        let text = |key: &str| body.get(key).and_then(Value::as_str).unwrap_or_default();
+        let (value, namespace) = (text("value"), text("namespace").trim_matches('/'));
+        let kind = text("type");
+        if value.is_empty() && kind != "all" {
+            return refusal(StatusCode::BAD_REQUEST, "value is missing: what is to be dropped?");
+        }
+        match kind {
+            "all" => memory.drop_where(|_| true),
+            "token" => memory.drop_where(|entry| entry.token == Some(value) || entry.asker == value),
+            "token_accessor" => memory.drop_where(|entry| entry.accessor == Some(value)),
+            "lease" => memory.drop_where(|entry| entry.lease == Some(value)),
+            "request_path" => {
+                memory.drop_where(|entry| entry.namespace == namespace && entry.path.starts_with(value));
+            }
+            _ => {
+                let why = "invalid type provided: all, token, token_accessor, lease or request_path";
+                return refusal(StatusCode::BAD_REQUEST, why);
+            }
+        }
+        reply(StatusCode::OK, HeaderMap::new(), Bytes::new())
+    }
+
+    fn metrics(&self, method: &http::Method) -> Response<Body> {
+        if method != http::Method::GET {
+            return refusal(StatusCode::METHOD_NOT_ALLOWED, "only GET");
+        }
+        let mut text = self.ledger.text();
+        let Counts { success, client_error, error, hit, miss } = &self.counts;
+        let rows = [
+            ("keep_agent_proxy_requests_total", "result", "ok", success),
+            ("keep_agent_proxy_requests_total", "result", "refused", client_error),
+            ("keep_agent_proxy_requests_total", "result", "failed", error),
+            ("keep_agent_cache_total", "result", "hit", hit),
+            ("keep_agent_cache_total", "result", "miss", miss),
+        ];
+        for (name, key, value, count) in rows {
+            // Writing into a string cannot fail.
+            let _ = writeln!(text, "{name}{{{key}=\"{value}\"}} {}", count.get());
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
+        reply(StatusCode::OK, headers, Bytes::from(text))
+    }
+}
+
+fn bump(count: &Cell<u64>) {
+    count.set(count.get().saturating_add(1));
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// The token that a request brings.
+fn given(headers: &HeaderMap) -> Option<Zeroizing<String>> {
+    let own = Some(header(headers, TOKEN)).filter(|token| !token.is_empty());
+    let bearer = header(headers, "authorization").strip_prefix("Bearer ").filter(|token| !token.is_empty());
+    own.or(bearer).map(|token| Zeroizing::new(token.to_owned()))
+}
+
+fn key(parts: &http::request::Parts, target: &str, token: &str, body: &[u8]) -> memory::Key {
+    let mut headers: Vec<String> = parts
+        .headers
+        .iter()
+        .filter(|(name, _)| !OF_NO_MATTER.contains(&name.as_str()))
+        .map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())))
+        .collect();
+    headers.sort();
+    let headers = Zeroizing::new(headers.join("\n"));
+    memory::key(&[
+        parts.method.as_str().as_bytes(),
+        target.as_bytes(),
+        token.as_bytes(),
+        headers.as_bytes(),
+        body,
+    ])
+}
+
+/// A caller who acts with the agent's token does not learn it by looking it up.
+fn hidden(path: &str, token: &str, own: &str, asked: &[u8], answer: Bytes) -> Bytes {
+    let about = || {
+        let body: Value = serde_json::from_slice(asked).unwrap_or(Value::Null);
+        body.get("token").and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let concerned = match path.trim_start_matches("/v1/") {
+        "auth/token/lookup-self" | "auth/token/renew-self" => token == own,
+        "auth/token/lookup" | "auth/token/renew" => {
+            [own, ""].contains(&about().as_str()) && token == own || about() == own
+        }
+        _ => false,
+    };
+    if !concerned {
+        return answer;
+    }
+    let Ok(mut json) = serde_json::from_slice::<Value>(&answer) else { return answer };
+    for (part, names) in [("data", ["id", "accessor"]), ("auth", ["client_token", "accessor"])] {
+        if let Some(fields) = json.get_mut(part).and_then(Value::as_object_mut) {
+            for name in names {
+                match part {
+                    "data" => drop(fields.remove(name)),
+                    _ => drop(fields.insert(name.to_owned(), json!(""))),
+                }
+            }
+        }
+    }
+    Bytes::from(json.to_string())
+}
+
+fn reply(status: StatusCode, headers: HeaderMap, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Full::new(body).map_err(|never| match never {}).boxed());
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response.headers_mut().remove("content-length");
+    response
+}
+
+fn refusal(status: StatusCode, why: &str) -> Response<Body> {
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", HeaderValue::from_static("application/json"));
+    reply(status, headers, Bytes::from(json!({ "errors": [why] }).to_string()))
+}

@@ -1,0 +1,109 @@
+//! The way to the server, with connections that are used again.
+
+use std::{cell::RefCell, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited, combinators::BoxBody};
+use hyper::body::Incoming;
+
+use crate::{
+    client::Client,
+    transport::{Sender, Transport, Trouble},
+};
+
+/// An answer up to this size is looked at before it is handed on; a larger one flows through.
+const LOOKED_AT_MAX: u64 = 4 * 1024 * 1024;
+/// So many connections wait for the next request.
+const IDLE_MAX: usize = 8;
+/// The server answers within this, or is not there. What it says afterwards may take as long as it wants.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(90);
+
+/// What goes back to a caller.
+pub(super) type Body = BoxBody<Bytes, hyper::Error>;
+
+/// What the server answered.
+pub(super) enum Answered {
+    /// All of it.
+    Whole(http::response::Parts, Bytes),
+    /// Its beginning; the rest comes as it comes.
+    Flowing(http::Response<Body>),
+}
+
+/// The server.
+pub(super) struct Upstream {
+    transport: Transport,
+    authority: String,
+    /// What stands before `/v1`.
+    prefix: String,
+    pub(super) namespace: Option<String>,
+    idle: RefCell<Vec<Sender>>,
+}
+
+impl Upstream {
+    pub(super) fn new(client: Client) -> Upstream {
+        Upstream {
+            authority: client.address.authority.clone(),
+            prefix: client.address.prefix.clone(),
+            namespace: client.namespace.clone(),
+            transport: client.transport,
+            idle: RefCell::default(),
+        }
+    }
+
+    /// Sends a request whose target begins with `/v1`.
+    pub(super) async fn send(&self, mut request: http::Request<Full<Bytes>>) -> Result<Answered, String> {
+        let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+        let whole = if self.transport.absolute_form() {
+            format!("http://{}{}{target}", self.authority, self.prefix)
+        } else {
+            format!("{}{target}", self.prefix)
+        };
+        *request.uri_mut() = whole.parse().map_err(|_| "the path cannot be asked for".to_owned())?;
+        let host = http::HeaderValue::from_str(&self.authority);
+        request.headers_mut().insert("host", host.map_err(|_| "the server has no name".to_owned())?);
+        let exchange = tokio::time::timeout(ANSWER_TIME_MAX, self.exchange(request)).await;
+        let (response, sender) = exchange
+            .map_err(|_| Trouble::TimedOut)
+            .and_then(|answer| answer)
+            .map_err(|trouble| trouble.text())?;
+        let length =
+            response.headers().get("content-length").and_then(|length| length.to_str().ok()?.parse().ok());
+        let (parts, body) = response.into_parts();
+        if !length.is_some_and(|length: u64| length <= LOOKED_AT_MAX) {
+            return Ok(Answered::Flowing(http::Response::from_parts(parts, body.boxed())));
+        }
+        let limited = Limited::new(body, usize::try_from(LOOKED_AT_MAX).unwrap_or(usize::MAX));
+        let body = limited.collect().await.map_err(|e| format!("the answer broke off: {e}"))?.to_bytes();
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < IDLE_MAX {
+            idle.push(sender);
+        }
+        Ok(Answered::Whole(parts, body))
+    }
+
+    async fn exchange(
+        &self,
+        mut request: http::Request<Full<Bytes>>,
+    ) -> Result<(http::Response<Incoming>, Sender), Trouble> {
+        // A connection that waited may have been closed meanwhile: then the request comes back, and nobody saw it.
+        loop {
+            let waiting = self.idle.borrow_mut().pop();
+            let Some(mut sender) = waiting.filter(|sender| !sender.is_closed()) else { break };
+            if sender.ready().await.is_err() {
+                continue;
+            }
+            match sender.try_send_request(request).await {
+                Ok(response) => return Ok((response, sender)),
+                Err(mut failed) => match failed.take_message() {
+                    Some(back) => request = back,
+                    None => return Err(Trouble::Broken(failed.into_error().to_string())),
+                },
+            }
+        }
+        let mut sender = self.transport.connect().await?;
+        let broken = |e: hyper::Error| Trouble::Broken(e.to_string());
+        sender.ready().await.map_err(broken)?;
+        let response = sender.send_request(request).await.map_err(broken)?;
+        Ok((response, sender))
+    }
+}

@@ -1,0 +1,20 @@
+//! `template` and `env_template`: secrets in files and in a program's environment, in the language of consul-template.
+//!
+//! `language` is what a template is, and runs it with what is known; `source` asks the server; `brain` remembers the
+//! answers and when each must be seen to; `target` is the file; `work` puts it together.
+
+mod brain;
+mod functions;
+mod language;
+mod layout;
+mod parse;
+mod query;
+mod source;
+mod target;
+mod values;
+mod work;
+
+pub(crate) use language::{Program, Writing};
+pub(crate) use source::Source;
+pub(crate) use target::{Backup, FilePlan, Folders};
+pub(crate) use work::{Pace, Target, Template, Work};

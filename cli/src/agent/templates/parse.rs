@@ -1,0 +1,150 @@
+//! A template as it is read when the agent starts: what it names and we do not have is refused there, with its line.
+
+use gotmpl::parse::{CommandNode, DefineNode, Expr, ListNode, Node, Parser, PipeNode};
+
+use super::{functions::FUNCTIONS, language::HERE};
+
+/// A template taken apart.
+pub(super) struct Parsed {
+    pub(super) body: ListNode,
+    pub(super) defines: Vec<DefineNode>,
+}
+
+/// The language's own.
+const BUILT_IN: [&str; 20] = [
+    "and", "call", "eq", "ge", "gt", "html", "index", "js", "le", "len", "lt", "ne", "not", "or", "print",
+    "printf", "println", "slice", "urlquery", "nil",
+];
+
+/// What the scratchpad can do.
+const SCRATCH: [&str; 6] = ["Key", "Get", "Set", "SetX", "MapSet", "MapSetX"];
+
+/// Reads a template and says what is wrong with it, and in which line.
+pub(super) fn parse(text: &str, (left, right): (&str, &str), denied: &[String]) -> Result<Parsed, String> {
+    let (mut body, mut defines) = read(text, left, right)?;
+    if !is_whole(text, left, right) {
+        return Err("an end or else belongs to nothing".to_owned());
+    }
+    let mut look = Look { denied, wrong: None };
+    look.list(&mut body);
+    defines.iter_mut().for_each(|define| look.list(&mut define.body));
+    match look.wrong {
+        None => Ok(Parsed { body, defines }),
+        Some(wrong) => Err(wrong),
+    }
+}
+
+fn read(text: &str, left: &str, right: &str) -> Result<(ListNode, Vec<DefineNode>), String> {
+    let wrong = |error: gotmpl::TemplateError| match error {
+        gotmpl::TemplateError::Parse { line, message, .. }
+        | gotmpl::TemplateError::Lex { line, message, .. } => format!("line {line}: {message}"),
+        other => other.to_string(),
+    };
+    Parser::new(text, left, right).map_err(wrong)?.parse().map_err(wrong)
+}
+
+/// Whether all of a text is read: the parser stops without a word at an end that belongs to nothing.
+fn is_whole(text: &str, left: &str, right: &str) -> bool {
+    let wrapped = format!("{left}if true{right}{text}{left}end{right}.");
+    read(&wrapped, left, right).is_ok_and(|(list, _)| match list.nodes.as_slice() {
+        [Node::If(branch), Node::Text(rest)] => branch.else_body.is_none() && &*rest.text == ".",
+        _ => false,
+    })
+}
+
+/// Looks at every function that is named.
+struct Look<'a> {
+    denied: &'a [String],
+    wrong: Option<String>,
+}
+
+impl Look<'_> {
+    fn list(&mut self, list: &mut ListNode) {
+        for node in &mut list.nodes {
+            match node {
+                Node::List(list) => self.list(list),
+                Node::Action(action) => self.pipe(&mut action.pipe),
+                Node::If(branch) | Node::Range(branch) | Node::With(branch) => {
+                    self.pipe(&mut branch.pipe);
+                    self.list(&mut branch.body);
+                    if let Some(body) = &mut branch.else_body {
+                        self.list(body);
+                    }
+                }
+                Node::Template(template) => {
+                    if let Some(pipe) = &mut template.pipe {
+                        self.pipe(pipe);
+                    }
+                }
+                Node::Define(define) => self.list(&mut define.body),
+                Node::Text(_) | Node::Break(_) | Node::Continue(_) => {}
+            }
+        }
+    }
+
+    fn pipe(&mut self, pipe: &mut PipeNode) {
+        pipe.commands.iter_mut().for_each(|command| self.command(command));
+    }
+
+    fn command(&mut self, command: &mut CommandNode) {
+        command.args.iter_mut().for_each(|arg| self.expression(arg));
+    }
+
+    fn expression(&mut self, arg: &mut Expr) {
+        match arg {
+            Expr::Identifier(pos, name) => {
+                let (line, name) = (pos.line, name.to_string());
+                self.function(line, &name);
+            }
+            Expr::Pipe(_, pipe) => self.pipe(pipe),
+            Expr::Chain(pos, inner, fields) => {
+                // `scratch.Set "a" 1` is a method in Go; here it is a function of its own.
+                if let (Expr::Identifier(_, name), [method]) = (&**inner, fields.as_slice())
+                    && name == "scratch"
+                {
+                    let known = SCRATCH.contains(&method.as_str()) || method == "MapValues";
+                    if !known && self.wrong.is_none() {
+                        self.wrong = Some(format!("line {}: scratch.{method} is not known", pos.line));
+                    }
+                    *arg = Expr::Identifier(*pos, format!("scratch.{method}").into());
+                    return;
+                }
+                self.expression(inner);
+            }
+            _ => {}
+        }
+    }
+
+    fn function(&mut self, line: usize, name: &str) {
+        let known = BUILT_IN.contains(&name)
+            || HERE.contains(&name)
+            || FUNCTIONS.iter().any(|(known, _)| *known == name);
+        let why = if self.denied.iter().any(|denied| denied == name) {
+            "function_denylist forbids it".to_owned()
+        } else if known {
+            return;
+        } else {
+            advice(name).to_owned()
+        };
+        self.wrong.get_or_insert(format!("line {line}: the function {name:?}: {why}"));
+    }
+}
+
+/// What to do without a function that consul-template has.
+fn advice(name: &str) -> &'static str {
+    match name {
+        "key" | "keyExists" | "keyOrDefault" | "ls" | "safeLs" | "tree" | "safeTree" | "service"
+        | "services" | "node" | "nodes" | "datacenters" | "connect" | "caRoots" | "caLeaf" | "byKey"
+        | "byTag" | "byMeta" | "explode" | "explodeMap" => "it asks Consul, which this agent does not do",
+        "regexMatch" | "regexReplaceAll" => {
+            "this agent has no regular expressions: use contains, replaceAll, trimPrefix, split"
+        }
+        "parseYAML" => "this agent reads no YAML: keep the value as JSON and use parseJSON",
+        "md5sum" => "this agent has no MD5: use sha256Hex",
+        "executeTemplate" => "write {{ template \"name\" . }} instead",
+        "plugin" => "this agent runs no programs while it renders: let the template's exec do it afterwards",
+        "toTOML" => "this agent writes no TOML: write its lines out, with toJSON for the values",
+        _ if name.starts_with("sprig") => "the functions of sprig are not here",
+        _ => "it is not known",
+    }
+}
