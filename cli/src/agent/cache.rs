@@ -166,7 +166,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("keep-cache-{}", std::process::id()));
         let plan =
             CachePlan { folder: folder.clone(), stale_max: Duration::from_secs(60), needed: Needed::Yes };
-        let at = |seconds| Moment::from_seconds(1_700_000_000 + seconds);
+        let at = |seconds: i64| Moment::from_seconds(1_700_000_000 + seconds);
         let answer = json!({"Data": {"password": "sesame-in-clear"}});
         let cache = Cache::open(&plan, at(0)).unwrap();
         cache.keep("read a", &answer, at(0)).unwrap();

@@ -80,6 +80,8 @@ async fn work(config: Config, once: Once) -> Outcome {
     let mut tasks = JoinSet::new();
     let (bell, mut ropes) = bell::hang();
     let ground = Ground { clock, ledger: Rc::clone(&ledger), alerts: alert_sender, bell, once };
+    let runs = config.posts.iter().any(|post| post.secrets.child.is_some());
+    let patience = if runs { ENDING_TIME_MAX } else { Duration::ZERO };
     for post in config.posts {
         ground.begin(post, &mut tasks).await?;
     }
@@ -91,7 +93,7 @@ async fn work(config: Config, once: Once) -> Outcome {
     }
     drop(ground);
     let writing = tokio::task::spawn_local(write_metrics(config.metrics, Rc::clone(&ledger)));
-    let outcome = wait(tasks, &mut ropes, &mut ending, sending).await;
+    let outcome = wait(tasks, &mut ropes, &mut ending, (sending, patience)).await;
     writing.abort();
     if let Some(file) = &config.pid_file {
         // It is gone or stale; the next start overwrites it.
@@ -105,7 +107,7 @@ async fn wait(
     mut tasks: JoinSet<bool>,
     ropes: &mut Ropes,
     ending: &mut Ending,
-    sending: tokio::task::JoinHandle<()>,
+    (sending, patience): (tokio::task::JoinHandle<()>, Duration),
 ) -> u8 {
     let mut failed = false;
     let signal = {
@@ -130,7 +132,7 @@ async fn wait(
     warn("the agent ends; services keep what they have");
     // Nobody listens if there are no programs.
     let _ = ropes.closing.send(Some(signal));
-    match tokio::time::timeout(ENDING_TIME_MAX, ropes.verdict.recv()).await {
+    match tokio::time::timeout(patience, ropes.verdict.recv()).await {
         Ok(Some(child)) => child,
         Ok(None) | Err(_) => code,
     }

@@ -151,13 +151,8 @@ impl Desk {
             Some(turn) => Some(turn.lock().await),
             None => None,
         };
-        if let Some(kept) = self.memory.as_ref().and_then(|memory| memory.find(&key)) {
-            bump(&self.counts.success);
-            bump(&self.counts.hit);
-            let mut headers = kept.headers.clone();
-            headers.insert("x-cache", HeaderValue::from_static("HIT"));
-            headers.insert("age", HeaderValue::from(self.world.now().since(kept.at).as_secs()));
-            return reply(kept.status, headers, kept.body.clone());
+        if let Some(answer) = self.remembered(&key) {
+            return answer;
         }
         let mut request = http::Request::new(Full::new(body.clone()));
         *request.method_mut() = parts.method.clone();
@@ -200,6 +195,17 @@ impl Desk {
             shown = hidden(&path, &token, own, &body, shown);
         }
         reply(answered.status, answered.headers, shown)
+    }
+
+    /// What is kept for a request.
+    fn remembered(&self, key: &memory::Key) -> Option<Response<Body>> {
+        let kept = self.memory.as_ref()?.find(key)?;
+        bump(&self.counts.success);
+        bump(&self.counts.hit);
+        let mut headers = kept.headers.clone();
+        headers.insert("x-cache", HeaderValue::from_static("HIT"));
+        headers.insert("age", HeaderValue::from(self.world.now().since(kept.at).as_secs()));
+        Some(reply(kept.status, headers, kept.body.clone()))
     }
 
     /// Gives a request the agent's token if it is to have it. The agent's token.

@@ -4,7 +4,7 @@ use std::{cell::RefCell, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited, combinators::BoxBody};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 
 use crate::{
     client::Client,
@@ -13,6 +13,8 @@ use crate::{
 
 /// An answer up to this size is looked at before it is handed on; a larger one flows through.
 const LOOKED_AT_MAX: u64 = 4 * 1024 * 1024;
+/// No answer of the API is larger, as for every client.
+const JSON_SIZE_MAX: u64 = 256 * 1024 * 1024;
 /// So many connections wait for the next request.
 const IDLE_MAX: usize = 8;
 /// The server answers within this, or is not there. What it says afterwards may take as long as it wants.
@@ -66,13 +68,15 @@ impl Upstream {
             .map_err(|_| Trouble::TimedOut)
             .and_then(|answer| answer)
             .map_err(|trouble| trouble.text())?;
-        let length =
-            response.headers().get("content-length").and_then(|length| length.to_str().ok()?.parse().ok());
         let (parts, body) = response.into_parts();
-        if !length.is_some_and(|length: u64| length <= LOOKED_AT_MAX) {
-            return Ok(Answered::Flowing(http::Response::from_parts(parts, body.boxed())));
-        }
-        let limited = Limited::new(body, usize::try_from(LOOKED_AT_MAX).unwrap_or(usize::MAX));
+        let kind = parts.headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        // Answers of the API are JSON, and some servers do not say how long; logs and snapshots are not, and flow.
+        let limit = match body.size_hint().exact() {
+            Some(length) if length <= LOOKED_AT_MAX => LOOKED_AT_MAX,
+            _ if kind.starts_with("application/json") => JSON_SIZE_MAX,
+            _ => return Ok(Answered::Flowing(http::Response::from_parts(parts, body.boxed()))),
+        };
+        let limited = Limited::new(body, usize::try_from(limit).unwrap_or(usize::MAX));
         let body = limited.collect().await.map_err(|e| format!("the answer broke off: {e}"))?.to_bytes();
         let mut idle = self.idle.borrow_mut();
         if idle.len() < IDLE_MAX {

@@ -166,7 +166,7 @@ fn title(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
             let raised = if begins { c.to_uppercase().next() } else { Some(c) };
-            begins = !(c.is_alphanumeric() || c == '_');
+            begins = !(c.is_alphanumeric() || matches!(c, '_' | '\''));
             raised
         })
         .collect()

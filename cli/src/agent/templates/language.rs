@@ -28,7 +28,7 @@ const TEXT_SIZE_MAX: usize = 16 * 1024 * 1024;
 /// So often all loops of a template go round at most.
 const ROUNDS_MAX: u64 = 1_000_000;
 /// The name under which the library keeps a template; it is never shown.
-const NAME: &str = "template";
+const NAME: &str = "\u{1}whole";
 
 /// Functions that need more than their arguments.
 pub(super) const HERE: [&str; 21] = [
@@ -140,9 +140,9 @@ impl Program {
             notes: Mutex::default(),
         });
         let mut out = Bounded(Zeroizing::new(String::new()));
-        let made = self
-            .prepared(&table)
-            .and_then(|template| template.execute_fmt(&mut out, &Value::Nil).map_err(|error| words(&error)));
+        let made = self.prepared(&table).and_then(|template| {
+            template.execute_template_fmt(&mut out, NAME, &Value::Nil).map_err(|error| words(&error))
+        });
         let mut notes = table.notes();
         if let Some(query) = notes.wanted.take() {
             return Run::Wants(query);
