@@ -199,7 +199,7 @@ impl<W: World> Source<W> {
         let inner = path.strip_prefix(&mount).or_else(|| path.strip_prefix(mount.trim_end_matches('/')));
         Ok(match inner {
             Some(inner) if inner.starts_with("data/") || inner.starts_with("metadata/") => path.to_owned(),
-            Some(inner) if matches!(inner, "data" | "metadata") => path.to_owned(),
+            Some("data" | "metadata") => path.to_owned(),
             Some(inner) => format!("{mount}{shelf}/{}", inner.trim_start_matches('/')),
             None => path.to_owned(),
         })
