@@ -28,7 +28,7 @@ const FLOORS: [(&str, &[&str]); 13] = [
     ("flow", &["kit", "policy", "storage"]),
     ("jws", &["x509"]),
     ("kernel", &["flow", "kit", "x509", "otp", "jws", "policy", "storage"]),
-    ("engines", &["kit", "x509", "otp", "jws", "policy", "storage"]),
+    ("engines", &["flow", "kit", "x509", "otp", "jws", "policy", "storage"]),
     ("auth", &["flow", "kit", "x509", "jws", "policy", "storage"]),
     ("sealkeep", &["kernel", "engines", "auth", "flow", "kit", "x509", "policy", "storage", "locked"]),
     // It reads the catalogue as data: it links no server crate.

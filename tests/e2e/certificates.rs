@@ -186,3 +186,36 @@ fn pkilint_finds_no_error() {
         assert!(output.status.success() && said.trim().is_empty(), "{}: {said}", file.display());
     }
 }
+
+#[test]
+fn pkilint_finds_no_error_in_lists() {
+    let (server, folder) = (Server::dev(&Binary::sealkeep()), Scratch::new());
+    let root = server.root();
+    authority(&root, "ec", 256);
+    root.post("int/config/cluster", json!({"path": "http://pki.example.com/v1/int"})).must(200);
+    root.post("int/config/crl", json!({"shards": 2})).must(200);
+    for reason in ["keyCompromise", "superseded", "privilegeWithdrawn", ""] {
+        let issued = root.post("int/issue/web", json!({"common_name": "a.example.com"})).must(200);
+        let body = json!({"serial_number": issued.at("/data/serial_number"), "reason": reason});
+        root.post("int/revoke", body).must(200);
+    }
+    root.post("int/config/crl", json!({"auto_rebuild": true, "enable_delta": true})).must(200);
+    for list in [
+        "crl/pem",
+        "crl/delta/pem",
+        "issuer/default/crl/shard/0-of-2/pem",
+        "issuer/default/crl/shard/1-of-2/pem",
+    ] {
+        let text = root.get(&format!("int/{list}")).must(200).text();
+        let file = folder.file("list.pem", &text);
+        let lint = ["lint_crl", "lint", "-t", "CRL", "-p", "PKIX", "-s", "ERROR", path(&file)];
+        let output = Command::new(lint[0]).args(&lint[1..]).output().expect("pkilint is installed");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.trim().is_empty(), "{list}: {said} {output:?}");
+        let shown = openssl(&["crl", "-in", path(&file), "-noout", "-text"]);
+        assert!(
+            list.contains("delta") || list.contains("shard") || shown.contains("Privilege Withdrawn"),
+            "{shown}"
+        );
+    }
+}

@@ -121,7 +121,7 @@ pub fn revocation_list(ca: &Holder, serials: &[u8], number: u64) -> String {
 
 /// The same, which holds until this second.
 pub fn revocation_list_until(until: u64, ca: &Holder, serials: &[u8], number: u64) -> String {
-    let revoked: Vec<RevokedEntry> = serials
+    let revoked: Vec<Vec<u8>> = serials
         .iter()
         .map(|serial| RevokedEntry {
             serial: Serial::from_magnitude(&[*serial; 20]).unwrap(),
@@ -129,14 +129,17 @@ pub fn revocation_list_until(until: u64, ca: &Holder, serials: &[u8], number: u6
             reason: None,
             invalid_since: None,
         })
+        .map(|entry| entry.to_der().unwrap())
         .collect();
+    let pieces: Vec<&[u8]> = revoked.iter().map(Vec::as_slice).collect();
     let template = CrlTemplate {
         this_update: 1_577_836_800,
         next_update: until,
         number,
         delta_of: None,
         authority_key_id: &ca.key.public().key_id(),
-        revoked: &revoked,
+        revoked: &pieces,
+        extensions: Extensions::new(),
     };
     let scheme = Scheme::choose(ca.key.public().shape(), 0, Padding::Pkcs1).unwrap();
     pem::encode(pem::CRL, &template.sign(ca.certificate.subject_der(), &ca.key, scheme).unwrap())

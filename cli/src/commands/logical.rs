@@ -173,6 +173,11 @@ impl Page {
         }
     }
 
+    /// Whether more than a part of what there is would be too much.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.limit.is_some_and(|limit| limit > 0)
+    }
+
     pub(crate) fn shape(&self, output: Output) -> Output {
         if self.detailed { Output { detail: Detail::Full, ..output } } else { output }
     }

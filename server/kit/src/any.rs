@@ -8,7 +8,7 @@ use crate::context::{Reading, Recording, Writing};
 use crate::effect::Steps;
 use crate::error::{Error, Result};
 use crate::fields::Fields;
-use crate::operation::{Call, Engine};
+use crate::operation::{Call, Engine, Gauge};
 use crate::reply::Body;
 use crate::route::{Captures, Match, Route, Verb};
 use crate::time::Time;
@@ -24,6 +24,12 @@ pub trait AnyEngine: Send + Sync {
 
     /// Everything this engine can be asked, with the schemas of question and answer.
     fn catalog(&self) -> Vec<Listed>;
+
+    /// What monitoring is shown of a mount.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    fn gauges(&self, cx: &Reading<'_>) -> Result<Vec<Gauge>>;
 
     /// The operation that answers a verb at a path below the mount.
     fn find<'a>(&self, verb: Verb, path: &'a str) -> Found<'a>;
@@ -178,6 +184,10 @@ impl<E: Engine> AnyEngine for E {
             creates: point.exists.is_some(),
         });
         listed.collect()
+    }
+
+    fn gauges(&self, cx: &Reading<'_>) -> Result<Vec<Gauge>> {
+        Engine::gauges(self, cx)
     }
 
     fn find<'a>(&self, verb: Verb, path: &'a str) -> Found<'a> {

@@ -73,7 +73,7 @@ pub use fields::{Fields, Ignored};
 pub use login::{AnyMethod, AuthMethod, Claim, Login, LoginPoint, Renewal, Terms, login};
 pub use memo::{Kept, Memo, Memos};
 pub use once::Once;
-pub use operation::{Command, Endpoint, Engine, Exists, Query, command, query};
+pub use operation::{Command, Endpoint, Engine, Exists, Gauge, Query, command, query};
 pub use policy::{Alias, Capability, Group};
 pub use reply::{Body, Nothing, Page, Reply};
 pub use route::{Captures, Match, Route, Verb};

@@ -26,6 +26,27 @@ pub trait Engine: Send + Sync + Sized + 'static {
     /// # Errors
     /// If the options are wrong.
     fn open(options: &Value) -> Result<Self>;
+
+    /// What monitoring is shown of a mount. It is asked often: a few lookups are allowed, no walk through what is stored.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    fn gauges(&self, _: &Reading<'_>) -> Result<Vec<Gauge>> {
+        Ok(Vec::new())
+    }
+}
+
+/// Something that an engine shows to monitoring.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gauge {
+    /// With dots; Prometheus sees underscores.
+    pub name: &'static str,
+    /// What it tells, in a sentence.
+    pub about: &'static str,
+    /// How much it is now.
+    pub value: f64,
+    /// Of what. The mount is added.
+    pub labels: Vec<(&'static str, String)>,
 }
 
 /// Looks, and changes nothing. Any node answers it.

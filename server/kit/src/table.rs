@@ -149,6 +149,20 @@ impl<V: Serialize + DeserializeOwned> IdTable<V> {
         cx.scan(self.number, from, None, &mut |id, value| each(id, serde_json::from_slice(&value)?))
     }
 
+    /// The same, up to `until`. Where both begin alike, writes elsewhere do not touch what was read.
+    ///
+    /// # Errors
+    /// If the store does not answer, or a record was damaged.
+    pub fn range(
+        &self,
+        cx: &impl Reads,
+        from: &[u8],
+        until: &[u8],
+        mut each: impl FnMut(&[u8], V) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        cx.scan(self.number, from, Some(until), &mut |id, value| each(id, serde_json::from_slice(&value)?))
+    }
+
     /// Shows ids alone in their order, from `from` on, until told to stop.
     ///
     /// # Errors

@@ -49,6 +49,23 @@ impl Time {
             .unwrap_or_default()
     }
 
+    /// As headers of HTTP write it (RFC 9110 §5.6.7): `Thu, 26 Nov 2026 15:22:27 GMT`.
+    pub fn http(self) -> String {
+        let Ok(date) = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0)) else {
+            return String::new();
+        };
+        let (weekday, month) = (date.weekday().to_string(), date.month().to_string());
+        let short = |name: &str| name.chars().take(3).collect::<String>();
+        let (hour, minute, second) = date.to_hms();
+        format!(
+            "{}, {:02} {} {:04} {hour:02}:{minute:02}:{second:02} GMT",
+            short(&weekday),
+            date.day(),
+            short(&month),
+            date.year()
+        )
+    }
+
     /// Reads RFC 3339, or seconds since 1970.
     pub fn parse(text: &str) -> Option<Self> {
         if let Ok(seconds) = text.parse::<u64>() {
@@ -73,6 +90,7 @@ mod tests {
             assert_eq!(Time(nanos).rfc3339(), text);
             assert_eq!(Time::parse(text), Some(Time(nanos)));
         }
+        assert_eq!(Time(1_795_706_547_500_000_000).http(), "Thu, 26 Nov 2026 15:22:27 GMT");
         assert_eq!(Time::parse("1700000000"), Some(Time::from_seconds(1_700_000_000)));
         assert_eq!(Time::parse("yesterday"), None);
     }

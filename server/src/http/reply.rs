@@ -34,8 +34,13 @@ pub(crate) fn answer(answer: Answer) -> Reply {
         reply.headers_mut().insert(RETRY_AFTER, seconds.into());
     }
     for (name, value) in &answer.headers {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            reply.headers_mut().append(HeaderName::from_static(name), value);
+        let Ok(value) = HeaderValue::from_str(value) else { continue };
+        let name = HeaderName::from_static(name);
+        // What may be kept says so itself, in the place of what holds for all others.
+        if name == CACHE_CONTROL {
+            reply.headers_mut().insert(name, value);
+        } else {
+            reply.headers_mut().append(name, value);
         }
     }
     if answer.kind.starts_with("text/html") {

@@ -2,11 +2,11 @@
 
 use crate::certificate::{authority_key_id, range, read_extensions, seconds, value};
 use crate::error::While;
-use crate::extensions::{CRL_NUMBER, CRL_REASON, DELTA_CRL, INVALIDITY_DATE};
-use crate::{Extensions, PrivateKey, PublicKey, Result, Scheme, Serial, pem, template, tlv};
+use crate::extensions::{AUTHORITY_KEY_ID, CRL_NUMBER, CRL_REASON, DELTA_CRL, INVALIDITY_DATE};
+use crate::{Error, Extensions, PrivateKey, PublicKey, Result, Scheme, Serial, pem, template, tlv};
 use der::{
     Decode, Reader, SliceReader, Tag,
-    asn1::{AnyRef, BitStringRef, UintRef},
+    asn1::{AnyRef, BitStringRef, ObjectIdentifier, UintRef},
 };
 
 const WHAT: &str = "revocation list";
@@ -25,6 +25,53 @@ pub enum Reason {
     Superseded = 4,
     /// It is no longer needed.
     CessationOfOperation = 5,
+    /// Its holder may no longer do what it says.
+    PrivilegeWithdrawn = 9,
+}
+
+/// The reasons with their names and numbers. That of a hold is not among them: what is revoked stays revoked.
+const REASONS: [(Reason, &str); 6] = [
+    (Reason::KeyCompromise, "keyCompromise"),
+    (Reason::CaCompromise, "cACompromise"),
+    (Reason::AffiliationChanged, "affiliationChanged"),
+    (Reason::Superseded, "superseded"),
+    (Reason::CessationOfOperation, "cessationOfOperation"),
+    (Reason::PrivilegeWithdrawn, "privilegeWithdrawn"),
+];
+/// What says nothing, by name and number.
+const UNSPECIFIED: [&str; 3] = ["", "0", "unspecified"];
+
+impl Reason {
+    /// The name that RFC 5280 gives it.
+    pub fn name(self) -> &'static str {
+        REASONS.iter().find(|(reason, _)| *reason == self).map_or("unspecified", |(_, name)| name)
+    }
+
+    /// The reason of that number; `None` for 0, which says nothing.
+    pub fn numbered(number: u64) -> Result<Option<Self>> {
+        Self::parse(&number.to_string())
+    }
+
+    /// Reads a name, in any case and with or without marks between its words, or a number.
+    ///
+    /// # Errors
+    /// If there is no such reason, or none that a certificate can be revoked for.
+    pub fn parse(text: &str) -> Result<Option<Self>> {
+        let plain = |text: &str| text.to_ascii_lowercase().replace(['-', '_', ' '], "");
+        let wanted = plain(text);
+        if UNSPECIFIED.contains(&wanted.as_str()) {
+            return Ok(None);
+        }
+        let named =
+            |(reason, name): &&(Reason, &str)| plain(name) == wanted || (*reason as u8).to_string() == wanted;
+        REASONS.iter().find(named).map(|(reason, _)| Some(*reason)).ok_or_else(|| {
+            let names: Vec<_> = REASONS.iter().map(|(_, name)| *name).collect();
+            Error::refused(format!(
+                "unknown revocation reason {text:?}; it is unspecified, {}",
+                names.join(", ")
+            ))
+        })
+    }
 }
 
 /// One certificate of the list.
@@ -53,16 +100,18 @@ pub struct CrlTemplate<'a> {
     pub delta_of: Option<u64>,
     /// The name of the signer's key.
     pub authority_key_id: &'a [u8],
-    /// Who is on it.
-    pub revoked: &'a [RevokedEntry],
+    /// Who is on it: entries in DER, each piece one or several of them.
+    pub revoked: &'a [&'a [u8]],
+    /// What it says besides.
+    pub extensions: Extensions,
 }
 
 impl CrlTemplate<'_> {
     /// Signs as the CA of this name (the DER of its subject) with its key, and returns the list's DER.
     pub fn sign(&self, issuer_name: &[u8], key: &PrivateKey, scheme: Scheme) -> Result<Vec<u8>> {
         let algorithm = scheme.to_der();
-        let entries = self.revoked.iter().map(RevokedEntry::to_der).collect::<Result<Vec<_>>>()?;
-        let entries = if entries.is_empty() { vec![] } else { tlv::sequence(&entries) };
+        let nobody = self.revoked.iter().all(|piece| piece.is_empty());
+        let entries = if nobody { vec![] } else { tlv::sequence(self.revoked) };
         let mut extensions = Extensions::new().authority_key_id(self.authority_key_id).with(
             CRL_NUMBER,
             false,
@@ -70,6 +119,9 @@ impl CrlTemplate<'_> {
         );
         if let Some(base) = self.delta_of {
             extensions = extensions.with(DELTA_CRL, true, tlv::number(base));
+        }
+        for extension in self.extensions.iter() {
+            extensions = extensions.with(extension.oid, extension.critical, extension.value.clone());
         }
         let body = tlv::sequence(&[
             tlv::number(1).as_slice(),
@@ -82,10 +134,16 @@ impl CrlTemplate<'_> {
         ]);
         template::signed(body, &algorithm, key, scheme)
     }
+
+    /// Whether an extension is one that the list makes by itself.
+    pub fn makes(oid: &ObjectIdentifier) -> bool {
+        [AUTHORITY_KEY_ID, CRL_NUMBER, DELTA_CRL].contains(oid)
+    }
 }
 
 impl RevokedEntry {
-    fn to_der(&self) -> Result<Vec<u8>> {
+    /// The entry in DER.
+    pub fn to_der(&self) -> Result<Vec<u8>> {
         let mut extensions = Extensions::new();
         if let Some(reason) = self.reason {
             extensions = extensions.with(CRL_REASON, false, vec![0x0a, 1, reason as u8]);
@@ -93,9 +151,59 @@ impl RevokedEntry {
         if let Some(since) = self.invalid_since {
             extensions = extensions.with(INVALIDITY_DATE, false, tlv::generalized_time(since)?);
         }
-        let extensions = if extensions.is_empty() { vec![] } else { extensions.to_der() };
-        Ok(tlv::sequence(&[self.serial.to_der(), tlv::time(self.revoked_at)?, extensions]))
+        Self::with(&self.serial, self.revoked_at, &extensions)
     }
+
+    /// An entry in DER that says these things besides.
+    pub fn with(serial: &Serial, revoked_at: u64, extensions: &Extensions) -> Result<Vec<u8>> {
+        let extensions = if extensions.is_empty() { vec![] } else { extensions.to_der() };
+        Ok(tlv::sequence(&[serial.to_der(), tlv::time(revoked_at)?, extensions]))
+    }
+
+    /// The entries of a list: which, since when, and in DER as they stand there.
+    ///
+    /// # Errors
+    /// If it is no revocation list.
+    pub fn all_of(list: &[u8]) -> Result<Vec<(Serial, u64, Vec<u8>)>> {
+        let mut reader = SliceReader::new(list).reading(WHAT)?;
+        let found = reader.sequence(|outer| {
+            let found = outer.sequence(raw_entries)?;
+            while !outer.is_finished() {
+                outer.tlv_bytes()?;
+            }
+            Ok::<_, der::Error>(found)
+        });
+        found.reading(WHAT)
+    }
+}
+
+fn raw_entries(body: &mut SliceReader<'_>) -> der::Result<Vec<(Serial, u64, Vec<u8>)>> {
+    // Version, algorithm, issuer; then the dates, of which the second may be missing.
+    u8::decode(body)?;
+    body.tlv_bytes()?;
+    body.tlv_bytes()?;
+    let mut found = Vec::new();
+    while !body.is_finished() {
+        let field = AnyRef::decode(body)?;
+        if der::Tagged::tag(&field) != Tag::Sequence {
+            continue;
+        }
+        let mut entries = SliceReader::new(field.value())?;
+        while !entries.is_finished() {
+            let raw = entries.tlv_bytes()?;
+            let (serial, since) = SliceReader::new(raw)?.sequence(|entry| {
+                let serial = Serial::from_magnitude(UintRef::decode(entry)?.as_bytes());
+                let since = seconds(entry)?;
+                while !entry.is_finished() {
+                    entry.tlv_bytes()?;
+                }
+                let serial = serial.map_err(|_| der::Error::from(der::ErrorKind::Failed))?;
+                Ok::<_, der::Error>((serial, since))
+            })?;
+            found.push((serial, since, raw.to_vec()));
+        }
+    }
+    Ok(found)
 }
 
 /// A revocation list that was read.

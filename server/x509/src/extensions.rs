@@ -27,7 +27,8 @@ pub(crate) const CRL_REASON: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.
 pub(crate) const INVALIDITY_DATE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.24");
 pub(crate) const DELTA_CRL: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.27");
 pub(crate) const NAME_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.30");
-const CRL_POINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.31");
+const ISSUING_POINT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.28");
+pub(crate) const CRL_POINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.31");
 const POLICIES: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.32");
 pub(crate) const AUTHORITY_KEY_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.35");
 pub(crate) const EXT_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37");
@@ -118,6 +119,14 @@ impl Extensions {
         }
         let points = points(urls)?;
         Ok(self.with(CRL_POINTS, false, points))
+    }
+
+    /// Of a revocation list: it is the one that certificates name under one of these URLs, and no other (RFC 5280 §5.2.5).
+    pub fn issuing_point(self, urls: &[String]) -> Result<Self> {
+        let names = urls.iter().map(|url| uri(url)).collect::<Result<Vec<_>>>()?;
+        let full_name = tlv::implicit_of(0, &names);
+        let point = tlv::sequence(&[tlv::implicit_of(0, &[full_name])]);
+        Ok(self.with(ISSUING_POINT, true, point))
     }
 
     /// Where the delta of the revocation list is.

@@ -325,7 +325,8 @@ fn a_revoked_leaf_is_found_on_the_list() {
             number: 300,
             delta_of: None,
             authority_key_id: &root.certificate.subject_key_id().unwrap(),
-            revoked: &[entry],
+            revoked: &[&entry.to_der().unwrap()],
+            extensions: Extensions::new(),
         };
         let der = template.sign(root.certificate.subject_der(), &root.key, root.scheme).unwrap();
         let pem = pem::encode(pem::CRL, &der);
@@ -365,6 +366,7 @@ fn an_empty_list_and_a_delta_are_lists() {
             delta_of,
             authority_key_id: &root.certificate.subject_key_id().unwrap(),
             revoked: &[],
+            extensions: Extensions::new(),
         };
         let der = template.sign(root.certificate.subject_der(), &root.key, root.scheme).unwrap();
         desk.put("root.pem", root.certificate.to_pem()).put("crl.pem", pem::encode(pem::CRL, &der));

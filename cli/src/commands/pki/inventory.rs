@@ -25,13 +25,64 @@ pub(crate) struct List {
     /// Only the revoked ones
     #[arg(long)]
     revoked: bool,
+    #[command(flatten)]
+    wanted: Wanted,
     /// Mount
     mount: String,
+}
+
+/// What the certificates are to be like
+#[derive(Args, Debug)]
+struct Wanted {
+    /// Only those with this name; * stands for any text
+    #[arg(long)]
+    name: Option<String>,
+    /// Only those of this issuer
+    #[arg(long, value_name = "REF")]
+    issuer: Option<String>,
+    /// Only those issued under this role
+    #[arg(long)]
+    role: Option<String>,
+    /// Only those that the entity of this id asked for
+    #[arg(long, value_name = "ID")]
+    owner: Option<String>,
+    /// Only the one with this serial number
+    #[arg(long)]
+    serial: Option<String>,
+    /// Only those that end within this span, such as 30d
+    #[arg(long, value_name = "SPAN")]
+    ends_within: Option<String>,
+    /// Only those that end at this time or later; without it, what has ended is left out
+    #[arg(long, value_name = "TIME")]
+    ends_after: Option<String>,
+    /// Only those that end before this time
+    #[arg(long, value_name = "TIME")]
+    ends_before: Option<String>,
+}
+
+impl Wanted {
+    /// As the server names them.
+    fn fields(&self) -> Vec<(&'static str, &str)> {
+        let all = [
+            ("name", &self.name),
+            ("issuer", &self.issuer),
+            ("role", &self.role),
+            ("owner", &self.owner),
+            ("serial_number", &self.serial),
+            ("ends_within", &self.ends_within),
+            ("ends_after", &self.ends_after),
+            ("ends_before", &self.ends_before),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect()
+    }
 }
 
 impl List {
     pub(super) async fn run(self, session: &Session) -> Outcome {
         let mount = paths::clean(&self.mount);
+        if !self.wanted.fields().is_empty() {
+            return self.search(session, &mount).await;
+        }
         let folder = if self.revoked { format!("{mount}/certs/revoked") } else { format!("{mount}/certs") };
         let during = |e: Refused| e.during(format!("Error listing {folder}"));
         let detailed =
@@ -48,6 +99,41 @@ impl List {
         };
         if rows.is_empty() && session.output.is_table() {
             return Err(Stop::remote(format!("No certificates found at {folder}")));
+        }
+        print(session, &rows)
+    }
+
+    /// Asks for those that are wanted, page by page.
+    async fn search(&self, session: &Session, mount: &str) -> Outcome {
+        let path = format!("{mount}/certs/search");
+        let mut rows = Vec::new();
+        let mut page = self.page.ask(Call::list(&path));
+        loop {
+            for (name, value) in self.wanted.fields() {
+                page = page.query(name, value);
+            }
+            if self.revoked {
+                page = page.query("revoked", "true");
+            }
+            let during = |e: Refused| e.during(format!("Error searching {path}"));
+            let secret = session.client.read(page).await.map_err(during)?;
+            let field = |name: &str| secret.as_ref().and_then(|secret| secret.field(name));
+            let text = |value: &Value, key: &str| value.get(key).map(plain).unwrap_or_default();
+            let found = field("certificates").and_then(Value::as_array);
+            rows.extend(found.into_iter().flatten().map(|value| Row {
+                serial: text(value, "serial_number"),
+                common_name: text(value, "common_name"),
+                not_after: text(value, "not_after"),
+                whole: value.clone(),
+            }));
+            let next = field("next").map(plain).filter(|_| !self.page.is_limited());
+            match next {
+                Some(next) => page = Call::list(&path).query("after", next),
+                None => break,
+            }
+        }
+        if rows.is_empty() && session.output.is_table() {
+            return Err(Stop::remote(format!("No such certificates found in {mount}")));
         }
         print(session, &rows)
     }

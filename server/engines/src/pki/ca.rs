@@ -18,9 +18,9 @@ use super::keys::{add_key, check_key_name};
 use super::lint::lint;
 use super::reply::chain;
 use super::rules::ext_key_usages;
-use super::store::{CERTIFICATES, CertificateRecord, Id, URLS, new_serial};
+use super::store::{CERTIFICATES, CertificateRecord, Id, URLS, new_serial, owner};
 use super::urls::{urls_of, urls_of_new};
-use super::{Pki, lifetime, requests};
+use super::{Pki, issued, lifetime, requests};
 
 ca_operation! {
     /// Makes a root: a key, a certificate that it signs itself, and an issuer of the two.
@@ -210,7 +210,7 @@ impl<const AT: usize> Command<Pki> for GenerateRoot<AT> {
         let der = template.sign(template.subject, &key.private, scheme).map_err(refused)?;
         let certificate = Certificate::from_der(&der).map_err(refused)?;
         let record = CertificateRecord::new(der, Some(id));
-        CERTIFICATES.put(cx, certificate.serial().as_bytes(), &record)?;
+        issued::keep_parsed(cx, &certificate, &record)?;
         let new = NewIssuer { id, name: name.clone(), key: Some(key.id), certificate: &certificate };
         add_issuer(cx, new, &all)?;
         root_reply(&asked, mode, &key, id, name, &certificate)
@@ -334,8 +334,9 @@ impl<const AT: usize> Command<Pki> for SignIntermediate<AT> {
         let der = template.sign(issuer.certificate.subject_der(), key, scheme).map_err(refused)?;
         let above = chain(&all, issuer, asked.format, false);
         let shown = asked.format.show(pem::CERTIFICATE, &der);
-        let record = CertificateRecord::new(der, Some(issuer.id));
-        CERTIFICATES.put(cx, serial.as_bytes(), &record)?;
+        let certificate = Certificate::from_der(&der).map_err(refused)?;
+        let record = CertificateRecord::new(der, Some(issuer.id)).asked_for("", owner(cx.caller()));
+        issued::keep_parsed(cx, &certificate, &record)?;
         Ok(Reply::Data(SignedCa {
             certificate: asked.format.bundle(shown.clone(), None, &above)?,
             ca_chain: std::iter::once(shown).chain(above).collect(),
@@ -585,7 +586,7 @@ impl<const AT: usize> Command<Pki> for SignSelfIssued<AT> {
         // It keeps its number, which may be one of ours: that of the certificate that it bridges from.
         if CERTIFICATES.get(cx, given.serial().as_bytes())?.is_none() {
             let record = CertificateRecord::new(der, Some(issuer.id));
-            CERTIFICATES.put(cx, given.serial().as_bytes(), &record)?;
+            issued::keep_parsed(cx, &given, &record)?;
         }
         Ok(Reply::Data(Bridged { certificate, issuing_ca: issuer.pem.clone() }))
     }

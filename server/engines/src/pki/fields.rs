@@ -212,6 +212,20 @@ pub(super) struct Names {
 }
 
 impl Names {
+    /// None at all.
+    pub(super) fn none() -> Self {
+        Self {
+            common_name: String::new(),
+            alt_names: String::new(),
+            ip_sans: vec![],
+            uri_sans: vec![],
+            other_sans: vec![],
+            serial_number: String::new(),
+            user_ids: vec![],
+            exclude_cn_from_sans: true,
+        }
+    }
+
     /// The alternative names that were asked for by parameter. The common name is not among them.
     pub(super) fn alternative(&self) -> Result<AltNames> {
         let mut names = AltNames::default();
@@ -258,7 +272,7 @@ impl Names {
 }
 
 /// A URI as RFC 5280 §4.2.1.6 has it: a scheme, and something after it.
-fn check_uri(uri: &str) -> Result<()> {
+pub(super) fn check_uri(uri: &str) -> Result<()> {
     let good = uri.split_once(':').is_some_and(|(scheme, rest)| {
         let letters = scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
         scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && letters && !rest.is_empty()

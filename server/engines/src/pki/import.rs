@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use x509::{Certificate, PrivateKey, pem};
 use zeroize::Zeroizing;
 
-use super::Pki;
 use super::authorities::{Authorities, refused};
 use super::fields::text;
 use super::issuers::{NewIssuer, add_issuer};
 use super::keys::{add_key, check_key_name};
-use super::store::{CERTIFICATES, CertificateRecord, ISSUERS, Id};
+use super::store::{CertificateRecord, ISSUERS, Id};
+use super::{Pki, issued};
 
 /// A PEM text shorter than this holds nothing; it is rather the path of a file.
 const PEM_SIZE_MIN: usize = 75;
@@ -153,7 +153,7 @@ fn import_certificate(
     let id = Id::new(cx);
     add_issuer(cx, NewIssuer { id, name: String::new(), key, certificate }, &all)?;
     let record = CertificateRecord::new(certificate.der().to_vec(), None);
-    CERTIFICATES.put(cx, certificate.serial().as_bytes(), &record)?;
+    issued::keep_parsed(cx, certificate, &record)?;
     imported.imported_issuers.get_or_insert_default().push(id.to_string());
     imported.mapping.insert(id.to_string(), named);
     Ok(())

@@ -8,11 +8,9 @@ use x509::{Certificate, Padding, Scheme};
 
 use super::authorities::{Authorities, DEFAULT, Issuer, authorities, refused};
 use super::ca::NEXT;
-use super::store::{
-    DEFAULTS, Der, ISSUERS, Id, IssuerRecord, LeafNotAfter, REVOKED, ROLES, RevokedRecord, Usage,
-};
+use super::store::{DEFAULTS, Der, ISSUERS, Id, IssuerRecord, LeafNotAfter, ROLES, RevokedRecord, Usage};
 use super::urls::Urls;
-use super::{Pki, listing};
+use super::{Pki, listing, revoke};
 
 /// An issuer that is being added.
 pub(super) struct NewIssuer<'a> {
@@ -31,7 +29,7 @@ pub(super) fn add_issuer(cx: &mut Writing<'_>, new: NewIssuer<'_>, all: &Authori
         key: new.key,
         certificate: Der(new.certificate.der().to_vec()),
         manual_chain: vec![],
-        leaf_not_after: LeafNotAfter::Err,
+        leaf_not_after: LeafNotAfter::default(),
         usage: Usage { ocsp: true, crl: crl_usage(new.certificate), issuing: true },
         revocation_signature_algorithm: scheme.name().to_owned(),
         urls: None,
@@ -222,7 +220,7 @@ impl<const VERB: usize> Command<Pki> for WriteIssuer<VERB> {
         let issuer = all.issuer_or_refuse(&self.issuer_ref)?;
         let mut record = issuer.record.clone();
         if VERB == 0 {
-            record.leaf_not_after = LeafNotAfter::Err;
+            record.leaf_not_after = LeafNotAfter::default();
             record.usage = if record.revoked_at.is_some() { record.usage } else { Usage::ALL };
             (record.name, record.manual_chain, record.urls) = (String::new(), vec![], None);
             record.revocation_signature_algorithm = String::new();
@@ -391,8 +389,9 @@ impl Command<Pki> for RevokeIssuer {
             ISSUERS.put(cx, issuer.id.as_bytes(), &record)?;
             let above = all.issuer_of(&issuer.certificate).filter(|above| above.id != issuer.id);
             let not_after = issuer.certificate.validity().not_after;
-            let revoked = RevokedRecord { at: cx.now(), issuer: above.map(|above| above.id), not_after };
-            REVOKED.put(cx, issuer.certificate.serial().as_bytes(), &revoked)?;
+            let (at, above_id) = (cx.now(), above.map(|above| above.id));
+            let revoked = RevokedRecord { at, issuer: above_id, not_after, reason: None };
+            revoke::put(cx, issuer.certificate.serial(), &revoked)?;
             if issuer.certificate.is_self_issued() {
                 cx.warn(SELF_SIGNED);
             }

@@ -19,9 +19,9 @@ use super::reply::{Issued, chain};
 use super::revoke::RevokeLeased;
 use super::role::Role;
 use super::rules::{OtherNames, Rules, rules};
-use super::store::{CERTIFICATES, CertificateRecord, new_serial, owner};
-use super::urls::urls_of;
-use super::{lifetime, requests};
+use super::store::{CertificateRecord, new_serial, owner};
+use super::urls::urls_of_leaf;
+use super::{issued, lifetime, requests};
 
 leaf_operation! {
     /// Makes a key and issues a certificate for it. The key is not kept: this answer is the only place it is shown.
@@ -230,11 +230,21 @@ pub(super) fn check_key(rules: &Rules, shape: KeyShape) -> Result<()> {
 }
 
 /// Whose key is certified.
-enum Holder<'a> {
+pub(super) enum Holder<'a> {
     /// A new key, which the answer shows.
     Made(&'a PrivateKey),
     /// The key of a request.
     Asks(&'a PublicKey),
+}
+
+impl Holder<'_> {
+    /// The key.
+    pub(super) fn public(&self) -> &PublicKey {
+        match self {
+            Self::Made(key) => key.public(),
+            Self::Asks(key) => key,
+        }
+    }
 }
 
 /// A leaf on its way: who signs it, how, and until when.
@@ -243,7 +253,7 @@ pub(super) struct Leaf<'a> {
     issuer: &'a Issuer,
     key: &'a PrivateKey,
     scheme: Scheme,
-    validity: Validity,
+    pub(super) validity: Validity,
     pub(super) serial: Serial,
     /// The role's name, for the record.
     role: String,
@@ -266,7 +276,7 @@ impl<'a> Leaf<'a> {
     }
 
     /// Under the role of this name.
-    fn under(self, role: &str) -> Self {
+    pub(super) fn under(self, role: &str) -> Self {
         Self { role: role.to_owned(), ..self }
     }
 
@@ -314,7 +324,7 @@ impl<'a> Leaf<'a> {
     }
 
     fn with_urls(&self, extensions: Extensions, cx: &impl Reads) -> Result<Extensions> {
-        urls_of(self.issuer, cx)?.into_extensions(extensions)
+        urls_of_leaf(self.issuer, &self.serial, cx)?.into_extensions(extensions)
     }
 
     /// Signs, if nothing about it is wrong.
@@ -326,7 +336,7 @@ impl<'a> Leaf<'a> {
     }
 
     /// Signs, records and answers, all in one transaction.
-    fn issue(
+    pub(super) fn issue(
         self,
         cx: &mut Writing<'_>,
         asked: &Asked,
@@ -339,12 +349,8 @@ impl<'a> Leaf<'a> {
             Holder::Made(key) => Some(key),
             Holder::Asks(_) => None,
         };
-        let public_key = match holder {
-            Holder::Made(key) => key.public(),
-            Holder::Asks(key) => key,
-        };
         let Validity { not_before, not_after } = self.validity;
-        let der = self.sign(&subject, public_key, &extensions)?;
+        let der = self.sign(&subject, holder.public(), &extensions)?;
         let chain = chain(self.authorities, self.issuer, asked.format, asked.remove_roots);
         let certificate = asked.format.show(x509::pem::CERTIFICATE, &der);
         let reply = Issued {
@@ -360,7 +366,8 @@ impl<'a> Leaf<'a> {
         if !rules.role.no_store {
             let record = CertificateRecord::new(der, Some(self.issuer.id));
             let record = record.asked_for(&self.role, owner(cx.caller()));
-            CERTIFICATES.put(cx, self.serial.as_bytes(), &record)?;
+            let names = issued::names(&subject, &extensions)?;
+            issued::keep(cx, &self.serial, &record, not_after, names)?;
             if rules.role.generate_lease {
                 let ttl = Duration::from_secs(not_after.saturating_sub(cx.now().seconds()));
                 cx.lease::<Pki, _>(ttl, Some(ttl), &RevokeLeased { serial_number: self.serial.colons() })?;

@@ -46,7 +46,7 @@ pub(super) fn of_leaf(
             _ => cx.now().plus(Duration::from_secs(limits.choose(asked.ttl_seconds, cx))),
         },
     };
-    let not_after = within_issuer(not_after, issuer)?;
+    let not_after = within_issuer(not_after, issuer, cx)?;
     ordered(not_before, not_after)
 }
 
@@ -133,21 +133,31 @@ pub(super) fn of_intermediate(validity: Validity, issuer: &Issuer, cx: &impl Rea
         return validity.not_after;
     }
     if issuer.record.leaf_not_after == LeafNotAfter::Truncate {
+        cx.warn(CUT);
         return end;
     }
     cx.warn("The expiration time for the signed certificate is after the CA's expiration time. If the new certificate is not treated as a root, validation paths with the certificate past the issuing CA's expiration time will fail.");
     validity.not_after
 }
 
+const CUT: &str = "The expiration time asked for is after the CA's expiration time, so the new certificate ends with its CA. If another CA is to sign it too, set the issuer's leaf_not_after_behavior to permit.";
+
 /// Cuts a lifetime to that of the issuer, or refuses it, as the issuer says.
-fn within_issuer(not_after: Time, issuer: &Issuer) -> Result<Time> {
+fn within_issuer(not_after: Time, issuer: &Issuer, cx: &impl Reads) -> Result<Time> {
     let end = Time::from_seconds(issuer.certificate.validity().not_after);
     if not_after.seconds() <= end.seconds() {
         return Ok(not_after);
     }
     match issuer.record.leaf_not_after {
         LeafNotAfter::Permit => Ok(not_after),
-        LeafNotAfter::Truncate => Ok(end),
+        LeafNotAfter::Truncate => {
+            cx.warn(format!(
+                "the certificate ends with its issuer at {}, not at {}, since the issuer's leaf_not_after_behavior is truncate",
+                end.rfc3339(),
+                not_after.truncated().rfc3339()
+            ));
+            Ok(end)
+        }
         LeafNotAfter::Err => Err(Error::invalid(format!(
             "cannot satisfy request, as TTL would result in notAfter of {} that is beyond the expiration of the CA certificate at {}",
             not_after.rfc3339(),

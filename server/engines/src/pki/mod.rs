@@ -10,16 +10,22 @@ mod acme;
 mod advice;
 mod authorities;
 mod ca;
+mod cel;
 mod certificates;
 mod crl;
+mod crl_config;
+mod crl_shown;
 mod fields;
+mod gauges;
 mod import;
 mod inventory;
+mod issued;
 mod issuers;
 mod keys;
 mod leaf;
 mod lifetime;
 mod lint;
+mod listed;
 mod listing;
 mod names;
 mod ocsp;
@@ -31,11 +37,14 @@ mod role;
 mod roll;
 mod root;
 mod rules;
+mod search;
+mod shards;
+mod sign_list;
 mod store;
 mod tidy;
 mod urls;
 
-use kit::{Endpoint, Engine, Result, ask, command, query};
+use kit::{Endpoint, Engine, Gauge, Reading, Result, ask, command, query};
 
 /// One mount of the certificate authority.
 pub(crate) struct Pki;
@@ -66,16 +75,21 @@ impl Engine for Pki {
         query::<Pki, certificates::ListCertificates<0>>(),
         query::<Pki, certificates::ListCertificates<1>>(),
         query::<Pki, certificates::ListDetailed>(),
-        query::<Pki, crl::RawList<0>>(),
-        query::<Pki, crl::RawList<1>>(),
-        query::<Pki, crl::RawList<2>>(),
-        query::<Pki, crl::RawList<3>>(),
-        command::<Pki, crl::Rotate<0>>(),
-        command::<Pki, crl::Rotate<1>>(),
+        query::<Pki, search::Search>(),
+        query::<Pki, crl_shown::RawList<0>>(),
+        query::<Pki, crl_shown::RawList<1>>(),
+        query::<Pki, crl_shown::RawList<2>>(),
+        query::<Pki, crl_shown::RawList<3>>(),
+        query::<Pki, crl_shown::RawShard<0>>(),
+        query::<Pki, crl_shown::RawShard<1>>(),
+        query::<Pki, sign_list::ResignLists>(),
+        query::<Pki, sign_list::SignList>(),
+        command::<Pki, crl_shown::Rotate<0>>(),
+        command::<Pki, crl_shown::Rotate<1>>(),
         query::<Pki, ocsp::Ask<0>>(),
         query::<Pki, ocsp::Ask<1>>(),
-        query::<Pki, crl::ReadConfig>(),
-        command::<Pki, crl::WriteConfig>(),
+        query::<Pki, crl_config::ReadConfig>(),
+        command::<Pki, crl_config::WriteConfig>(),
         command::<Pki, revoke::Revoke>(),
         command::<Pki, revoke::RevokeWithKey>(),
         command::<Pki, revoke::RevokeLeased>(),
@@ -84,6 +98,13 @@ impl Engine for Pki {
         command::<Pki, role::WriteRole<0>>(),
         command::<Pki, role::WriteRole<1>>(),
         command::<Pki, role::DeleteRole>(),
+        command::<Pki, cel::CelIssue>(),
+        command::<Pki, cel::CelSign>(),
+        query::<Pki, cel::ListCelRoles>(),
+        query::<Pki, cel::ReadCelRole>(),
+        command::<Pki, cel::WriteCelRole<0>>(),
+        command::<Pki, cel::WriteCelRole<1>>(),
+        command::<Pki, cel::DeleteCelRole>(),
         command::<Pki, ca::GenerateRoot<0>>(),
         command::<Pki, ca::GenerateRoot<1>>(),
         command::<Pki, ca::GenerateRoot<2>>(),
@@ -112,12 +133,12 @@ impl Engine for Pki {
         query::<Pki, certificates::RawIssuer<0>>(),
         query::<Pki, certificates::RawIssuer<1>>(),
         query::<Pki, certificates::ShowIssuer>(),
-        query::<Pki, crl::ShowIssuerList<0>>(),
-        query::<Pki, crl::ShowIssuerList<1>>(),
-        query::<Pki, crl::RawIssuerList<0>>(),
-        query::<Pki, crl::RawIssuerList<1>>(),
-        query::<Pki, crl::RawIssuerList<2>>(),
-        query::<Pki, crl::RawIssuerList<3>>(),
+        query::<Pki, crl_shown::ShowIssuerList<0>>(),
+        query::<Pki, crl_shown::ShowIssuerList<1>>(),
+        query::<Pki, crl_shown::RawIssuerList<0>>(),
+        query::<Pki, crl_shown::RawIssuerList<1>>(),
+        query::<Pki, crl_shown::RawIssuerList<2>>(),
+        query::<Pki, crl_shown::RawIssuerList<3>>(),
         query::<Pki, keys::ListKeys>(),
         query::<Pki, keys::ReadKey>(),
         command::<Pki, keys::WriteKey>(),
@@ -241,5 +262,9 @@ impl Engine for Pki {
 
     fn open(_: &serde_json::Value) -> Result<Self> {
         Ok(Self)
+    }
+
+    fn gauges(&self, cx: &Reading<'_>) -> Result<Vec<Gauge>> {
+        gauges::gauges(cx)
     }
 }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::{alphabet, engine::DecodePaddingMode};
@@ -16,7 +17,8 @@ use x509::{CertId, OcspAnswer, OcspQuestion, OcspRefusal, Status, StatusOf};
 
 use super::Pki;
 use super::authorities::{Authorities, Issuer, authorities, refused};
-use super::crl::{CrlConfig, begin};
+use super::crl::begin;
+use super::crl_config::CrlConfig;
 use super::store::{CERTIFICATES, CRL, REVOKED};
 
 /// The content type of an answer.
@@ -36,6 +38,8 @@ pub(super) struct Ask<const AT: usize> {
     req: String,
 }
 
+/// The place of the route whose answers may be cached.
+const BY_GET: usize = 1;
 const ROUTES: [Route; 2] =
     [Route::post("ocsp").unauthenticated(), Route::get("ocsp/{req*}").unauthenticated()];
 
@@ -58,8 +62,12 @@ impl<const AT: usize> Query<Pki> for Ask<AT> {
             let status = known(cx, issuer, id)?;
             // Strangers may make up any number; of what was never given out nothing is kept.
             if status != Status::Unknown {
-                let bytes = standing(cx, issuer, id, status, &config)?.to_vec();
-                return Ok(Reply::Raw { status: 200, kind: ANSWER, bytes });
+                let (bytes, begins) = standing(cx, issuer, id, status, &config)?;
+                if AT == BY_GET {
+                    let life = begins.plus(config.ocsp_expiry());
+                    cached(cx, &bytes, begins, (!config.ocsp_expiry().is_zero()).then_some(life));
+                }
+                return Ok(Reply::Raw { status: 200, kind: ANSWER, bytes: bytes.to_vec() });
             }
         }
         let bytes = sign(cx, issuer, &question.asked, question.nonce.as_deref(), cx.now(), &config)?;
@@ -86,7 +94,7 @@ fn standing(
     id: &CertId,
     status: Status,
     config: &CrlConfig,
-) -> Result<Arc<Vec<u8>>> {
+) -> Result<(Arc<Vec<u8>>, Time)> {
     let revoked = match status {
         Status::Revoked { at, .. } => Time::from_seconds(at),
         Status::Good | Status::Unknown => Time::default(),
@@ -94,11 +102,25 @@ fn standing(
     let step = (config.ocsp_expiry() / 4).max(STEP_MIN);
     let start = begin(issuer.record.created_at.max(revoked), step, cx.now());
     let key = format!("ocsp/{}/{}/{}", issuer.id, hex::encode(id.der()), start.0);
-    cx.memo(&key, |cx| {
+    let bytes = cx.memo(&key, |cx| {
         let (all, config) = (authorities(cx)?, CRL.get(cx)?);
         let issuer = all.issuer_or_refuse(&issuer.id.to_string())?;
         sign(cx, issuer, std::slice::from_ref(id), None, start, &config)
-    })
+    })?;
+    Ok((bytes, start))
+}
+
+/// Lets caches between here and who asks keep an answer as long as it is good (RFC 5019 §6.2, RFC 9111). Whoever
+/// cannot wait that long for a revocation sets a shorter `ocsp_expiry`, or asks with a nonce.
+fn cached(cx: &Reading<'_>, bytes: &[u8], begins: Time, ends: Option<Time>) {
+    let Some(ends) = ends else { return };
+    let age = cx.now().until(ends).as_secs();
+    let tag = digest::digest(&digest::SHA256, bytes);
+    let notes = cx.notes();
+    notes.header("cache-control", format!("max-age={age}, public, no-transform, must-revalidate"));
+    notes.header("etag", format!("\"{}\"", hex::encode(tag.as_ref())));
+    notes.header("expires", ends.http());
+    notes.header("last-modified", begins.http());
 }
 
 fn sign(
@@ -128,7 +150,7 @@ fn sign(
 fn known(cx: &impl Reads, issuer: &Issuer, id: &CertId) -> Result<Status> {
     let serial = id.serial.as_bytes();
     if let Some(record) = REVOKED.get(cx, serial)? {
-        return Ok(Status::Revoked { at: record.at.seconds(), reason: None });
+        return Ok(Status::Revoked { at: record.at.seconds(), reason: super::revoke::reason(record.reason) });
     }
     if issuer.certificate.serial() == &id.serial {
         return Ok(Status::Good);

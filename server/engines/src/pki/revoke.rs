@@ -7,12 +7,12 @@ use kit::loose::Text;
 use kit::{Command, Error, Nothing, Reads, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use x509::{Certificate, PrivateKey, Serial};
+use x509::{Certificate, PrivateKey, Reason, Serial};
 
-use super::Pki;
 use super::authorities::{authorities, refused};
 use super::fields::text;
 use super::store::{CERTIFICATES, CRL, CertificateRecord, Id, REVOKED, RevokedRecord};
+use super::{Pki, issued, listed};
 
 /// A PEM text shorter than this holds nothing; it is rather the path of a file.
 const PEM_SIZE_MIN: usize = 75;
@@ -22,6 +22,8 @@ const PEM_SIZE_MIN: usize = 75;
 pub(super) struct Revoke {
     /// The certificate, in PEM.
     certificate: Option<Text>,
+    /// Why: `keyCompromise`, `superseded`, or another reason of RFC 5280, by name or number. Lists and OCSP answers say it.
+    reason: Option<Text>,
     /// Its serial number, in hex with colons or hyphens.
     serial_number: Option<Text>,
 }
@@ -39,8 +41,9 @@ impl Command<Pki> for Revoke {
     type Reply = Option<Revoked>;
 
     fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<Option<Revoked>>> {
+        let reason = Reason::parse(&text(self.reason)).map_err(refused)?;
         let found = find(cx, text(self.serial_number), text(self.certificate))?;
-        revoke(cx, &found)
+        revoke(cx, &found, reason)
     }
 }
 
@@ -51,6 +54,8 @@ pub(super) struct RevokeWithKey {
     certificate: Option<Text>,
     /// Its private key, in PEM.
     private_key: Option<Text>,
+    /// Why: `keyCompromise`, `superseded`, or another reason of RFC 5280, by name or number. Lists and OCSP answers say it.
+    reason: Option<Text>,
     /// Its serial number, in hex with colons or hyphens.
     serial_number: Option<Text>,
 }
@@ -67,11 +72,12 @@ impl Command<Pki> for RevokeWithKey {
             ));
         }
         let key = PrivateKey::from_pem(&key).map_err(refused)?;
+        let reason = Reason::parse(&text(self.reason)).map_err(refused)?;
         let found = find(cx, text(self.serial_number), text(self.certificate))?;
         if key.public() != found.certificate.public_key() {
             return Err(Error::invalid("provided private key doesn't match the certificate's public key"));
         }
-        revoke(cx, &found)
+        revoke(cx, &found, reason)
     }
 }
 
@@ -90,7 +96,7 @@ impl Command<Pki> for RevokeLeased {
         let serial = Serial::parse(&self.serial_number).map_err(refused)?;
         if let Some(record) = CERTIFICATES.get(cx, serial.as_bytes())? {
             let certificate = Certificate::from_der(&record.der.0).map_err(refused)?;
-            revoke(cx, &Found { certificate, issuer: record.issuer, stored: true })?;
+            revoke(cx, &Found { certificate, issuer: record.issuer, stored: true }, None)?;
         }
         Ok(Reply::Nothing)
     }
@@ -147,8 +153,12 @@ pub(super) fn by_certificate(cx: &Writing<'_>, pem: &str) -> Result<Found> {
     Ok(Found { issuer: Some(issuer.id), certificate, stored: false })
 }
 
-/// Revokes it; once is enough.
-pub(super) fn revoke(cx: &mut Writing<'_>, found: &Found) -> Result<Reply<Option<Revoked>>> {
+/// Revokes it; once is enough. The first reason stands.
+pub(super) fn revoke(
+    cx: &mut Writing<'_>,
+    found: &Found,
+    reason: Option<Reason>,
+) -> Result<Reply<Option<Revoked>>> {
     let serial = found.certificate.serial();
     let not_after = found.certificate.validity().not_after;
     if let Some(known) = REVOKED.get(cx, serial.as_bytes())? {
@@ -169,13 +179,25 @@ pub(super) fn revoke(cx: &mut Writing<'_>, found: &Found) -> Result<Reply<Option
     }
     if !found.stored {
         let record = CertificateRecord::new(found.certificate.der().to_vec(), found.issuer);
-        CERTIFICATES.put(cx, serial.as_bytes(), &record)?;
+        issued::keep_parsed(cx, &found.certificate, &record)?;
     }
     let known = found.issuer.filter(|id| all.issuers.iter().any(|issuer| issuer.id == *id));
     let issuer = known.or_else(|| all.issuer_of(&found.certificate).map(|issuer| issuer.id));
-    let record = RevokedRecord { at: cx.now(), issuer: issuer.or(found.issuer), not_after };
-    REVOKED.put(cx, serial.as_bytes(), &record)?;
+    let reason = reason.map(|reason| reason as u8);
+    let record = RevokedRecord { at: cx.now(), issuer: issuer.or(found.issuer), not_after, reason };
+    put(cx, serial, &record)?;
     Ok(Reply::Data(Some(shown(record))))
+}
+
+/// Records a revocation, and puts it on the lists.
+pub(super) fn put(cx: &mut Writing<'_>, serial: &Serial, record: &RevokedRecord) -> Result<()> {
+    REVOKED.put(cx, serial.as_bytes(), record)?;
+    listed::add(cx, serial, record)
+}
+
+/// The reason of that number.
+pub(super) fn reason(number: Option<u8>) -> Option<Reason> {
+    number.and_then(|number| Reason::numbered(number.into()).ok().flatten())
 }
 
 fn shown(record: RevokedRecord) -> Revoked {

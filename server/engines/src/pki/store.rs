@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use x509::Serial;
 
 use super::acme::AcmeConfig;
-use super::crl::CrlConfig;
+use super::crl_config::CrlConfig;
 use super::role::Role;
 use super::tidy::{AutoTidy, TidyRecord};
 use super::urls::{ClusterConfig, Urls};
@@ -37,6 +37,8 @@ pub(super) const URLS: Setting<Urls> = Setting::new("urls");
 pub(super) const CLUSTER: Setting<ClusterConfig> = Setting::new("cluster");
 /// How revocation lists are made.
 pub(super) const CRL: Setting<CrlConfig> = Setting::new("crl");
+/// Where shards of revocation lists are and have been said to be, the latest first.
+pub(super) const SHARD_URLS: Setting<Vec<String>> = Setting::new("shard-urls");
 /// How ACME is offered.
 pub(super) const ACME: Setting<AcmeConfig> = Setting::new("acme");
 /// When the revocation lists were last renewed without a revocation.
@@ -109,9 +111,9 @@ pub(super) struct IssuerRecord {
 #[serde(rename_all = "lowercase")]
 pub(super) enum LeafNotAfter {
     /// It is refused.
-    #[default]
     Err,
     /// It ends with its issuer.
+    #[default]
     Truncate,
     /// It outlives it.
     Permit,
@@ -230,6 +232,9 @@ pub(super) struct RevokedRecord {
     pub(super) issuer: Option<Id>,
     /// When the certificate ends by itself, in seconds since 1970.
     pub(super) not_after: u64,
+    /// Why, by the number that RFC 5280 gives it; nothing where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<u8>,
 }
 
 /// DER, kept as base64.

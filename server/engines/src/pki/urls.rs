@@ -6,10 +6,11 @@ use kit::loose::{Flag, Text, Texts};
 use kit::{Command, Error, Query, Reading, Reads, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use x509::Extensions;
+use x509::{Extensions, Serial};
 
 use super::Pki;
 use super::authorities::{Issuer, refused};
+use super::shards::Naming;
 use super::store::{CLUSTER, Id, URLS};
 
 /// The URLs of a mount or of one issuer.
@@ -42,10 +43,24 @@ pub(super) struct ClusterConfig {
 struct Places {
     urls: Urls,
     cluster: ClusterConfig,
+    shards: Option<Naming>,
 }
 
 fn places(cx: &impl Reads) -> Result<Arc<Places>> {
-    cx.memo("urls", |cx| Ok(Places { urls: URLS.get(cx)?, cluster: CLUSTER.get(cx)? }))
+    cx.memo("urls", |cx| {
+        Ok(Places { urls: URLS.get(cx)?, cluster: CLUSTER.get(cx)?, shards: Naming::read(cx)? })
+    })
+}
+
+/// The URLs that a leaf of an issuer bears: where lists are in shards, its own shard in place of the whole list.
+pub(super) fn urls_of_leaf(issuer: &Issuer, serial: &Serial, cx: &impl Reads) -> Result<Urls> {
+    let mut urls = urls_of(issuer, cx)?;
+    let places = places(cx)?;
+    if let Some(shards) = &places.shards {
+        urls.crl_distribution_points = vec![shards.url(serial, issuer.id, &places.cluster)?];
+        urls.delta_crl_distribution_points = vec![];
+    }
+    Ok(urls)
 }
 
 /// The URLs that certificates of an issuer bear: its own, or else the mount's.
@@ -75,7 +90,8 @@ fn filled(own: Option<&Urls>, id: Id, cx: &impl Reads) -> Result<Urls> {
     })
 }
 
-fn fill_in(url: &str, id: Id, cluster: &ClusterConfig) -> Result<String> {
+/// Fills in what a template leaves open.
+pub(super) fn fill_in(url: &str, id: Id, cluster: &ClusterConfig) -> Result<String> {
     for (template, value) in
         [("{{cluster_path}}", &cluster.path), ("{{cluster_aia_path}}", &cluster.aia_path)]
     {
@@ -133,7 +149,7 @@ impl Urls {
 }
 
 /// A scheme, `://`, a host; plain ASCII.
-fn is_url(text: &str) -> bool {
+pub(super) fn is_url(text: &str) -> bool {
     let parts = text.split_once("://");
     text.bytes().all(|b| b.is_ascii_graphic())
         && parts.is_some_and(|(scheme, rest)| {

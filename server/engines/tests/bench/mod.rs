@@ -1,6 +1,8 @@
 //! One mount on a disk in memory: enough of a server to ask an engine something and see what comes of it.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::io;
 use std::net::{IpAddr, TcpStream};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,13 +11,16 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use kit::{
-    AnyEngine, AnyMethod, Asking, Body, Call, Caller, Claim, Due, Error, Fault, Fields, Found, Heard, Kind,
-    Match, Memos, Mount, MountId, Notes, Once, Reading, Recording, Remote, Renewal, Right, Soon, Terms, Time,
-    Told, Verb, World, Writing,
+    AnyEngine, AnyMethod, Asking, Body, Call, Caller, Claim, Due, Error, Fault, Fields, Found, Gauge, Heard,
+    Kind, Match, Memos, Mount, MountId, Notes, Once, Reading, Recording, Remote, Renewal, Right, Soon, Terms,
+    Time, Told, Verb, World, Writing,
 };
 use serde_json::{Value, json};
 use storage::seal::{SealChoice, Split};
-use storage::{Committer, Memory, Open, Options, Phase, Random};
+use storage::{
+    Backend, Cipher, Committer, EachSealed, Memory, Open, Options, Phase, Random, SealedKey, SealedWrite,
+    View,
+};
 
 /// When every bench begins: the first of January 2026.
 const START_SECONDS: u64 = 1_767_225_600;
@@ -89,12 +94,71 @@ impl Random for Counter {
     }
 }
 
+/// A disk that counts the entries that are read of it.
+struct Counting {
+    disk: Memory,
+    reads: Arc<AtomicU64>,
+}
+
+struct CountingView {
+    view: Arc<dyn View>,
+    reads: Arc<AtomicU64>,
+}
+
+impl Backend for Counting {
+    fn view(&self) -> io::Result<Arc<dyn View>> {
+        Ok(Arc::new(CountingView { view: self.disk.view()?, reads: Arc::clone(&self.reads) }))
+    }
+
+    fn commit(&self, batch: &[SealedWrite]) -> io::Result<()> {
+        self.disk.commit(batch)
+    }
+
+    fn reopen(&self) -> io::Result<()> {
+        self.disk.reopen()
+    }
+
+    fn kind(&self) -> &'static str {
+        "inmem"
+    }
+}
+
+impl View for CountingView {
+    fn get(&self, key: &SealedKey) -> io::Result<Option<Cipher>> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.view.get(key)
+    }
+
+    fn scan(&self, from: &SealedKey, until: &SealedKey, each: EachSealed<'_>) -> io::Result<()> {
+        self.view.scan(from, until, &mut |key, value| {
+            self.reads.fetch_add(1, Ordering::Relaxed);
+            each(key, value)
+        })
+    }
+}
+
 impl Bench {
     pub(crate) fn new(engine: Arc<dyn AnyEngine>, method: Option<Arc<dyn AnyMethod>>) -> Self {
+        Self::on(Box::new(Memory::new()), Options::new(|| START_SECONDS), engine, method)
+    }
+
+    /// On a disk that counts what is read of it, with nothing kept in memory.
+    pub(crate) fn counting(engine: Arc<dyn AnyEngine>) -> (Self, Arc<AtomicU64>) {
+        let reads = Arc::new(AtomicU64::new(0));
+        let disk = Counting { disk: Memory::new(), reads: Arc::clone(&reads) };
+        let options = Options { cache_bytes: 0, ..Options::new(|| START_SECONDS) };
+        (Self::on(Box::new(disk), options, engine, None), reads)
+    }
+
+    fn on(
+        disk: Box<dyn Backend>,
+        mut options: Options,
+        engine: Arc<dyn AnyEngine>,
+        method: Option<Arc<dyn AnyMethod>>,
+    ) -> Self {
         let random = Arc::new(Counter(AtomicU64::new(1)));
-        let mut options = Options::new(|| START_SECONDS);
         options.committer = Committer::Inline;
-        let phase = storage::open(Box::new(Memory::new()), options).unwrap();
+        let phase = storage::open(disk, options).unwrap();
         let Phase::Blank(blank) = phase else { panic!("a new disk is blank") };
         let choice = SealChoice::Shamir(Split { shares: 1, threshold: 1 });
         let (sealed, made) = blank.init(&choice, &*random).unwrap();
@@ -309,6 +373,18 @@ impl Bench {
                 return (result, notes);
             }
         }
+    }
+
+    /// What monitoring is shown: names with their labels, and how much.
+    pub(crate) fn gauges(&self) -> BTreeMap<String, f64> {
+        let snapshot = self.open.snapshot();
+        let cx = Reading::new(&Right::Open, &snapshot, &self.mount, &self.caller, &self.remote, self.now);
+        let gauges = self.engine.gauges(&cx).unwrap();
+        let named = |gauge: Gauge| {
+            let labels: Vec<_> = gauge.labels.iter().map(|(label, of)| format!("{label}={of}")).collect();
+            (format!("{} {}", gauge.name, labels.join(",")), gauge.value)
+        };
+        gauges.into_iter().map(named).collect()
     }
 
     /// Runs what is due, and what that makes due. Returns how many operations ran.

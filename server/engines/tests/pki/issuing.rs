@@ -149,6 +149,10 @@ fn a_leaf_lasts_as_long_as_role_mount_and_issuer_allow() {
     assert_eq!(long.data["expiration"], NOW + 72 * 3600);
     role(&bench, json!({"max_ttl": "760h"}));
     let beyond = json!({"common_name": "a.example.com", "ttl": "701h"});
+    let cut = issue(beyond.clone()).is(200);
+    assert_eq!(cut.data["expiration"], NOW + 700 * 3600, "a new issuer cuts leaves to its own end");
+    assert!(cut.warnings[0].contains("ends with its issuer at 2026-01-30T04:00:00Z"), "{:?}", cut.warnings);
+    bench.patch("issuer/default", json!({"leaf_not_after_behavior": "err"})).is(200);
     issue(beyond.clone()).refuses(400, "cannot satisfy request, as TTL would result in notAfter of 2026-01-30T05:00:00Z that is beyond the expiration of the CA certificate at 2026-01-30T04:00:00Z");
     bench.patch("issuer/default", json!({"leaf_not_after_behavior": "truncate"})).is(200);
     assert_eq!(issue(beyond.clone()).is(200).data["expiration"], NOW + 700 * 3600);

@@ -9,12 +9,16 @@ mod bad_requests;
 #[allow(dead_code)] // each suite uses its own part of it
 #[path = "../bench/mod.rs"]
 mod bench;
+mod cel;
+mod found;
 mod fuzz;
 mod inventory;
 mod issuing;
+mod lists;
 #[allow(dead_code)] // the tests of certificates use other parts of it
 #[path = "../../../x509/tests/fuzz/near.rs"]
 mod near;
+mod ocsp;
 mod reissue;
 mod revoking;
 mod rolling;

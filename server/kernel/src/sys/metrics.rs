@@ -2,7 +2,7 @@ use std::fmt::Write as _;
 use std::fs::{read_dir, read_to_string};
 use std::time::Duration;
 
-use kit::{Beyond, Query, Reading, Reads, Reply, Result, Route, Time};
+use kit::{Beyond, Caller, Gauge, Query, Reading, Reads, Reply, Result, Right, Route, Time};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -56,11 +56,14 @@ impl Query<Sys> for Metrics {
     fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Self::Reply>> {
         let kernel = engine.kernel()?;
         let router = kernel.router(cx.beyond(&Beyond::for_the_kernel()))?;
+        let samples = || {
+            let mut samples = samples(&kernel, router.value());
+            samples.extend(of_engines(router.value(), cx));
+            samples
+        };
         let (status, kind, body) = match self.format.as_str() {
-            "" => (200, JSON, json(&samples(&kernel, router.value()), &timings(&kernel), cx.now())),
-            "prometheus" => {
-                (200, TEXT, text(&samples(&kernel, router.value())) + &histograms(&timings(&kernel)))
-            }
+            "" => (200, JSON, json(&samples(), &timings(&kernel), cx.now())),
+            "prometheus" => (200, TEXT, text(&samples()) + &histograms(&timings(&kernel))),
             other => (400, "text/plain", format!("metric response format {other:?} unknown")),
         };
         Ok(Reply::Raw { status, kind, bytes: body.into_bytes() })
@@ -124,6 +127,22 @@ fn samples(kernel: &Kernel, router: &Router) -> Vec<Sample> {
     let damaged = kernel.store.damaged() as f64;
     samples.push(gauge("sealkeep.store.damaged_entries", "Entries found damaged.", damaged, Vec::new()));
     samples.extend(process());
+    samples
+}
+
+/// What engines show of their mounts. One that cannot tell shows nothing; the others are shown all the same.
+fn of_engines(router: &Router, cx: &Reading<'_>) -> Vec<Sample> {
+    let (snapshot, nobody) = (cx.beyond(&Beyond::for_the_kernel()), Caller::nobody());
+    let mut samples = Vec::new();
+    for mounted in router.all_mounts() {
+        let cx = Reading::new(&Right::Open, snapshot, &mounted.info, &nobody, cx.remote(), cx.now());
+        for Gauge { name, about, value, mut labels } in mounted.engine.gauges(&cx).unwrap_or_default() {
+            labels.push(("mount", format!("{}{}", mounted.info.namespace, mounted.info.path)));
+            samples.push(Sample { name, about, kind: Kind::Gauge, value, labels });
+        }
+    }
+    // Prometheus wants what has one name in one place.
+    samples.sort_by_key(|sample| sample.name);
     samples
 }
 

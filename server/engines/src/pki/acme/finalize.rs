@@ -19,11 +19,12 @@ use super::records::{
 use super::signed::{Asked, Owner, Said, signed_operation};
 use crate::pki::authorities::{Issuer, authorities, refused};
 use crate::pki::fields::{Asked as AskedLeaf, Names};
+use crate::pki::issued;
 use crate::pki::leaf::{Leaf, check_key, decide_names};
 use crate::pki::lifetime::{AskedLifetime, of_leaf};
 use crate::pki::reply::Format;
 use crate::pki::rules::Rules;
-use crate::pki::store::{CERTIFICATES, CertificateRecord, owner as owner_of};
+use crate::pki::store::{CertificateRecord, owner as owner_of};
 
 signed_operation! {
     /// Has the certificate of an order issued.
@@ -55,10 +56,11 @@ fn finalize(cx: &mut Writing<'_>, asked: &Asked<'_>, order_id: &str) -> Result<S
         return Err(Refused::new(Kind::BadCsr, "its key is that of the account; make one of its own"));
     }
     check_names(&request, &order.names)?;
-    let (serial, der) = issue(cx, directory, owner, &order, &request)?;
+    let (serial, der, not_after) = issue(cx, directory, owner, &order, &request)?;
     let record = CertificateRecord::new(der, Some(directory.issuer));
     let record = record.asked_for(directory.role_name(), owner_of(&caller(owner)));
-    CERTIFICATES.put(cx, serial.as_bytes(), &record)?;
+    let names = order.names.iter().map(Name::text).collect();
+    issued::keep(cx, &serial, &record, not_after, names)?;
     let issued = IssuedRecord { account: owner.id, names: order.names.clone(), replaced_by: None };
     ISSUED.put(cx, serial.as_bytes(), &issued)?;
     order.status = OrderStatus::Valid;
@@ -141,7 +143,7 @@ fn issue(
     owner: &Owner,
     order: &OrderRecord,
     request: &Request,
-) -> Result<(x509::Serial, Vec<u8>)> {
+) -> Result<(x509::Serial, Vec<u8>, u64)> {
     let rules = directory.rules()?;
     let bad = |error: Error| match error.fault() {
         kit::Fault::Invalid => Refused::new(Kind::BadCsr, error),
@@ -161,7 +163,7 @@ fn issue(
     let extensions = leaf.extensions(&rules, request.public_key(), &names, &subject, cx).map_err(bad)?;
     let subject = subject.to_der().map_err(refused)?;
     let der = leaf.sign(&subject, request.public_key(), &extensions)?;
-    Ok((leaf.serial.clone(), der))
+    Ok((leaf.serial.clone(), der, leaf.validity.not_after))
 }
 
 /// The names of the order; one of them as the common name, where one is wanted.

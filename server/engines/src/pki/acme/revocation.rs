@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kit::{Reads, Writing};
 use serde::Deserialize;
-use x509::Certificate;
+use x509::{Certificate, Reason};
 
 use super::identifier::Name;
 use super::problem::{Kind, Problem, Refused, Result};
@@ -62,7 +62,9 @@ fn run(cx: &mut Writing<'_>, asked: &Asked<'_>) -> Result<Said> {
     if REVOKED.get(cx, certificate.serial().as_bytes())?.is_some() {
         return Err(Refused::new(Kind::AlreadyRevoked, certificate.serial()));
     }
-    revoke::revoke(cx, &found)?;
+    let reason = Reason::numbered(named.reason.unwrap_or_default())
+        .map_err(|error| Refused::new(Kind::BadRevocationReason, error))?;
+    revoke::revoke(cx, &found, reason)?;
     Ok(Said::raw("application/json", Vec::new()))
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use kit::{Command, Error, Nothing, Reads, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use x509::Certificate;
+use x509::{Certificate, Reason};
 
 use super::scope::{REISSUES, Reissue, State};
 use crate::pki::Pki;
@@ -131,9 +131,11 @@ fn revoke_some(cx: &mut Writing<'_>, reissue: &mut Reissue) -> Result<Duration> 
     let rate = usize::try_from(reissue.per_second).unwrap_or(usize::MAX);
     let piece = piece(cx, reissue, rate)?;
     let wait = if piece.found.len() < rate { Duration::ZERO } else { SECOND };
+    // Words of the operator's; where they are those of RFC 5280, lists and OCSP answers say them.
+    let reason = Reason::parse(&reissue.reason).ok().flatten();
     for (_, certificate, issuer) in piece.found {
         // One that cannot be revoked does not keep the others from it.
-        match revoke(cx, &Found::stored(certificate, issuer)) {
+        match revoke(cx, &Found::stored(certificate, issuer), reason) {
             Ok(_) => reissue.revoked += 1,
             Err(_) => reissue.failed += 1,
         }

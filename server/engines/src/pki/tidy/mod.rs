@@ -1,5 +1,7 @@
 //! Forgetting what has ended: certificates, revocations, issuers. In pieces, each a transaction of its own.
 
+mod auto;
+
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -7,12 +9,13 @@ use kit::loose::{Flag, Number, Span, Text};
 use kit::{Command, Error, Nothing, Query, Reading, Reads, Reply, Result, Route, Time, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use x509::Certificate;
+use x509::{Certificate, Serial};
 
-use super::Pki;
-use super::authorities::Authorities;
+use super::authorities::{Authorities, refused};
 use super::fields::Seconds;
-use super::store::{AUTO_TIDY, CERTIFICATES, CRL_ROTATED, DEFAULTS, ISSUERS, REVOKED, RevokedRecord, TIDY};
+use super::store::{CERTIFICATES, CRL_ROTATED, DEFAULTS, ISSUERS, REVOKED, RevokedRecord, TIDY};
+use super::{Pki, issued, listed, revoke};
+pub(super) use auto::{AutoTidyDue, ReadAutoTidy};
 
 /// How many records one transaction looks at, at most and at least.
 const PAGE_MAX: u64 = 1000;
@@ -159,14 +162,15 @@ impl AutoTidy {
     }
 }
 
+/// On from the start: what ended some days ago is of no use to anyone, and goes in small pieces.
 impl Default for AutoTidy {
     fn default() -> Self {
         Self {
-            enabled: false,
+            enabled: true,
             interval_duration: 43_200,
             maintain_stored_certificate_counts: false,
             publish_stored_certificate_count_metrics: false,
-            options: Options::default(),
+            options: Options { tidy_cert_store: true, tidy_revoked_certs: true, ..Options::default() },
         }
     }
 }
@@ -310,6 +314,9 @@ fn certificates(cx: &mut Writing<'_>, record: &mut TidyRecord) -> Result<()> {
         record.step = Step::Revocations;
         return Ok(());
     }
+    if !options.tidy_invalid_certs {
+        return ended_certificates(cx, record);
+    }
     let (now, page) = (cx.now(), record.page());
     let (mut seen, mut gone) = (Vec::new(), Vec::new());
     CERTIFICATES.scan(cx, &record.from()?, |id, stored| {
@@ -326,10 +333,39 @@ fn certificates(cx: &mut Writing<'_>, record: &mut TidyRecord) -> Result<()> {
         Ok(more(seen.len(), page))
     })?;
     for id in &gone {
-        CERTIFICATES.delete(cx, id)?;
+        issued::forget(cx, id)?;
     }
     record.certificates_deleted += gone.len() as u64;
     record.advance(&seen, Step::Revocations);
+    Ok(())
+}
+
+/// Forgets what has ended, class by class: it lies at the head of each, so nothing else is looked at.
+fn ended_certificates(cx: &mut Writing<'_>, record: &mut TidyRecord) -> Result<()> {
+    let after = hex::decode(&record.after).map_err(|_| Error::internal("a tidy's cursor is not hex"))?;
+    let page = record.page();
+    let until = cx.now().seconds().saturating_sub(record.options.safety_buffer);
+    let mut left = page;
+    for class in issued::classes_after(cx, &after, page)? {
+        let gone = issued::ending(cx, class, (0, &[]), until, left)?;
+        for entry in &gone {
+            issued::forget(cx, &entry.serial)?;
+        }
+        record.certificates_deleted += gone.len() as u64;
+        left -= gone.len();
+        if left == 0 {
+            // It may have more: the next step begins with it.
+            return Ok(());
+        }
+        issued::forget_class(cx, class)?;
+        // To look at a class is work, too.
+        left -= 1;
+        record.after = hex::encode(class.as_bytes());
+        if left == 0 {
+            return Ok(());
+        }
+    }
+    (record.step, record.after) = (Step::Revocations, String::new());
     Ok(())
 }
 
@@ -344,15 +380,16 @@ fn revocations(cx: &mut Writing<'_>, record: &mut TidyRecord) -> Result<()> {
     REVOKED.scan(cx, &record.from()?, |id, revoked| {
         seen.push(id.to_vec());
         if options.tidy_revoked_certs && ended(revoked.not_after, options.revoked_buffer(), now) {
-            gone.push(id.to_vec());
+            gone.push((id.to_vec(), revoked.issuer));
         } else if options.tidy_revoked_cert_issuer_associations && revoked.issuer.is_none() {
             orphans.push((id.to_vec(), revoked));
         }
         Ok(more(seen.len(), page))
     })?;
-    for id in &gone {
+    for (id, issuer) in &gone {
         REVOKED.delete(cx, id)?;
-        CERTIFICATES.delete(cx, id)?;
+        listed::remove(cx, id, *issuer)?;
+        issued::forget(cx, id)?;
     }
     if !gone.is_empty() {
         // The lists change without a revocation, so they need a number of their own.
@@ -380,7 +417,8 @@ fn adopt(
         match issuer.filter(|issuer| Some(&issuer.certificate) != certificate.as_ref()) {
             Some(issuer) => {
                 let at = cx.now();
-                REVOKED.put(cx, &id, &RevokedRecord { issuer: Some(issuer.id), ..revoked })?;
+                let serial = Serial::from_magnitude(&id).map_err(refused)?;
+                revoke::put(cx, &serial, &RevokedRecord { issuer: Some(issuer.id), ..revoked })?;
                 CRL_ROTATED.put(cx, &at)?;
             }
             None => record.issuers_missing += 1,
@@ -519,59 +557,5 @@ fn status(record: &TidyRecord, mount: &kit::Mount) -> Status {
         time_finished: record.finished.map(Time::rfc3339),
         time_started: began.then(|| record.started.rfc3339()),
         total_acme_account_count: began.then_some(0),
-    }
-}
-
-/// Shows what is tidied by itself, and how often.
-#[derive(Deserialize, JsonSchema)]
-pub(super) struct ReadAutoTidy {}
-
-impl Query<Pki> for ReadAutoTidy {
-    const ROUTE: Route = Route::get("config/auto-tidy");
-    type Reply = AutoTidy;
-
-    fn run(self, _: &Pki, cx: &Reading<'_>) -> Result<Reply<AutoTidy>> {
-        Ok(Reply::Data(AUTO_TIDY.get(cx)?.shown()))
-    }
-}
-
-impl Command<Pki> for WriteAutoTidy {
-    const ROUTE: Route = Route::post("config/auto-tidy");
-    type Reply = AutoTidy;
-
-    fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<AutoTidy>> {
-        let mut auto = AUTO_TIDY.get(cx)?;
-        self.apply(&mut auto);
-        auto.options.check()?;
-        if auto.interval_duration == 0 {
-            return Err(Error::invalid("given interval_duration must be greater than zero seconds"));
-        }
-        if auto.enabled && auto.options.is_idle() {
-            return Err(Error::invalid(
-                "Auto-tidy enabled but no tidy operations were requested. Enable at least one tidy operation to be run (tidy_cert_store / tidy_revoked_certs / tidy_invalid_certs / tidy_revoked_cert_issuer_associations / tidy_expired_issuers / tidy_move_legacy_ca_bundle / tidy_acme).",
-            ));
-        }
-        AUTO_TIDY.put(cx, &auto)?;
-        Ok(Reply::Data(auto.shown()))
-    }
-}
-
-/// Begins a tidy by itself when it is time.
-#[derive(Deserialize, JsonSchema, Serialize)]
-pub(super) struct AutoTidyDue {}
-
-impl Command<Pki> for AutoTidyDue {
-    const ROUTE: Route = Route::internal("auto-tidy").every(Duration::from_secs(60));
-    type Reply = Nothing;
-
-    fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
-        let auto = AUTO_TIDY.get(cx)?;
-        let last = TIDY.get(cx)?;
-        let due = last.auto_started.plus(Duration::from_secs(auto.interval_duration)) <= cx.now();
-        if auto.enabled && due && !matches!(last.state, State::Running | State::Cancelling) {
-            let now = cx.now();
-            start(cx, auto.options, now)?;
-        }
-        Ok(Reply::Nothing)
     }
 }

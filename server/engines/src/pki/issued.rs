@@ -1,0 +1,193 @@
+//! What this mount has issued, in the order in which it ends.
+//!
+//! Certificates of one issuer, role and owner are a class. Each certificate has one entry beside its record, below its
+//! class and by its end: enough to find the next end of an issuer, a role or an owner in a few steps, and to go through
+//! what ends within a window without reading anything else.
+
+use std::ops::ControlFlow;
+
+use kit::{Error, IdTable, Reads, Result, Table, Writing};
+use serde::{Deserialize, Serialize};
+use x509::{Certificate, Extensions, Serial, Subject};
+
+use super::authorities::refused;
+use super::store::{CERTIFICATES, CertificateRecord, Id};
+
+/// The ids of classes, by what they are of.
+const CLASS_IDS: Table<Id> = Table::new(16);
+/// What classes are of, by id.
+const CLASSES: IdTable<Class> = IdTable::new(17);
+/// Certificates by class, end and serial number.
+const BY_END: IdTable<Vec<String>> = IdTable::new(18);
+
+/// What some certificates have in common.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(super) struct Class {
+    /// Who issued them; nothing where that is another's doing.
+    pub(super) issuer: Option<Id>,
+    /// The role under which they were issued; empty where there was none.
+    pub(super) role: String,
+    /// The entity that asked for them; empty where none is known.
+    pub(super) owner: String,
+}
+
+/// A certificate among those of its class.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Entry {
+    /// Its end, in seconds since 1970.
+    pub(super) not_after: u64,
+    /// The bytes of its serial number.
+    pub(super) serial: Vec<u8>,
+    /// Its common name and its other names.
+    pub(super) names: Vec<String>,
+}
+
+impl Class {
+    /// The class of a certificate.
+    pub(super) fn of(record: &CertificateRecord) -> Self {
+        // A token is nobody who holds certificates: the next one would have a class of its own.
+        let owner = if record.owner.starts_with(TOKEN) { "" } else { &record.owner };
+        Self { issuer: record.issuer, role: record.role.clone(), owner: owner.to_owned() }
+    }
+
+    fn path(&self) -> String {
+        let issuer = self.issuer.map(|id| id.to_string()).unwrap_or_default();
+        format!("i{issuer}/o{}/r{}", self.owner, self.role)
+    }
+
+    /// The id of this class, which is made if there is none.
+    fn enter(self, cx: &mut Writing<'_>) -> Result<Id> {
+        let path = self.path();
+        let known = cx.memo(&format!("class/{path}"), |cx| CLASS_IDS.get(cx, &path))?;
+        if let Some(id) = *known {
+            return Ok(id);
+        }
+        if let Some(id) = CLASS_IDS.get(cx, &path)? {
+            return Ok(id);
+        }
+        let id = Id::new(cx);
+        CLASS_IDS.put(cx, &path, &id)?;
+        CLASSES.put(cx, id.as_bytes(), &self)?;
+        Ok(id)
+    }
+}
+
+/// What the owner begins with who is known by a token alone.
+const TOKEN: &str = "token:";
+
+/// Records a new certificate.
+pub(super) fn keep(
+    cx: &mut Writing<'_>,
+    serial: &Serial,
+    record: &CertificateRecord,
+    not_after: u64,
+    names: Vec<String>,
+) -> Result<()> {
+    CERTIFICATES.put(cx, serial.as_bytes(), record)?;
+    let class = Class::of(record).enter(cx)?;
+    BY_END.put(cx, &key(class, not_after, serial.as_bytes()), &names)
+}
+
+/// Records a certificate whose number may be that of another, which it replaces.
+pub(super) fn keep_parsed(
+    cx: &mut Writing<'_>,
+    certificate: &Certificate,
+    record: &CertificateRecord,
+) -> Result<()> {
+    forget(cx, certificate.serial().as_bytes())?;
+    let names = names(certificate.subject_der(), certificate.extensions())?;
+    keep(cx, certificate.serial(), record, certificate.validity().not_after, names)
+}
+
+/// Forgets a certificate.
+pub(super) fn forget(cx: &mut Writing<'_>, serial: &[u8]) -> Result<()> {
+    let Some(record) = CERTIFICATES.get(cx, serial)? else { return Ok(()) };
+    CERTIFICATES.delete(cx, serial)?;
+    // What cannot be read has no entry.
+    if let Ok(certificate) = Certificate::from_der(&record.der.0)
+        && let Some(class) = CLASS_IDS.get(cx, &Class::of(&record).path())?
+    {
+        BY_END.delete(cx, &key(class, certificate.validity().not_after, serial))?;
+    }
+    Ok(())
+}
+
+/// The common name and the other names of a certificate, each once.
+pub(super) fn names(subject: &[u8], extensions: &Extensions) -> Result<Vec<String>> {
+    // A name that cannot be read is none to be found by.
+    let others = extensions.names().unwrap_or_default();
+    let mut names = vec![Subject::from_der(subject).map_err(refused)?.common_name];
+    names.retain(|name| !name.is_empty());
+    let others = others.dns.into_iter().chain(others.email).chain(others.uri);
+    let addresses = extensions.names().unwrap_or_default().ip;
+    for name in others.chain(addresses.iter().map(std::net::IpAddr::to_string)) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// All classes.
+pub(super) fn classes(cx: &impl Reads) -> Result<Vec<(Id, Class)>> {
+    let mut found = Vec::new();
+    CLASSES.scan(cx, &[], |id, class| {
+        found.push((Id::from_bytes(id)?, class));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(found)
+}
+
+/// The first classes whose ids follow another's.
+pub(super) fn classes_after(cx: &impl Reads, after: &[u8], limit: usize) -> Result<Vec<Id>> {
+    let mut found = Vec::new();
+    let from = [after, if after.is_empty() { &[] } else { &[0] }].concat();
+    CLASSES.scan(cx, &from, |id, _| {
+        found.push(Id::from_bytes(id)?);
+        Ok(if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    Ok(found)
+}
+
+/// The certificates of a class that end after `after` (an end and a serial number) and before `until`, as many as are asked
+/// for.
+pub(super) fn ending(
+    cx: &impl Reads,
+    class: Id,
+    after: (u64, &[u8]),
+    until: u64,
+    limit: usize,
+) -> Result<Vec<Entry>> {
+    let mut found = Vec::new();
+    let mut from = key(class, after.0, after.1);
+    if !after.1.is_empty() {
+        from.push(0);
+    }
+    BY_END.range(cx, &from, &key(class, until, &[]), |id, names| {
+        found.push(read(id, names)?);
+        Ok(if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    Ok(found)
+}
+
+/// Forgets a class that has no certificates.
+pub(super) fn forget_class(cx: &mut Writing<'_>, id: Id) -> Result<()> {
+    if ending(cx, id, (0, &[]), u64::MAX, 1)?.is_empty()
+        && let Some(class) = CLASSES.get(cx, id.as_bytes())?
+    {
+        CLASSES.delete(cx, id.as_bytes())?;
+        CLASS_IDS.delete(cx, &class.path())?;
+    }
+    Ok(())
+}
+
+fn key(class: Id, not_after: u64, serial: &[u8]) -> Vec<u8> {
+    [class.as_bytes(), &not_after.to_be_bytes(), serial].concat()
+}
+
+fn read(id: &[u8], names: Vec<String>) -> Result<Entry> {
+    let damaged = || Error::internal("an entry of the index of certificates cannot be read");
+    let end = id.get(16..24).and_then(|end| end.try_into().ok()).ok_or_else(damaged)?;
+    let serial = id.get(24..).ok_or_else(damaged)?;
+    Ok(Entry { not_after: u64::from_be_bytes(end), serial: serial.to_vec(), names })
+}

@@ -1,0 +1,203 @@
+//! What revocation lists say, what they cost, and lists in shards.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use serde_json::json;
+use x509::{RevocationList, Serial};
+
+use crate::bench::Bench;
+use crate::{Desk, EC, NOW, ready, role, text};
+
+fn issued(bench: &Bench) -> String {
+    let leaf = bench.post("issue/r", json!({"common_name": "a.example.com"})).is(200);
+    text(&leaf, "serial_number").to_owned()
+}
+
+fn list(bench: &Bench, path: &str) -> RevocationList {
+    RevocationList::from_der(&bench.get(path).is(200).bytes).unwrap()
+}
+
+#[test]
+fn a_list_says_why_if_somebody_said_so() {
+    let (bench, desk) = (ready(), Desk::new("reasons"));
+    for (reason, shown) in [
+        (json!("keyCompromise"), "Key Compromise"),
+        (json!("cessation_of_operation"), "Cessation Of Operation"),
+        (json!("Superseded"), "Superseded"),
+        (json!(3), "Affiliation Changed"),
+        (json!("9"), "Privilege Withdrawn"),
+    ] {
+        let body = json!({"serial_number": issued(&bench), "reason": reason});
+        bench.post("revoke", body).is(200);
+        desk.put("crl.pem", bench.get("crl/pem").text).put("ca.pem", bench.get("ca/pem").text);
+        let list = desk.openssl("crl -in crl.pem -noout -text -CAfile ca.pem");
+        assert!(list.contains("verify OK") && list.contains(shown), "{shown}: {list}");
+    }
+    let serial = issued(&bench);
+    for reason in ["certificateHold", "because", "10"] {
+        let body = json!({"serial_number": &serial, "reason": reason});
+        bench.post("revoke", body).refuses(400, "unknown revocation reason");
+    }
+    assert_eq!(bench.get(&format!("cert/{serial}")).data["revocation_time"], 0, "and nothing is revoked");
+    bench.post("revoke", json!({"serial_number": &serial, "reason": "unspecified"})).is(200);
+    assert_eq!(list(&bench, "crl").revoked.len(), 6);
+}
+
+/// What one more revocation, and the list with it on, read of the disk.
+fn cost_after(revoked: usize) -> (u64, u64) {
+    let (bench, reads) = Bench::counting(engines::open("pki", &json!({})).unwrap());
+    bench
+        .post("root/generate/internal", json!({"common_name": "R", "key_type": "ec", "ttl": "700h"}))
+        .is(200);
+    role(&bench, json!({}));
+    let csr = Desk::new(&format!("cost-{revoked}")).csr(&format!("{EC} -subj /CN=a.example.com"));
+    let sign = || text(&bench.post("sign/r", json!({"csr": &csr})).is(200), "serial_number").to_owned();
+    for _ in 0..revoked {
+        bench.post("revoke", json!({"serial_number": sign()})).is(200);
+    }
+    assert_eq!(list(&bench, "crl").revoked.len(), revoked);
+    let serial = sign();
+    let before = reads.load(Relaxed);
+    bench.post("revoke", json!({"serial_number": &serial})).is(200);
+    let between = reads.load(Relaxed);
+    let list = list(&bench, "crl");
+    assert!(list.revoked_at(&Serial::parse(&serial).unwrap()).is_some());
+    (between - before, reads.load(Relaxed) - between)
+}
+
+#[test]
+fn one_more_revocation_costs_what_the_first_did() {
+    let (few, many) = (cost_after(10), cost_after(2_000));
+    assert!(few.0 > 0 && few.1 > 0, "the disk counts: {few:?}");
+    assert!(many.0 <= few.0 + 2 && many.1 <= few.1 + 20, "{few:?} after 10, {many:?} after 2,000");
+}
+
+#[test]
+fn issuers_of_one_name_and_key_sign_one_list() {
+    let bench = ready();
+    let serial = issued(&bench);
+    let again = json!({"common_name": "Root", "ttl": "900h", "key_ref": "default"});
+    let again = bench.post("issuers/generate/root/existing", again).is(200);
+    bench.post("revoke", json!({"serial_number": &serial})).is(200);
+    let other = format!("issuer/{}/crl/der", text(&again, "issuer_id"));
+    assert!(list(&bench, &other).revoked_at(&Serial::parse(&serial).unwrap()).is_some());
+}
+
+#[test]
+fn each_leaf_names_its_shard_and_stands_on_it_alone() {
+    let (bench, desk) = (ready(), Desk::new("shards"));
+    let before = issued(&bench);
+    bench.post("config/crl", json!({"shards": 3})).refuses(400, "a power of two");
+    bench.post("config/crl", json!({"shards": 4})).refuses(400, "shard_url");
+    bench.post("config/crl", json!({"shards": 4, "shard_url": "http://v/crl"})).refuses(400, "{{shard}}");
+    bench.post("config/cluster", json!({"path": "http://v/v1/pki"})).is(200);
+    bench.post("config/crl", json!({"shards": 4})).is(200);
+    let id = bench.get("issuer/default").data["issuer_id"].as_str().unwrap().to_owned();
+    let mut shards = Vec::new();
+    for _ in 0..12 {
+        let leaf = bench.post("issue/r", json!({"common_name": "a.example.com"})).is(200);
+        desk.put("l.pem", text(&leaf, "certificate"));
+        let shown = desk.openssl("x509 -in l.pem -noout -ext crlDistributionPoints");
+        let (_, shard) = shown.split_once(&format!("http://v/v1/pki/issuer/{id}/crl/shard/")).unwrap();
+        let shard = shard.split_whitespace().next().unwrap().to_owned();
+        assert!(shard.ends_with("-of-4"), "{shard}");
+        let serial = Serial::parse(text(&leaf, "serial_number")).unwrap();
+        bench.post("revoke", json!({"serial_number": serial.colons()})).is(200);
+        shards.push((shard, serial));
+    }
+    bench.post("revoke", json!({"serial_number": before})).is(200);
+    assert_eq!(list(&bench, "crl").revoked.len(), 13, "the whole list has them all");
+    let of = |shard: &str| list(&bench, &format!("issuer/default/crl/shard/{shard}"));
+    let listed: usize = (0..4).map(|number| of(&format!("{number}-of-4")).revoked.len()).sum();
+    assert_eq!(listed, 13);
+    for (shard, serial) in &shards {
+        assert!(of(shard).revoked_at(serial).is_some(), "{shard}");
+    }
+    desk.put("crl.der", bench.get("issuer/default/crl/shard/1-of-4").bytes)
+        .put("ca.pem", bench.get("ca/pem").text);
+    let shown = desk.openssl("crl -inform DER -in crl.der -noout -text -CAfile ca.pem");
+    let point = format!("URI:http://v/v1/pki/issuer/{id}/crl/shard/1-of-4");
+    assert!(shown.contains("Issuing Distribution Point: critical") && shown.contains(&point), "{shown}");
+
+    // Certificates that name the old shards live on.
+    bench.post("config/crl", json!({"shards": 16, "shard_url": "http://w/{{issuer_id}}/{{shard}}"})).is(200);
+    let (shard, serial) = &shards[0];
+    assert!(of(shard).revoked_at(serial).is_some());
+    let pem = bench.get(&format!("issuer/default/crl/shard/{shard}/pem")).is(200).text;
+    desk.put("crl.pem", pem);
+    let shown = desk.openssl("crl -in crl.pem -noout -text");
+    assert!(shown.contains("URI:http://v/v1/pki") && shown.contains("URI:http://w/"), "{shown}");
+    bench.post("config/crl", json!({"shards": 0})).is(200);
+    assert!(bench.get("config/crl").data.get("shards").is_none());
+    bench.get("issuer/default/crl/shard/4-of-4").refuses(400, "3-of-16");
+}
+
+#[test]
+fn openssl_finds_a_revoked_leaf_on_its_shard() {
+    let (mut bench, desk) = (ready(), Desk::new("shard-verify"));
+    bench.post("config/cluster", json!({"path": "http://v/v1/pki"})).is(200);
+    bench.post("config/crl", json!({"shards": 2})).is(200);
+    let leaf = bench.post("issue/r", json!({"common_name": "a.example.com"})).is(200);
+    desk.put("l.pem", text(&leaf, "certificate")).put("ca.pem", bench.get("ca/pem").text);
+    let shown = desk.openssl("x509 -in l.pem -noout -ext crlDistributionPoints");
+    let shard = if shown.contains("0-of-2") { "0-of-2" } else { "1-of-2" };
+    let fetch = |bench: &Bench| bench.get(&format!("issuer/default/crl/shard/{shard}/pem")).is(200).text;
+    let check =
+        format!("verify -crl_check -extended_crl -attime {} -CAfile ca.pem -CRLfile crl.pem l.pem", NOW + 20);
+    desk.put("crl.pem", fetch(&bench));
+    desk.openssl(&check);
+    bench.wait(10);
+    bench.post("revoke", json!({"serial_number": text(&leaf, "serial_number")})).is(200);
+    desk.put("crl.pem", fetch(&bench));
+    let refused = std::process::Command::new("openssl").args(check.split(' ')).current_dir(&desk.0).output();
+    let said = String::from_utf8_lossy(&refused.unwrap().stderr).into_owned();
+    assert!(said.contains("certificate revoked"), "{said}");
+}
+
+#[test]
+fn lists_of_others_are_put_together_and_signed() {
+    let (mut bench, desk) = (ready(), Desk::new("resign"));
+    let first = issued(&bench);
+    bench.post("revoke", json!({"serial_number": &first, "reason": "superseded"})).is(200);
+    let early = bench.get("crl/pem").is(200).text;
+    bench.wait(5);
+    bench.post("revoke", json!({"serial_number": issued(&bench)})).is(200);
+    let late = bench.get("crl/pem").is(200).text;
+    let both = bench
+        .post(
+            "issuer/default/resign-crls",
+            json!({"crls": [early, late], "crl_number": 7, "next_update": "1h"}),
+        )
+        .is(200);
+    let made = RevocationList::from_pem(text(&both, "crl")).unwrap();
+    assert_eq!((made.number, made.revoked.len()), (Some(7), 2));
+    assert_eq!(made.next_update, Some(NOW + 5 + 3600));
+    desk.put("crl.pem", text(&both, "crl")).put("ca.pem", bench.get("ca/pem").text);
+    let shown = desk.openssl("crl -in crl.pem -noout -text -CAfile ca.pem");
+    assert!(shown.contains("verify OK") && shown.contains("Superseded"), "{shown}");
+    let foreign = ready().get("crl/pem").text;
+    bench
+        .post("issuer/default/resign-crls", json!({"crls": [foreign]}))
+        .refuses(400, "CRL index: 0 was not signed by requested issuer");
+
+    let said = json!({"crl_number": 8, "delta_crl_base_number": 3, "format": "der", "revoked_certs": [
+        {"serial_number": "aa:bb", "revocation_time": "2026-01-01T00:00:00Z",
+            "extensions": [{"id": "2.5.29.21", "value": "CgEB"}]}],
+        "extensions": [{"id": "1.2.3.4", "value": "BQA="}]});
+    let made = bench.post("issuer/default/sign-revocation-list", said).is(200);
+    let der = base64_of(text(&made, "crl"));
+    let read = RevocationList::from_der(&der).unwrap();
+    assert_eq!((read.number, read.delta_of), (Some(8), Some(3)));
+    desk.put("crl.der", der);
+    let shown = desk.openssl("crl -inform DER -in crl.der -noout -text -CAfile ca.pem");
+    assert!(shown.contains("Key Compromise") && shown.contains("1.2.3.4"), "{shown}");
+    let sign = |body| bench.post("issuer/default/sign-revocation-list", body);
+    sign(json!({"extensions": [{"id": "2.5.29.20", "value": "AgEB"}]})).refuses(400, "is reserved");
+    let twice = json!({"serial_number": "aa", "revocation_time": 1});
+    sign(json!({"revoked_certs": [twice, twice]})).refuses(400, "duplicate serial number");
+}
+
+fn base64_of(text: &str) -> Vec<u8> {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.decode(text).unwrap()
+}

@@ -1,0 +1,49 @@
+//! OCSP answers that caches may keep, and what they say of a revocation.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+
+use crate::bench::Answer;
+use crate::{Desk, NOW, ready, text};
+
+fn ask(desk: &Desk, bench: &crate::bench::Bench, nonce: &str) -> Answer {
+    desk.openssl(&format!("ocsp -issuer ca.pem -cert l.pem {nonce} -reqout q.der"));
+    let question = std::fs::read(desk.0.join("q.der")).unwrap();
+    bench.get(&format!("ocsp/{}", STANDARD.encode(question))).is(200)
+}
+
+#[test]
+fn an_answer_to_a_get_may_be_kept_as_long_as_it_is_good() {
+    let (mut bench, desk) = (ready(), Desk::new("ocsp-cache"));
+    let leaf = bench.post("issue/r", json!({"common_name": "a.example.com"})).is(200);
+    desk.put("l.pem", text(&leaf, "certificate")).put("ca.pem", bench.get("ca/pem").text);
+    bench.wait(600);
+    let first = ask(&desk, &bench, "-no_nonce");
+    let twelve_hours = 12 * 3600;
+    let control = format!("max-age={}, public, no-transform, must-revalidate", twelve_hours - 600);
+    assert_eq!(first.header("cache-control"), Some(control.as_str()));
+    assert_eq!(first.header("last-modified"), Some("Thu, 01 Jan 2026 00:00:00 GMT"));
+    assert_eq!(first.header("expires"), Some("Thu, 01 Jan 2026 12:00:00 GMT"));
+    let again = ask(&desk, &bench, "-no_nonce");
+    assert_eq!((again.header("etag"), &again.bytes), (first.header("etag"), &first.bytes));
+    assert_eq!(
+        ask(&desk, &bench, "-nonce").header("cache-control"),
+        None,
+        "it is for who sent the nonce alone"
+    );
+
+    let body = json!({"serial_number": text(&leaf, "serial_number"), "reason": "keyCompromise"});
+    bench.post("revoke", body).is(200);
+    let revoked = ask(&desk, &bench, "-no_nonce");
+    assert_ne!(revoked.header("etag"), first.header("etag"));
+    desk.put("a.der", &revoked.bytes);
+    let check = format!(
+        "ocsp -respin a.der -issuer ca.pem -cert l.pem -no_nonce -CAfile ca.pem -attime {}",
+        NOW + 601
+    );
+    let said = desk.openssl(&check);
+    assert!(said.contains("revoked") && said.contains("Reason: keyCompromise"), "{said}");
+    bench.post("config/crl", json!({"ocsp_expiry": "0s"})).is(200);
+    assert_eq!(ask(&desk, &bench, "-no_nonce").header("cache-control"), None, "it names no end");
+}
