@@ -33,6 +33,7 @@ pub fn open(kind: &str, options: &Value) -> Result<Arc<dyn AnyEngine>> {
     match kind {
         "kv" => match kv::version(options)? {
             kv::Version::One => engine::<kv::V1>(options),
+            kv::Version::Leased => engine::<kv::Leased>(options),
             kv::Version::Two => engine::<kv::V2>(options),
         },
         "kv-v1" | "generic" => engine::<kv::V1>(options),
@@ -73,6 +74,8 @@ mod tests {
         check("kv", json!({"version": "2"}), Some(true));
         check("kv", json!({"version": 2}), Some(true));
         check("kv", json!({"version": "3"}), None);
+        check("kv", json!({"leased_passthrough": "true"}), Some(false));
+        check("kv", json!({"leased_passthrough": "perhaps"}), None);
         check("kv-v2", json!({"version": "1"}), Some(true));
         check("generic", json!({}), Some(false));
         check("nope", json!({}), None);

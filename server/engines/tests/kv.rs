@@ -459,3 +459,22 @@ fn a_mount_becomes_versioned_at_once() {
     assert_eq!(bench.get("data/a/b").is(200).data["data"], json!({"x": 1, "y": 2}));
     assert_eq!(bench.get("data/a/b?version=1").is(200).data["data"], json!({"x": 1}));
 }
+
+#[test]
+fn what_is_read_of_a_lending_mount_has_a_lease() {
+    let mut bench = Bench::new(engines::open("kv", &json!({ "leased_passthrough": "true" })).unwrap(), None);
+    bench.post("a", json!({"x": 1, "ttl": "90s"})).is(204);
+    bench.wait(100);
+    assert_eq!(bench.tick(), 0, "to write lends nothing");
+    for _ in 0..2 {
+        let read = bench.get("a").is(200);
+        assert_eq!((read.text.as_str(), read.advised), (r#"{"ttl":"90s","x":1}"#, None));
+    }
+    bench.get("b").is(404);
+    bench.wait(89);
+    assert_eq!(bench.tick(), 0);
+    bench.wait(2);
+    assert_eq!(bench.tick(), 2, "each reading has a lease");
+    bench.delete("a").is(204);
+    bench.get("a").is(404);
+}

@@ -1,6 +1,7 @@
 //! The first kv: one secret per path, and what was there before is lost.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use kit::loose::Span;
 use kit::{
@@ -34,6 +35,31 @@ impl Engine for V1 {
     }
 }
 
+/// The same, with a lease for whoever reads, so that an operator sees who still has what. Each reading is a write.
+pub(crate) struct Leased;
+
+impl Engine for Leased {
+    const NAME: &'static str = V1::NAME;
+    const ABOUT: &'static str = V1::ABOUT;
+    const ENDPOINTS: &'static [Endpoint<Self>] = &[
+        command::<Self, Read>(),
+        command::<Self, Write>(),
+        command::<Self, Delete>(),
+        query::<Self, List>(),
+        query::<Self, Scan>(),
+        command::<Self, Ended>(),
+    ];
+
+    fn open(_: &Value) -> Result<Self> {
+        Ok(Self)
+    }
+}
+
+/// The engines that keep one secret per path.
+trait Keeps: Engine {}
+impl Keeps for V1 {}
+impl Keeps for Leased {}
+
 /// Names only: where the records lie is what matters here.
 const PATHS: Table<()> = Table::new(SECRETS);
 
@@ -49,13 +75,44 @@ impl Query<V1> for Read {
     type Reply = BTreeMap<String, Node>;
 
     fn run(self, _: &V1, cx: &Reading<'_>) -> Result<Reply<Self::Reply>> {
-        let path = secret(&self.path).ok_or_else(Error::not_found)?;
-        let bytes = cx.get(SECRETS, Name::Path(path))?.ok_or_else(Error::not_found)?;
-        let Record::Plain(plain) = Record::parse(&bytes)? else {
-            return Err(Error::internal("the mount holds versions and was opened as kv version 1"));
-        };
-        cx.notes().advise(plain.good_for_seconds.unwrap_or(cx.mount().default_ttl.as_secs()));
-        Ok(Reply::Written(plain.data.to_vec()))
+        let (data, good_for_seconds) = kept(&self.path, cx)?;
+        cx.notes().advise(good_for_seconds.unwrap_or(cx.mount().default_ttl.as_secs()));
+        Ok(Reply::Written(data))
+    }
+}
+
+impl Command<Leased> for Read {
+    const ROUTE: Route = Route::get("{path*}");
+    type Reply = BTreeMap<String, Node>;
+
+    fn run(self, _: &Leased, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
+        let (data, good_for_seconds) = kept(&self.path, cx)?;
+        let ttl = good_for_seconds.map_or(cx.mount().default_ttl, Duration::from_secs);
+        cx.lease(ttl, None, &Ended {})?;
+        Ok(Reply::Written(data))
+    }
+}
+
+/// The secret at a path as it is written down, and for how many seconds its writer called it good.
+fn kept(path: &str, cx: &impl Reads) -> Result<(Vec<u8>, Option<u64>)> {
+    let path = secret(path).ok_or_else(Error::not_found)?;
+    let bytes = cx.get(SECRETS, Name::Path(path))?.ok_or_else(Error::not_found)?;
+    let Record::Plain(plain) = Record::parse(&bytes)? else {
+        return Err(Error::internal("the mount holds versions and was opened as kv version 1"));
+    };
+    Ok((plain.data.to_vec(), plain.good_for_seconds))
+}
+
+/// Nothing is done when a lease ends: what was read cannot be taken back.
+#[derive(Deserialize, JsonSchema, Serialize)]
+struct Ended {}
+
+impl Command<Leased> for Ended {
+    const ROUTE: Route = Route::internal("lease-ended");
+    type Reply = Nothing;
+
+    fn run(self, _: &Leased, _: &mut Writing<'_>) -> Result<Reply<Nothing>> {
+        Ok(Reply::Nothing)
     }
 }
 
@@ -69,15 +126,15 @@ struct Write {
     data: BTreeMap<String, Node>,
 }
 
-impl Command<V1> for Write {
+impl<E: Keeps> Command<E> for Write {
     const ROUTE: Route = Route::post("{path*}");
-    const EXISTS: Option<Exists<V1>> = Some(|_, path, cx| {
+    const EXISTS: Option<Exists<E>> = Some(|_, path, cx| {
         let path = secret(path.get("path"));
         path.map_or(Ok(Some(false)), |path| Ok(Some(cx.get(SECRETS, Name::Path(path))?.is_some())))
     });
     type Reply = Nothing;
 
-    fn run(self, _: &V1, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
+    fn run(self, _: &E, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         let path = target(&self.path)?;
         if self.data.is_empty() {
             return Err(Error::invalid("missing data fields"));
@@ -104,11 +161,11 @@ struct Delete {
     path: String,
 }
 
-impl Command<V1> for Delete {
+impl<E: Keeps> Command<E> for Delete {
     const ROUTE: Route = Route::delete("{path*}");
     type Reply = Nothing;
 
-    fn run(self, _: &V1, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
+    fn run(self, _: &E, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         if let Some(path) = secret(&self.path) {
             cx.delete(SECRETS, Name::Path(path))?;
         }
@@ -130,11 +187,11 @@ struct Keys {
     keys: Vec<String>,
 }
 
-impl Query<V1> for List {
+impl<E: Keeps> Query<E> for List {
     const ROUTE: Route = Route::list("{path*}");
     type Reply = Keys;
 
-    fn run(self, _: &V1, cx: &Reading<'_>) -> Result<Reply<Keys>> {
+    fn run(self, _: &E, cx: &Reading<'_>) -> Result<Reply<Keys>> {
         let keys = PATHS.list(cx, &self.path)?;
         if keys.is_empty() { Err(Error::not_found()) } else { Ok(Keys { keys: keys.to_vec() }.into()) }
     }
@@ -147,11 +204,11 @@ struct Scan {
     path: String,
 }
 
-impl Query<V1> for Scan {
+impl<E: Keeps> Query<E> for Scan {
     const ROUTE: Route = Route::scan("{path*}");
     type Reply = Keys;
 
-    fn run(self, _: &V1, cx: &Reading<'_>) -> Result<Reply<Keys>> {
+    fn run(self, _: &E, cx: &Reading<'_>) -> Result<Reply<Keys>> {
         let mut keys = PATHS.walk(cx, &self.path)?;
         in_scan_order(&mut keys);
         Ok(Keys { keys }.into())
