@@ -99,3 +99,39 @@ fn a_line_is_one_object_without_secrets() {
         }
     }
 }
+
+/// The door to the network lets no such body in; whoever else brings one is audited before they are refused, and writes
+/// no line of their own.
+#[test]
+fn a_body_that_does_not_read_is_audited_and_forges_nothing() {
+    let (desk, folder) = (Desk::new(18), Scratch::new());
+    let file = folder.path().join("audit.log");
+    let options = json!({"type": "file", "options": {"file_path": file.display().to_string()}});
+    desk.ask(Post, "sys/audit/file", &options.to_string()).expect(204);
+    desk.ask(Post, "sys/mounts/kv", r#"{"type":"kv"}"#).expect(204);
+    let lines = || -> Vec<String> {
+        let text = std::fs::read_to_string(&file).unwrap();
+        text.split_terminator('\n').map(str::to_owned).collect()
+    };
+    let forged = r#"{"type":"response","auth":{"accessor":"forged"}}"#;
+    for body in [
+        "hunter2222".to_owned(),
+        "[\"hunter2222\"]".to_owned(),
+        "{\"hunter2222\": ".to_owned(),
+        "{\"password\": hunter2222}".to_owned(),
+        "{\"a\": \"hunter2222\n\u{1b}[2J\"}".to_owned(),
+        format!("{{}}}}}}\n{forged}\n"),
+        format!("{{\"a\": \"\n{forged}\n"),
+    ] {
+        let before = lines().len();
+        let said = desk.ask(Post, "kv/a", &body);
+        assert!((400..500).contains(&said.status), "{body:?}: {said:?}");
+        let lines = lines();
+        let [question, answer] = &lines[before..] else { panic!("{body:?}: {:?}", &lines[before..]) };
+        for (line, kind) in [(question, "request"), (answer, "response")] {
+            let read: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
+            assert_eq!((read["type"].as_str(), read["request"]["path"].as_str()), (Some(kind), Some("kv/a")));
+            assert!(!line.contains("hunter2222") && !line.contains("forged"), "{line}");
+        }
+    }
+}

@@ -1,3 +1,4 @@
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::audit::device::Hasher;
@@ -5,10 +6,16 @@ use crate::audit::device::Hasher;
 /// Copies a JSON value with every string replaced by its keyed hash. Keys, numbers, booleans and nulls stay,
 /// and so do the values of the keys in `keep`.
 ///
-/// It works on bytes, because a request pays for it twice for every device.
+/// It works on bytes, because a request pays for it twice for every device. What comes out is JSON, whatever goes in: of
+/// what is no JSON, the hash of the whole.
 pub(crate) fn redact(json: &[u8], keep: &[String], hasher: &Hasher<'_>, out: &mut Vec<u8>) {
-    let mut walk = Walk { json, at: 0, keep, hasher };
+    let before = out.len();
+    let mut walk = Walk { json, at: 0, keep, hasher, reads: true };
     walk.value(out, false);
+    if !walk.reads || walk.peek().is_some() {
+        out.truncate(before);
+        hasher.text(&String::from_utf8_lossy(json), out);
+    }
 }
 
 /// A text with every value of the request's body that it repeats replaced by its keyed hash: refusals quote what was
@@ -51,6 +58,8 @@ struct Walk<'a> {
     at: usize,
     keep: &'a [String],
     hasher: &'a Hasher<'a>,
+    /// Whether all was JSON so far.
+    reads: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -70,7 +79,9 @@ impl<'a> Walk<'a> {
                 let rest = self.json.get(self.at..).unwrap_or_default();
                 let length =
                     rest.iter().position(|byte| matches!(byte, b',' | b'}' | b']')).unwrap_or(rest.len());
-                out.extend_from_slice(rest.get(..length).unwrap_or_default().trim_ascii());
+                let word = rest.get(..length).unwrap_or_default().trim_ascii();
+                self.reads &= serde_json::from_slice::<IgnoredAny>(word).is_ok();
+                out.extend_from_slice(word);
                 self.at += length;
             }
         }
@@ -92,16 +103,17 @@ impl<'a> Walk<'a> {
                     out.extend_from_slice(key);
                     out.push(b':');
                     let kept = plain || self.keeps(key);
-                    if self.peek() == Some(b':') {
-                        self.at += 1;
+                    match self.peek() {
+                        Some(b':') => self.at += 1,
+                        _ => self.reads = false,
                     }
                     self.peek();
                     self.value(out, kept);
                 }
-                // Not JSON after all: nothing more is copied.
-                _ => self.at = self.json.len(),
+                _ => self.stop(),
             }
         }
+        self.reads &= self.at < self.json.len();
         self.at += 1;
         out.push(b'}');
     }
@@ -121,13 +133,20 @@ impl<'a> Walk<'a> {
                     let before = self.at;
                     self.value(out, plain);
                     if self.at == before {
-                        self.at = self.json.len();
+                        self.stop();
                     }
                 }
             }
         }
+        self.reads &= self.at < self.json.len();
         self.at += 1;
         out.push(b']');
+    }
+
+    /// Not JSON after all: nothing more is copied.
+    fn stop(&mut self) {
+        self.reads = false;
+        self.at = self.json.len();
     }
 
     fn keeps(&self, key: &[u8]) -> bool {
@@ -160,7 +179,13 @@ impl<'a> Walk<'a> {
         });
         let length = end.map_or(rest.len(), |end| end + 2);
         self.at += length;
-        rest.get(..length).unwrap_or_default()
+        let text = rest.get(..length).unwrap_or_default();
+        let plain = end.is_some() && text.iter().all(|byte| matches!(byte, b' '..=b'~') && *byte != b'\\');
+        let reads = |text: &[u8]| {
+            std::str::from_utf8(text).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
+        };
+        self.reads &= plain || reads(text);
+        text
     }
 }
 
@@ -210,10 +235,32 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_comes_to_an_end() {
-        for json in ["{", "[", "\"", "{\"a\"", "{\"a\":", "[}", "{]", "[,", "{x}"] {
-            let mut out = Vec::new();
-            redact(json.as_bytes(), &[], &Hasher::Fixed("#"), &mut out);
+    fn of_what_is_no_json_the_whole_is_hashed() {
+        for json in [
+            "{",
+            "[",
+            "\"",
+            "{\"a\"",
+            "{\"a\":",
+            "[}",
+            "{]",
+            "[,",
+            "{x}",
+            "hunter2",
+            "1 2",
+            "{} {}",
+            "[1",
+            "{\"a\":hunter2}",
+            "{\"a\" \"b\"}",
+            "{\"a\":\"x\\q\"}",
+            "{\"a\":\"new\nline\"}",
+            "{\"new\nline\":1}",
+            "{\"a\":1}\n{\"type\":\"response\"}",
+        ] {
+            check(json, &["a"], "\"#\"");
         }
+        let mut out = Vec::new();
+        redact(b"{\"\xff\":1}", &[], &Hasher::Fixed("#"), &mut out);
+        assert_eq!(out, b"\"#\"");
     }
 }
