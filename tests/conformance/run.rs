@@ -3,7 +3,6 @@
 use crate::compare::{Difference, Seen, differences};
 use crate::script::{Kept, Start, Step, fill, parse};
 use std::cell::Cell;
-use std::io::Write as _;
 use tests::binary::{Binary, setting};
 use tests::http::{Client, Reply, Request};
 use tests::scratch::Scratch;
@@ -20,9 +19,18 @@ struct Side {
 /// A difference that is meant, and why.
 struct Allowed {
     area: String,
+    needed: Use,
     request: String,
     pointer: String,
     used: Cell<bool>,
+}
+
+/// Where a difference must come up, so that its entry does not outlive it.
+enum Use {
+    /// In this area.
+    In(String),
+    /// Nowhere: whether it does is chance.
+    Chance,
 }
 
 /// Runs one area on both servers.
@@ -68,8 +76,8 @@ fn check_like(area: &str, like: &[&str], text: &str) {
             }
         }
     }
-    note(&allowed);
-    for entry in allowed.iter().filter(|entry| entry.area == area && !entry.used.get()) {
+    let needed = |entry: &&Allowed| matches!(&entry.needed, Use::In(here) if here == area);
+    for entry in allowed.iter().filter(needed).filter(|entry| !entry.used.get()) {
         report.push(format!(
             "allowed.txt excuses what no longer differs: {}, {}",
             entry.request, entry.pointer
@@ -77,17 +85,6 @@ fn check_like(area: &str, like: &[&str], text: &str) {
     }
     println!("{area}: {} requests compared", steps.len());
     assert!(report.is_empty(), "{} differences from bao:\n{}", report.len(), report.join("\n"));
-}
-
-/// What is allowed in several areas is stale only when none of them needs it: with `CONFORMANCE_USED=FILE` every area
-/// adds to that file what it needed.
-fn note(allowed: &[Allowed]) {
-    let Some(file) = setting("CONFORMANCE_USED") else { return };
-    let used = allowed.iter().filter(|entry| entry.used.get());
-    let lines: String =
-        used.map(|entry| format!("{} | {} | {}\n", entry.area, entry.request, entry.pointer)).collect();
-    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(file).unwrap();
-    file.write_all(lines.as_bytes()).unwrap();
 }
 
 impl Side {
@@ -182,14 +179,20 @@ impl Allowed {
     }
 }
 
-/// `area | request | pointer | reason`, with `*` for anything; a pointer may end in `+` or `~` (see the file); an entry without a reason is refused.
+/// `area | request | pointer | reason`, with `*` for anything; an area may be `*:AREA` or end in `?`; a pointer may end in `+` or `~` (see the file); an entry without a reason is refused.
 fn allowed(text: &str) -> Vec<Allowed> {
     let lines = text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
     let parse = |line: &str| {
         let parts: Vec<&str> = line.split(" | ").map(str::trim).collect();
         assert!(parts.len() == 4 && parts[3].len() > 10, "allowed.txt wants four parts and a reason: {line}");
+        let (area, needed) = match (parts[0].strip_suffix('?'), parts[0].split_once(':')) {
+            (Some(area), _) => (area, Use::Chance),
+            (None, Some((area, needed_in))) => (area, Use::In(needed_in.to_owned())),
+            (None, None) => (parts[0], Use::In(parts[0].to_owned())),
+        };
         Allowed {
-            area: parts[0].to_owned(),
+            area: area.to_owned(),
+            needed,
             request: parts[1].to_owned(),
             pointer: parts[2].to_owned(),
             used: Cell::new(false),
@@ -205,6 +208,16 @@ fn glob(pattern: &str, text: &str) -> bool {
             let ends = (0..=rest.len()).filter(|&at| rest.is_char_boundary(at));
             ends.into_iter().any(|at| glob(after, &rest[at..]))
         }),
+    }
+}
+
+#[test]
+fn what_is_allowed_is_needed_in_an_area_that_is_there() {
+    let folder = tests::binary::source_root().join("tests/conformance");
+    for entry in allowed(include_str!("allowed.txt")) {
+        let Use::In(area) = &entry.needed else { continue };
+        assert!(folder.join(format!("{area}.req")).exists(), "{area} is no area: {}", entry.request);
+        assert!(glob(&entry.area, area), "{area} is none of {}: {}", entry.area, entry.request);
     }
 }
 
