@@ -13,7 +13,7 @@ use tests::program::Program;
 use tests::scratch::Scratch;
 use tests::server::{Config, Server, Storage, free_port};
 
-use crate::issuer::{FROM, Issuer, Site, UNTIL};
+use crate::issuer::{Answer, FROM, Issuer, Site, UNTIL};
 
 /// A server whose `auth/oidc` sends people to a provider, and the provider.
 struct Stage {
@@ -38,7 +38,8 @@ impl Stage {
         let at = |path: &str| format!("{}{path}", site.url);
         site.put(
             "/.well-known/openid-configuration",
-            &json!({"issuer": site.url, "jwks_uri": at("/keys"), "authorization_endpoint": at("/authorize"), "token_endpoint": at("/token")}),
+            &json!({"issuer": site.url, "jwks_uri": at("/keys"), "authorization_endpoint": at("/authorize"), "token_endpoint": at("/token"),
+                "device_authorization_endpoint": at("/device")}),
         );
         site.put("/keys", &json!({"keys": [issuer.jwk("k")]}));
         root.post("sys/auth/oidc", json!({"type": "oidc"})).must(204);
@@ -50,15 +51,15 @@ impl Stage {
         let stage = Self { server, root, site, issuer };
         let to = format!("{}/v1/auth/oidc/oidc/callback", stage.server.url());
         let uris = json!(["http://localhost:8250/oidc/callback", to]);
-        for (role, mode) in [("people", "client"), ("direct", "direct")] {
+        for (role, mode) in [("people", "client"), ("direct", "direct"), ("device", "device")] {
             let body = json!({"user_claim": "sub", "allowed_redirect_uris": uris, "callback_mode": mode, "token_policies": "dev"});
             stage.root.post(&format!("auth/oidc/role/{role}"), body).must(204);
         }
         stage
     }
 
-    /// Begins to log in, and has the provider say yes to what was begun.
-    fn begin(&self, settings: &[&str]) -> Waiting {
+    /// Begins to log in.
+    fn start(&self, settings: &[&str]) -> Waiting {
         let port = free_port();
         let mut keep = Command::new(Binary::keep().path());
         keep.args(["login", "-no-store", "-format=json", "-method=oidc", "skip_browser=true"]);
@@ -69,12 +70,43 @@ impl Stage {
             let (_, rest) = log.split_once("in your browser:\n\n    ")?;
             rest.split_once('\n').map(|(url, _)| url.to_owned())
         });
-        let waiting = Waiting { keep, url, port };
-        let identity = json!({
-            "iss": self.site.url, "aud": "me", "sub": "ann", "iat": FROM, "exp": UNTIL, "nonce": waiting.field("nonce"),
-        });
+        Waiting { keep, url, port }
+    }
+
+    /// Begins to log in, and has the provider say yes to what was begun.
+    fn begin(&self, settings: &[&str]) -> Waiting {
+        let waiting = self.start(settings);
+        self.vouch(json!({"nonce": waiting.field("nonce")}));
+        waiting
+    }
+
+    /// Has the provider say yes, with an identity that says this, too.
+    fn vouch(&self, mut identity: Value) {
+        for (name, value) in [("iss", json!(self.site.url)), ("aud", json!("me")), ("sub", json!("ann"))] {
+            identity[name] = value;
+        }
+        (identity["iat"], identity["exp"]) = (json!(FROM), json!(UNTIL));
         let token = self.issuer.token("k", &identity);
         self.site.put("/token", &json!({"id_token": token, "access_token": "at", "token_type": "Bearer"}));
+    }
+
+    /// Has the provider offer a code to a device, and begins to log in by it. It has been asked about it once.
+    fn start_device(&self) -> Waiting {
+        let page = format!("{}/activate", self.site.url);
+        let offer = json!({"device_code": "d3v1ce", "user_code": "ABCD-EFGH", "verification_uri": page, "interval": 1});
+        self.site.put("/device", &offer);
+        self.site.does("/token", Answer::Say(400, json!({"error": "authorization_pending"}).to_string()));
+        let waiting = self.start(&["role=device", "callbackmode=device"]);
+        assert_eq!(waiting.url, page);
+        let log = || waiting.keep.log().contains("enter code ABCD-EFGH").then_some(());
+        waiting.keep.until("it shows the code", log);
+        waiting.keep.until("it has asked", || {
+            let asked = self.site.asked();
+            asked
+                .iter()
+                .any(|(path, body)| path == "/token" && body.contains("device_code=d3v1ce"))
+                .then_some(())
+        });
         waiting
     }
 }
@@ -167,6 +199,27 @@ fn a_browser_that_returns_to_the_server() {
     stage.server.anonymous().get(&back).must(200);
     let token = waiting.token();
     stage.server.anonymous().with(&token).get("auth/token/lookup-self").must(200);
+}
+
+#[test]
+fn by_a_code_that_is_typed_in_elsewhere() {
+    let stage = Stage::new();
+    let waiting = stage.start_device();
+    // Nobody but the one who waits has a part in this: the identity holds no nonce.
+    stage.vouch(json!({}));
+    let token = waiting.token();
+    let looked = stage.server.anonymous().with(&token).get("auth/token/lookup-self").must(200);
+    assert_eq!(looked.at("/data/display_name"), "oidc-ann");
+}
+
+#[test]
+fn a_code_that_the_person_denies() {
+    let stage = Stage::new();
+    let mut waiting = stage.start_device();
+    stage.site.does("/token", Answer::Say(400, json!({"error": "access_denied"}).to_string()));
+    assert_eq!(waiting.keep.end().code(), Some(2), "{}", waiting.keep.log());
+    let says = || waiting.keep.log().contains("authorization failed: access_denied").then_some(());
+    waiting.keep.until("it says what was wrong", says);
 }
 
 #[test]

@@ -353,3 +353,59 @@ fn a_listing_that_is_wrapped_or_waited_is_sieved_as_any_other() {
     let said = office.desk.ask(Post, "sys/wrapping/unwrap", &body).expect(200);
     assert_eq!(said.json["data"]["keys"], json!(["x"]));
 }
+
+/// Reads a secret, and tells by what the request is known if it waits.
+const TELL: &str = r#"
+flow "read" { request "x" { operation = "read" path = "kv/x" } }
+output {
+  data = {
+    token = { eval_source = "response" eval_type = "string" flow_name = "read" response_name = "x" field_selector = ["wrap_info", "token"] }
+    accessor = { eval_source = "response" eval_type = "string" flow_name = "read" response_name = "x" field_selector = ["wrap_info", "accessor"] }
+    had = { eval_source = "cel" eval_type = "bool" expression = "responses.read.x.data != null" }
+  }
+}"#;
+
+#[test]
+fn what_a_workflow_asks_for_waits_like_what_its_caller_asks_for() {
+    let execute = r#"path "sys/workflows/execute/*" { capabilities = ["update"] }"#;
+    let office = Office::new(20, &format!("{}\n{execute}", rule(r#""read""#, 1, r#"ttl = "1h""#)));
+    let workflow = json!({ "workflow": TELL }).to_string();
+    office.desk.ask(Post, "sys/workflows/manage/tell", &workflow).expect(200);
+    let ann = office.token(ANN);
+    let said = office.desk.ask_as(&ann, Post, "sys/workflows/execute/tell", "{}").expect(200);
+    let data = &said.json["data"];
+    assert_eq!(data["had"], false, "{said:?}");
+    let waiting = Waiting { token: text(&data["token"]), accessor: text(&data["accessor"]) };
+    assert_eq!(office.look(&waiting).expect(200).json["data"]["request_path"], "kv/x");
+    office.unwrap(&waiting).expect(400);
+    office.consent(BOB, &waiting).expect(200);
+    assert_eq!(office.unwrap(&waiting).expect(200).json["data"]["a"], "1");
+    office.unwrap(&waiting).expect(400);
+}
+
+#[test]
+fn a_workflow_that_waits_is_played_once() {
+    let execute = r#"path "sys/workflows/execute/*" { capabilities = ["update"]
+        control_group = { ttl = "1h" factor "two" { controlled_capabilities = ["update"] identity { group_names = ["boss"] approvals = 1 } } } }
+        path "kv/*" { capabilities = ["create", "update"] }"#;
+    let office = Office::new(21, execute);
+    let write = r#"
+        input { field "string" "what" { required = true } }
+        flow "write" { request "y" { operation = "update" path = "kv/y"
+          data = { what = { eval_source = "input" eval_type = "string" field_name = "what" } } } }
+        output { data = { done = { eval_source = "cel" eval_type = "bool" expression = "has(responses.write.y)" } } }"#;
+    let workflow = json!({ "workflow": write }).to_string();
+    office.desk.ask(Post, "sys/workflows/manage/write", &workflow).expect(200);
+    let ann = office.token(ANN);
+    let asked =
+        office.desk.ask_as(&ann, Post, "sys/workflows/execute/write", r#"{"what":"this"}"#).expect(200);
+    let waiting = Waiting::of(&asked);
+    office.unwrap(&waiting).expect(400);
+    office.desk.ask(Get, "kv/y", "").expect(404);
+    office.consent(CAROL, &waiting).expect(200);
+    assert_eq!(office.unwrap(&waiting).expect(200).json["data"], json!({ "done": true }));
+    assert_eq!(office.desk.ask(Get, "kv/y", "").expect(200).json["data"], json!({ "what": "this" }));
+    office.desk.ask(Delete, "kv/y", "").expect(204);
+    office.unwrap(&waiting).expect(400);
+    office.desk.ask(Get, "kv/y", "").expect(404);
+}
