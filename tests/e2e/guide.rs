@@ -285,6 +285,19 @@ fn certificates_without_a_token_as_the_guide_has_them() {
     assert_eq!(shown["meta"]["caaIdentities"], json!(["ca.example.com"]));
 }
 
+#[test]
+fn the_care_of_authorities_as_the_guide_has_it() {
+    let server = Server::dev(&Binary::sealkeep());
+    let said = Reader::of(&server).follows("ca-care.md", "", &[]);
+    for line in ["Example CA → Example CA 2: published", "Example CA → Example CA 2: aborted", "app.pem: OK"]
+    {
+        has(&said, line);
+    }
+    assert!(said.contains("app-1") && said.contains("how many would it be?"), "{said}");
+    let bundle = server.anonymous().get("pki/issuer/default/bundle").must(200).text();
+    assert_eq!(bundle.matches("BEGIN CERTIFICATE").count(), 1, "what was given up has left the bundle");
+}
+
 /// Ann with a password, and what her phone shows: `code 0` now, `code 30` half a minute later.
 const ANN: &str = r#"
 bao auth enable userpass

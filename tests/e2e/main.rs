@@ -16,6 +16,7 @@ mod ansible;
 mod audit;
 mod audit_sinks;
 mod bao;
+mod care;
 mod cert;
 mod certificates;
 mod factors;

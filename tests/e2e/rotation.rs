@@ -11,9 +11,9 @@ use tests::scratch::Scratch;
 use tests::server::{DEV_TOKEN, Server, free_port};
 
 /// A server, an nginx, and a folder that stands for `/etc`.
-struct Site {
+pub(crate) struct Site {
     folder: Scratch,
-    server: Server,
+    pub(crate) server: Server,
     nginx: Program,
     port: u16,
 }
@@ -32,7 +32,7 @@ impl Drop for Site {
 }
 
 impl Site {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (folder, server) = (Scratch::new(), Server::dev(&Binary::sealkeep()));
         for name in ["nginx/conf.d", "agent.d", "bin", "units"] {
             std::fs::create_dir_all(folder.path().join(name)).unwrap();
@@ -54,7 +54,7 @@ impl Site {
         Self { folder, server, nginx, port: free_port() }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -67,7 +67,7 @@ impl Site {
     }
 
     #[track_caller]
-    fn shell(&self, script: &str) -> Output {
+    pub(crate) fn shell(&self, script: &str) -> Output {
         let mut bash = Command::new("bash");
         self.environment(&mut bash);
         bash.args(["-c", &format!("set -euo pipefail\n{script}")]).env("KEEP_TOKEN", DEV_TOKEN);
@@ -82,7 +82,7 @@ impl Site {
     }
 
     /// The agent without the operator's token.
-    fn agent(&self, arguments: &[&str]) -> Program {
+    pub(crate) fn agent(&self, arguments: &[&str]) -> Program {
         let mut command = Command::new(Binary::keep().path());
         self.environment(&mut command);
         Program::start(command.arg("agent").args(arguments))
@@ -111,7 +111,7 @@ impl Site {
 
     /// A certificate of short life for nginx, its configuration with alerts into a file, the agent at work, and the
     /// first certificate served.
-    fn rotating(&self, ttl: &str) -> (Program, String) {
+    pub(crate) fn rotating(&self, ttl: &str) -> (Program, String) {
         self.authority(ttl);
         let (tls, port) = (self.path("tls").display().to_string(), self.port);
         self.shell(&format!(
@@ -129,8 +129,13 @@ impl Site {
         (agent, first)
     }
 
+    /// Where nginx listens.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
     /// The serial that nginx shows.
-    fn served(&self) -> Option<String> {
+    pub(crate) fn served(&self) -> Option<String> {
         let line = format!(
             "openssl s_client -connect 127.0.0.1:{} -servername app.internal </dev/null 2>/dev/null | openssl x509 -noout -serial",
             self.port
@@ -140,7 +145,7 @@ impl Site {
         text.trim().strip_prefix("serial=").map(|serial| serial.to_lowercase())
     }
 
-    fn held(&self) -> Option<String> {
+    pub(crate) fn held(&self) -> Option<String> {
         let text = std::fs::read_to_string(self.path("tls/state.json")).ok()?;
         let state: Value = serde_json::from_str(&text).ok()?;
         state["held"]["serial"].as_str().map(|serial| serial.replace(':', ""))

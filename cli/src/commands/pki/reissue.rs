@@ -16,6 +16,9 @@ use crate::{
     table::{plain, table},
 };
 
+/// What stands behind a flag that was given no value.
+const PLAIN: &str = "true";
+
 /// Have many certificates replaced, and then revoke the old ones
 ///
 /// Every certificate of an issuer, a role, an entity or a key, and if several are given, those for which all hold. Whoever
@@ -67,7 +70,7 @@ impl Revoke {
     pub(super) async fn run(self, session: &Session) -> Outcome {
         let path = format!("{}/reissue", paths::clean(&self.mount));
         match (&self.status, &self.abort) {
-            (Some(id), _) if id.is_empty() => list(session, &path).await,
+            (Some(id), _) if id.is_empty() || id == PLAIN => list(session, &path).await,
             (Some(id), _) => {
                 let read = session.client.read(Call::get(format!("{path}/{id}"))).await;
                 let found = read.map_err(|e| e.during("Error reading how far it is"))?;
