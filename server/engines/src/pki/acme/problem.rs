@@ -255,3 +255,25 @@ impl From<serde_json::Error> for Refused {
         Self::Error(error.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn header(refused: Refused, status: u16, expect: Option<&str>) {
+        let error = refused.into_error(vec![("link", "x".to_owned())]);
+        let page = error.page().unwrap();
+        let found = page.headers.iter().find(|(name, _)| *name == "retry-after");
+        assert_eq!((page.status, found.map(|(_, value)| value.as_str())), (status, expect));
+    }
+
+    #[test]
+    fn who_comes_too_often_is_told_when_to_come_back() {
+        header(Error::new(Fault::Busy, "too much at once").into(), 429, Some("1"));
+        header(Refused::new(Kind::RateLimited, "often"), 429, Some("1"));
+        let told = Refused::new(Kind::RateLimited, "often").with_header("retry-after", "60".to_owned());
+        header(told, 429, Some("60"));
+        header(Refused::new(Kind::Malformed, "odd"), 400, None);
+    }
+}
