@@ -223,6 +223,35 @@ cache {{
     assert_eq!(site.read("rendered"), None);
 }
 
+#[test]
+fn a_certificate_that_lies_there_is_taken_again_while_it_is_young() {
+    let site = Site::new();
+    let root = &site.root;
+    root.post("sys/mounts/pki", json!({"type": "pki"})).must(204);
+    root.post("pki/root/generate/internal", json!({"common_name": "ca", "key_type": "ec"})).must(200);
+    let role =
+        json!({"allowed_domains": "internal", "allow_subdomains": true, "key_type": "ec", "ttl": "24h"});
+    root.post("pki/roles/web", role).must(200);
+    let policy = r#"path "pki/issue/web" { capabilities = ["update"] }"#;
+    root.post("sys/policies/acl/app", json!({"policy": policy})).must(204);
+    let text = r#"{{ with pkiCert "pki/issue/web" "common_name=a.internal" }}{{ .Data.Cert }}{{ .Data.CA }}{{ .Data.Key }}
+{{- .Data.Key | writeToFile "@/key.pem" "" "" "0600" }}{{ end }}"#;
+    site.folder.file("t.ctmpl", &text.replace('@', &site.folder.path().display().to_string()));
+    let config =
+        format!("{STAYS}\ntemplate {{\n  source = \"@/t.ctmpl\"\n  destination = \"@/pair.pem\"\n}}");
+    let run = || {
+        let output = once(&site, &config);
+        assert!(output.status.success(), "{}", said(&output));
+        site.read("pair.pem").unwrap()
+    };
+    let first = run();
+    assert_eq!(first.matches("BEGIN CERTIFICATE").count(), 2, "{first}");
+    assert!(first.contains(&site.read("key.pem").unwrap()), "{first}");
+    assert_eq!(run(), first, "no other is issued");
+    fs::remove_file(site.path("pair.pem")).unwrap();
+    assert_ne!(run(), first);
+}
+
 /// The sample of its documentation, with a method that we have.
 const SAMPLE: &str = r#"
 pid_file = "./pidfile"
