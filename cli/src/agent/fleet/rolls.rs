@@ -128,8 +128,8 @@ fn no_handshake_fails_in_a_full_roll() {
     site.authority.borrow_mut().advises = true;
     let mut agents = fleet(&site, SIZE);
     // Some come later, so that the generations mix.
-    run_all(&site, &mut agents[..SIZE / 2], site.at(HOUR));
-    run_all(&site, &mut agents, site.at(3 * HOUR));
+    run_all(&site, &mut agents[..SIZE / 2], site.at(3 * HOUR));
+    run_all(&site, &mut agents, site.at(4 * HOUR));
     all_talk(&site, &agents, "before");
     let (issuer, next) = authority("Simulated CA 2");
     let old = site.authority.borrow().bundle.clone();
