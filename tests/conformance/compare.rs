@@ -360,7 +360,8 @@ fn name_of(word: &str) -> Option<String> {
     } else if (14..=16).contains(&word.len())
         && is_hex(word)
         && word.bytes().any(|byte| byte.is_ascii_digit())
-        && word.bytes().any(|byte| byte.is_ascii_lowercase())
+        // Of hexadecimal numbers so long, one in some thousands has digits alone.
+        && !word.bytes().any(|byte| byte.is_ascii_uppercase())
     {
         "<number>"
     } else if word.len() >= 32 && is_hex(word.strip_prefix('h').unwrap_or(word)) {
