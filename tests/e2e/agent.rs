@@ -192,6 +192,21 @@ impl Socket {
         let (cache, made) = self.post("v1/auth/token/create", &json!({"ttl": "5m"}));
         (cache, made["auth"]["client_token"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned())
     }
+
+    /// It gives a token twice, until that is revoked or `clear` empties its cache.
+    #[track_caller]
+    pub(crate) fn remembers(&self, site: &Site, clear: &str) {
+        let (cache, first) = self.token();
+        assert_eq!(cache, "MISS");
+        assert_eq!(self.token(), ("HIT".to_owned(), first.clone()));
+        self.post("v1/auth/token/revoke", &json!({"token": first}));
+        site.server.anonymous().with(&first).get("auth/token/lookup-self").must(403);
+        let (cache, second) = self.token();
+        assert_eq!(cache, "MISS", "a revoked token leaves the cache");
+        assert_ne!(first, second);
+        self.post(clear, &json!({"type": "all"}));
+        assert_eq!(self.token().0, "MISS");
+    }
 }
 
 #[test]
@@ -215,15 +230,6 @@ listener "unix" {
     assert!(output.status.success(), "{}\n{}", String::from_utf8_lossy(&output.stderr), proxy.log());
     let read: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(read["data"]["data"]["password"], "first", "{read}");
-    let (cache, first) = socket.token();
-    assert_eq!(cache, "MISS");
-    assert_eq!(socket.token(), ("HIT".to_owned(), first.clone()));
-    socket.post("v1/auth/token/revoke", &json!({"token": first}));
-    site.server.anonymous().with(&first).get("auth/token/lookup-self").must(403);
-    let (cache, second) = socket.token();
-    assert_eq!(cache, "MISS", "a revoked token leaves the cache");
-    assert_ne!(first, second);
-    socket.post("proxy/v1/cache-clear", &json!({"type": "all"}));
-    assert_eq!(socket.token().0, "MISS");
+    socket.remembers(&site, "proxy/v1/cache-clear");
     assert!(proxy.stop().success());
 }

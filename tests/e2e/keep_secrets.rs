@@ -146,16 +146,7 @@ listener "unix" {{
         assert!(output.status.success(), "{}\n{}", said(&output), proxy.log());
         assert!(String::from_utf8_lossy(&output.stdout).contains("password:first"));
     }
-    let (cache, first) = socket.token();
-    assert_eq!(cache, "MISS");
-    assert_eq!(socket.token(), ("HIT".to_owned(), first.clone()));
-    socket.post("v1/auth/token/revoke", &json!({"token": first}));
-    site.server.anonymous().with(&first).get("auth/token/lookup-self").must(403);
-    let (cache, second) = socket.token();
-    assert_eq!(cache, "MISS", "a revoked token leaves the cache");
-    assert_ne!(first, second);
-    socket.post("agent/v1/cache-clear", &json!({"type": "all"}));
-    assert_eq!(socket.token().0, "MISS");
+    socket.remembers(&site, "agent/v1/cache-clear");
     let (_, own) = socket.post("v1/auth/token/lookup-self", &json!({}));
     assert!(own["data"]["id"].is_null(), "who borrows the token does not learn it: {own}");
     let (_, refused) = guarded.post("v1/auth/token/lookup-self", &json!({}));

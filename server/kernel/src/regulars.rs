@@ -64,9 +64,12 @@ impl Kernel {
         let uuid = book.uuid();
         let key =
             serde_json::to_string(&(&uuid, accessor, &claim.alias, &claim.alias_metadata, &claim.groups))?;
-        let regular = self.regulars.0.get(&key, txn.snapshot(), |txn| {
+        let arrive = |txn: &mut Txn| {
             let known = book.arrive(txn, &arrival)?;
-            book.refresh(txn, &known.entity.id, accessor, &claim.groups)?;
+            book.refresh(txn, &known.entity.id, accessor, &claim.groups).map(|()| known)
+        };
+        let regular = self.regulars.0.get(&key, txn.snapshot(), |txn| {
+            let known = arrive(txn)?;
             if !txn.is_empty() {
                 return Err(Unlike::Changed);
             }
@@ -89,8 +92,7 @@ impl Kernel {
             }
             Err(Unlike::Failed(error)) => Err(error),
             Err(Unlike::Changed) => {
-                let known = book.arrive(txn, &arrival)?;
-                book.refresh(txn, &known.entity.id, accessor, &claim.groups)?;
+                let known = arrive(txn)?;
                 let (entity_id, is_new) = (known.entity.id, known.is_new);
                 Ok(Whom { entity_id, identity: Some(uuid), is_new, ..Whom::default() })
             }

@@ -10,7 +10,7 @@ use x509::{Certificate, Serial, pem};
 
 use super::authorities::{DEFAULT, Issuer, authorities};
 use super::crl::{self, Extent};
-use super::store::{CERTIFICATES, CertificateRecord, REVOKED};
+use super::store::{CERTIFICATES, CertificateRecord, REVOKED, behind};
 use super::{Pki, listing};
 
 /// The content type of one certificate in DER, and of chains, as Vault has it.
@@ -268,13 +268,12 @@ struct Page {
 
 impl Page {
     fn of(after: Option<Text>, limit: Option<Number>) -> Result<Self> {
-        let mut from = match after.unwrap_or_default().0.as_str() {
+        let from = match after.unwrap_or_default().0.as_str() {
             "" => vec![],
-            text => Serial::parse(text).map_err(|e| Error::invalid(e.to_string()))?.as_bytes().to_vec(),
+            text => {
+                behind(Serial::parse(text).map_err(|e| Error::invalid(e.to_string()))?.as_bytes().to_vec())
+            }
         };
-        if !from.is_empty() {
-            from.push(0);
-        }
         let limit = usize::try_from(limit.unwrap_or_default().0).ok().filter(|limit| *limit > 0);
         Ok(Self { from, limit: limit.unwrap_or(usize::MAX), serials: vec![] })
     }

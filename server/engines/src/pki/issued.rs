@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use x509::{Certificate, Extensions, Serial, Subject};
 
 use super::authorities::refused;
-use super::store::{CERTIFICATES, CertificateRecord, Id};
+use super::store::{CERTIFICATES, CertificateRecord, Id, behind};
 
 /// The ids of classes, by what they are of.
 const CLASS_IDS: Table<Id> = Table::new(16);
@@ -118,9 +118,8 @@ pub(super) fn names(subject: &[u8], extensions: &Extensions) -> Result<Vec<Strin
     let others = extensions.names().unwrap_or_default();
     let mut names = vec![Subject::from_der(subject).map_err(refused)?.common_name];
     names.retain(|name| !name.is_empty());
-    let others = others.dns.into_iter().chain(others.email).chain(others.uri);
-    let addresses = extensions.names().unwrap_or_default().ip;
-    for name in others.chain(addresses.iter().map(std::net::IpAddr::to_string)) {
+    let addresses = others.ip.iter().map(std::net::IpAddr::to_string);
+    for name in others.dns.into_iter().chain(others.email).chain(others.uri).chain(addresses) {
         if !names.contains(&name) {
             names.push(name);
         }
@@ -141,8 +140,7 @@ pub(super) fn classes(cx: &impl Reads) -> Result<Vec<(Id, Class)>> {
 /// The first classes whose ids follow another's.
 pub(super) fn classes_after(cx: &impl Reads, after: &[u8], limit: usize) -> Result<Vec<Id>> {
     let mut found = Vec::new();
-    let from = [after, if after.is_empty() { &[] } else { &[0] }].concat();
-    CLASSES.scan(cx, &from, |id, _| {
+    CLASSES.scan(cx, &behind(after.to_vec()), |id, _| {
         found.push(Id::from_bytes(id)?);
         Ok(if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     })?;

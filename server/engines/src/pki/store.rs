@@ -264,3 +264,11 @@ impl<'de> Deserialize<'de> for Der {
 pub(super) fn new_serial(cx: &Writing<'_>) -> Serial {
     Serial::new(cx.now().0, cx.random())
 }
+
+/// Where a scan begins that goes on behind this key; behind none, at the start.
+pub(super) fn behind(mut key: Vec<u8>) -> Vec<u8> {
+    if !key.is_empty() {
+        key.push(0);
+    }
+    key
+}

@@ -11,7 +11,7 @@ use x509::{Certificate, Serial};
 use super::record::{HOLDINGS, Holding, tags_of_certificate, tags_of_host};
 use crate::pki::authorities::refused;
 use crate::pki::fields::text;
-use crate::pki::store::{CERTIFICATES, REVOKED};
+use crate::pki::store::{CERTIFICATES, REVOKED, behind};
 use crate::pki::{Pki, listing};
 
 /// A holder who has said nothing for so long is silent: agents report every hour.
@@ -84,11 +84,8 @@ impl Query<Pki> for ListHoldings {
         let (owner, role) = (text(self.owner), text(self.role));
         let limit = usize::try_from(self.limit.unwrap_or_default().0).ok().filter(|limit| *limit > 0);
         let limit = limit.unwrap_or(SHOWN_MAX).min(SHOWN_MAX);
-        let mut from =
-            hex::decode(text(self.after)).map_err(|_| Error::invalid("after is no id of a list"))?;
-        if !from.is_empty() {
-            from.push(0);
-        }
+        let after = hex::decode(text(self.after)).map_err(|_| Error::invalid("after is no id of a list"))?;
+        let from = behind(after);
         let mut found = Vec::new();
         HOLDINGS.scan(cx, &from, |id, holding| {
             let wanted = |given: &str, own: &str| given.is_empty() || given == own;

@@ -12,7 +12,7 @@ use super::scope::{REISSUES, Reissue, State};
 use crate::pki::Pki;
 use crate::pki::authorities::refused;
 use crate::pki::revoke::{Found, revoke};
-use crate::pki::store::{CERTIFICATES, Id, REVOKED};
+use crate::pki::store::{CERTIFICATES, Id, REVOKED, behind};
 
 /// How many records one piece looks at.
 const PAGE: usize = 500;
@@ -71,11 +71,9 @@ struct Piece {
 
 /// Looks at records from where the last piece ended, until a page is full or so many certificates are found.
 fn piece(cx: &Writing<'_>, reissue: &mut Reissue, found_max: usize) -> Result<Piece> {
-    let mut from =
+    let after =
         hex::decode(&reissue.after).map_err(|_| Error::internal("the cursor of a re-issue is not hex"))?;
-    if !from.is_empty() {
-        from.push(0);
-    }
+    let from = behind(after);
     let (now, last_serial) = (cx.now().seconds(), reissue.last_serial());
     let (mut found, mut seen, mut is_last, mut after) = (Vec::new(), 0, true, None);
     CERTIFICATES.scan(cx, &from, |id, record| {

@@ -13,7 +13,7 @@ use super::show::{ShownRoll, laggards, show};
 use super::start::{NONE, may_issue};
 use crate::pki::Pki;
 use crate::pki::authorities::{Authorities, DEFAULT, refused};
-use crate::pki::store::{CERTIFICATES, DEFAULTS, REVOKED, ROLES};
+use crate::pki::store::{CERTIFICATES, DEFAULTS, REVOKED, ROLES, behind};
 
 /// How many records one piece of the search looks at.
 const PAGE: usize = 500;
@@ -127,11 +127,8 @@ fn drain(cx: &mut Writing<'_>, roll: &mut Roll) -> Result<Duration> {
 
 /// Whether the search has come to its end.
 fn search(cx: &Writing<'_>, roll: &mut Roll) -> Result<bool> {
-    let mut from =
-        hex::decode(&roll.after).map_err(|_| Error::internal("the cursor of a roll is not hex"))?;
-    if !from.is_empty() {
-        from.push(0);
-    }
+    let after = hex::decode(&roll.after).map_err(|_| Error::internal("the cursor of a roll is not hex"))?;
+    let from = behind(after);
     // What was issued after the switch is not under the old CA: serials begin with the time.
     let last = Serial::new(roll.switched.unwrap_or(cx.now()).0, [0xff; 14]);
     let (now, mut seen, mut is_last) = (cx.now().seconds(), 0, true);

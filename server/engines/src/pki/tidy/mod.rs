@@ -13,7 +13,7 @@ use x509::{Certificate, Serial};
 
 use super::authorities::{Authorities, refused};
 use super::fields::Seconds;
-use super::store::{CERTIFICATES, CRL_ROTATED, DEFAULTS, ISSUERS, REVOKED, RevokedRecord, TIDY};
+use super::store::{CERTIFICATES, CRL_ROTATED, DEFAULTS, ISSUERS, REVOKED, RevokedRecord, TIDY, behind};
 use super::{Pki, issued, listed, revoke};
 pub(super) use auto::{AutoTidyDue, ReadAutoTidy};
 
@@ -288,11 +288,7 @@ impl TidyRecord {
     }
 
     fn from(&self) -> Result<Vec<u8>> {
-        let mut from = hex::decode(&self.after).map_err(|_| Error::internal("a tidy's cursor is not hex"))?;
-        if !from.is_empty() {
-            from.push(0);
-        }
-        Ok(from)
+        hex::decode(&self.after).map(behind).map_err(|_| Error::internal("a tidy's cursor is not hex"))
     }
 
     /// Goes on after the last id of a full page, else with the next step.
