@@ -139,3 +139,28 @@ fn what_has_ended_is_forgotten_in_bounded_steps() {
     assert_eq!(found(&search(&bench, "?role=other&ends_after=0")), [serials[2].as_str()]);
     assert_eq!(found(&search(&bench, "?role=r&ends_after=0")), [serials[3].as_str()]);
 }
+
+#[test]
+fn each_of_its_names_finds_a_certificate() {
+    let bench = ready();
+    let names = json!({
+        "allow_ip_sans": true, "allowed_uri_sans": "spiffe://example.com/*", "allow_any_name": true, "enforce_hostnames": false,
+    });
+    role(&bench, names).is(200);
+    let body = json!({
+        "common_name": "a.example.com", "alt_names": "b.example.com,ann@example.com", "ip_sans": "10.1.2.3,2001:db8::1",
+        "uri_sans": "spiffe://example.com/web",
+    });
+    let serial = text(&bench.post("issue/r", body).is(200), "serial_number").to_owned();
+    issue(&bench, "r", "other.example.com", "1h");
+    for name in [
+        "a.example.com",
+        "b.example.com",
+        "ann@example.com",
+        "10.1.2.3",
+        "2001:db8::1",
+        "spiffe://example.com/web",
+    ] {
+        assert_eq!(found(&search(&bench, &format!("?name={name}"))), [&*serial], "{name}");
+    }
+}

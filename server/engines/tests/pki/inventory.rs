@@ -147,3 +147,25 @@ fn a_report_has_its_limits() {
     let unstored = issue(&bench);
     bench.post("inventory/report", report(&unstored, "h")).refuses(400, "no_store");
 }
+
+#[test]
+fn what_many_hold_is_shown_page_by_page() {
+    let mut bench = ready();
+    bench.caller = entity("ann");
+    for host in ["h1", "h2", "h3", "h4", "h5"] {
+        let serial = issue(&bench);
+        bench.post("inventory/report", report(&serial, host)).is(204);
+    }
+    let keys = |query: &str| bench.list(&format!("inventory{query}")).is(200).data["keys"].clone();
+    let all = keys("");
+    let (mut pages, mut after) = (Vec::new(), String::new());
+    for size in [2, 2, 1] {
+        let page = keys(&format!("?limit=2&after={after}"));
+        let page = page.as_array().unwrap();
+        assert_eq!(page.len(), size);
+        after = page.last().unwrap().as_str().unwrap().to_owned();
+        pages.extend(page.iter().cloned());
+    }
+    assert_eq!(json!(pages), all);
+    bench.list(&format!("inventory?after={after}")).is(404);
+}

@@ -184,3 +184,27 @@ fn what_cannot_be_meant_is_refused() {
     }
     bench.post("reissue", json!({"role": "r"})).refuses(400, "16 re-issues go on already");
 }
+
+/// More than one piece of the search looks at, by the re-issue and by the roll of the CA.
+#[test]
+fn each_certificate_counts_once_in_however_many_pieces_they_are_looked_at() {
+    const MANY: usize = 1003;
+    let mut bench = two_roles();
+    (0..MANY).for_each(|_| drop(issue(&bench, "r")));
+    bench.wait(1);
+    let id = start(&bench, json!({"role": "r", "dry_run": true}));
+    let until_done = |bench: &Bench, what: &str, done: &dyn Fn() -> bool| {
+        let ticks = (0..10).find(|_| {
+            bench.tick();
+            done()
+        });
+        assert!(ticks.is_some(), "{what} has not come to its end");
+    };
+    until_done(&bench, "the count", &|| state(&bench, &id)["state"] == "done");
+    assert_eq!(state(&bench, &id)["matched"], MANY);
+    bench.post("roll", json!({"publish_for": "1h"})).is(200);
+    bench.wait(3600);
+    let roll = || bench.get("roll").is(200).data;
+    until_done(&bench, "the search", &|| roll()["leaves"] == MANY);
+    assert_eq!(roll()["state"], "draining");
+}
