@@ -17,7 +17,7 @@ use x509::{AltNames, Extensions, KeyShape, Padding, PrivateKey, RequestTemplate,
 
 /// A web of one page.
 #[derive(Default)]
-struct Page(Mutex<String>);
+pub(super) struct Page(Mutex<String>);
 
 impl World for Page {
     fn now(&self) -> Time {
@@ -42,7 +42,8 @@ impl World for Page {
     }
 }
 
-struct Client {
+/// Somebody with an account.
+pub(super) struct Client {
     signer: Signer,
 }
 
@@ -52,45 +53,70 @@ impl Client {
         said.header("replay-nonce").to_owned()
     }
 
-    fn post(&self, desk: &Desk, rest: &str, payload: &Value) -> Said {
+    /// Sends something that is signed. A null payload only looks.
+    pub(super) fn post(&self, desk: &Desk, rest: &str, payload: &Value) -> Said {
         let body = self.signer.sign(rest, &Self::nonce(desk), payload);
         desk.ask_as("", Post, &format!("pki/acme/{rest}"), &body.to_string())
     }
 }
 
-/// A request for a key of its own.
-fn csr(host: &str) -> String {
+/// A request for a key of its own, in DER.
+pub(super) fn csr(host: &str) -> Vec<u8> {
     let key = PrivateKey::generate(KeyShape::parse("ec", 256).unwrap()).unwrap();
     let names = AltNames { dns: vec![host.to_owned()], ..AltNames::default() };
     let extensions = Extensions::new().alt_names(&names, true).unwrap();
     let template = RequestTemplate { subject: &[0x30, 0], extensions: &extensions };
     let scheme = Scheme::choose(key.public().shape(), 0, Padding::Pkcs1).unwrap();
-    URL_SAFE_NO_PAD.encode(template.sign(&key, scheme).unwrap())
+    template.sign(&key, scheme).unwrap()
 }
 
-#[test]
-fn a_proof_outlives_a_crash_and_a_nonce_does_not() {
+/// A server whose CA speaks ACME, in a web of one page.
+pub(super) fn desk(seed: u64) -> (Desk, Arc<Page>) {
     let web = Arc::new(Page::default());
     let surroundings =
         Surroundings { registry: Arc::new(Everything), world: Arc::clone(&web) as Arc<dyn World> };
-    let desk = Desk::within(71, Settings::default(), surroundings);
+    let desk = Desk::within(seed, Settings::default(), surroundings);
     desk.ask(Post, "sys/mounts/pki", r#"{"type":"pki"}"#).expect(204);
     desk.ask(Post, "pki/root/generate/internal", r#"{"common_name":"Root","key_type":"ec"}"#).expect(200);
     desk.ask(Post, "pki/config/cluster", r#"{"path":"https://ca.test/v1/pki"}"#).expect(200);
     desk.ask(Post, "pki/config/acme", r#"{"enabled":true}"#).expect(200);
-    let mut client = Client { signer: Signer::new("https://ca.test/v1/pki/acme/") };
-    let made = client.post(&desk, "new-account", &json!({})).expect(201);
-    client.signer.kid = Some(made.header("location").to_owned());
-    let identifiers = json!({"identifiers": [{"type": "dns", "value": "a.example.com"}]});
-    let order = client.post(&desk, "new-order", &identifiers).expect(201);
-    let place = client.signer.rest(&json!(order.header("location")));
-    let authorization = client.signer.rest(&order.json["authorizations"][0]);
-    let shown = client.post(&desk, &authorization, &Value::Null).expect(200);
-    let challenges = shown.json["challenges"].as_array().unwrap();
-    let challenge = challenges.iter().find(|one| one["type"] == "http-01").unwrap();
-    *web.0.lock().unwrap() = client.signer.answer(challenge["token"].as_str().unwrap());
-    let begun = client.post(&desk, &client.signer.rest(&challenge["url"]), &json!({})).expect(200);
-    assert_eq!(begun.json["status"], "processing");
+    (desk, web)
+}
+
+impl Client {
+    /// A client with an account.
+    pub(super) fn new(desk: &Desk) -> Self {
+        let mut client = Self { signer: Signer::new("https://ca.test/v1/pki/acme/") };
+        let made = client.post(desk, "new-account", &json!({})).expect(201);
+        client.signer.kid = Some(made.header("location").to_owned());
+        client
+    }
+
+    /// Orders a name and says that the proof is in place. Returns where the order is.
+    pub(super) fn order(&self, desk: &Desk, web: &Page, host: &str) -> String {
+        let identifiers = json!({"identifiers": [{"type": "dns", "value": host}]});
+        let order = self.post(desk, "new-order", &identifiers).expect(201);
+        let authorization = self.signer.rest(&order.json["authorizations"][0]);
+        let shown = self.post(desk, &authorization, &Value::Null).expect(200);
+        let challenges = shown.json["challenges"].as_array().unwrap();
+        let challenge = challenges.iter().find(|one| one["type"] == "http-01").unwrap();
+        *web.0.lock().unwrap() = self.signer.answer(challenge["token"].as_str().unwrap());
+        let begun = self.post(desk, &self.signer.rest(&challenge["url"]), &json!({})).expect(200);
+        assert_eq!(begun.json["status"], "processing");
+        self.signer.rest(&json!(order.header("location")))
+    }
+
+    /// Has the order at this place finished.
+    pub(super) fn finalize(&self, desk: &Desk, place: &str, csr: &[u8]) -> Said {
+        self.post(desk, &format!("{place}/finalize"), &json!({"csr": URL_SAFE_NO_PAD.encode(csr)}))
+    }
+}
+
+#[test]
+fn a_proof_outlives_a_crash_and_a_nonce_does_not() {
+    let (desk, web) = desk(71);
+    let client = Client::new(&desk);
+    let place = client.order(&desk, &web, "a.example.com");
     let old = client.signer.sign(&place, &Client::nonce(&desk), &Value::Null);
 
     let desk = desk.crash(PowerCut::Drop);
@@ -100,10 +126,10 @@ fn a_proof_outlives_a_crash_and_a_nonce_does_not() {
     assert_eq!(client.post(&desk, &place, &Value::Null).expect(200).json["status"], "ready");
 
     let desk = desk.crash(PowerCut::Drop);
-    let brought = json!({"csr": csr("a.example.com")});
-    client.post(&desk, &format!("{place}/finalize"), &brought).expect(200);
+    let csr = csr("a.example.com");
+    client.finalize(&desk, &place, &csr).expect(200);
     let desk = desk.crash(PowerCut::Drop);
-    let again = client.post(&desk, &format!("{place}/finalize"), &brought).expect(403);
+    let again = client.finalize(&desk, &place, &csr).expect(403);
     assert_eq!(again.json["type"], "urn:ietf:params:acme:error:orderNotReady", "it is issued once");
     let chain = client.post(&desk, &format!("{place}/cert"), &Value::Null).expect(200);
     let leaf = x509::Certificate::from_pem(&String::from_utf8(chain.raw).unwrap()).unwrap();

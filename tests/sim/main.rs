@@ -14,6 +14,7 @@ mod control_group;
 mod factors;
 mod faults;
 mod identity;
+mod issuing;
 mod keys;
 mod lists;
 mod mfa;

@@ -119,9 +119,11 @@ impl List {
             let secret = session.client.read(page).await.map_err(during)?;
             let field = |name: &str| secret.as_ref().and_then(|secret| secret.field(name));
             let text = |value: &Value, key: &str| value.get(key).map(plain).unwrap_or_default();
-            let found = field("certificates").and_then(Value::as_array);
-            rows.extend(found.into_iter().flatten().map(|value| Row {
-                serial: text(value, "serial_number"),
+            let details = field("key_info");
+            let keys = field("keys").and_then(Value::as_array).into_iter().flatten().map(plain);
+            let found = keys.filter_map(|serial| Some((details?.get(&serial)?, serial)));
+            rows.extend(found.map(|(value, serial)| Row {
+                serial,
                 common_name: text(value, "common_name"),
                 not_after: text(value, "not_after"),
                 whole: value.clone(),

@@ -12,15 +12,15 @@ use x509::{
 };
 
 use super::authorities::{Authorities, DEFAULT, Issuer, authorities, refused};
+use super::certify::{Decided, Signer};
 use super::fields::{AskedCa, ca_operation, flag, text, texts, unsigned};
 use super::issuers::{NewIssuer, add_issuer, check_issuer_name};
 use super::keys::{add_key, check_key_name};
-use super::lint::lint;
 use super::reply::chain;
 use super::rules::ext_key_usages;
-use super::store::{CERTIFICATES, CertificateRecord, Id, URLS, new_serial, owner};
+use super::store::{Id, URLS, new_serial, owner};
 use super::urls::{urls_of, urls_of_new};
-use super::{Pki, issued, lifetime, requests};
+use super::{Pki, lifetime, requests};
 
 ca_operation! {
     /// Makes a root: a key, a certificate that it signs itself, and an issuer of the two.
@@ -207,10 +207,9 @@ impl<const AT: usize> Command<Pki> for GenerateRoot<AT> {
             public_key: key.private.public(),
             extensions: &extensions,
         };
-        let der = template.sign(template.subject, &key.private, scheme).map_err(refused)?;
+        let signer = Signer::Itself(id, &key.private);
+        let der = Decided { template, signer, scheme }.issue(cx, "", String::new())?;
         let certificate = Certificate::from_der(&der).map_err(refused)?;
-        let record = CertificateRecord::new(der, Some(id));
-        issued::keep_parsed(cx, &certificate, &record)?;
         let new = NewIssuer { id, name: name.clone(), key: Some(key.id), certificate: &certificate };
         add_issuer(cx, new, &all)?;
         root_reply(&asked, mode, &key, id, name, &certificate)
@@ -329,14 +328,11 @@ impl<const AT: usize> Command<Pki> for SignIntermediate<AT> {
             public_key: request.public_key(),
             extensions: &extensions,
         };
-        lint(&template, &all, issuer)?;
         let scheme = issuer.scheme(asked.signature_bits, asked.padding)?;
-        let der = template.sign(issuer.certificate.subject_der(), key, scheme).map_err(refused)?;
+        let signer = Signer::Issuer(&all, issuer, key);
+        let der = Decided { template, signer, scheme }.issue(cx, "", owner(cx.caller()))?;
         let above = chain(&all, issuer, asked.format, false);
         let shown = asked.format.show(pem::CERTIFICATE, &der);
-        let certificate = Certificate::from_der(&der).map_err(refused)?;
-        let record = CertificateRecord::new(der, Some(issuer.id)).asked_for("", owner(cx.caller()));
-        issued::keep_parsed(cx, &certificate, &record)?;
         Ok(Reply::Data(SignedCa {
             certificate: asked.format.bundle(shown.clone(), None, &above)?,
             ca_chain: std::iter::once(shown).chain(above).collect(),
@@ -572,22 +568,20 @@ impl<const AT: usize> Command<Pki> for SignSelfIssued<AT> {
         let authority = issuer.certificate.subject_key_id().unwrap_or_else(|| key.public().key_id());
         let extensions = extensions.authority_key_id(&authority);
         let extensions = urls_of(issuer, cx)?.into_extensions(extensions)?;
+        given.public_key().check_strength().map_err(refused)?;
+        let serial = new_serial(cx);
         let template = Template {
-            serial: given.serial(),
+            // A number of its own: that of the given one may be that of a certificate of this very issuer.
+            serial: &serial,
             validity: given.validity(),
             subject: given.subject_der(),
             public_key: given.public_key(),
             extensions: &extensions,
         };
-        lint(&template, &all, issuer)?;
         let scheme = issuer.scheme(0, x509::Padding::Pkcs1)?;
-        let der = template.sign(issuer.certificate.subject_der(), key, scheme).map_err(refused)?;
+        let signer = Signer::Issuer(&all, issuer, key);
+        let der = Decided { template, signer, scheme }.issue(cx, "", owner(cx.caller()))?;
         let certificate = pem::encode(pem::CERTIFICATE, &der);
-        // It keeps its number, which may be one of ours: that of the certificate that it bridges from.
-        if CERTIFICATES.get(cx, given.serial().as_bytes())?.is_none() {
-            let record = CertificateRecord::new(der, Some(issuer.id));
-            issued::keep_parsed(cx, &given, &record)?;
-        }
         Ok(Reply::Data(Bridged { certificate, issuing_ca: issuer.pem.clone() }))
     }
 }

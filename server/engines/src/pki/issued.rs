@@ -73,22 +73,21 @@ impl Class {
 }
 
 /// What the owner begins with who is known by a token alone.
-const TOKEN: &str = "token:";
+pub(super) const TOKEN: &str = "token:";
 
-/// Records a new certificate.
-pub(super) fn keep(
+/// Enters a certificate among those of its class, before it is signed. Its record follows.
+pub(super) fn enter(
     cx: &mut Writing<'_>,
     serial: &Serial,
     record: &CertificateRecord,
     not_after: u64,
-    names: Vec<String>,
+    names: &Vec<String>,
 ) -> Result<()> {
-    CERTIFICATES.put(cx, serial.as_bytes(), record)?;
     let class = Class::of(record).enter(cx)?;
-    BY_END.put(cx, &key(class, not_after, serial.as_bytes()), &names)
+    BY_END.put(cx, &key(class, not_after, serial.as_bytes()), names)
 }
 
-/// Records a certificate whose number may be that of another, which it replaces.
+/// Records a certificate that was signed elsewhere, or another time. Its number may be that of another, which it replaces.
 pub(super) fn keep_parsed(
     cx: &mut Writing<'_>,
     certificate: &Certificate,
@@ -96,7 +95,8 @@ pub(super) fn keep_parsed(
 ) -> Result<()> {
     forget(cx, certificate.serial().as_bytes())?;
     let names = names(certificate.subject_der(), certificate.extensions())?;
-    keep(cx, certificate.serial(), record, certificate.validity().not_after, names)
+    CERTIFICATES.put(cx, certificate.serial().as_bytes(), record)?;
+    enter(cx, certificate.serial(), record, certificate.validity().not_after, &names)
 }
 
 /// Forgets a certificate.
@@ -137,6 +137,16 @@ pub(super) fn classes(cx: &impl Reads) -> Result<Vec<(Id, Class)>> {
     Ok(found)
 }
 
+/// Whether there is a class of a kind.
+pub(super) fn has_class(cx: &impl Reads, is_it: impl Fn(&Class) -> bool) -> Result<bool> {
+    let mut found = false;
+    CLASSES.scan(cx, &[], |_, class| {
+        found = is_it(&class);
+        Ok(if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })?;
+    Ok(found)
+}
+
 /// The first classes whose ids follow another's.
 pub(super) fn classes_after(cx: &impl Reads, after: &[u8], limit: usize) -> Result<Vec<Id>> {
     let mut found = Vec::new();
@@ -166,6 +176,78 @@ pub(super) fn ending(
         Ok(if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     })?;
     Ok(found)
+}
+
+/// How far a walk through what was issued has come: nowhere yet, or to a certificate (its class, end and serial number), or to
+/// the end of a class.
+#[derive(Default)]
+pub(super) struct Place(Vec<u8>);
+
+impl Place {
+    /// The place that was kept as this text. What an older version kept is none: the walk begins anew.
+    pub(super) fn read(text: &str) -> Self {
+        Self(hex::decode(text).ok().filter(|bytes| bytes.len() >= PLACE_SIZE_MIN).unwrap_or_default())
+    }
+
+    /// Whether the walk has begun.
+    pub(super) fn is_start(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What is kept of it.
+    pub(super) fn text(&self) -> String {
+        hex::encode(&self.0)
+    }
+
+    fn class(&self) -> &[u8] {
+        self.0.get(..CLASS_SIZE).unwrap_or_default()
+    }
+}
+
+/// A class has an id, an end is a number.
+const CLASS_SIZE: usize = 16;
+const PLACE_SIZE_MIN: usize = CLASS_SIZE + 8;
+/// So many classes one piece of a walk looks at.
+const CLASSES_MAX: usize = 1000;
+
+/// Goes on with a walk through the certificates of some classes that have not ended, until it is told to stop, and tells
+/// whether it has come to the end. It costs what these classes hold, and a little for each class.
+pub(super) fn walk(
+    cx: &impl Reads,
+    place: &mut Place,
+    wanted: impl Fn(&Class) -> bool,
+    mut each: impl FnMut(&Entry, &Class) -> Result<ControlFlow<()>>,
+) -> Result<bool> {
+    let (mut chosen, mut seen, mut last) = (Vec::new(), 0, Vec::new());
+    CLASSES.scan(cx, place.class(), |id, class| {
+        if wanted(&class) {
+            chosen.push((Id::from_bytes(id)?, class));
+        }
+        seen += 1;
+        last = id.to_vec();
+        Ok(if seen < CLASSES_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    let living = cx.now().seconds().saturating_add(1);
+    for (id, class) in chosen {
+        let from = match place.class() == id.as_bytes() {
+            true => behind(place.0.clone()),
+            false => key(id, living, &[]),
+        };
+        let mut goes_on = ControlFlow::Continue(());
+        BY_END.range(cx, &from, &key(id, u64::MAX, &[]), |at, names| {
+            place.0 = at.to_vec();
+            goes_on = each(&read(at, names)?, &class)?;
+            Ok(goes_on)
+        })?;
+        if goes_on.is_break() {
+            return Ok(false);
+        }
+    }
+    if seen < CLASSES_MAX {
+        return Ok(true);
+    }
+    place.0 = [last.as_slice(), &u64::MAX.to_be_bytes()].concat();
+    Ok(false)
 }
 
 /// Forgets a class that has no certificates.

@@ -12,16 +12,16 @@ use x509::{
 
 use super::Pki;
 use super::authorities::{Authorities, DEFAULT, Issuer, authorities, refused};
+use super::certify::{Decided, Signer};
 use super::fields::{Asked, leaf_operation};
-use super::lint::lint;
 use super::names;
 use super::reply::{Issued, chain};
 use super::revoke::RevokeLeased;
 use super::role::Role;
 use super::rules::{OtherNames, Rules, rules};
-use super::store::{CertificateRecord, new_serial, owner};
+use super::store::{new_serial, owner};
 use super::urls::urls_of_leaf;
-use super::{issued, lifetime, requests};
+use super::{lifetime, requests};
 
 leaf_operation! {
     /// Makes a key and issues a certificate for it. The key is not kept: this answer is the only place it is shown.
@@ -327,15 +327,20 @@ impl<'a> Leaf<'a> {
         urls_of_leaf(self.issuer, &self.serial, cx)?.into_extensions(extensions)
     }
 
-    /// Signs, if nothing about it is wrong.
-    pub(super) fn sign(&self, subject: &[u8], key: &PublicKey, extensions: &Extensions) -> Result<Vec<u8>> {
-        let template =
-            Template { serial: &self.serial, validity: self.validity, subject, public_key: key, extensions };
-        lint(&template, self.authorities, self.issuer)?;
-        template.sign(self.issuer.certificate.subject_der(), self.key, self.scheme).map_err(refused)
+    /// What will be signed.
+    pub(super) fn decided<'t>(
+        &'t self,
+        subject: &'t [u8],
+        key: &'t PublicKey,
+        extensions: &'t Extensions,
+    ) -> Decided<'t> {
+        let validity = self.validity;
+        let template = Template { serial: &self.serial, validity, subject, public_key: key, extensions };
+        let signer = Signer::Issuer(self.authorities, self.issuer, self.key);
+        Decided { template, signer, scheme: self.scheme }
     }
 
-    /// Signs, records and answers, all in one transaction.
+    /// Records, signs and answers, all in one transaction.
     pub(super) fn issue(
         self,
         cx: &mut Writing<'_>,
@@ -350,7 +355,11 @@ impl<'a> Leaf<'a> {
             Holder::Asks(_) => None,
         };
         let Validity { not_before, not_after } = self.validity;
-        let der = self.sign(&subject, holder.public(), &extensions)?;
+        let decided = self.decided(&subject, holder.public(), &extensions);
+        let der = match rules.role.no_store {
+            true => decided.issue_unrecorded()?,
+            false => decided.issue(cx, &self.role, owner(cx.caller()))?,
+        };
         let chain = chain(self.authorities, self.issuer, asked.format, asked.remove_roots);
         let certificate = asked.format.show(x509::pem::CERTIFICATE, &der);
         let reply = Issued {
@@ -363,15 +372,9 @@ impl<'a> Leaf<'a> {
             private_key_type: made.map(|key| key.public().shape().family.name()),
             serial_number: self.serial.colons(),
         };
-        if !rules.role.no_store {
-            let record = CertificateRecord::new(der, Some(self.issuer.id));
-            let record = record.asked_for(&self.role, owner(cx.caller()));
-            let names = issued::names(&subject, &extensions)?;
-            issued::keep(cx, &self.serial, &record, not_after, names)?;
-            if rules.role.generate_lease {
-                let ttl = Duration::from_secs(not_after.saturating_sub(cx.now().seconds()));
-                cx.lease::<Pki, _>(ttl, Some(ttl), &RevokeLeased { serial_number: self.serial.colons() })?;
-            }
+        if rules.role.generate_lease && !rules.role.no_store {
+            let ttl = Duration::from_secs(not_after.saturating_sub(cx.now().seconds()));
+            cx.lease::<Pki, _>(ttl, Some(ttl), &RevokeLeased { serial_number: self.serial.colons() })?;
         }
         Ok(Reply::Data(reply))
     }

@@ -1,23 +1,39 @@
-//! What is about to be signed, held against the rules that those who verify it go by. It is signed, stored and answered
-//! in one transaction: what does not pass here is none of the three.
+//! What is about to be signed, held against the rules that those who verify it go by. Nothing is signed past it (`certify`).
 
 use kit::{Error, Result};
 use x509::{NameConstraints, Subject, Template};
 
-use super::authorities::{Authorities, Issuer, refused};
+use super::authorities::{Issuer, refused};
 
 /// A subject without any part, in DER.
 const NOBODY: &[u8] = &[0x30, 0];
 
-/// Refuses what nobody would accept from this issuer.
-pub(super) fn lint(template: &Template<'_>, all: &Authorities, issuer: &Issuer) -> Result<()> {
+/// Refuses what nobody would accept from an issuer: the first of `chain`, which goes on with those above it.
+pub(super) fn below<'a>(template: &Template<'_>, mut chain: impl Iterator<Item = &'a Issuer>) -> Result<()> {
+    every(template)?;
     if template.subject == NOBODY && template.extensions.names().map_err(refused)?.is_empty() {
         return Err(Error::invalid(
             "the certificate would name nobody: give a common_name, or an alternative name (RFC 5280, section 4.1.2.6)",
         ));
     }
-    // Those above the issuer may constrain it too, as far as they are known here.
-    all.chain(issuer).try_for_each(|above| constrain(template, above))
+    chain.try_for_each(|above| constrain(template, above))
+}
+
+/// Refuses a root that nobody should trust. Nobody is above it; one without a name is warned of and let be, as clients know it.
+pub(super) fn root(template: &Template<'_>) -> Result<()> {
+    every(template)?;
+    // Keys that were imported may be of anyone's making.
+    template.public_key.check_strength().map_err(refused)
+}
+
+/// What holds for every certificate.
+fn every(template: &Template<'_>) -> Result<()> {
+    match template.validity.not_after < template.validity.not_before {
+        false => Ok(()),
+        true => Err(Error::invalid(
+            "the certificate would end before it begins; give a later not_after, or a ttl",
+        )),
+    }
 }
 
 fn constrain(template: &Template<'_>, above: &Issuer) -> Result<()> {

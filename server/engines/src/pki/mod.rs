@@ -1,7 +1,8 @@
 //! A certificate authority: roots, intermediates, roles, leaves, revocation.
 //!
 //! `ca` makes issuers and `import` brings them in; `authorities` keeps them parsed. A role (`role`) is read once into
-//! `rules`, which `names` and `lifetime` hold a request against; `leaf` then signs and records, in one transaction.
+//! `rules`, which `names` and `lifetime` hold a request against. What will be signed is then linted, recorded and signed, in
+//! one transaction (`certify`).
 //! Revocation lists (`crl`) are worked out from revocations (`revoke`) when they are asked for. `acme` lets clients prove
 //! names instead of showing a token. What many holders need is beside it: `inventory` of who holds what, `reissue` of many
 //! at once, `roll` of a CA, and `advice`, which tells holders of the two.
@@ -12,6 +13,7 @@ mod authorities;
 mod ca;
 mod cel;
 mod certificates;
+mod certify;
 mod crl;
 mod crl_config;
 mod crl_shown;

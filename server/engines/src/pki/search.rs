@@ -4,7 +4,7 @@
 //! through together. So a question costs what its answer and its window cost, not what is stored.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use kit::loose::{Flag, Moment, Number, Text};
 use kit::{Error, Query, Reading, Reads, Reply, Result, Route};
@@ -56,11 +56,22 @@ pub(super) struct Search {
 /// What was found.
 #[derive(JsonSchema, Serialize)]
 pub(super) struct Found {
-    /// The certificates, those that end first, first.
-    certificates: Vec<FoundCertificate>,
+    /// Their serial numbers, those that end first, first.
+    keys: Vec<String>,
+    /// What is known of each.
+    key_info: BTreeMap<String, FoundCertificate>,
     /// Where to go on, if there may be more.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
+}
+
+impl Found {
+    fn of(certificates: impl IntoIterator<Item = FoundCertificate>, next: Option<String>) -> Self {
+        let certificates: Vec<_> = certificates.into_iter().collect();
+        let keys = certificates.iter().map(|found| found.serial_number.clone()).collect();
+        let key_info = certificates.into_iter().map(|found| (found.serial_number.clone(), found)).collect();
+        Self { keys, key_info, next }
+    }
 }
 
 /// One that was found.
@@ -94,8 +105,7 @@ impl Query<Pki> for Search {
         let question = Question::of(self, cx)?;
         if let Some(serial) = &question.serial {
             let shown = show(cx, serial.as_bytes())?.filter(|(class, shown)| question.fits(class, shown));
-            let certificates = shown.into_iter().map(|(_, shown)| shown).collect();
-            return Ok(Reply::Data(Found { certificates, next: None }));
+            return Ok(Reply::Data(Found::of(shown.into_iter().map(|(_, shown)| shown), None)));
         }
         let mut sources = Sources::open(cx, &question)?;
         let (mut certificates, mut looked_at, mut last) = (Vec::new(), 0, None);
@@ -116,7 +126,7 @@ impl Query<Pki> for Search {
             }
         };
         let next = last.filter(|_| full).map(|(end, serial)| format!("{end}.{}", hex::encode(serial)));
-        Ok(Reply::Data(Found { certificates, next }))
+        Ok(Reply::Data(Found::of(certificates, next)))
     }
 }
 

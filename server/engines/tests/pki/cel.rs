@@ -46,7 +46,7 @@ fn a_program_decides_what_a_certificate_says() {
     bench.post("cel/issue/c", json!({"common_name": "a.example.org"})).refuses(400, "only example.com");
     bench.post("cel/issue/none", json!({})).refuses(400, "CEL role not found");
     let found = bench.list("certs/search?role=cel/c").is(200);
-    assert_eq!(found.data["certificates"][0]["serial_number"], issued.data["serial_number"]);
+    assert_eq!(found.data["keys"][0], issued.data["serial_number"]);
     let both = json!({"common_name": "a.example.com", "ttl": "1h", "not_after": "2026-01-02T00:00:00Z"});
     bench.post("cel/issue/c", both).refuses(400, "Either ttl or not_after");
 }

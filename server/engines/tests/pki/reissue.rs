@@ -1,5 +1,7 @@
 //! Many certificates at once: every holder is asked to renew, then the old ones are revoked.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use serde_json::{Value, json};
 use x509::{Certificate, RevocationList};
 
@@ -175,10 +177,20 @@ fn what_cannot_be_meant_is_refused() {
         (json!({"role": "r", "revoke_after": "5m"}), "need 900 s at least"),
         (json!({"key_id": "abc"}), "key_id must be"),
         (json!({"role": "r", "reason": "a\u{7}"}), "control characters"),
+        (
+            json!({"issuer_ref": "nobody"}),
+            "unable to find PKI issuer for reference: nobody; `bao list mount/issuers`",
+        ),
+        (
+            json!({"role": "nope"}),
+            "there is no role nope in mount/, and nothing was issued under it; `bao list mount/roles`",
+        ),
+        (json!({"role": "cel/nope", "dry_run": true}), "there is no role cel/nope"),
+        (json!({"entity_id": "nope"}), "nothing was issued to the entity nope in mount/"),
+        (json!({"key_id": "ab".repeat(20)}), "no certificate in mount/ that is still good has the key abab"),
     ] {
         bench.post("reissue", body).refuses(400, why);
     }
-    bench.post("reissue", json!({"issuer_ref": "nobody"})).refuses(500, "unable to find PKI issuer");
     for _ in 0..16 {
         start(&bench, json!({"role": "r"}));
     }
@@ -207,4 +219,44 @@ fn each_certificate_counts_once_in_however_many_pieces_they_are_looked_at() {
     let roll = || bench.get("roll").is(200).data;
     until_done(&bench, "the search", &|| roll()["leaves"] == MANY);
     assert_eq!(roll()["state"], "draining");
+}
+
+/// What a role issued is found without looking at what others did, for a re-issue as for the roll of a CA.
+#[test]
+fn to_replace_a_few_costs_what_they_are_however_many_there_are() {
+    let cost = |others: usize| {
+        let (mut bench, reads) = Bench::counting(engines::open("pki", &json!({})).unwrap());
+        let root = |name: &str| {
+            let body = json!({"common_name": name, "issuer_name": name, "key_type": "ec", "ttl": "700h"});
+            bench.post("root/generate/internal", body).is(200);
+        };
+        root("one");
+        root("two");
+        role(&bench, json!({"ttl": "48h"}));
+        let body = json!({"allow_any_name": true, "key_type": "ec", "ttl": "48h", "issuer_ref": "two"});
+        bench.post("roles/other", body).is(200);
+        (0..others).for_each(|_| drop(issue(&bench, "r")));
+        (0..10).for_each(|_| drop(issue(&bench, "other")));
+        bench.wait(1);
+        let before = reads.load(Relaxed);
+        let id = start(&bench, json!({"role": "other", "revoke_after": "1h"}));
+        bench.tick();
+        bench.wait(3600);
+        bench.tick();
+        assert_eq!(
+            (&state(&bench, &id)["state"], &state(&bench, &id)["revoked"]),
+            (&json!("done"), &json!(10))
+        );
+        let replaced = reads.load(Relaxed) - before;
+        (0..10).for_each(|_| drop(issue(&bench, "other")));
+        bench.post("roll", json!({"issuer_ref": "two", "publish_for": "1h"})).is(200);
+        bench.wait(3600);
+        let before = reads.load(Relaxed);
+        bench.tick();
+        assert_eq!(bench.get("roll").is(200).data["leaves"], 10);
+        (replaced, reads.load(Relaxed) - before)
+    };
+    let (few, many) = (cost(1), cost(700));
+    assert_eq!(few, many, "reads of a re-issue, and of the search of a roll");
+    assert!(few.0 < 400 && few.1 < 200, "{few:?}");
 }

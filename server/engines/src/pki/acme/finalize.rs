@@ -19,12 +19,11 @@ use super::records::{
 use super::signed::{Asked, Owner, Said, signed_operation};
 use crate::pki::authorities::{Issuer, authorities, refused};
 use crate::pki::fields::{Asked as AskedLeaf, Names};
-use crate::pki::issued;
 use crate::pki::leaf::{Leaf, check_key, decide_names};
 use crate::pki::lifetime::{AskedLifetime, of_leaf};
 use crate::pki::reply::Format;
 use crate::pki::rules::Rules;
-use crate::pki::store::{CertificateRecord, owner as owner_of};
+use crate::pki::store::owner as owner_of;
 
 signed_operation! {
     /// Has the certificate of an order issued.
@@ -56,11 +55,7 @@ fn finalize(cx: &mut Writing<'_>, asked: &Asked<'_>, order_id: &str) -> Result<S
         return Err(Refused::new(Kind::BadCsr, "its key is that of the account; make one of its own"));
     }
     check_names(&request, &order.names)?;
-    let (serial, der, not_after) = issue(cx, directory, owner, &order, &request)?;
-    let record = CertificateRecord::new(der, Some(directory.issuer));
-    let record = record.asked_for(directory.role_name(), owner_of(&caller(owner)));
-    let names = order.names.iter().map(Name::text).collect();
-    issued::keep(cx, &serial, &record, not_after, names)?;
+    let serial = issue(cx, directory, owner, &order, &request)?;
     let issued = IssuedRecord { account: owner.id, names: order.names.clone(), replaced_by: None };
     ISSUED.put(cx, serial.as_bytes(), &issued)?;
     order.status = OrderStatus::Valid;
@@ -136,14 +131,14 @@ fn check_names(request: &Request, ordered: &[Name]) -> Result<()> {
     }
 }
 
-/// Signs what was ordered, by the rules that hold now.
+/// Records and signs what was ordered, by the rules that hold now.
 fn issue(
     cx: &mut Writing<'_>,
     directory: &Directory,
     owner: &Owner,
     order: &OrderRecord,
     request: &Request,
-) -> Result<(x509::Serial, Vec<u8>, u64)> {
+) -> Result<x509::Serial> {
     let rules = directory.rules()?;
     let bad = |error: Error| match error.fault() {
         kit::Fault::Invalid => Refused::new(Kind::BadCsr, error),
@@ -162,8 +157,9 @@ fn issue(
     let (subject, names) = decide_names(&rules, &caller(owner), &asked, None, cx).map_err(bad)?;
     let extensions = leaf.extensions(&rules, request.public_key(), &names, &subject, cx).map_err(bad)?;
     let subject = subject.to_der().map_err(refused)?;
-    let der = leaf.sign(&subject, request.public_key(), &extensions)?;
-    Ok((leaf.serial.clone(), der, leaf.validity.not_after))
+    let decided = leaf.decided(&subject, request.public_key(), &extensions);
+    decided.issue(cx, directory.role_name(), owner_of(&caller(owner)))?;
+    Ok(leaf.serial)
 }
 
 /// The names of the order; one of them as the common name, where one is wanted.

@@ -41,7 +41,7 @@ pub(in crate::pki) struct CelSign {
 }
 
 /// Roles of this kind have a name of their own in records: another role may be called the same.
-const KIND: &str = "cel/";
+pub(super) const KIND: &str = "cel/";
 
 impl Command<Pki> for CelIssue {
     /// A program can be work, and so can a key: it runs where work does.

@@ -10,4 +10,4 @@ mod scope;
 mod template;
 
 pub(super) use issue::{CelIssue, CelSign};
-pub(super) use role::{DeleteCelRole, ListCelRoles, ReadCelRole, WriteCelRole};
+pub(super) use role::{DeleteCelRole, ListCelRoles, ReadCelRole, WriteCelRole, is_role};

@@ -1,14 +1,21 @@
 use flow::cel::Program;
 use kit::loose::{Json, Number, Text};
-use kit::{Command, Error, Query, Reading, Reply, Result, Route, Table, Writing, page};
+use kit::{Command, Error, Query, Reading, Reads, Reply, Result, Route, Table, Writing, page};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::issue::KIND;
 use super::scope::SIGNING;
 use crate::pki::{Pki, listing};
 
 /// Roles whose program decides, by name.
 pub(super) const CEL_ROLES: Table<Program> = Table::new(19);
+
+/// Whether there is such a role under the name that records have for it.
+pub(in crate::pki) fn is_role(cx: &impl Reads, recorded: &str) -> Result<bool> {
+    let name = recorded.strip_prefix(KIND);
+    Ok(name.map(|name| CEL_ROLES.get(cx, name)).transpose()?.flatten().is_some())
+}
 
 /// A role as it is shown.
 #[derive(JsonSchema, Serialize)]

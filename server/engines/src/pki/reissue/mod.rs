@@ -4,6 +4,7 @@
 //! every holder hears of it at the next question. At the end of a grace the old ones are revoked (`step`), in pieces with
 //! dates on the agenda, so many in a second and no more.
 
+mod known;
 mod scope;
 mod show;
 mod start;

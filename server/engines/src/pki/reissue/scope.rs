@@ -7,6 +7,7 @@ use kit::{IdTable, Reads, Result, Time};
 use serde::{Deserialize, Serialize};
 use x509::{Certificate, Serial};
 
+use crate::pki::issued::{Class, TOKEN};
 use crate::pki::store::{CertificateRecord, Id};
 
 /// Re-issues by id.
@@ -27,7 +28,7 @@ pub(super) struct Reissue {
     /// It only counts.
     pub(super) dry_run: bool,
     pub(super) state: State,
-    /// The serial after which the present pass goes on, in hex.
+    /// Where the present pass goes on: a place in the walk through what was issued.
     pub(super) after: String,
     /// How many certificates it is about.
     pub(super) matched: u64,
@@ -86,6 +87,18 @@ impl Scope {
         self.issuer.is_none() && self.role.is_empty() && self.owner.is_empty() && self.key.is_empty()
     }
 
+    /// Whether certificates of a class may be among them.
+    pub(super) fn may_name(&self, class: &Class) -> bool {
+        let given = |own: &str, theirs: &str| own.is_empty() || own == theirs;
+        // Those whom a token alone stands for have one class together.
+        let owner = if self.owner.starts_with(TOKEN) {
+            class.owner.is_empty()
+        } else {
+            given(&self.owner, &class.owner)
+        };
+        (self.issuer.is_none() || self.issuer == class.issuer) && given(&self.role, &class.role) && owner
+    }
+
     fn names(&self, record: &CertificateRecord, certificate: &Certificate) -> bool {
         let given = |own: &str, theirs: &str| own.is_empty() || own == theirs;
         (self.issuer.is_none() || self.issuer == record.issuer)
@@ -94,22 +107,28 @@ impl Scope {
             && (self.key.is_empty() || self.is_key_of(certificate))
     }
 
-    fn is_key_of(&self, certificate: &Certificate) -> bool {
+    /// Whether the key that it names is that of a certificate.
+    pub(super) fn is_key_of(&self, certificate: &Certificate) -> bool {
         let key = certificate.public_key();
         self.key == hex::encode(key.key_id()) || self.key == hex::encode(digest(&SHA256, key.spki()))
     }
 }
 
 impl Reissue {
+    /// Whether it may be about a certificate with this number: one that was there when it began.
+    pub(super) fn reaches(&self, serial: &[u8]) -> bool {
+        serial <= self.last_serial().as_bytes()
+    }
+
     /// Whether it is about this certificate: a leaf, issued before it began. CAs have rolls of their own.
     pub(super) fn covers(&self, record: &CertificateRecord, certificate: &Certificate) -> bool {
-        certificate.serial().as_bytes() <= self.last_serial().as_bytes()
+        self.reaches(certificate.serial().as_bytes())
             && !certificate.is_ca()
             && self.scope.names(record, certificate)
     }
 
     /// The highest serial that can have been given out when it began: serials begin with the time.
-    pub(super) fn last_serial(&self) -> Serial {
+    fn last_serial(&self) -> Serial {
         Serial::new(self.started.0, [0xff; 14])
     }
 }

@@ -8,10 +8,10 @@ use kit::{Command, Error, Nothing, Reads, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::known;
 use super::scope::{REISSUES, Reissue, Scope, State};
 use super::step::ReissueStep;
 use crate::pki::Pki;
-use crate::pki::authorities::authorities;
 use crate::pki::fields::text;
 use crate::pki::store::Id;
 
@@ -111,10 +111,9 @@ impl Command<Pki> for Start {
 impl Start {
     fn scope(&mut self, cx: &impl Reads) -> Result<Scope> {
         let issuer = text(self.issuer_ref.take());
-        let all = authorities(cx)?;
         let issuer = match issuer.as_str() {
             "" => None,
-            reference => Some(all.issuer_or_refuse(reference)?.id),
+            reference => Some(known::issuer(cx, reference)?),
         };
         let key = text(self.key_id.take()).replace([':', '-'], "").to_ascii_lowercase();
         let is_hash = matches!(key.len(), 40 | 64) && key.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -125,12 +124,13 @@ impl Start {
         }
         let (role, owner) = (text(self.role.take()), text(self.entity_id.take()));
         let scope = Scope { issuer, role, owner, key };
-        match scope.is_empty() {
-            true => Err(Error::invalid(
+        if scope.is_empty() {
+            return Err(Error::invalid(
                 "nothing says which certificates: give issuer_ref, role, entity_id or key_id",
-            )),
-            false => Ok(scope),
+            ));
         }
+        known::check(cx, &scope)?;
+        Ok(scope)
     }
 }
 

@@ -11,10 +11,11 @@ use x509::{Certificate, Reason};
 use super::scope::{REISSUES, Reissue, State};
 use crate::pki::Pki;
 use crate::pki::authorities::refused;
+use crate::pki::issued::{self, Class, Place};
 use crate::pki::revoke::{Found, revoke};
-use crate::pki::store::{CERTIFICATES, Id, REVOKED, behind};
+use crate::pki::store::{CERTIFICATES, Id, REVOKED};
 
-/// How many records one piece looks at.
+/// How many certificates one piece looks at.
 const PAGE: usize = 500;
 /// Between two pieces that revoke as many as a second may have.
 const SECOND: Duration = Duration::from_secs(1);
@@ -64,47 +65,41 @@ impl Command<Pki> for ReissueStep {
 /// What one piece found.
 struct Piece {
     /// The live certificates that the re-issue is about and that are not revoked.
-    found: Vec<(Vec<u8>, Certificate, Option<Id>)>,
+    found: Vec<(Certificate, Option<Id>)>,
     /// Whether nothing comes after.
     is_last: bool,
 }
 
-/// Looks at records from where the last piece ended, until a page is full or so many certificates are found.
+/// Looks at certificates from where the last piece ended, until a page is full or so many are found.
 fn piece(cx: &Writing<'_>, reissue: &mut Reissue, found_max: usize) -> Result<Piece> {
-    let after =
-        hex::decode(&reissue.after).map_err(|_| Error::internal("the cursor of a re-issue is not hex"))?;
-    let from = behind(after);
-    let (now, last_serial) = (cx.now().seconds(), reissue.last_serial());
-    let (mut found, mut seen, mut is_last, mut after) = (Vec::new(), 0, true, None);
-    CERTIFICATES.scan(cx, &from, |id, record| {
-        if id > last_serial.as_bytes() {
-            return Ok(ControlFlow::Break(()));
-        }
+    let mut place = Place::read(&reissue.after);
+    let (mut found, mut seen) = (Vec::new(), 0);
+    let wanted = |class: &Class| reissue.scope.may_name(class);
+    let is_last = issued::walk(cx, &mut place, wanted, |entry, _| {
         seen += 1;
-        after = Some(id.to_vec());
-        let certificate = Certificate::from_der(&record.der.0).map_err(refused)?;
-        if certificate.validity().not_after > now
-            && reissue.covers(&record, &certificate)
-            && REVOKED.get(cx, id)?.is_none()
+        if reissue.reaches(&entry.serial)
+            && REVOKED.get(cx, &entry.serial)?.is_none()
+            && let Some(record) = CERTIFICATES.get(cx, &entry.serial)?
         {
-            found.push((id.to_vec(), certificate, record.issuer));
+            let certificate = Certificate::from_der(&record.der.0).map_err(refused)?;
+            if reissue.covers(&record, &certificate) {
+                found.push((certificate, record.issuer));
+            }
         }
-        if seen < PAGE && found.len() < found_max {
-            return Ok(ControlFlow::Continue(()));
-        }
-        is_last = false;
-        Ok(ControlFlow::Break(()))
+        let goes_on = seen < PAGE && found.len() < found_max;
+        Ok(if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     })?;
-    if let Some(after) = after {
-        reissue.after = hex::encode(after);
-    }
+    reissue.after = place.text();
     Ok(Piece { found, is_last })
 }
 
 fn count(cx: &Writing<'_>, reissue: &mut Reissue) -> Result<Duration> {
+    if Place::read(&reissue.after).is_start() {
+        (reissue.matched, reissue.last_ends) = (0, 0);
+    }
     let piece = piece(cx, reissue, PAGE)?;
     reissue.matched += piece.found.len() as u64;
-    let ends = piece.found.iter().map(|(_, certificate, _)| certificate.validity().not_after).max();
+    let ends = piece.found.iter().map(|(certificate, _)| certificate.validity().not_after).max();
     reissue.last_ends = reissue.last_ends.max(ends.unwrap_or(0));
     if !piece.is_last {
         return Ok(Duration::ZERO);
@@ -131,7 +126,7 @@ fn revoke_some(cx: &mut Writing<'_>, reissue: &mut Reissue) -> Result<Duration> 
     let wait = if piece.found.len() < rate { Duration::ZERO } else { SECOND };
     // Words of the operator's; where they are those of RFC 5280, lists and OCSP answers say them.
     let reason = Reason::parse(&reissue.reason).ok().flatten();
-    for (_, certificate, issuer) in piece.found {
+    for (certificate, issuer) in piece.found {
         // One that cannot be revoked does not keep the others from it.
         match revoke(cx, &Found::stored(certificate, issuer), reason) {
             Ok(_) => reissue.revoked += 1,

@@ -25,7 +25,7 @@ pub(in crate::pki) struct Roll {
     pub(super) switched: Option<Time>,
     /// Until when certificates may live that were not stored, in seconds since 1970.
     pub(super) unstored_until: u64,
-    /// The serial after which the search for leaves goes on, in hex.
+    /// Where the search for leaves goes on: a place in the walk through what was issued.
     pub(super) after: String,
     /// What the search has found so far: how many live leaves, and when the last of them ends.
     pub(super) counting: Leaves,

@@ -6,16 +6,17 @@ use std::time::Duration;
 use kit::{Command, Error, Nothing, Reads, Reply, Result, Route, Time, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use x509::{Certificate, Serial};
+use x509::Certificate;
 
 use super::record::{Leaves, ROLL, Roll, State};
 use super::show::{ShownRoll, laggards, show};
 use super::start::{NONE, may_issue};
 use crate::pki::Pki;
 use crate::pki::authorities::{Authorities, DEFAULT, refused};
-use crate::pki::store::{CERTIFICATES, DEFAULTS, REVOKED, ROLES, behind};
+use crate::pki::issued::{self, Class, Entry, Place};
+use crate::pki::store::{CERTIFICATES, DEFAULTS, REVOKED, ROLES};
 
-/// How many records one piece of the search looks at.
+/// How many certificates one piece of the search looks at.
 const PAGE: usize = 500;
 /// How often to look whether the last holder trusts the next CA.
 const HOLDERS_AGAIN: Duration = Duration::from_secs(60);
@@ -127,32 +128,33 @@ fn drain(cx: &mut Writing<'_>, roll: &mut Roll) -> Result<Duration> {
 
 /// Whether the search has come to its end.
 fn search(cx: &Writing<'_>, roll: &mut Roll) -> Result<bool> {
-    let after = hex::decode(&roll.after).map_err(|_| Error::internal("the cursor of a roll is not hex"))?;
-    let from = behind(after);
-    // What was issued after the switch is not under the old CA: serials begin with the time.
-    let last = Serial::new(roll.switched.unwrap_or(cx.now()).0, [0xff; 14]);
-    let (now, mut seen, mut is_last) = (cx.now().seconds(), 0, true);
-    CERTIFICATES.scan(cx, &from, |id, record| {
-        if id > last.as_bytes() {
-            return Ok(ControlFlow::Break(()));
-        }
-        seen += 1;
-        roll.after = hex::encode(id);
-        if record.issuer == Some(roll.old) {
-            let certificate = Certificate::from_der(&record.der.0).map_err(refused)?;
-            let ends = certificate.validity().not_after;
-            if ends > now && !certificate.is_ca() && REVOKED.get(cx, id)?.is_none() {
-                let counting = &mut roll.counting;
-                *counting = Leaves { count: counting.count + 1, last_ends: counting.last_ends.max(ends) };
+    let mut place = Place::read(&roll.after);
+    let mut counting = if place.is_start() { Leaves::default() } else { roll.counting };
+    let (old, mut seen) = (roll.old, 0);
+    let is_last = issued::walk(
+        cx,
+        &mut place,
+        |class| class.issuer == Some(old),
+        |entry, class| {
+            seen += 1;
+            if is_leaf(cx, entry, class)? && REVOKED.get(cx, &entry.serial)?.is_none() {
+                let last_ends = counting.last_ends.max(entry.not_after);
+                counting = Leaves { count: counting.count + 1, last_ends };
             }
-        }
-        if seen < PAGE {
-            return Ok(ControlFlow::Continue(()));
-        }
-        is_last = false;
-        Ok(ControlFlow::Break(()))
-    })?;
+            Ok(if seen < PAGE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        },
+    )?;
+    (roll.after, roll.counting) = (place.text(), counting);
     Ok(is_last)
+}
+
+/// A role issues leaves alone; what was signed without one is looked at.
+fn is_leaf(cx: &Writing<'_>, entry: &Entry, class: &Class) -> Result<bool> {
+    if !class.role.is_empty() {
+        return Ok(true);
+    }
+    let Some(record) = CERTIFICATES.get(cx, &entry.serial)? else { return Ok(false) };
+    Ok(!Certificate::from_der(&record.der.0).map_err(refused)?.is_ca())
 }
 
 /// Has the next CA sign now, whoever does not trust it yet.
