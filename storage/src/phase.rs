@@ -131,9 +131,9 @@ pub fn open(backend: Box<dyn Backend>, options: Options) -> Result<Phase> {
 }
 
 impl Options {
-    /// A cache of 32 MiB, a thread for commits, and `clock` for the dates of key terms.
+    /// A cache of 28 MiB, a thread for commits, and `clock` for the dates of key terms.
     pub fn new(clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        Self { cache_bytes: 32 * 1024 * 1024, committer: Committer::Thread, clock: Arc::new(clock) }
+        Self { cache_bytes: 28 * 1024 * 1024, committer: Committer::Thread, clock: Arc::new(clock) }
     }
 }
 

@@ -74,7 +74,7 @@ impl Kernel {
         let mut trip = pending.trip;
         let result = match self.attempts(request, &mut trip).await {
             Ok(Reached::Answer(outcome)) => Ok(*outcome),
-            Ok(Reached::Replay(replay)) => self.replay(*replay).await,
+            Ok(Reached::Replay(replay)) => Box::pin(self.replay(*replay)).await,
             Err(error) => Err(error),
         };
         self.close(request, *trip, result).await.answer
@@ -84,19 +84,19 @@ impl Kernel {
     pub(crate) async fn close(&self, request: &Request, mut trip: Trip, result: Result<Outcome>) -> Closed {
         // What was done outside and could not be written down is undone.
         if let (Err(_), Some(acted)) = (&result, &trip.acted) {
-            self.undo_soon(&acted.acting).await;
+            Box::pin(self.undo_soon(&acted.acting)).await;
         }
         let made = result.as_ref().ok().and_then(|outcome| outcome.made);
         let lease = result.as_ref().ok().and_then(|outcome| outcome.lent.clone());
         let (answer, unwritten) = self.conclude(request, &mut trip, result);
         if unwritten && (made.is_some() || lease.is_some()) {
-            self.take_back(made, lease.clone()).await;
+            Box::pin(self.take_back(made, lease.clone())).await;
         }
         if trip.last_use
             && let Some(known) = &trip.known
         {
             let hash = known.value().hash;
-            self.end_token(hash).await;
+            Box::pin(self.end_token(hash)).await;
         }
         Closed { answer, made, lease }
     }
@@ -126,13 +126,13 @@ impl Kernel {
                 Step::Commit(txn, outcome) => (txn, Some(outcome)),
                 Step::Play(play) => {
                     drop((alone, shared));
-                    let outcome = self.play(request, trip, *play).await?;
+                    let outcome = Box::pin(self.play(request, trip, *play)).await?;
                     return Ok(Reached::Answer(Box::new(outcome)));
                 }
                 Step::Ask(asking, reads) => {
                     drop((alone, shared));
                     asks = one_more(asks)?;
-                    trip.told = Some(self.hear(asking, reads).await?);
+                    trip.told = Some(Box::pin(self.hear(asking, reads)).await?);
                     continue;
                 }
                 Step::Arrive(txn) => {
@@ -143,13 +143,13 @@ impl Kernel {
                 Step::Prove(round) => {
                     drop((alone, shared));
                     asks = one_more(asks)?;
-                    self.have_proven(trip, &round).await?;
+                    Box::pin(self.have_proven(trip, &round)).await?;
                     continue;
                 }
                 Step::Act(txn, acting) => {
                     let committed = self.commit(txn).await?;
                     drop((alone, shared));
-                    races += self.carry_out(trip, committed, *acting).await?;
+                    races += Box::pin(self.carry_out(trip, committed, *acting)).await?;
                     continue;
                 }
             };
@@ -158,7 +158,7 @@ impl Kernel {
                 (Ok(_), Some(outcome)) => {
                     drop((alone, shared));
                     match &outcome.ending {
-                        Some(id) => self.end_outside(id).await?,
+                        Some(id) => Box::pin(self.end_outside(id)).await?,
                         None => self.wake(),
                     }
                     return Ok(Reached::Answer(outcome));
@@ -220,7 +220,7 @@ impl Kernel {
     /// Revokes what an answer held that could not be audited.
     async fn take_back(&self, made: Option<tokens::TokenHash>, lease: Option<LeaseId>) {
         if let Some(hash) = made {
-            self.end_token(hash).await;
+            Box::pin(self.end_token(hash)).await;
         }
         if let Some(id) = lease
             && let Err(error) = self.end_lease_now(&id).await

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
@@ -77,7 +77,7 @@ pub(crate) struct Service {
 }
 
 /// An answer, mostly at once. What is waited for is boxed, so that what is not stays small.
-pub(crate) enum Answering {
+enum Answering {
     /// Here it is.
     Now(Option<Reply>),
     /// It takes a body, a disk, or the outside.
@@ -92,17 +92,33 @@ const PAGE_SIZE_MAX: usize = 1 << 20;
 impl hyper::service::Service<Request<Incoming>> for Service {
     type Response = Reply;
     type Error = Infallible;
-    type Future = Answering;
+    type Future = Answered;
 
-    fn call(&self, request: Request<Incoming>) -> Answering {
+    fn call(&self, request: Request<Incoming>) -> Answered {
         self.pulse.asked(request::is_multiplexed(request.version()));
         let busy = Busy(Arc::clone(&self.pulse));
-        match self.start(request) {
-            Answering::Now(reply) => Answering::Now(reply.map(|reply| going_on(reply, busy))),
-            Answering::Later(waiting) => {
-                Answering::Later(Box::pin(async move { going_on(waiting.await, busy) }))
-            }
-        }
+        Answered { answering: self.start(request), busy: Some(busy) }
+    }
+}
+
+/// An answer on its way to the connection.
+pub(crate) struct Answered {
+    answering: Answering,
+    /// Until the answer is there.
+    busy: Option<Busy>,
+}
+
+impl Future for Answered {
+    type Output = Result<Reply, Infallible>;
+
+    /// Who else has asked is answered first, and then all answers are sent: a client that one of them woke takes the
+    /// others as well, and to wake it can cost as much as the answer did.
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let reply = ready!(self.answering.poll(cx));
+        let Some(busy) = self.busy.take() else { return Poll::Ready(Ok(reply)) };
+        self.answering = Answering::Now(Some(going_on(reply, busy)));
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -347,13 +363,11 @@ fn blocking(dress: Dress, request: kernel::Request, work: fn(&State, &[u8]) -> A
     }))
 }
 
-impl Future for Answering {
-    type Output = Result<Reply, Infallible>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.get_mut() {
-            Self::Now(reply) => Poll::Ready(Ok(reply.take().unwrap_or_else(|| reply::bare(500)))),
-            Self::Later(waiting) => waiting.as_mut().poll(cx).map(Ok),
+impl Answering {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Reply> {
+        match self {
+            Self::Now(reply) => Poll::Ready(reply.take().unwrap_or_else(|| reply::bare(500))),
+            Self::Later(waiting) => waiting.as_mut().poll(cx),
         }
     }
 }
