@@ -1,11 +1,15 @@
 //! The limits that the load bench shows beside each figure: what this machine can do with nothing in between.
 //!
 //! `bare http PORT BYTES` answers every request with that many bytes of JSON, by axum; `bare fsync FOLDER SECONDS`
-//! appends 4 KiB and syncs it, again and again; `bare sign SECONDS` makes P-256 signatures.
+//! appends 4 KiB and syncs it, again and again; `bare WORK SECONDS` makes keys, signatures and the like.
 #![allow(clippy::disallowed_methods, reason = "this program measures time: it is the only thing it does")]
 
+use aws_lc_rs::aead::{AES_256_GCM, Aad, RandomizedNonceKey};
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
+    UnparsedPublicKey,
+};
 use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
 use axum::serve::ListenerExt;
@@ -21,8 +25,8 @@ fn main() -> Outcome {
     match arguments.as_slice() {
         ["http", port, bytes] => http(port.parse()?, bytes.parse()?),
         ["fsync", folder, seconds] => fsync(Path::new(folder), Duration::from_secs(seconds.parse()?)),
-        ["sign", seconds] => sign(Duration::from_secs(seconds.parse()?)),
-        _ => Err("usage: bare http PORT BYTES | bare fsync FOLDER SECONDS | bare sign SECONDS".into()),
+        [work, seconds] => primitive(work, Duration::from_secs(seconds.parse()?)),
+        _ => Err("usage: bare http PORT BYTES | bare fsync FOLDER SECONDS | bare WORK SECONDS".into()),
     }
 }
 
@@ -62,15 +66,44 @@ fn fsync(folder: &Path, length: Duration) -> Outcome {
     Ok(std::fs::remove_file(path)?)
 }
 
-fn sign(length: Duration) -> Outcome {
+/// The work that cannot be left out of a request, with nothing around it.
+fn primitive(work: &str, length: Duration) -> Outcome {
     let random = SystemRandom::new();
-    let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)?;
     let message = [7_u8; 512];
+    let p256 = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)?;
+    let ed25519 = Ed25519KeyPair::generate()?;
+    let signature = p256.sign(&random, &message)?;
+    let public = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, p256.public_key());
+    let sealing = RandomizedNonceKey::new(&AES_256_GCM, &[7; 32])?;
+    match work {
+        "p256-key" => repeat(length, || {
+            EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)?;
+            Ok(())
+        }),
+        "p256-sign" => repeat(length, || {
+            p256.sign(&random, &message)?;
+            Ok(())
+        }),
+        "p256-verify" => repeat(length, || Ok(public.verify(&message, signature.as_ref())?)),
+        "ed25519-sign" => repeat(length, || {
+            std::hint::black_box(ed25519.sign(&message));
+            Ok(())
+        }),
+        "aes-256-gcm" => repeat(length, || {
+            let mut text = message.to_vec();
+            sealing.seal_in_place_append_tag(Aad::empty(), &mut text)?;
+            Ok(())
+        }),
+        _ => Err(format!("unknown work {work}").into()),
+    }
+}
+
+fn repeat(length: Duration, mut work: impl FnMut() -> Outcome) -> Outcome {
     let mut micros = Vec::new();
     let start = Instant::now();
     while start.elapsed() < length {
         let one = Instant::now();
-        key.sign(&random, &message)?;
+        work()?;
         micros.push(one.elapsed().as_micros());
     }
     report(start.elapsed(), micros);

@@ -326,3 +326,22 @@ ALL = [
     ("kv2-read-under-writes", kv2_read_under_writes, None, None),
     ("kv2-read-10k-tokens", kv2_read_tokens, None, None),
 ]
+
+# What the machine does with nothing around it, and the word of the bare program for it.
+PRIMITIVES = {
+    "P-256 key": "p256-key",
+    "P-256 signature": "p256-sign",
+    "P-256 verification": "p256-verify",
+    "Ed25519 signature": "ed25519-sign",
+    "AES-256-GCM, 512 bytes": "aes-256-gcm",
+}
+
+# What a request has to do, whatever is around it.
+UNAVOIDABLE = {
+    "jwt-login": ["P-256 verification"],
+    "pki-issue": ["P-256 key", "P-256 signature"],
+    "pki-sign": ["P-256 verification", "P-256 signature"],
+    "transit-encrypt": ["AES-256-GCM, 512 bytes"],
+    "transit-sign-ed25519": ["Ed25519 signature"],
+    "transit-sign-p256": ["P-256 signature"],
+}
