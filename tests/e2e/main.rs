@@ -26,6 +26,7 @@ mod hvac;
 mod issuer;
 mod issuers;
 mod keep_login;
+mod keep_restarts;
 mod keep_secrets;
 mod kill;
 mod ldap;

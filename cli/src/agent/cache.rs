@@ -112,6 +112,24 @@ impl Cache {
         Ok(Some(answer))
     }
 
+    /// Keeps the token of an identity.
+    pub(crate) fn keep_token(&self, whose: &str, token: &str, now: Moment) -> Result<(), String> {
+        self.keep(whose, &json!(token), now)
+    }
+
+    /// The token of an identity. How old it is says nothing: the server knows whether it is good.
+    pub(crate) fn token(&self, whose: &str) -> Option<Zeroizing<String>> {
+        let name = self.name(whose);
+        let (_, kept) = self.opened(name.as_ref(), &self.tree.get(name.as_ref()).ok()??)?;
+        Some(Zeroizing::new(kept.as_str()?.to_owned()))
+    }
+
+    /// Drops a token that is no good any more.
+    pub(crate) fn drop_token(&self, whose: &str) {
+        // One that stays is refused by the server again.
+        let _ = self.tree.remove(self.name(whose).as_ref());
+    }
+
     fn name(&self, question: &str) -> hmac::Tag {
         hmac::sign(&self.names, question.as_bytes())
     }
@@ -176,6 +194,9 @@ mod tests {
         assert_eq!(cache.find("read b", at(1)), Ok(None));
         assert!(cache.find("read a", at(61)).is_err_and(|why| why.contains("max_stale")));
         assert!(cache.find("read a", at(-400)).is_err(), "the clock went back");
+        cache.keep_token("token a", "s.sesame", at(0)).unwrap();
+        assert_eq!(cache.token("token a").as_deref().map(String::as_str), Some("s.sesame"));
+        assert_eq!(cache.token("token b"), None, "another identity has another token");
         drop(cache);
         for file in fs::read_dir(folder.join("answers")).unwrap().filter_map(Result::ok) {
             let bytes = fs::read(file.path()).unwrap_or_default();

@@ -168,7 +168,7 @@ impl Course {
                 self.tell(world, Event::DiskFailed, &trouble.text);
             }
             Cause::Service => self.tell(world, Event::DeliveryFailed, &trouble.text),
-            Cause::Unreachable | Cause::Refused(_) | Cause::Wrong => {
+            Cause::Unreachable | Cause::Refused(_) | Cause::Unproven | Cause::Wrong => {
                 if self.record.failures >= FAILURES_BEFORE_ALERT {
                     self.tell(world, Event::RenewalFailed, &trouble.text);
                 }

@@ -40,6 +40,18 @@ pub(crate) struct Here {
     pub(crate) warned: RefCell<HashSet<&'static str>>,
 }
 
+impl Here {
+    /// The server and the namespace that this is about: a token is good nowhere else.
+    pub(crate) fn whereabouts(&self) -> String {
+        let settings = Settings::read();
+        let address =
+            self.server.address.as_deref().or(settings.address.as_deref()).unwrap_or(ADDRESS_DEFAULT);
+        let own = self.namespace.as_deref().or(self.server.namespace.as_deref());
+        let namespace = own.or(settings.namespace.as_deref()).unwrap_or_default();
+        format!("{address} {}", namespace.trim_matches('/'))
+    }
+}
+
 /// A client for what a configuration says, and the environment where it says nothing.
 pub(crate) fn client(server: &Server, settings: &Settings) -> Result<Client, Stop> {
     let text = server.address.as_deref().or(settings.address.as_deref()).unwrap_or(ADDRESS_DEFAULT);

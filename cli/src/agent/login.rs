@@ -1,11 +1,18 @@
 //! Who the agent is, and the token it works with.
 
-use std::{path::PathBuf, rc::Rc, time::Duration};
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::Duration,
+};
 
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
 use super::{
+    cache::Cache,
     disk::{self, Disk},
     moment::Moment,
     world::{Cause, Trouble, World},
@@ -22,6 +29,8 @@ const RENEW_SHARE_LEFT: u32 = 3;
 const SPREAD_SHARE: f64 = 0.1;
 /// A token that has no end is looked at this often, in case it is replaced.
 const LOOK_AGAIN: Duration = Duration::from_secs(3600);
+/// A file that proves who the agent is, and is not there, is looked for this often.
+pub(super) const LACKING_AGAIN: Duration = Duration::from_secs(5);
 
 /// How the agent proves who it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +85,17 @@ pub(crate) struct Identity {
     token: Option<Held>,
     /// A secret id whose file was taken away.
     remembered: Option<Zeroizing<String>>,
+    /// A file with a secret id that goes as soon as it has served.
+    spent: Option<PathBuf>,
+    /// Where the token lies for a start at which there is nothing to log in with, and at which server it is good.
+    drawer: Option<(Rc<Cache>, String)>,
+    /// The file that a login lacked, and whether people were told.
+    lacks: Option<PathBuf>,
+    told: bool,
+    /// Whether the last login failed.
+    failing: bool,
+    /// Rings when there is a token again, after there was none.
+    pub(crate) back: Rc<Notify>,
     /// Logins that succeeded and failed.
     pub(crate) logins: (u64, u64),
 }
@@ -90,11 +110,60 @@ struct Held {
 
 impl Identity {
     pub(crate) fn new(method: Method, mount: String, disk: Rc<dyn Disk>) -> Identity {
-        Identity { method, mount, disk, token: None, remembered: None, logins: (0, 0) }
+        Identity {
+            method,
+            mount,
+            disk,
+            token: None,
+            remembered: None,
+            spent: None,
+            drawer: None,
+            lacks: None,
+            told: false,
+            failing: false,
+            back: Rc::default(),
+            logins: (0, 0),
+        }
     }
 
-    /// A token that is good now: the one held, renewed if its end is near, or a new one.
+    /// The same, with a place for its token to survive a restart in.
+    pub(crate) fn with_drawer(mut self, cache: Rc<Cache>, server: &str) -> Identity {
+        self.drawer = Some((cache, server.to_owned()));
+        self
+    }
+
+    /// The file without which there is no login.
+    pub(crate) fn lacks(&self) -> Option<PathBuf> {
+        self.lacks.clone()
+    }
+
+    /// A token that is good now: the one held, renewed if its end is near, or a new one; the one of the last run if there
+    /// is nothing to log in with.
     pub(crate) async fn token(&mut self, world: &impl World) -> Result<Zeroizing<String>, Trouble> {
+        let trouble = match self.sought(world).await {
+            Err(trouble) if trouble.cause == Cause::Unproven => trouble,
+            other => {
+                self.lacks = None;
+                return other;
+            }
+        };
+        // The token held is good to its end, and so is the one of the last run.
+        if let Some(held) =
+            self.token.as_ref().filter(|held| held.until.is_none_or(|until| until > world.now()))
+        {
+            return Ok(held.text.clone());
+        }
+        if let Some(text) = self.resumed(world).await? {
+            return Ok(text);
+        }
+        // Whoever has no proof has not asked the server, and what is kept for outages is for outages only.
+        match world.ask(Call::get("sys/health")).await.map_err(Trouble::from) {
+            Err(down) if down.lost() => Err(down.during(&trouble.text)),
+            _ => Err(trouble),
+        }
+    }
+
+    async fn sought(&mut self, world: &impl World) -> Result<Zeroizing<String>, Trouble> {
         if let Some(text) = self.given()?
             && self.token.as_ref().is_none_or(|held| held.text != text)
         {
@@ -111,14 +180,73 @@ impl Identity {
     }
 
     /// The token that somebody else gave.
-    fn given(&self) -> Result<Option<Zeroizing<String>>, Trouble> {
-        match &self.method {
-            Method::Given(text) => Ok(Some(text.clone())),
-            Method::TokenFile { path } => {
-                let read = disk::read_text(self.disk.as_ref(), path);
-                read.map(Some).map_err(|why| Trouble::new(Cause::Wrong, why))
-            }
+    fn given(&mut self) -> Result<Option<Zeroizing<String>>, Trouble> {
+        match self.method.clone() {
+            Method::Given(text) => Ok(Some(text)),
+            Method::TokenFile { path } => self.proof(&path).map(Some),
             _ => Ok(None),
+        }
+    }
+
+    /// What lies in a file that proves who the agent is.
+    fn proof(&mut self, path: &Path) -> Result<Zeroizing<String>, Trouble> {
+        match disk::read_text(self.disk.as_ref(), path) {
+            Ok(text) => Ok(text),
+            Err(_) if self.is_gone(path) => {
+                self.lacks = Some(path.to_owned());
+                let why =
+                    format!("there is nothing to log in with: {} is not there; put it there", path.display());
+                Err(Trouble::new(Cause::Unproven, why))
+            }
+            Err(why) => Err(Trouble::new(Cause::Wrong, why)),
+        }
+    }
+
+    fn is_gone(&self, path: &Path) -> bool {
+        self.disk.read(path).is_err_and(|e| e.kind() == ErrorKind::NotFound)
+    }
+
+    /// The token of the last run, if the server still knows it.
+    async fn resumed(&mut self, world: &impl World) -> Result<Option<Zeroizing<String>>, Trouble> {
+        let Some((cache, name)) = self.shelf_mark() else { return Ok(None) };
+        let Some(kept) = cache.token(&name) else { return Ok(None) };
+        match look_up(world, kept).await {
+            Ok(held) => {
+                world.log("the agent goes on with the token of its last run");
+                let text = held.text.clone();
+                self.hold(held, world);
+                Ok(Some(text))
+            }
+            Err(trouble) if trouble.denied() => {
+                cache.drop_token(&name);
+                Ok(None)
+            }
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    /// Where the token of exactly this identity is kept; who brings a token has none to keep.
+    fn shelf_mark(&self) -> Option<(Rc<Cache>, String)> {
+        let (cache, server) = self.drawer.as_ref()?;
+        let role = match &self.method {
+            Method::Given(_) | Method::TokenFile { .. } => return None,
+            Method::Approle { role_id, .. } => disk::read_text(self.disk.as_ref(), role_id).ok()?,
+            _ => Zeroizing::default(),
+        };
+        let name = format!("token {server} {} {:?} {}", self.mount, self.method, role.as_str());
+        Some((Rc::clone(cache), name))
+    }
+
+    /// Takes a token as its own.
+    fn hold(&mut self, held: Held, world: &impl World) {
+        if let Some((cache, name)) = self.shelf_mark() {
+            if let Err(why) = cache.keep_token(&name, &held.text, world.now()) {
+                world.log(&format!("the token cannot be kept for the next start: {why}"));
+            }
+        }
+        self.token = Some(held);
+        if std::mem::take(&mut self.failing) {
+            self.back.notify_one();
         }
     }
 
@@ -136,8 +264,18 @@ impl Identity {
     pub(crate) async fn keep(&mut self, world: &impl World) -> Result<Moment, Trouble> {
         self.token(world).await?;
         let chance = world.chance();
-        let again = self.token.as_ref().map(|held| held.renewal(chance));
-        Ok(again.unwrap_or_else(|| world.now()).min(world.now().plus(LOOK_AGAIN)))
+        let now = world.now();
+        let again = self.token.as_ref().map_or(now, |held| held.renewal(chance)).min(now.plus(LOOK_AGAIN));
+        let Some(lacks) = &self.lacks else {
+            self.told = false;
+            return Ok(again);
+        };
+        if !std::mem::replace(&mut self.told, true) {
+            let end = self.token.as_ref().and_then(|held| held.until);
+            let end = end.map_or(String::new(), |end| format!("; the token held ends at {end}"));
+            world.log(&format!("there is nothing to log in with: put {} there{end}", lacks.display()));
+        }
+        Ok(again.max(now.plus(LACKING_AGAIN)))
     }
 
     /// Renews the token held. `false` if it cannot live on and a login must replace it.
@@ -152,7 +290,7 @@ impl Identity {
             Ok(auth) => {
                 let renewed = Held::new(&auth, world.now());
                 let (was, is) = (held.length, renewed.length);
-                self.token = Some(renewed);
+                self.hold(renewed, world);
                 // Near its last end a token is renewed to less and less: a login is better than a race to zero.
                 Ok(is >= was / 2 || matches!(self.method, Method::TokenFile { .. }))
             }
@@ -184,21 +322,30 @@ impl Identity {
         match answer {
             Ok(auth) => {
                 self.logins.0 += 1;
-                self.token = Some(Held::new(&auth, world.now()));
+                self.hold(Held::new(&auth, world.now()), world);
+                self.take_away(world);
                 Ok(())
             }
             Err(trouble) => {
                 self.logins.1 += 1;
+                self.failing = true;
                 Err(trouble.during("logging in"))
             }
         }
     }
 
+    /// Removes the file with the secret id that has served.
+    fn take_away(&mut self, world: &impl World) {
+        let Some(path) = self.spent.take() else { return };
+        if let Err(e) = self.disk.remove(&path) {
+            world.log(&format!(
+                "{} cannot be taken away after its use: {e}; remove it yourself",
+                path.display()
+            ));
+        }
+    }
+
     async fn login_call(&mut self, world: &impl World) -> Result<Call, Trouble> {
-        let disk = Rc::clone(&self.disk);
-        let read = |path: &PathBuf| {
-            disk::read_text(disk.as_ref(), path).map_err(|why| Trouble::new(Cause::Wrong, why))
-        };
         let path = format!("auth/{}/login", self.mount);
         let body = match self.method.clone() {
             Method::Given(_) => {
@@ -209,7 +356,7 @@ impl Identity {
                 return Err(Trouble::new(Cause::Refused(403), why));
             }
             Method::Approle { role_id, secret_id } => {
-                let role = read(&role_id)?;
+                let role = self.proof(&role_id)?;
                 match secret_id {
                     None => json!({ "role_id": role.as_str() }),
                     Some(secret) => {
@@ -218,10 +365,10 @@ impl Identity {
                     }
                 }
             }
-            Method::Jwt { role, path } => json!({ "role": role, "jwt": read(&path)?.as_str() }),
+            Method::Jwt { role, path } => json!({ "role": role, "jwt": self.proof(&path)?.as_str() }),
             Method::Cert { role } => json!({ "name": role }),
             Method::Password { user, path: file } => {
-                let body = json!({ "password": read(&file)?.as_str() });
+                let body = json!({ "password": self.proof(&file)?.as_str() });
                 return Ok(Call::post(format!("{path}/{user}"), body));
             }
         };
@@ -229,28 +376,26 @@ impl Identity {
     }
 
     async fn secret_id(&mut self, world: &impl World, at: &SecretId) -> Result<Zeroizing<String>, Trouble> {
-        let text = match (disk::read_text(self.disk.as_ref(), &at.path), &self.remembered) {
-            (Ok(text), _) => text,
-            // Its file was taken away after reading, as the configuration wants it.
-            (Err(_), Some(known)) => return Ok(known.clone()),
-            (Err(why), None) => return Err(Trouble::new(Cause::Wrong, why)),
-        };
+        if let Some(known) = &self.remembered
+            && self.is_gone(&at.path)
+        {
+            // Its file was taken away after it had served, as the configuration wants it.
+            return Ok(known.clone());
+        }
+        let text = self.proof(&at.path)?;
         let secret = match &at.wrapped_at {
             // A secret id has no dot, every wrapping token has: what was unwrapped before lies there as it is.
             Some(made_at) if text.contains('.') => {
                 let secret = unwrap(world, text, made_at).await?;
-                if at.after_reading == AfterReading::Keep {
-                    disk::replace(self.disk.as_ref(), &at.path, secret.as_bytes(), 0o600)
-                        .map_err(|e| Trouble::disk("the unwrapped secret id cannot be kept", &e))?;
-                }
+                // It opens only once: until the login has succeeded, what was in it is kept in its place.
+                disk::replace(self.disk.as_ref(), &at.path, secret.as_bytes(), 0o600)
+                    .map_err(|e| Trouble::disk("the unwrapped secret id cannot be kept", &e))?;
                 secret
             }
             _ => text,
         };
         if at.after_reading == AfterReading::Remove {
-            self.disk
-                .remove(&at.path)
-                .map_err(|e| Trouble::disk("the secret id cannot be taken away", &e))?;
+            self.spent = Some(at.path.clone());
             self.remembered = Some(secret.clone());
         }
         Ok(secret)

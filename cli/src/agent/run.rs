@@ -163,6 +163,11 @@ impl Ground {
     async fn begin(&self, post: Post, tasks: &mut JoinSet<bool>) -> Result<(), Stop> {
         let world = self.world(&post.auth.server, post.auth.namespace.clone());
         let identity = Identity::new(post.auth.method.clone(), post.auth.mount.clone(), Rc::new(Machine));
+        let cache = self.cache(post.secrets.cache.as_ref(), &world)?;
+        let identity = match &cache {
+            Some(cache) => identity.with_drawer(Rc::clone(cache), &world.whereabouts()),
+            None => identity,
+        };
         let identity = Rc::new(Mutex::new(identity));
         for course in courses(&post, &identity, &self.ledger) {
             tasks.spawn_local(follow(course, Rc::clone(&world), self.once));
@@ -181,7 +186,6 @@ impl Ground {
         if !templates.is_empty() {
             // Secrets are where the agent's namespace is said to be, which is not where it logs in.
             let source = Source::new(self.world(&auth.server, None), Rc::clone(&identity), Rc::clone(&world));
-            let cache = self.cache(secrets.cache.take(), &world)?;
             let ways = (self.once, self.bell.clone());
             let work = Work::new(templates, secrets.pace, source, cache, ways);
             tasks.spawn_local(work.run(secrets.child.take()));
@@ -189,9 +193,9 @@ impl Ground {
         self.open_doors(&auth.server, secrets, world, Some(identity)).await
     }
 
-    fn cache(&self, plan: Option<CachePlan>, world: &Here) -> Result<Option<Rc<Cache>>, Stop> {
+    fn cache(&self, plan: Option<&CachePlan>, world: &Here) -> Result<Option<Rc<Cache>>, Stop> {
         let Some(plan) = plan else { return Ok(None) };
-        match Cache::open(&plan, world.now()) {
+        match Cache::open(plan, world.now()) {
             Ok(cache) => Ok(Some(Rc::new(cache))),
             Err(why) if plan.needed == Needed::Yes => Err(Stop::local(why)),
             Err(why) => {

@@ -1,6 +1,6 @@
 //! Keeping an identity's token alive, and in files for others.
 
-use std::{rc::Rc, time::Duration};
+use std::{path::PathBuf, rc::Rc, time::Duration};
 
 use serde_json::json;
 use tokio::sync::Mutex;
@@ -22,6 +22,8 @@ use crate::call::Call;
 const AGAIN_MIN: Duration = Duration::from_secs(1);
 /// A wait after a failure is not shorter than this.
 const BACKOFF_FLOOR: Duration = Duration::from_millis(100);
+/// A file that was lacking is looked for this often.
+const FILE_AGAIN: Duration = Duration::from_secs(1);
 /// A single run tries so often.
 const ONCE_TRIES: u32 = 3;
 
@@ -40,6 +42,7 @@ pub(super) async fn keep(
         let kept = held.keep(world.as_ref()).await;
         ledger.logins(held.logins.0, held.logins.1);
         let token = if kept.is_ok() { held.held() } else { None };
+        let lacks = held.lacks();
         drop(held);
         let mut next = match kept {
             Ok(next) => {
@@ -76,7 +79,21 @@ pub(super) async fn keep(
         if once == Once::Yes && (written.is_some() || failures >= ONCE_TRIES) {
             return written.is_some();
         }
-        sleep_until(&world, next).await;
+        tokio::select! {
+            () = sleep_until(&world, next) => {}
+            () = appears(lacks) => {}
+        }
+    }
+}
+
+/// Ends as soon as a file is there that no login can do without.
+async fn appears(file: Option<PathBuf>) {
+    let Some(file) = file else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(FILE_AGAIN).await;
+        if file.exists() {
+            return;
+        }
     }
 }
 

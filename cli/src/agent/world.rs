@@ -84,6 +84,8 @@ pub(crate) enum Cause {
     Unreachable,
     /// The server says no, with this status.
     Refused(u16),
+    /// There is nothing to log in with, so the server was not asked.
+    Unproven,
     /// The server said something that cannot be used.
     Wrong,
     /// The file system.
@@ -99,6 +101,7 @@ impl Cause {
             Cause::Unreachable => "unreachable",
             Cause::Refused(429) => "limited",
             Cause::Refused(_) => "refused",
+            Cause::Unproven => "no_credentials",
             Cause::Wrong => "wrong_answer",
             Cause::Disk => "disk",
             Cause::Service => "service",
@@ -118,6 +121,11 @@ impl Trouble {
     /// Whether the server does not accept the token.
     pub(crate) fn denied(&self) -> bool {
         matches!(self.cause, Cause::Refused(401 | 403))
+    }
+
+    /// Whether the server is not there, or cannot answer anybody.
+    pub(crate) fn lost(&self) -> bool {
+        matches!(self.cause, Cause::Unreachable | Cause::Refused(500..))
     }
 
     /// What went wrong, with what was tried before it.

@@ -108,6 +108,14 @@ impl<W: World> Brain<W> {
         }
     }
 
+    /// What failed is tried again now: there is a token again.
+    pub(super) fn hurry(&mut self) {
+        let now = self.now();
+        for entry in self.entries.values_mut().filter(|entry| entry.failures > 0) {
+            entry.next = now;
+        }
+    }
+
     /// Drops what nobody uses any more.
     pub(super) fn retain(&mut self, used: &BTreeSet<Query>) {
         self.entries.retain(|query, _| used.contains(query));
@@ -230,8 +238,9 @@ impl<W: World> Brain<W> {
         let failures = self.failed(query, &trouble);
         let again = self.entries.get(query).map_or(self.now(), |entry| entry.next);
         let unanswered = |trouble: Trouble| Unanswered { trouble: Some(trouble), failures, again };
-        let lost = matches!(trouble.cause, Cause::Unreachable | Cause::Refused(500..));
-        let Some(cache) = self.cache.clone().filter(|_| lost) else { return Err(unanswered(trouble)) };
+        let Some(cache) = self.cache.clone().filter(|_| trouble.lost()) else {
+            return Err(unanswered(trouble));
+        };
         match cache.find(&query.key(), self.now()) {
             Ok(Some(json)) => {
                 self.source.world.log(&format!("{query} comes from the cache: {}", trouble.text));

@@ -11,6 +11,8 @@ mod parse;
 mod query;
 mod source;
 mod target;
+#[cfg(test)]
+mod trial;
 mod values;
 mod work;
 

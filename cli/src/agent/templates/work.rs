@@ -109,6 +109,7 @@ impl Work {
         let mut child = child.map(Child::new);
         let once = if child.is_some() { Once::No } else { self.once };
         let mut bell = self.bell.clone();
+        let back = Rc::clone(&self.brain.source.identity.lock().await.back);
         loop {
             let next = tokio::select! {
                 signal = bell.asked() => {
@@ -132,6 +133,7 @@ impl Work {
             let Some(child) = &mut child else {
                 tokio::select! {
                     _ = bell.asked() => return true,
+                    () = back.notified() => self.hurry(),
                     () = sleep_until(&world, next) => {}
                 }
                 continue;
@@ -150,8 +152,18 @@ impl Work {
                     bell.end(code);
                     return true;
                 }
+                () = back.notified() => self.hurry(),
                 () = sleep_until(&world, next) => {}
             }
+        }
+    }
+
+    /// There is a token again: what failed is due.
+    fn hurry(&mut self) {
+        self.brain.hurry();
+        let now = self.brain.now();
+        for sheet in self.sheets.iter_mut().filter(|sheet| sheet.state == State::Due) {
+            sheet.again = now;
         }
     }
 
