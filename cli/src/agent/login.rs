@@ -239,10 +239,10 @@ impl Identity {
 
     /// Takes a token as its own.
     fn hold(&mut self, held: Held, world: &impl World) {
-        if let Some((cache, name)) = self.shelf_mark() {
-            if let Err(why) = cache.keep_token(&name, &held.text, world.now()) {
-                world.log(&format!("the token cannot be kept for the next start: {why}"));
-            }
+        if let Some((cache, name)) = self.shelf_mark()
+            && let Err(why) = cache.keep_token(&name, &held.text, world.now())
+        {
+            world.log(&format!("the token cannot be kept for the next start: {why}"));
         }
         self.token = Some(held);
         if std::mem::take(&mut self.failing) {
