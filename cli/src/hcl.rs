@@ -2,6 +2,7 @@
 //! of neighbouring lines below each other, comments kept. It changes layout and nothing else; whether the
 //! text is a good policy only the server knows.
 
+mod json;
 mod parse;
 mod tokens;
 pub(crate) mod value;

@@ -103,11 +103,33 @@ exec {{
 }}
 template_config {{ static_secret_render_interval = "1s" }}"#
     );
-    let agent = start(&site, &exec);
+    let mut agent = site.command(&Binary::keep(), "agent", &exec);
+    let port = tests::server::free_port();
+    let telemetry = format!("telemetry {{ listen = \"127.0.0.1:{port}\" }}\n");
+    agent.arg(format!("-config={}", site.folder.file("telemetry.hcl", &telemetry).display()));
+    let agent = Program::start(&agent);
+    let counters = |lines: &[&str]| {
+        let request = tests::http::Request::new("GET", "/metrics");
+        agent.until("the counters say so", || {
+            let text = request.clone().send(([127, 0, 0, 1], port).into()).ok()?.text();
+            lines.iter().all(|line| text.lines().any(|found| found == *line)).then_some(text)
+        })
+    };
     let seen = |text: &str| agent.until(text, || site.read("seen").filter(|now| now == text).map(drop));
     seen("first\n");
+    let renders = "keep_template_renders_total{template=\"DB_PASSWORD\"}";
+    counters(&[&format!("{renders} 1"), "keep_exec_restarts_total 0"]);
     site.keep("second");
     seen("first\nsecond\n");
+    let well = "keep_template_failures{template=\"DB_PASSWORD\"} 0";
+    let text = counters(&[&format!("{renders} 2"), "keep_exec_restarts_total 1", well]);
+    assert!(!text.contains("keep_template_last_success_seconds{template=\"DB_PASSWORD\"} 0\n"), "{text}");
+    site.root.delete("secret/metadata/app/db").must(204);
+    agent.until("the counters say that it fails", || (!counters(&[]).contains(well)).then_some(()));
+    let text = counters(&[]);
+    assert!(!text.contains("keep_template_failures_total{template=\"DB_PASSWORD\"} 0"), "{text}");
+    site.keep("second");
+    counters(&[well]);
     agent.signal(rustix::process::Signal::USR1);
     seen("first\nsecond\nusr1\n");
     assert_eq!(agent.stop().code(), Some(7), "the program's end is the agent's");
@@ -355,6 +377,14 @@ fn the_documented_samples_of_vault_agent_are_taken_and_mistakes_have_a_file_and_
         let (taken, text) = check(&site, &SAMPLE.replacen(from, to, 1));
         assert!(!taken && text.contains(words), "{from} -> {to}: {text}");
     }
+    let json = r#"{"auto_auth": {"method": [{"type": "approle", "config": {"role_id_file_path": "r"}}]},
+        "template": [{"contents": "x", "destination": "@/a"}, {"contents": "{{ key \"x\" }}", "destination": "@/b"}]}"#;
+    let (taken, text) = check(&site, json);
+    assert!(
+        !taken && text.contains("checked.hcl: template \"") && text.contains("line 1: the function \"key\""),
+        "{text}"
+    );
+    assert!(!text.contains("line 0"), "{text}");
     site.folder.file("server.key.ctmpl", "fine\n{{ if true }}\n{{ key \"x\" }}{{ end }}");
     let (taken, text) = check(&site, SAMPLE);
     assert!(
@@ -378,6 +408,19 @@ path "auth/token/create" { capabilities = ["update"] }"#;
     site.root.post("sys/policies/acl/app", json!({"policy": policy})).must(204);
     site.folder.file("t.ctmpl", TEMPLATE);
     site.folder.file("t2.ctmpl", &TEMPLATE.replace("{{", "<<").replace("}}", ">>"));
+    let json = r#"{"auto_auth": {"method": [{"type": "approle", "config": {"role_id_file_path": "@/role",
+        "secret_id_file_path": "@/secret", "remove_secret_id_file_after_reading": false}}]}, "exit_after_auth": true,
+        "template": [{"contents": "{{ with secret \"secret/app/all\" }}{{ .Data.data.s }}{{ end }}", "destination": "@/$"}]}"#;
+    let from_json = |program: &Binary, name: &str| {
+        let mut agent = Program::start(&site.command(program, "agent", &json.replace('$', name)));
+        assert!(agent.end().success(), "{}", agent.log());
+        site.read(name)
+    };
+    let plain = Some("a<b>&c".to_owned());
+    assert_eq!(
+        (from_json(&Binary::bao(), "theirs"), from_json(&Binary::keep(), "ours")),
+        (plain.clone(), plain)
+    );
     let rendered = |program: &Binary, name: &str| {
         let config = format!(
             r#"{STAYS}

@@ -32,6 +32,14 @@ pub(crate) enum Restart {
     Never,
 }
 
+/// What following its variables came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Followed {
+    Started,
+    Restarted,
+    Same,
+}
+
 /// The program.
 pub(crate) struct Child {
     plan: ChildPlan,
@@ -54,15 +62,19 @@ impl Child {
     }
 
     /// Starts it with these variables, or again if they are others.
-    pub(crate) async fn follow(&mut self, variables: Vec<(String, Zeroizing<String>)>) -> Result<(), String> {
-        if self.process.is_some() {
+    pub(crate) async fn follow(
+        &mut self,
+        variables: Vec<(String, Zeroizing<String>)>,
+    ) -> Result<Followed, String> {
+        let again = self.process.is_some();
+        if again {
             if self.variables == variables {
-                return Ok(());
+                return Ok(Followed::Same);
             }
             if self.plan.restart == Restart::Never {
                 warn("a secret changed; restart_on_secret_changes = \"never\" leaves the program as it is");
                 self.variables = variables;
-                return Ok(());
+                return Ok(Followed::Same);
             }
             warn("a secret changed: the program is started again");
             self.stop(self.plan.stop_signal).await;
@@ -76,7 +88,7 @@ impl Child {
         let process = command.spawn().map_err(|e| format!("exec: `{program}` cannot be started: {e}"))?;
         self.process = Some(process);
         self.variables = variables;
-        Ok(())
+        Ok(if again { Followed::Restarted } else { Followed::Started })
     }
 
     /// Waits until it ends by itself, and hands on signals meanwhile. Its exit code.

@@ -1,4 +1,4 @@
-//! The agent's configuration: HCL, and where it says the same as Vault Agent's, in the same words.
+//! The agent's configuration: HCL or JSON, and where it says the same as Vault Agent's, in the same words.
 
 mod auth;
 mod certificate;
@@ -113,7 +113,7 @@ pub(crate) enum Receiver {
 }
 
 impl Config {
-    /// Reads files, and folders of files that end in `.hcl`.
+    /// Reads files, and folders of files that end in `.hcl` or `.json`.
     pub(crate) fn load(paths: &[PathBuf]) -> Result<Config, String> {
         let mut config = Config::default();
         let mut files = Vec::new();
@@ -226,7 +226,7 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>, String> {
     }
     let entries = fs::read_dir(path).map_err(|e| format!("{shown} cannot be read: {e}"))?;
     let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    files.retain(|file| file.extension().is_some_and(|end| end == "hcl"));
+    files.retain(|file| file.extension().is_some_and(|end| end == "hcl" || end == "json"));
     files.sort();
     Ok(files)
 }

@@ -9,6 +9,9 @@ use std::{
 
 use super::{config::Certificate, record::Record};
 
+const CERTIFICATE: &str = "certificate";
+const TEMPLATE: &str = "template";
+
 /// The counters of one agent.
 #[derive(Default)]
 pub(crate) struct Ledger(RefCell<Book>);
@@ -29,6 +32,9 @@ enum Counter {
     DiskErrors,
     Alerts,
     Logins,
+    Renders,
+    TemplateFailures,
+    Restarts,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,10 +51,12 @@ enum Gauge {
     Delivered,
     Failures,
     ClockOffset,
+    TemplateSuccess,
+    TemplateFailing,
 }
 
 impl Counter {
-    const ALL: [Counter; 7] = [
+    const ALL: [Counter; 10] = [
         Counter::Renewals,
         Counter::Hooks,
         Counter::Verifications,
@@ -56,7 +64,18 @@ impl Counter {
         Counter::DiskErrors,
         Counter::Alerts,
         Counter::Logins,
+        Counter::Renders,
+        Counter::TemplateFailures,
+        Counter::Restarts,
     ];
+
+    /// What the names of its rows are names of.
+    fn label(self) -> &'static str {
+        match self {
+            Counter::Renders | Counter::TemplateFailures => TEMPLATE,
+            _ => CERTIFICATE,
+        }
+    }
 
     fn words(self) -> (&'static str, &'static str) {
         match self {
@@ -76,12 +95,22 @@ impl Counter {
             }
             Counter::Alerts => ("keep_agent_alerts_total", "Alerts sent, by whether the receiver took them."),
             Counter::Logins => ("keep_agent_logins_total", "Logins to the server, by how they went."),
+            Counter::Renders => {
+                ("keep_template_renders_total", "How often a template came out other than before.")
+            }
+            Counter::TemplateFailures => (
+                "keep_template_failures_total",
+                "What went wrong with a template: secrets that could not be had, texts, files, commands.",
+            ),
+            Counter::Restarts => {
+                ("keep_exec_restarts_total", "Restarts of the program of exec because a secret changed.")
+            }
         }
     }
 }
 
 impl Gauge {
-    const ALL: [Gauge; 12] = [
+    const ALL: [Gauge; 14] = [
         Gauge::Obtained,
         Gauge::NotAfter,
         Gauge::BundleNotAfter,
@@ -94,7 +123,17 @@ impl Gauge {
         Gauge::Delivered,
         Gauge::Failures,
         Gauge::ClockOffset,
+        Gauge::TemplateSuccess,
+        Gauge::TemplateFailing,
     ];
+
+    /// What the names of its rows are names of.
+    fn label(self) -> &'static str {
+        match self {
+            Gauge::TemplateSuccess | Gauge::TemplateFailing => TEMPLATE,
+            _ => CERTIFICATE,
+        }
+    }
 
     fn words(self) -> (&'static str, &'static str) {
         match self {
@@ -123,6 +162,11 @@ impl Gauge {
                 "keep_agent_clock_offset_seconds",
                 "How far the clock of this machine is ahead of the server's.",
             ),
+            Gauge::TemplateSuccess => (
+                "keep_template_last_success_seconds",
+                "When a template was last seen to say what the server says; 0 if never since the agent started.",
+            ),
+            Gauge::TemplateFailing => ("keep_template_failures", "Failures of a template in a row."),
         }
     }
 }
@@ -184,6 +228,43 @@ impl Ledger {
         self.count(Counter::Alerts, "", result);
     }
 
+    /// A template that will be rendered: its rows are there from the start.
+    pub(crate) fn expect_template(&self, name: &str) {
+        let mut book = self.0.borrow_mut();
+        for counter in [Counter::Renders, Counter::TemplateFailures] {
+            book.counters.entry((counter, name.to_owned(), "")).or_insert(0);
+        }
+        for gauge in [Gauge::TemplateSuccess, Gauge::TemplateFailing] {
+            book.gauges.insert((gauge, name.to_owned()), 0.0);
+        }
+    }
+
+    pub(crate) fn rendered(&self, name: &str) {
+        self.count(Counter::Renders, name, "");
+    }
+
+    pub(crate) fn template_failed(&self, name: &str) {
+        self.count(Counter::TemplateFailures, name, "");
+    }
+
+    /// How a template stands: failures in a row, and the moment if there are none.
+    pub(crate) fn show_template(&self, name: &str, failures: u32, now: super::moment::Moment) {
+        let gauges = &mut self.0.borrow_mut().gauges;
+        gauges.insert((Gauge::TemplateFailing, name.to_owned()), f64::from(failures));
+        if failures == 0 {
+            gauges.insert((Gauge::TemplateSuccess, name.to_owned()), now.millis() as f64 / 1000.0);
+        }
+    }
+
+    /// A program of exec: its row is there from the start.
+    pub(crate) fn expect_program(&self) {
+        self.0.borrow_mut().counters.entry((Counter::Restarts, String::new(), "")).or_insert(0);
+    }
+
+    pub(crate) fn restarted(&self) {
+        self.count(Counter::Restarts, "", "");
+    }
+
     /// Sets how many logins there were.
     pub(crate) fn logins(&self, good: u64, failed: u64) {
         let counters = &mut self.0.borrow_mut().counters;
@@ -203,14 +284,17 @@ impl Ledger {
         let mut out = String::new();
         for gauge in Gauge::ALL {
             let values = book.gauges.iter().filter(|((kind, _), _)| *kind == gauge);
-            let rows: Vec<String> =
-                values.map(|((_, name), value)| format!("{} {value}", labels(name, ""))).collect();
+            let rows: Vec<String> = values
+                .map(|((_, name), value)| format!("{} {value}", labels((gauge.label(), name), "")))
+                .collect();
             family(&mut out, gauge.words(), "gauge", &rows);
         }
         for counter in Counter::ALL {
             let values = book.counters.iter().filter(|((kind, _, _), _)| *kind == counter);
             let rows: Vec<String> = values
-                .map(|((_, name, result), count)| format!("{} {count}", labels(name, result)))
+                .map(|((_, name, result), count)| {
+                    format!("{} {count}", labels((counter.label(), name), result))
+                })
                 .collect();
             family(&mut out, counter.words(), "counter", &rows);
         }
@@ -235,8 +319,8 @@ fn family(out: &mut String, (name, help): (&str, &str), kind: &str, rows: &[Stri
     }
 }
 
-fn labels(certificate: &str, result: &str) -> String {
-    let pairs: Vec<String> = [("certificate", certificate), ("result", result)]
+fn labels(named: (&str, &str), result: &str) -> String {
+    let pairs: Vec<String> = [named, ("result", result)]
         .iter()
         .filter(|(_, value)| !value.is_empty())
         .map(|(key, value)| format!("{key}=\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"")))

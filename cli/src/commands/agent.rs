@@ -40,7 +40,7 @@ pub(crate) struct Agent {
 /// What the agent reads.
 #[derive(Args, Debug)]
 pub(crate) struct Files {
-    /// Configuration: a file, or a folder of files that end in .hcl; repeatable [KEEP_AGENT_CONFIG; /etc/sealkeep/agent.d, or below ~/.config]
+    /// Configuration: a file, or a folder of files that end in .hcl or .json; repeatable [KEEP_AGENT_CONFIG; /etc/sealkeep/agent.d, or below ~/.config]
     #[arg(long, value_name = "PATH", global = true)]
     config: Vec<PathBuf>,
 }

@@ -52,6 +52,13 @@ pub(super) struct List {
     spread: bool,
 }
 
+impl List {
+    /// A list on one line, without comments.
+    pub(super) fn of(elements: Vec<Element>) -> List {
+        List { elements, rest: Vec::new(), spread: false }
+    }
+}
+
 /// One element of a list.
 #[derive(Debug)]
 pub(super) struct Element {

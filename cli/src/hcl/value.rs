@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::parse::{self, Body, Entry, Item, Value};
+use super::{
+    json,
+    parse::{self, Body, Entry, Item, Value},
+};
 use crate::span::Span;
 
 /// The keys of one stanza. What is asked for is taken out, so that what is left over at the end was never understood.
@@ -20,9 +23,10 @@ pub(crate) struct Labelled {
     pub(crate) stanza: Stanza,
 }
 
-/// Reads a whole file.
+/// Reads a whole file: HCL, or JSON, which begins with a brace.
 pub(crate) fn read(text: &str, place: &str) -> Result<Stanza, String> {
-    let body = parse::parse(text).map_err(|why| format!("{place}: {why}"))?;
+    let read = if text.trim_start().starts_with('{') { json::parse } else { parse::parse };
+    let body = read(text).map_err(|why| format!("{place}: {why}"))?;
     Ok(Stanza::new(place.to_owned(), body))
 }
 
@@ -150,7 +154,7 @@ impl Stanza {
         match self.items.first() {
             None => Ok(()),
             Some(item) => {
-                Err(format!("{}: line {}: {:?} is not known here", self.place, item.start, name(item)))
+                Err(format!("{}: {}{:?} is not known here", self.place, line(item.start), name(item)))
             }
         }
     }
@@ -167,8 +171,13 @@ impl Stanza {
     }
 
     fn wrong(&self, key: &str, line: usize, why: &str) -> String {
-        format!("{}: line {line}: {key}: {why}", self.place)
+        format!("{}: {}{key}: {why}", self.place, self::line(line))
     }
+}
+
+/// Where it stands, if that is known: in JSON it is the path that says so.
+fn line(number: usize) -> String {
+    if number == 0 { String::new() } else { format!("line {number}: ") }
 }
 
 fn name(item: &Item) -> String {
@@ -233,6 +242,46 @@ mod tests {
         assert_eq!((inner.labels.as_slice(), inner.stanza.number("k")), (&["t".to_owned()][..], Ok(Some(1))));
         assert_eq!(all.number("q"), Ok(Some(3)));
         all.finish().expect("all is read");
+    }
+
+    #[test]
+    fn json_says_the_same() {
+        let text = r#"{"a": "x\"\n\\", "b": 640, "c": ["1", 2], "d": true, "none": null, "empty": [],
+            "method": {"approle": {"config": {"k": 1}}}, "sink": [{"file": [{"p": 1}, {"p": 2}]}, {"type": "file", "config": {}}],
+            "template": [{"p": 3}, {"p": 4}]}"#;
+        let mut all = read(text, "f").expect("JSON");
+        assert_eq!(all.text("a"), Ok(Some("x\"\n\\".to_owned())));
+        assert_eq!((all.number("b"), all.flag("d")), (Ok(Some(640)), Ok(Some(true))));
+        assert_eq!(all.list("c"), Ok(vec!["1".to_owned(), "2".to_owned()]));
+        assert_eq!((all.text("none"), all.list("empty")), (Ok(None), Ok(vec![])));
+        let mut method = all.stanza("method").expect("one").expect("a stanza");
+        assert_eq!(
+            (method.labels.as_slice(), method.stanza.place.as_str()),
+            (&["approle".to_owned()][..], "f: method \"approle\"")
+        );
+        assert_eq!(
+            method.stanza.stanza("config").expect("one").expect("a stanza").stanza.number("k"),
+            Ok(Some(1))
+        );
+        let sinks = all.stanzas("sink").expect("stanzas");
+        assert_eq!(sinks.iter().map(|sink| sink.labels.len()).collect::<Vec<_>>(), [1, 1, 0]);
+        assert_eq!(all.stanzas("template").expect("stanzas").len(), 2);
+        all.finish().expect("all is read");
+        for (text, words) in [
+            ("{\"a\": 1,}", "f: line 1: it is no JSON"),
+            ("{\n\"a\": [1", "f: line 2: it is no JSON"),
+            ("{\"m\": {\"x\": [{\"y\": [[]]}]}}", "f: m.x[0].y[0]: it must be a text or an object"),
+            ("{\"m\": [1, {}]}", "f: m: it must hold texts or objects, not both"),
+        ] {
+            let why = read(text, "f").expect_err(text);
+            assert!(why.contains(words), "{why}");
+        }
+        assert!(read(&"{\"a\":".repeat(100_000), "f").is_err());
+        let deep = format!("{}1{}", "{\"a\":".repeat(100), "}".repeat(100));
+        assert!(read(&deep, "f").is_err_and(|why| why.contains("deeper than 64")));
+        let mut twice = read("{\"a\": 1, \"a\": 2, \"typo\": {}}", "f").expect("JSON");
+        assert_eq!(twice.text("a"), Err("f: a: it stands there twice".to_owned()));
+        assert_eq!(twice.finish(), Err("f: \"a\" is not known here".to_owned()));
     }
 
     #[test]

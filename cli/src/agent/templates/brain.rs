@@ -121,6 +121,12 @@ impl<W: World> Brain<W> {
         self.entries.retain(|query, _| used.contains(query));
     }
 
+    /// The most failures in a row that one of these has had.
+    pub(super) fn failures(&self, queries: &BTreeSet<Query>) -> u32 {
+        let failed = self.entries.iter().filter(|(query, _)| queries.contains(query));
+        failed.map(|(_, entry)| entry.failures).max().unwrap_or(0)
+    }
+
     /// The next moment at which there is something to do.
     pub(super) fn next(&self) -> Option<Moment> {
         self.entries.values().map(|entry| entry.next).min()

@@ -8,10 +8,14 @@ use base64::{
     engine::general_purpose::{STANDARD, URL_SAFE},
 };
 use gotmpl::{TemplateError, Value};
+use md5::{Digest, Md5};
 
 use super::{
     language::Made,
+    maps::{self, Wins},
+    regex,
     values::{self, text},
+    yaml,
 };
 
 /// A function of its arguments.
@@ -23,7 +27,7 @@ const LOOP_MAX: i64 = 100_000;
 const INDENT_MAX: i64 = 1_000;
 
 /// All of them.
-pub(super) const FUNCTIONS: [(&str, Function); 37] = [
+pub(super) const FUNCTIONS: [(&str, Function); 44] = [
     ("add", |args| math(args, i64::checked_add, |a, b| a + b)),
     ("subtract", |args| math(&swapped(args)?, i64::checked_sub, |a, b| a - b)),
     ("multiply", |args| math(args, i64::checked_mul, |a, b| a * b)),
@@ -89,6 +93,15 @@ pub(super) const FUNCTIONS: [(&str, Function); 37] = [
         read.map(|json| values::parsed(&json))
             .map_err(|_| wrong("parseJSON is given something that is no JSON"))
     }),
+    ("parseYAML", |args| yaml::read(string(args, 0)?)),
+    ("regexMatch", |args| regex::found(string(args, 0)?, string(args, 1)?).map(Value::Bool)),
+    ("regexReplaceAll", |args| {
+        regex::replaced(string(args, 0)?, string(args, 1)?, string(args, 2)?).map(text)
+    }),
+    ("md5sum", |args| Ok(text(hex(Md5::digest(string(args, 0)?).as_slice())))),
+    ("explodeMap", |args| maps::exploded(argument(args, 0)?)),
+    ("mergeMap", |args| maps::merged(argument(args, 0)?, argument(args, 1)?, Wins::First)),
+    ("mergeMapWithOverride", |args| maps::merged(argument(args, 0)?, argument(args, 1)?, Wins::Second)),
     ("splitToMap", |args| {
         let (between, inner) = (string(args, 0)?, string(args, 1)?);
         let pairs = string(args, 2)?.split(between).filter_map(|pair| pair.split_once(inner));

@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     path::{Component, Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
 };
 
 use gotmpl::{MissingKey, Template, TemplateError, Value};
@@ -15,9 +15,10 @@ use zeroize::Zeroizing;
 
 use super::{
     functions::{FUNCTIONS, MARK, argument, string, wrong},
-    parse,
+    parse::{self, PRINTED},
     query::Query,
-    values::{Numbers, text},
+    toml,
+    values::{self, Numbers, text},
 };
 use crate::{agent::moment::Moment, settings, yaml};
 
@@ -27,11 +28,14 @@ pub(super) type Made = Result<Value, TemplateError>;
 const TEXT_SIZE_MAX: usize = 16 * 1024 * 1024;
 /// So often all loops of a template go round at most.
 const ROUNDS_MAX: u64 = 1_000_000;
+/// A template that executes itself without end stops here, and so does one that executes others too often.
+const EXECUTED_DEPTH_MAX: u32 = 16;
+const EXECUTED_MAX: u32 = 10_000;
 /// The name under which the library keeps a template; it is never shown.
 const NAME: &str = "\u{1}whole";
 
 /// Functions that need more than their arguments.
-pub(super) const HERE: [&str; 21] = [
+pub(super) const HERE: [&str; 23] = [
     "env",
     "envOrDefault",
     "mustEnv",
@@ -45,6 +49,8 @@ pub(super) const HERE: [&str; 21] = [
     "toUnescapedJSON",
     "toUnescapedJSONPretty",
     "toYAML",
+    "toTOML",
+    "executeTemplate",
     "writeToFile",
     "scratch.Key",
     "scratch.Get",
@@ -112,11 +118,15 @@ struct Table {
     known: Known,
     now: Moment,
     sandbox: Option<PathBuf>,
+    /// The templates that `executeTemplate` finds by name.
+    whole: OnceLock<Weak<Template>>,
     notes: Mutex<Notes>,
 }
 
 #[derive(Default)]
 struct Notes {
+    /// How deep it executes, and how often it has.
+    executed: (u32, u32),
     wanted: Option<Query>,
     used: BTreeSet<Query>,
     files: Vec<Piece>,
@@ -137,10 +147,12 @@ impl Program {
             known: known.clone(),
             now,
             sandbox: self.sandbox.clone(),
+            whole: OnceLock::new(),
             notes: Mutex::default(),
         });
         let mut out = Bounded(Zeroizing::new(String::new()));
         let made = self.prepared(&table).and_then(|template| {
+            let template = table.owned(template);
             template.execute_template_fmt(&mut out, NAME, &Value::Nil).map_err(|error| words(&error))
         });
         let mut notes = table.notes();
@@ -167,6 +179,10 @@ impl Program {
             let table = Arc::clone(table);
             template = template.func(name, move |args| table.call(name, args));
         }
+        template = template.func(PRINTED, |args| {
+            let value = argument(args, 0)?;
+            Ok(values::printed(value).map_or_else(|| value.clone(), text))
+        });
         template = template.add_parse_tree(NAME, parsed.body);
         for define in parsed.defines {
             template = template.add_parse_tree(&define.name, define.body);
@@ -204,9 +220,35 @@ impl Table {
             "toUnescapedJSON" => self.json(args).map(|json| text(json.to_string())),
             "toUnescapedJSONPretty" => self.json(args).map(|json| text(format!("{json:#}"))),
             "toYAML" => self.json(args).map(|json| text(yaml::write(&json).trim())),
+            "toTOML" => toml::write(argument(args, 0)?, &self.known.numbers).map(text),
+            "executeTemplate" => self.execute(args),
             "writeToFile" => self.write(args),
             other => self.scratch(other, args),
         }
+    }
+
+    /// Lets functions find the templates that they belong to, without keeping them for ever.
+    fn owned(&self, template: Template) -> Arc<Template> {
+        let template = Arc::new(template);
+        self.whole.get_or_init(|| Arc::downgrade(&template));
+        template
+    }
+
+    /// What a template of this text makes of a value.
+    fn execute(&self, args: &[Value]) -> Made {
+        let name = string(args, 0)?;
+        let (depth, times) = self.notes().executed;
+        if depth >= EXECUTED_DEPTH_MAX || times >= EXECUTED_MAX {
+            return Err(wrong("executeTemplate goes round and round"));
+        }
+        let whole = self.whole.get().and_then(Weak::upgrade);
+        let whole = whole.filter(|whole| name != NAME && whole.lookup(name).is_some());
+        let whole = whole.ok_or_else(|| wrong(format!("executeTemplate: no template is called {name:?}")))?;
+        self.notes().executed = (depth + 1, times + 1);
+        let mut out = Bounded(Zeroizing::new(String::new()));
+        let made = whole.execute_template_fmt(&mut out, name, args.get(1).unwrap_or(&Value::Nil));
+        self.notes().executed.0 = depth;
+        made.map(|()| text(out.0.as_str()))
     }
 
     fn json(&self, args: &[Value]) -> Result<serde_json::Value, TemplateError> {
@@ -393,7 +435,12 @@ mod tests {
             "{\"port\":5432,\"rate\":1.50,\"text\":\"\\u003ca\\u003e\"}",
         );
         check(r#"{{ scratch.Set "a" 1 }}{{ scratch.SetX "a" 2 }}{{ scratch.Get "a" }}"#, "1");
+        check(
+            "{{ 1e6 }} {{ 123456.5 }} {{ 0.00001 }} {{ -2.0 }} {{ parseJSON \"[1,1e20]\" }}",
+            "1e+06 123456.5 1e-05 -2 [1 1e+20]",
+        );
         check(r#"{{ define "d" }}<{{ . }}>{{ end }}{{ template "d" "q" }}"#, "<q>");
+        check(r#"{{ define "d" }}<{{ . }}>{{ end }}{{ executeTemplate "d" "q" }}"#, "<q>");
         check("{{ timestamp }} {{ timestamp \"2006-01-02\" }}", "2023-11-14T22:13:20Z 2023-11-14");
     }
 
@@ -405,6 +452,20 @@ mod tests {
         let lacks =
             read("{{ with secret \"s\" }}{{ .Data.x }}{{ end }}").unwrap().run(&known(), Moment::default());
         assert!(matches!(lacks, Run::Failed(why) if why.contains("x")));
+        let wants = read(r#"{{ define "d" }}{{ secret "t" }}{{ end }}{{ executeTemplate "d" }}"#)
+            .unwrap()
+            .run(&known(), Moment::default());
+        assert!(matches!(wants, Run::Wants(Query::Read(path)) if path == "t"));
+        for (text, words) in [
+            (r#"{{ executeTemplate "d" }}"#, "no template is called \"d\""),
+            (
+                r#"{{ define "d" }}{{ executeTemplate "d" }}{{ end }}{{ executeTemplate "d" }}"#,
+                "round and round",
+            ),
+        ] {
+            let failed = read(text).unwrap().run(&known(), Moment::default());
+            assert!(matches!(failed, Run::Failed(why) if why.contains(words)), "{text}");
+        }
     }
 
     #[test]

@@ -7,14 +7,18 @@ mod brain;
 mod functions;
 mod language;
 mod layout;
+mod maps;
 mod parse;
 mod query;
+mod regex;
 mod source;
 mod target;
+mod toml;
 #[cfg(test)]
 mod trial;
 mod values;
 mod work;
+mod yaml;
 
 pub(crate) use language::{Program, Writing};
 pub(crate) use source::Source;

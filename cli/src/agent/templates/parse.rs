@@ -16,6 +16,9 @@ const BUILT_IN: [&str; 20] = [
     "printf", "println", "slice", "urlquery", "nil",
 ];
 
+/// What every value goes through on its way out: it is printed as Go prints it.
+pub(super) const PRINTED: &str = "\u{1}printed";
+
 /// What the scratchpad can do.
 const SCRATCH: [&str; 6] = ["Key", "Get", "Set", "SetX", "MapSet", "MapSetX"];
 
@@ -63,7 +66,14 @@ impl Look<'_> {
         for node in &mut list.nodes {
             match node {
                 Node::List(list) => self.list(list),
-                Node::Action(action) => self.pipe(&mut action.pipe),
+                Node::Action(action) => {
+                    self.pipe(&mut action.pipe);
+                    if action.pipe.decl.is_empty() {
+                        let pos = action.pos;
+                        let args = vec![Expr::Identifier(pos, PRINTED.into())];
+                        action.pipe.commands.push(CommandNode { pos, args });
+                    }
+                }
                 Node::If(branch) | Node::Range(branch) | Node::With(branch) => {
                     self.pipe(&mut branch.pipe);
                     self.list(&mut branch.body);
@@ -133,17 +143,16 @@ impl Look<'_> {
 /// What to do without a function that consul-template has.
 fn advice(name: &str) -> &'static str {
     match name {
-        "key" | "keyExists" | "keyOrDefault" | "ls" | "safeLs" | "tree" | "safeTree" | "service"
-        | "services" | "node" | "nodes" | "datacenters" | "connect" | "caRoots" | "caLeaf" | "byKey"
-        | "byTag" | "byMeta" | "explode" | "explodeMap" => "it asks Consul, which this agent does not do",
-        "regexMatch" | "regexReplaceAll" => {
-            "this agent has no regular expressions: use contains, replaceAll, trimPrefix, split"
-        }
-        "parseYAML" => "this agent reads no YAML: keep the value as JSON and use parseJSON",
-        "md5sum" => "this agent has no MD5: use sha256Hex",
-        "executeTemplate" => "write {{ template \"name\" . }} instead",
+        "key" | "keyExists" | "keyExistsGet" | "keyOrDefault" | "ls" | "safeLs" | "tree" | "safeTree"
+        | "service" | "services" | "node" | "nodes" | "datacenters" | "connect" | "caRoots" | "caLeaf"
+        | "partitions" | "peerings" | "exportedServices" | "byKey" | "byPort" | "byTag" | "byMeta"
+        | "explode" => "it asks Consul, or sorts what Consul says; this agent does not ask Consul",
         "plugin" => "this agent runs no programs while it renders: let the template's exec do it afterwards",
-        "toTOML" => "this agent writes no TOML: write its lines out, with toJSON for the values",
+        "sockaddr" => {
+            "this agent does not look for addresses of this machine: put the address into a variable and use env"
+        }
+        _ if name.starts_with("spew") => "it shows Go's memory, which is not here: use toJSONPretty",
+        _ if name.starts_with("nomad") => "it asks Nomad, which this agent does not do",
         _ if name.starts_with("sprig") => "the functions of sprig are not here",
         _ => "it is not known",
     }

@@ -35,6 +35,11 @@ impl Numbers {
         self.0.extend(&other.0);
     }
 
+    /// Whether a text is a number of the server.
+    pub(crate) fn has(&self, text: &Arc<str>) -> bool {
+        self.0.contains(&address(text))
+    }
+
     /// A value as JSON.
     pub(crate) fn json(&self, value: &Value) -> Result<Json, String> {
         Ok(match value {
@@ -43,7 +48,7 @@ impl Numbers {
             Value::Int(number) => Json::from(*number),
             Value::Uint(number) => Json::from(*number),
             Value::Float(number) => float(*number)?,
-            Value::String(text) if self.0.contains(&address(text)) => {
+            Value::String(text) if self.has(text) => {
                 let number: Result<Number, _> = text.parse();
                 number.map_or_else(|_| Json::String(text.to_string()), Json::Number)
             }
@@ -71,6 +76,40 @@ pub(crate) fn parsed(json: &Json) -> Value {
         Json::Array(items) => Value::List(items.iter().map(parsed).collect()),
         Json::Object(fields) => map(fields.iter().map(|(key, field)| (key.as_str(), parsed(field)))),
         other => Numbers::default().read(other),
+    }
+}
+
+/// How Go prints a value, where the library that runs templates prints it otherwise: with floats in it.
+pub(crate) fn printed(value: &Value) -> Option<String> {
+    match value {
+        Value::Float(number) => Some(float_printed(*number)),
+        Value::List(items) if items.iter().any(|item| printed(item).is_some()) => {
+            let items: Vec<String> =
+                items.iter().map(|item| printed(item).unwrap_or_else(|| item.to_string())).collect();
+            Some(format!("[{}]", items.join(" ")))
+        }
+        Value::Map(fields) if fields.values().any(|field| printed(field).is_some()) => {
+            let field = |(key, field): (&Arc<str>, &Value)| {
+                format!("{key}:{}", printed(field).unwrap_or_else(|| field.to_string()))
+            };
+            let fields: Vec<String> = fields.iter().map(field).collect();
+            Some(format!("map[{}]", fields.join(" ")))
+        }
+        _ => None,
+    }
+}
+
+fn float_printed(number: f64) -> String {
+    if number.is_infinite() {
+        return if number > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
+    }
+    let scientific = format!("{number:e}");
+    match scientific.split_once('e').and_then(|(digits, power)| Some((digits, power.parse::<i32>().ok()?))) {
+        Some((digits, power)) if !(-4..6).contains(&power) => {
+            let sign = if power < 0 { '-' } else { '+' };
+            format!("{digits}e{sign}{:02}", power.unsigned_abs())
+        }
+        _ => number.to_string(),
     }
 }
 

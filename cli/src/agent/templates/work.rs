@@ -14,9 +14,10 @@ use super::{
 use crate::agent::{
     bell::Bell,
     cache::Cache,
-    child::{Child, ChildPlan},
+    child::{Child, ChildPlan, Followed},
     deliver::Reload,
     here::Here,
+    ledger::Ledger,
     moment::Moment,
     run::{Once, sleep_until},
     schedule,
@@ -99,14 +100,21 @@ impl Work {
             failures: 0,
             again: Moment::default(),
         };
-        let sheets = templates.into_iter().map(sheet).collect();
+        let sheets: Vec<Sheet> = templates.into_iter().map(sheet).collect();
         let brain = Brain::new(source, pace.interval, cache);
-        Work { brain, sheets, pace, token: None, once, bell, failed_for_good: false }
+        let work = Work { brain, sheets, pace, token: None, once, bell, failed_for_good: false };
+        for at in 0..work.sheets.len() {
+            work.ledger().expect_template(&work.name(at));
+        }
+        work
     }
 
     /// Renders, and goes on rendering. `true` if a single run has everything.
     pub(crate) async fn run(mut self, child: Option<ChildPlan>) -> bool {
         let mut child = child.map(Child::new);
+        if child.is_some() {
+            self.ledger().expect_program();
+        }
         let once = if child.is_some() { Once::No } else { self.once };
         let mut bell = self.bell.clone();
         let back = Rc::clone(&self.brain.source.identity.lock().await.back);
@@ -138,10 +146,16 @@ impl Work {
                 }
                 continue;
             };
-            if done && let Err(why) = child.follow(self.variables()).await {
-                world.log(&why);
-                bell.end(crate::stop::LOCAL);
-                return false;
+            if done {
+                match child.follow(self.variables()).await {
+                    Ok(Followed::Restarted) => world.ledger.restarted(),
+                    Ok(Followed::Started | Followed::Same) => {}
+                    Err(why) => {
+                        world.log(&why);
+                        bell.end(crate::stop::LOCAL);
+                        return false;
+                    }
+                }
             }
             tokio::select! {
                 signal = bell.asked() => {
@@ -175,6 +189,11 @@ impl Work {
         for (query, trouble, failures) in wrong {
             self.log(&format!("{query}: {}; what was rendered stays", trouble.text));
             let matters = self.sheets.iter().any(|sheet| sheet.template.fatal && sheet.used.contains(&query));
+            for at in 0..self.sheets.len() {
+                if self.sheets.get(at).is_some_and(|sheet| sheet.used.contains(&query)) {
+                    self.ledger().template_failed(&self.name(at));
+                }
+            }
             self.give_up(failures, matters);
         }
         for sheet in self.sheets.iter_mut().filter(|sheet| !sheet.used.is_disjoint(&changed)) {
@@ -193,6 +212,7 @@ impl Work {
             let used = self.sheets.iter().flat_map(|sheet| sheet.used.iter().cloned()).collect();
             self.brain.retain(&used);
         }
+        self.show();
         let waiting = self.sheets.iter().filter(|sheet| sheet.state != State::Done).map(|sheet| sheet.again);
         let far = self.brain.now().plus(PATIENCE);
         waiting.chain(self.brain.next()).min().unwrap_or(far).min(far)
@@ -229,6 +249,7 @@ impl Work {
                     if let Err(unanswered) = self.brain.need(&query, kept.as_deref()).await {
                         if let Some(trouble) = unanswered.trouble {
                             let name = self.name(at);
+                            self.ledger().template_failed(&name);
                             self.log(&format!("{name} waits for {query}: {}", trouble.text));
                         }
                         let fatal = self.sheets.get(at).is_some_and(|sheet| sheet.template.fatal);
@@ -252,8 +273,10 @@ impl Work {
             Target::File(plan) => pieces.and_then(|pieces| Ok((pieces, plan.put(&rendered.text)?))),
             Target::Variable(_) => pieces.map(|pieces| (pieces, Put::Same)),
         };
+        let said = matches!(sheet.template.target, Target::Variable(_))
+            && sheet.text.as_ref() != Some(&rendered.text);
         let changed = match put {
-            Ok(put) => put != (Put::Same, Put::Same),
+            Ok(put) => said || put != (Put::Same, Put::Same),
             Err(why) => return self.failed(at, &why),
         };
         sheet.used = rendered.used;
@@ -264,6 +287,7 @@ impl Work {
         sheet.again = Moment::default();
         if changed {
             let name = self.name(at);
+            self.ledger().rendered(&name);
             self.log(&format!("rendered {name}"));
         }
     }
@@ -307,8 +331,24 @@ impl Work {
         sheet.failures = sheet.failures.saturating_add(1);
         sheet.again = now.plus(schedule::backoff(sheet.failures, PATIENCE, chance));
         let (failures, fatal) = (sheet.failures, sheet.template.fatal);
+        self.ledger().template_failed(&name);
         self.log(&format!("{name}: {why}"));
         self.give_up(failures, fatal);
+    }
+
+    /// Writes down how each template stands.
+    fn show(&self) {
+        let now = self.brain.now();
+        for (at, sheet) in self.sheets.iter().enumerate() {
+            let failures = sheet.failures.max(self.brain.failures(&sheet.used));
+            if failures > 0 || sheet.state == State::Done {
+                self.ledger().show_template(&self.name(at), failures, now);
+            }
+        }
+    }
+
+    fn ledger(&self) -> &Ledger {
+        &self.brain.source.world.ledger
     }
 
     fn give_up(&mut self, failures: u32, fatal: bool) {
