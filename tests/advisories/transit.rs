@@ -65,7 +65,7 @@ fn row_105_no_setting_of_a_key_brings_the_server_down() {
                     let body = json!({
                         "type": kind, "derived": derived, "convergent_encryption": convergent,
                         "exportable": exportable, "allow_plaintext_backup": exportable,
-                        "key_size": if kind == "hmac" { 32 } else { 0 },
+                        "key_size": if kind == "hmac" { 32 } else { 0 }, "parameter_set": "65",
                     });
                     let made = stage.root.post(&format!("transit/keys/{name}"), body.clone());
                     // bao answers what cannot be with 500, and clients know its words.
@@ -73,7 +73,9 @@ fn row_105_no_setting_of_a_key_brings_the_server_down() {
                     use_it(&stage, &name);
                 }
             }
-            let import = json!({"type": kind, "derived": derived, "public_key": "x", "ciphertext": "AAAA"});
+            let import = json!({
+                "type": kind, "derived": derived, "public_key": "x", "ciphertext": "AAAA", "parameter_set": "65",
+            });
             stage
                 .root
                 .post(&format!("transit/keys/in-{kind}-{derived}/import"), import)

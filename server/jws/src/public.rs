@@ -97,8 +97,8 @@ impl PublicKey {
             (Family::Ec, 256) => Self::ec(Kind::P256, key.bits()),
             (Family::Ec, 384) => Self::ec(Kind::P384, key.bits()),
             (Family::Ec, 521) => Self::ec(Kind::P521, key.bits()),
-            (Family::Ec, _) => None,
             (Family::Ed25519, _) => Self::ed25519(key.bits()),
+            (Family::Ec | Family::MlDsa, _) => None,
         }
     }
 

@@ -2,12 +2,14 @@
 //! are `Zeroizing`.
 
 use crate::error::While;
-use crate::{Error, Family, KeyShape, PublicKey, Result, Scheme, pem, tlv};
+use crate::{Error, Family, KeyShape, MlDsa, PublicKey, Result, Scheme, pem, tlv};
 use aws_lc_rs::{
     encoding::{AsDer, EcPrivateKeyRfc5915Der, Pkcs8V1Der, PublicKeyX509Der},
     rand::SystemRandom,
     rsa::KeySize,
-    signature::{self as lc, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RsaKeyPair},
+    signature::{
+        self as lc, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, PqdsaKeyPair, RsaKeyPair,
+    },
 };
 use der::{
     Decode, Reader, SliceReader,
@@ -28,7 +30,7 @@ const P256_PREFIX: [u8; 26] = [
 /// The form in which a private key is written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyEncoding {
-    /// The family's own: PKCS#1 for RSA, SEC 1 for EC; PKCS#8 for Ed25519, which has none.
+    /// The family's own: PKCS#1 for RSA, SEC 1 for EC; PKCS#8 for Ed25519 and ML-DSA, which have none.
     Traditional,
     /// PKCS#8 for all.
     Pkcs8,
@@ -44,6 +46,7 @@ enum Pair {
     Rsa(RsaKeyPair),
     Ec(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
+    MlDsa(MlDsa, PqdsaKeyPair),
 }
 
 impl PrivateKey {
@@ -54,6 +57,10 @@ impl PrivateKey {
             Family::Rsa => Pair::Rsa(RsaKeyPair::generate(rsa_size(shape.bits)?).map_err(failed)?),
             Family::Ec => Pair::Ec(EcdsaKeyPair::generate(curve(shape.bits)?).map_err(failed)?),
             Family::Ed25519 => Pair::Ed25519(Ed25519KeyPair::generate().map_err(failed)?),
+            Family::MlDsa => {
+                let set = MlDsa::numbered(shape.bits).ok_or(Error::Crypto("key generation"))?;
+                Pair::MlDsa(set, PqdsaKeyPair::generate(set.signing()).map_err(failed)?)
+            }
         };
         Self::of(pair)
     }
@@ -74,6 +81,9 @@ impl PrivateKey {
     pub fn from_der(der: &[u8]) -> Result<Self> {
         let rejected = |e: aws_lc_rs::error::KeyRejected| Error::malformed("private key", e);
         match form_of(der).reading("private key")? {
+            Form::Pkcs8(algorithm) if let Some(set) = MlDsa::of(algorithm) => {
+                Self::of(Pair::MlDsa(set, PqdsaKeyPair::from_pkcs8(set.signing(), der).map_err(rejected)?))
+            }
             Form::Pkcs8(algorithm) => match algorithm.to_string().as_str() {
                 "1.2.840.113549.1.1.1" | "1.2.840.113549.1.1.10" => {
                     Self::of(Pair::Rsa(RsaKeyPair::from_pkcs8(der).map_err(rejected)?))
@@ -121,7 +131,10 @@ impl PrivateKey {
             Pair::Ed25519(pair) if scheme == Scheme::Ed25519 => {
                 Ok(pair.try_sign(message).map_err(failed)?.as_ref().to_vec())
             }
-            Pair::Ed25519(_) => Err(unfit()),
+            Pair::MlDsa(set, pair) if scheme == Scheme::MlDsa(*set) => {
+                set.sign(pair, message).map_err(failed)
+            }
+            Pair::Ed25519(_) | Pair::MlDsa(..) => Err(unfit()),
         }
     }
 
@@ -130,7 +143,7 @@ impl PrivateKey {
         let label = match (encoding, &self.pair) {
             (KeyEncoding::Traditional, Pair::Rsa(_)) => PKCS1,
             (KeyEncoding::Traditional, Pair::Ec(_)) => SEC1,
-            (KeyEncoding::Traditional, Pair::Ed25519(_)) | (KeyEncoding::Pkcs8, _) => PKCS8,
+            (KeyEncoding::Traditional, Pair::Ed25519(_) | Pair::MlDsa(..)) | (KeyEncoding::Pkcs8, _) => PKCS8,
         };
         Ok(Zeroizing::new(pem::encode(label, &self.to_der(encoding)?)))
     }
@@ -152,6 +165,7 @@ impl PrivateKey {
             }
             (Pair::Ec(pair), KeyEncoding::Pkcs8) => pair.to_pkcs8v1().map_err(failed)?.as_ref().to_vec(),
             (Pair::Ed25519(pair), _) => pair.to_pkcs8v1().map_err(failed)?.as_ref().to_vec(),
+            (Pair::MlDsa(set, pair), _) => return set.pkcs8(pair).map_err(failed),
         };
         Ok(Zeroizing::new(der))
     }
@@ -183,6 +197,10 @@ impl PrivateKey {
             }
             Pair::Ed25519(pair) => {
                 let algorithm = tlv::sequence(&[tlv::oid(&ObjectIdentifier::new_unwrap("1.3.101.112"))]);
+                tlv::sequence(&[algorithm, tlv::bits(pair.public_key().as_ref())])
+            }
+            Pair::MlDsa(set, pair) => {
+                let algorithm = tlv::sequence(&[tlv::oid(&set.oid())]);
                 tlv::sequence(&[algorithm, tlv::bits(pair.public_key().as_ref())])
             }
         };
@@ -268,7 +286,9 @@ mod tests {
 
     #[test]
     fn every_key_survives_every_encoding() {
-        for (key_type, bits) in [("rsa", 2048), ("ec", 256), ("ec", 384), ("ec", 521), ("ed25519", 0)] {
+        let ml_dsa = [("ml-dsa", 44), ("ml-dsa", 65), ("ml-dsa", 87)];
+        let others = [("rsa", 2048), ("ec", 256), ("ec", 384), ("ec", 521), ("ed25519", 0)];
+        for (key_type, bits) in others.into_iter().chain(ml_dsa) {
             let key = PrivateKey::generate(KeyShape::parse(key_type, bits).unwrap()).unwrap();
             let scheme = Scheme::choose(key.public().shape(), 0, crate::Padding::Pkcs1).unwrap();
             for encoding in [KeyEncoding::Traditional, KeyEncoding::Pkcs8] {

@@ -1,7 +1,7 @@
 //! Public keys: which shape they have, what identifies them, what they have signed.
 
 use crate::error::While;
-use crate::{Error, Result, Scheme, weak};
+use crate::{Error, MlDsa, Result, Scheme, weak};
 use aws_lc_rs::{digest, signature::UnparsedPublicKey};
 use der::{
     Decode, Reader, SliceReader,
@@ -18,15 +18,18 @@ pub enum Family {
     Ec,
     /// Ed25519.
     Ed25519,
+    /// ML-DSA, which quantum computers do not break.
+    MlDsa,
 }
 
 impl Family {
-    /// The API's word for it: `rsa`, `ec`, `ed25519`.
+    /// The API's word for it: `rsa`, `ec`, `ed25519`, `ml-dsa`.
     pub fn name(self) -> &'static str {
         match self {
             Family::Rsa => "rsa",
             Family::Ec => "ec",
             Family::Ed25519 => "ed25519",
+            Family::MlDsa => "ml-dsa",
         }
     }
 }
@@ -36,7 +39,7 @@ impl Family {
 pub struct KeyShape {
     /// The kind.
     pub family: Family,
-    /// Bits of the RSA modulus or of the curve's field; 256 for Ed25519.
+    /// Bits of the RSA modulus or of the curve's field; 256 for Ed25519; the number of the parameter set for ML-DSA.
     pub bits: u32,
 }
 
@@ -71,6 +74,13 @@ impl KeyShape {
             ("ec", 256 | 384 | 521) => Ok(KeyShape { family: Family::Ec, bits: key_bits as u32 }),
             ("ec", _) => unsupported("EC", "256, 384, 521"),
             ("ed25519", _) => Ok(KeyShape { family: Family::Ed25519, bits: 256 }),
+            ("ml-dsa", 44 | 65 | 87) => Ok(KeyShape { family: Family::MlDsa, bits: key_bits as u32 }),
+            ("ml-dsa", 0) => {
+                Err(Error::refused("a key of type ml-dsa wants its parameter_set: it is 44, 65 or 87"))
+            }
+            ("ml-dsa", other) => Err(Error::refused(format!(
+                "invalid parameter set {other} for key type ml-dsa: it is 44, 65 or 87"
+            ))),
             (other, _) => Err(Error::refused(format!("unknown key type {other}"))),
         }
     }
@@ -80,6 +90,7 @@ impl fmt::Display for KeyShape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.family {
             Family::Ed25519 => f.write_str("ed25519"),
+            Family::MlDsa => write!(f, "ml-dsa-{}", self.bits),
             family => write!(f, "{} {}", family.name(), self.bits),
         }
     }
@@ -98,24 +109,24 @@ impl PublicKey {
     pub fn from_spki(spki: &[u8]) -> Result<Self> {
         const WHAT: &str = "public key";
         let mut reader = SliceReader::new(spki).reading(WHAT)?;
-        let (algorithm, curve, key) = reader
+        let (algorithm, parameters, key) = reader
             .sequence(|outer| {
-                let (algorithm, curve) = outer.sequence(|inner| {
+                let (algorithm, parameters) = outer.sequence(|inner| {
                     let algorithm = ObjectIdentifier::decode(inner)?;
-                    let curve = match algorithm == EC {
-                        true => Some(ObjectIdentifier::decode(inner)?),
-                        false if inner.is_finished() => None,
-                        false => inner.tlv_bytes().map(|_| None)?,
+                    let parameters = match algorithm == EC {
+                        true => Parameters::Curve(ObjectIdentifier::decode(inner)?),
+                        false if inner.is_finished() => Parameters::None,
+                        false => inner.tlv_bytes().map(|_| Parameters::Other)?,
                     };
-                    Ok::<_, der::Error>((algorithm, curve))
+                    Ok::<_, der::Error>((algorithm, parameters))
                 })?;
                 let key = BitStringRef::decode(outer)?;
                 let key = key.as_bytes().ok_or_else(|| der::Error::from(der::ErrorKind::Failed))?;
-                Ok::<_, der::Error>((algorithm, curve, key))
+                Ok::<_, der::Error>((algorithm, parameters, key))
             })
             .reading(WHAT)?;
         reader.finish().reading(WHAT)?;
-        let shape = shape_of(algorithm, curve, key)?;
+        let shape = shape_of(algorithm, parameters, key)?;
         let start = spki.len() - key.len();
         Ok(PublicKey { spki: spki.to_vec(), key: start..spki.len(), shape })
     }
@@ -150,11 +161,11 @@ impl PublicKey {
     pub fn check_strength(&self) -> Result<()> {
         match self.shape.family {
             Family::Rsa => weak::check(&self.rsa_numbers()?.0),
-            Family::Ec | Family::Ed25519 => Ok(()),
+            Family::Ec | Family::Ed25519 | Family::MlDsa => Ok(()),
         }
     }
 
-    /// The key alone: an Ed25519 key, an EC point, or the RSAPublicKey of PKCS#1.
+    /// The key alone: an Ed25519 or ML-DSA key, an EC point, or the RSAPublicKey of PKCS#1.
     pub fn bits(&self) -> &[u8] {
         self.spki.get(self.key.clone()).unwrap_or_default()
     }
@@ -166,25 +177,35 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-fn shape_of(algorithm: ObjectIdentifier, curve: Option<ObjectIdentifier>, key: &[u8]) -> Result<KeyShape> {
+/// What stands beside the algorithm of a public key.
+enum Parameters {
+    None,
+    Curve(ObjectIdentifier),
+    Other,
+}
+
+fn shape_of(algorithm: ObjectIdentifier, parameters: Parameters, key: &[u8]) -> Result<KeyShape> {
     if algorithm == RSA {
         return rsa_shape(key);
     }
     if algorithm == ED25519 && key.len() == 32 {
         return Ok(KeyShape { family: Family::Ed25519, bits: 256 });
     }
-    let bits = match curve {
-        Some(P256) => 256u32,
-        Some(P384) => 384,
-        Some(P521) => 521,
-        Some(other) => {
+    if let Some(set) = MlDsa::of(algorithm) {
+        return ml_dsa_shape(set, &parameters, key);
+    }
+    let bits = match parameters {
+        Parameters::Curve(P256) => 256u32,
+        Parameters::Curve(P384) => 384,
+        Parameters::Curve(P521) => 521,
+        Parameters::Curve(other) => {
             return Err(Error::refused(format!(
                 "the curve {other} is not accepted; use P-256, P-384 or P-521"
             )));
         }
-        None => {
+        Parameters::None | Parameters::Other => {
             return Err(Error::refused(format!(
-                "keys of the algorithm {algorithm} are not accepted; use RSA, EC or Ed25519"
+                "keys of the algorithm {algorithm} are not accepted; use RSA, EC, Ed25519 or ML-DSA"
             )));
         }
     };
@@ -194,6 +215,21 @@ fn shape_of(algorithm: ObjectIdentifier, curve: Option<ObjectIdentifier>, key: &
         false => {
             Err(Error::refused(format!("the EC key is not an uncompressed point of its {bits} bit curve")))
         }
+    }
+}
+
+/// RFC 9881 §4: no parameters, and the key has the length of its set.
+fn ml_dsa_shape(set: MlDsa, parameters: &Parameters, key: &[u8]) -> Result<KeyShape> {
+    let shape = KeyShape { family: Family::MlDsa, bits: set.number() };
+    if !matches!(parameters, Parameters::None) {
+        return Err(Error::malformed("public key", format!("{shape} has no parameters")));
+    }
+    match key.len() == set.public_size() {
+        true => Ok(shape),
+        false => Err(Error::malformed(
+            "public key",
+            format!("one of {shape} has {} bytes, and this has {}", set.public_size(), key.len()),
+        )),
     }
 }
 

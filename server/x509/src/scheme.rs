@@ -1,7 +1,7 @@
 //! Signature algorithms: what a key of some shape signs with, and how certificates name it.
 
 use crate::error::While;
-use crate::{Error, Family, KeyShape, Result, tlv};
+use crate::{Error, Family, KeyShape, MlDsa, Result, tlv};
 use aws_lc_rs::signature as lc;
 use der::{Decode, Reader, SliceReader, Tag, asn1::ObjectIdentifier};
 
@@ -34,13 +34,15 @@ pub enum Scheme {
     Ecdsa(Digest),
     /// Ed25519, which has its digest built in.
     Ed25519,
+    /// ML-DSA, which has its digest built in.
+    MlDsa(MlDsa),
 }
 
 const RSA_ENCRYPTION_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
 const MGF1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.8");
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
-const EVERY: [(Scheme, &str); 10] = [
+const EVERY: [(Scheme, &str); 13] = [
     (Scheme::Rsa(Padding::Pkcs1, Digest::Sha256), "SHA256WithRSA"),
     (Scheme::Rsa(Padding::Pkcs1, Digest::Sha384), "SHA384WithRSA"),
     (Scheme::Rsa(Padding::Pkcs1, Digest::Sha512), "SHA512WithRSA"),
@@ -51,6 +53,9 @@ const EVERY: [(Scheme, &str); 10] = [
     (Scheme::Ecdsa(Digest::Sha384), "ECDSAWithSHA384"),
     (Scheme::Ecdsa(Digest::Sha512), "ECDSAWithSHA512"),
     (Scheme::Ed25519, "PureEd25519"),
+    (Scheme::MlDsa(MlDsa::Set44), "ML-DSA-44"),
+    (Scheme::MlDsa(MlDsa::Set65), "ML-DSA-65"),
+    (Scheme::MlDsa(MlDsa::Set87), "ML-DSA-87"),
 ];
 
 impl Scheme {
@@ -73,6 +78,10 @@ impl Scheme {
             (Family::Ec, 384) => Ok(Scheme::Ecdsa(Digest::Sha384)),
             (Family::Ec, 521) => Ok(Scheme::Ecdsa(Digest::Sha512)),
             (Family::Ed25519, _) => Ok(Scheme::Ed25519),
+            (Family::MlDsa, set) => {
+                let set = MlDsa::numbered(set);
+                set.map(Scheme::MlDsa).ok_or_else(|| Error::refused("no such parameter set of ML-DSA"))
+            }
             (Family::Ec, bits) => Err(Error::refused(format!("no signatures with EC keys of {bits} bits"))),
         }
     }
@@ -111,6 +120,7 @@ impl Scheme {
             (Scheme::Rsa(..), Family::Rsa)
                 | (Scheme::Ecdsa(_), Family::Ec)
                 | (Scheme::Ed25519, Family::Ed25519)
+                | (Scheme::MlDsa(_), Family::MlDsa)
         )
     }
 
@@ -129,6 +139,7 @@ impl Scheme {
             }
             Scheme::Ecdsa(digest) => tlv::sequence(&[tlv::oid(&ecdsa_oid(digest))]),
             Scheme::Ed25519 => tlv::sequence(&[tlv::oid(&ED25519)]),
+            Scheme::MlDsa(set) => tlv::sequence(&[tlv::oid(&set.oid())]),
         }
     }
 
@@ -146,8 +157,12 @@ impl Scheme {
         if oid == RSA_ENCRYPTION_PSS {
             return pss_digest(parameters).map(|digest| Scheme::Rsa(Padding::Pss, digest));
         }
-        if !parameters.is_empty() && parameters != tlv::NULL {
+        let ml_dsa = MlDsa::of(oid);
+        if !parameters.is_empty() && (parameters != tlv::NULL || ml_dsa.is_some()) {
             return Err(Error::malformed(WHAT, format!("{oid} has no parameters")));
+        }
+        if let Some(set) = ml_dsa {
+            return Ok(Scheme::MlDsa(set));
         }
         if oid == ED25519 {
             return Ok(Scheme::Ed25519);
@@ -161,7 +176,7 @@ impl Scheme {
             }
         }
         Err(Error::refused(format!(
-            "the signature algorithm {oid} is not accepted; sign with RSA, ECDSA or Ed25519 over SHA-256 or better"
+            "the signature algorithm {oid} is not accepted; sign with RSA or ECDSA over SHA-256 or better, Ed25519 or ML-DSA"
         )))
     }
 
@@ -173,7 +188,7 @@ impl Scheme {
             Scheme::Rsa(Padding::Pss, Digest::Sha256) => &lc::RSA_PSS_SHA256,
             Scheme::Rsa(Padding::Pss, Digest::Sha384) => &lc::RSA_PSS_SHA384,
             Scheme::Rsa(Padding::Pss, Digest::Sha512) => &lc::RSA_PSS_SHA512,
-            Scheme::Ecdsa(_) | Scheme::Ed25519 => return None,
+            Scheme::Ecdsa(_) | Scheme::Ed25519 | Scheme::MlDsa(_) => return None,
         })
     }
 
@@ -196,6 +211,7 @@ impl Scheme {
             (Scheme::Ecdsa(Digest::Sha384), Family::Ec, 521) => &lc::ECDSA_P521_SHA384_ASN1,
             (Scheme::Ecdsa(Digest::Sha512), Family::Ec, 521) => &lc::ECDSA_P521_SHA512_ASN1,
             (Scheme::Ed25519, Family::Ed25519, _) => &lc::ED25519,
+            (Scheme::MlDsa(set), Family::MlDsa, bits) if set.number() == bits => set.verification(),
             _ => return None,
         })
     }

@@ -69,13 +69,13 @@ impl KeyUsage {
     }
 
     /// Those of these usages that a key of this family can have: RSA agrees on no keys (RFC 3279 §2.3.1), EC enciphers
-    /// nothing (RFC 8813 §3), Ed25519 does neither (RFC 8410 §5).
+    /// nothing (RFC 8813 §3), Ed25519 (RFC 8410 §5) and ML-DSA (RFC 9881 §5) do neither.
     pub fn fitting(self, family: Family) -> Self {
         const SIGNS: u16 = 0xc600;
         KeyUsage(match family {
             Family::Rsa => self.0 & (SIGNS | 0x3000),
             Family::Ec => self.0 & (SIGNS | 0x0980),
-            Family::Ed25519 => self.0 & SIGNS,
+            Family::Ed25519 | Family::MlDsa => self.0 & SIGNS,
         })
     }
 
@@ -156,6 +156,7 @@ mod tests {
         assert_eq!(fitting(Family::Rsa).names(), ["DigitalSignature", "KeyEncipherment"]);
         assert_eq!(fitting(Family::Ec).names(), ["DigitalSignature", "KeyAgreement"]);
         assert_eq!(fitting(Family::Ed25519).names(), ["DigitalSignature"]);
+        assert_eq!(fitting(Family::MlDsa).names(), ["DigitalSignature"]);
         assert!(KeyUsage::parse(&["ServerAuth"]).unwrap_err().to_string().contains("KeyEncipherment"));
         assert_eq!(ExtKeyUsage::parse("serverauth").unwrap(), ExtKeyUsage::SERVER_AUTH);
         assert!(ExtKeyUsage::parse("server").is_err());

@@ -151,7 +151,7 @@ impl signature::Signer<Signature> for Signer<'_> {
         let raw = self.key.private.sign(scheme, message).map_err(|_| signature::Error::new())?;
         let data = match shape.family {
             Family::Ec => two_numbers(&raw).ok_or_else(signature::Error::new)?,
-            Family::Rsa | Family::Ed25519 => raw,
+            Family::Rsa | Family::Ed25519 | Family::MlDsa => raw,
         };
         Signature::new(algorithm, data).map_err(failed)
     }
@@ -185,6 +185,11 @@ fn public_of(key: &x509::PublicKey) -> Result<KeyData> {
             let (n, e) = key.rsa_numbers().map_err(refused)?;
             let number = |bytes: &[u8]| Mpint::from_positive_bytes(bytes).map_err(unwritten);
             RsaPublicKey { e: number(&e)?, n: number(&n)? }.into()
+        }
+        Family::MlDsa => {
+            return Err(Error::invalid(
+                "SSH has no keys of type ml-dsa: take one of ed25519, ecdsa-p256, -p384, -p521 or RSA",
+            ));
         }
     })
 }

@@ -80,12 +80,13 @@ pub(super) fn check_key(key: &KeyData, allowed: &Lengths) -> Result<()> {
 
 /// Refuses to make a key of this shape, if the role names others.
 pub(super) fn check_shape(shape: KeyShape, allowed: &Lengths) -> Result<()> {
-    let kind = match shape.family {
-        Family::Rsa => Kind::rsa(shape.bits.into()),
-        Family::Ec => Kind::ecdsa(shape.bits.into()),
-        Family::Ed25519 => Kind::ed25519(),
+    let standing = match shape.family {
+        Family::Rsa => Kind::rsa(shape.bits.into()).standing(allowed),
+        Family::Ec => Kind::ecdsa(shape.bits.into()).standing(allowed),
+        Family::Ed25519 => Kind::ed25519().standing(allowed),
+        Family::MlDsa => Standing::OtherType,
     };
-    match kind.standing(allowed) {
+    match standing {
         Standing::Allowed => Ok(()),
         Standing::OtherType => Err(Error::invalid("provided key_type value not in allowed_user_key_types")),
         Standing::OtherSize => {

@@ -49,7 +49,7 @@ impl Command<Transit> for DeriveKey {
             return Err(Error::invalid("peer public key not provided"));
         }
         let named = self.derived_key_type.as_ref().map_or(Kind::Aes256.name(), |kind| kind.0.as_str());
-        let kind = Kind::named(&named.to_lowercase()).filter(|kind| kind.is_cipher());
+        let kind = Kind::asked(&named.to_lowercase(), "").ok().filter(|kind| kind.is_cipher());
         let kind = kind.ok_or_else(|| Error::invalid(format!("unknown key type {named}")))?;
         let name = Some(word(self.base_key_name.as_ref())).filter(|name| is_name(name));
         let base = name.map_or(Ok(None), |name| find(cx, name))?;

@@ -63,6 +63,8 @@ struct Policy {
     imported: bool,
     #[serde(rename = "AllowImportedKeyRotation")]
     imported_rotation: bool,
+    #[serde(rename = "ParameterSet", skip_serializing_if = "String::is_empty")]
+    parameter_set: String,
     soft_deleted: bool,
 }
 
@@ -161,6 +163,7 @@ fn write(cx: &impl Reads, name: &str, record: &KeyRecord) -> Result<Written> {
         auto_rotate_period: record.auto_rotate_seconds.saturating_mul(NANOS),
         imported: record.imported,
         imported_rotation: record.imported_rotation,
+        parameter_set: record.kind.set().unwrap_or_default().to_owned(),
         soft_deleted: record.set_aside,
     };
     Ok(Written { policy: Some(policy), archived_keys: Some(Archive { keys: Some(archived) }) })
@@ -251,9 +254,14 @@ fn check_name(name: &str) -> Result<()> {
 const VERSIONS_MAX: u64 = 100_000;
 
 fn read(policy: &Policy) -> Result<KeyRecord, String> {
-    let kind = Kind::numbered(policy.kind);
-    let kind =
-        kind.ok_or_else(|| format!("this server has no keys of the type with the number {}", policy.kind))?;
+    let kind = Kind::numbered(policy.kind, &policy.parameter_set);
+    let kind = kind.ok_or_else(|| {
+        let beside = match policy.parameter_set.as_str() {
+            "" => String::new(),
+            set => format!(" and the parameter set {set:?}"),
+        };
+        format!("this server has no keys of the type with the number {}{beside}", policy.kind)
+    })?;
     let (oldest, latest) = (policy.min_decryption_version, policy.latest_version);
     if oldest < 1 {
         return Err(format!("minimum decryption version of {oldest} is less than 1"));
@@ -323,8 +331,9 @@ fn versions(
         let version = entry.read(record.kind, record.derived);
         let version = version.ok_or_else(|| format!("the key of version {number} does not read"))?;
         // Reading it now is better than finding out when it is used.
-        super::version::Version::parse(number, record, version.clone())
-            .map_err(|_| format!("the key of version {number} is none of type {}", record.kind.name()))?;
+        super::version::Version::parse(number, record, version.clone()).map_err(|_| {
+            format!("the key of version {number} is none of type {}", record.kind.full_name())
+        })?;
         found.push((number, version));
     }
     Ok(found)

@@ -102,7 +102,9 @@ fn seal(
             aead.seal(nonce, &beside.associated()?, plaintext)
         }
         Parsed::Rsa(pair) => pair.1.encrypt(Oaep::Sha256, plaintext),
-        Parsed::Ed25519(..) | Parsed::Ecdsa(..) => Err(Refusal::inner("the key does not encrypt")),
+        Parsed::Ed25519(..) | Parsed::Ecdsa(..) | Parsed::MlDsa(..) => {
+            Err(Refusal::inner("the key does not encrypt"))
+        }
     }
 }
 
@@ -167,6 +169,8 @@ fn open(
                 Refusal::inner("failed to RSA decrypt the ciphertext: crypto/rsa: decryption error")
             })
         }
-        Parsed::Ed25519(..) | Parsed::Ecdsa(..) => Err(Refusal::inner("the key does not decrypt")),
+        Parsed::Ed25519(..) | Parsed::Ecdsa(..) | Parsed::MlDsa(..) => {
+            Err(Refusal::inner("the key does not decrypt"))
+        }
     }
 }

@@ -137,9 +137,9 @@ impl Encrypt {
             ));
         }
         let name = self.kind.as_ref().map_or(Kind::Aes256.name(), |kind| kind.0.as_str());
-        let kind = match Kind::named(name) {
-            Some(kind) if kind.is_cipher() => kind,
-            Some(kind) if kind.is_ecdsa() => {
+        let kind = match Kind::asked(name, "") {
+            Ok(kind) if kind.is_cipher() => kind,
+            Ok(kind) if kind.is_ecdsa() => {
                 return Err(Error::invalid(format!("key type {name} not supported for this operation")));
             }
             _ => return Err(Error::invalid(format!("unknown key type {name}"))),

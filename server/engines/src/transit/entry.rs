@@ -105,6 +105,10 @@ impl Entry {
                 entry.key.clone_from(&version.secret);
                 entry.public_key = text::encode(ed25519_point(public?)?);
             }
+            kind if kind.is_ml_dsa() => {
+                entry.key.clone_from(&version.secret);
+                entry.public_key = public_pem(public?);
+            }
             _ => entry.key.clone_from(&version.secret),
         }
         Some(entry)
@@ -161,6 +165,9 @@ impl Entry {
             kind if kind.is_rsa() => self.rsa(kind, created, hmac)?,
             kind if kind.is_ecdsa() => self.ecdsa(kind, created, hmac)?,
             Kind::Ed25519 => self.ed25519(derived, created, hmac)?,
+            kind if kind.is_ml_dsa() && self.key.is_none() => {
+                read_public(kind, &self.public_key, created, hmac).ok()?
+            }
             kind => read_secret(kind, &self.key.as_ref()?.0, created, hmac).ok()?,
         };
         // Keys of long ago have none; none is made up for them.

@@ -182,7 +182,11 @@ fn ended(kind: Kind, pem: String) -> String {
 }
 
 fn no_raw(kind: Kind) -> Refusal {
-    let family = if kind.is_rsa() { "rsa" } else { "ec" };
+    let family = match kind {
+        kind if kind.is_rsa() => "rsa",
+        kind if kind.is_ml_dsa() => "ml-dsa",
+        _ => "ec",
+    };
     Refusal::inner(format!("unknown key format for {family} key; supported values are ``, `der`, or `pem`"))
 }
 

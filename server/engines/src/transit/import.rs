@@ -13,7 +13,8 @@ use zeroize::Zeroizing;
 use super::Transit;
 use super::create::{self, hmac_key, of_seed, schedule};
 use super::input::{flag, word};
-use super::kind::{HMAC_SIZES, Kind};
+use super::keys::unknown_set;
+use super::kind::{HMAC_SIZES, Kind, Unknown};
 use super::record::{Hidden, KeyRecord, ONLY, VERSIONS, VersionRecord, WRAPPING, append, load};
 use super::rsa::{Oaep, Private};
 use super::shown::public_pem;
@@ -83,6 +84,8 @@ pub(super) struct Import {
     exportable: Option<Flag>,
     /// The hash inside RSA-OAEP: `SHA1`, `SHA256`, `SHA384` or `SHA512`.
     hash_function: Option<Text>,
+    /// For `ml-dsa`, how large its keys are: `44`, `65` or `87`.
+    parameter_set: Option<Text>,
     /// A public key in PEM, in place of a ciphertext: such a key only encrypts and verifies.
     public_key: Option<Text>,
     /// The kind of key.
@@ -103,8 +106,11 @@ impl Command<Transit> for Import {
             return Err(Error::server("allow_rotation must be set to true if auto-rotation is enabled"));
         }
         let named = self.kind.as_ref().map_or(Kind::Aes256.name(), |kind| kind.0.as_str());
-        let kind = Kind::named(&named.to_lowercase());
-        let kind = kind.ok_or_else(|| Error::invalid(format!("unknown key type: {named}")))?;
+        let set = word(self.parameter_set.as_ref());
+        let kind = Kind::asked(&named.to_lowercase(), set).map_err(|unknown| match unknown {
+            Unknown::Name => Error::invalid(format!("unknown key type: {named}")),
+            Unknown::Set => unknown_set(named, set),
+        })?;
         if load(cx, &self.name)?.is_some() {
             return Err(Error::server(
                 "the import path cannot be used with an existing key; use import-version to rotate an existing imported key",
@@ -383,7 +389,7 @@ pub(super) fn read_public(
 fn fits(kind: Kind, public: &PublicKey) -> Result<(), String> {
     match kind.shape() {
         Some(shape) if shape == public.shape() => Ok(()),
-        _ => Err(format!("invalid key type: expected {}, got {}", kind.name(), public.shape())),
+        _ => Err(format!("invalid key type: expected {}, got {}", kind.full_name(), public.shape())),
     }
 }
 

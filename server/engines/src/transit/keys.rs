@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Transit;
 use super::create::create;
 use super::input::{context, flag, number, word};
-use super::kind::{HMAC_SIZES, Kind};
+use super::kind::{HMAC_SIZES, Kind, Unknown};
 use super::record::{KEYS, KeyRecord, NAME_SIZE_MAX, VERSIONS, load};
 use super::shown::{Shown, show};
 
@@ -92,8 +92,10 @@ pub(super) struct CreateKey {
     external_key_ref: Option<Text>,
     /// The size of an HMAC key in bytes: 32 to 512.
     key_size: Option<Number>,
+    /// For `ml-dsa`, how large its keys are: `44`, `65` or `87`.
+    parameter_set: Option<Text>,
     /// `aes128-gcm96`, `aes256-gcm96`, `chacha20-poly1305`, `xchacha20-poly1305`, `ed25519`, `ecdsa-p256`, `ecdsa-p384`,
-    /// `ecdsa-p521`, `rsa-2048`, `rsa-3072`, `rsa-4096` or `hmac`.
+    /// `ecdsa-p521`, `rsa-2048`, `rsa-3072`, `rsa-4096`, `ml-dsa` or `hmac`.
     #[serde(rename = "type")]
     kind: Option<Text>,
 }
@@ -129,7 +131,11 @@ impl CreateKey {
             ));
         }
         let name = self.kind.as_ref().map_or(Kind::Aes256.name(), |kind| kind.0.as_str());
-        let kind = Kind::named(name).ok_or_else(|| Error::invalid(format!("unknown key type {name}")))?;
+        let set = word(self.parameter_set.as_ref());
+        let kind = Kind::asked(name, set).map_err(|unknown| match unknown {
+            Unknown::Name => Error::invalid(format!("unknown key type {name}")),
+            Unknown::Set => unknown_set(name, set),
+        })?;
         let size = number(self.key_size);
         if size != 0 && kind != Kind::Hmac {
             return Err(Error::invalid(format!("key_size is not valid for algorithm {name}")));
@@ -148,6 +154,13 @@ impl CreateKey {
             ..KeyRecord::new(kind)
         })
     }
+}
+
+/// Refuses a parameter set that there is not.
+pub(super) fn unknown_set(name: &str, set: &str) -> Error {
+    Error::invalid(format!(
+        "invalid parameter set {set} for key type {name}: parameter_set is one of 44, 65 and 87"
+    ))
 }
 
 /// A period of rotation, if it is one.

@@ -30,41 +30,69 @@ pub(super) enum Kind {
     Rsa4096,
     #[serde(rename = "hmac")]
     Hmac,
+    #[serde(rename = "ml-dsa-44")]
+    MlDsa44,
+    #[serde(rename = "ml-dsa-65")]
+    MlDsa65,
+    #[serde(rename = "ml-dsa-87")]
+    MlDsa87,
 }
 
-/// Each with its name in the API and its number in a backup.
-const EVERY: [(Kind, &str, u64); 12] = [
-    (Kind::Aes256, "aes256-gcm96", 0),
-    (Kind::P256, "ecdsa-p256", 1),
-    (Kind::Ed25519, "ed25519", 2),
-    (Kind::Rsa2048, "rsa-2048", 3),
-    (Kind::Rsa4096, "rsa-4096", 4),
-    (Kind::ChaCha20, "chacha20-poly1305", 5),
-    (Kind::P384, "ecdsa-p384", 6),
-    (Kind::P521, "ecdsa-p521", 7),
-    (Kind::Aes128, "aes128-gcm96", 8),
-    (Kind::Rsa3072, "rsa-3072", 9),
-    (Kind::Hmac, "hmac", 10),
-    (Kind::XChaCha20, "xchacha20-poly1305", 11),
+/// Each with its name in the API, its parameter set where one name stands for several kinds, and its number in a backup.
+const EVERY: [(Kind, &str, &str, u64); 15] = [
+    (Kind::Aes256, "aes256-gcm96", "", 0),
+    (Kind::P256, "ecdsa-p256", "", 1),
+    (Kind::Ed25519, "ed25519", "", 2),
+    (Kind::Rsa2048, "rsa-2048", "", 3),
+    (Kind::Rsa4096, "rsa-4096", "", 4),
+    (Kind::ChaCha20, "chacha20-poly1305", "", 5),
+    (Kind::P384, "ecdsa-p384", "", 6),
+    (Kind::P521, "ecdsa-p521", "", 7),
+    (Kind::Aes128, "aes128-gcm96", "", 8),
+    (Kind::Rsa3072, "rsa-3072", "", 9),
+    (Kind::Hmac, "hmac", "", 10),
+    (Kind::XChaCha20, "xchacha20-poly1305", "", 11),
+    // The number that Vault gives them. OpenBao has none yet.
+    (Kind::MlDsa44, "ml-dsa", "44", 14),
+    (Kind::MlDsa65, "ml-dsa", "65", 14),
+    (Kind::MlDsa87, "ml-dsa", "87", 14),
 ];
 
 /// The sizes an HMAC key may have, in bytes.
 pub(super) const HMAC_SIZES: std::ops::RangeInclusive<usize> = 32..=512;
 
 impl Kind {
-    /// The kind of this name.
-    pub(super) fn named(name: &str) -> Option<Self> {
-        EVERY.iter().find(|(_, known, _)| *known == name).map(|(kind, ..)| *kind)
+    /// The kind of this name and this parameter set, of which those that have none take no notice.
+    pub(super) fn asked(name: &str, set: &str) -> Result<Self, Unknown> {
+        let named: Vec<_> = EVERY.iter().filter(|(_, known, ..)| *known == name).collect();
+        let fits = |known: &str| known.is_empty() || known == set;
+        match named.iter().find(|(_, _, known, _)| fits(known)) {
+            Some((kind, ..)) => Ok(*kind),
+            None if named.is_empty() => Err(Unknown::Name),
+            None => Err(Unknown::Set),
+        }
     }
 
-    /// The kind of this number in a backup.
-    pub(super) fn numbered(number: u64) -> Option<Self> {
-        EVERY.iter().find(|(.., known)| *known == number).map(|(kind, ..)| *kind)
+    /// The kind of this number and this parameter set in a backup.
+    pub(super) fn numbered(number: u64, set: &str) -> Option<Self> {
+        let name = EVERY.iter().find(|(.., known)| *known == number).map(|(_, name, ..)| *name)?;
+        Self::asked(name, set).ok()
     }
 
     /// Its name in the API.
     pub(super) fn name(self) -> &'static str {
-        EVERY.iter().find(|(kind, ..)| *kind == self).map_or("", |(_, name, _)| name)
+        EVERY.iter().find(|(kind, ..)| *kind == self).map_or("", |(_, name, ..)| name)
+    }
+
+    /// Its parameter set, if it has one.
+    pub(super) fn set(self) -> Option<&'static str> {
+        let found = EVERY.iter().find(|(kind, ..)| *kind == self);
+        found.map(|(_, _, set, _)| *set).filter(|set| !set.is_empty())
+    }
+
+    /// Its name and its parameter set in one.
+    pub(super) fn full_name(self) -> String {
+        [Some(self.name()), self.set()].into_iter().flatten().collect::<Vec<_>>().join("-")
     }
 
     /// Its number in a backup.
@@ -85,6 +113,16 @@ impl Kind {
     /// Whether it is a key of an elliptic curve of NIST.
     pub(super) fn is_ecdsa(self) -> bool {
         matches!(self, Self::P256 | Self::P384 | Self::P521)
+    }
+
+    /// Whether what it signs is the message itself, and not a hash of it.
+    pub(super) fn signs_whole(self) -> bool {
+        self == Self::Ed25519 || self.is_ml_dsa()
+    }
+
+    /// Whether it is ML-DSA.
+    pub(super) fn is_ml_dsa(self) -> bool {
+        matches!(self, Self::MlDsa44 | Self::MlDsa65 | Self::MlDsa87)
     }
 
     /// Whether it encrypts and decrypts.
@@ -121,6 +159,9 @@ impl Kind {
             Self::Rsa2048 => (Family::Rsa, 2048),
             Self::Rsa3072 => (Family::Rsa, 3072),
             Self::Rsa4096 => (Family::Rsa, 4096),
+            Self::MlDsa44 => (Family::MlDsa, 44),
+            Self::MlDsa65 => (Family::MlDsa, 65),
+            Self::MlDsa87 => (Family::MlDsa, 87),
             _ => return None,
         };
         Some(KeyShape { family, bits })
@@ -132,9 +173,21 @@ impl Kind {
             Self::P256 => "P-256",
             Self::P384 => "P-384",
             Self::P521 => "P-521",
+            Self::MlDsa44 => "ml-dsa-44",
+            Self::MlDsa65 => "ml-dsa-65",
+            Self::MlDsa87 => "ml-dsa-87",
             other => other.name(),
         }
     }
+}
+
+/// What of a kind is not known.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Unknown {
+    /// Its name.
+    Name,
+    /// Its parameter set.
+    Set,
 }
 
 #[cfg(test)]
@@ -143,10 +196,16 @@ mod tests {
 
     #[test]
     fn names_and_numbers_lead_back() {
-        for (kind, name, number) in EVERY {
-            assert_eq!((Kind::named(name), Kind::numbered(number)), (Some(kind), Some(kind)));
-            assert_eq!(serde_json::to_value(kind).unwrap(), name);
+        for (kind, name, set, number) in EVERY {
+            assert_eq!((Kind::asked(name, set), Kind::numbered(number, set)), (Ok(kind), Some(kind)));
+            assert_eq!((kind.name(), kind.set().unwrap_or_default(), kind.number()), (name, set, number));
+            let stored = if set.is_empty() { name.to_owned() } else { format!("{name}-{set}") };
+            assert_eq!(serde_json::to_value(kind).unwrap(), stored);
         }
-        assert_eq!((Kind::named("aes192-gcm96"), Kind::numbered(12)), (None, None));
+        assert_eq!((Kind::asked("aes192-gcm96", ""), Kind::numbered(12, "")), (Err(Unknown::Name), None));
+        for set in ["", "4", "66", "ml-dsa-65"] {
+            assert_eq!((Kind::asked("ml-dsa", set), Kind::numbered(14, set)), (Err(Unknown::Set), None));
+        }
+        assert_eq!(Kind::asked("ed25519", "65"), Ok(Kind::Ed25519));
     }
 }

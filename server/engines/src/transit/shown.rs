@@ -42,6 +42,8 @@ pub(super) struct Shown {
     min_encryption_version: u64,
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    parameter_set: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     restore_info: Option<ShownMark>,
     soft_deleted: bool,
     supports_decryption: bool,
@@ -96,6 +98,7 @@ pub(super) fn show(cx: &impl Reads, name: &str, record: &KeyRecord, context: &[u
         min_decryption_version: record.min_decryption,
         min_encryption_version: record.min_encryption,
         name: name.to_owned(),
+        parameter_set: kind.set(),
         restore_info: record.restored.map(ShownMark::of),
         soft_deleted: record.set_aside,
         supports_decryption: kind.encrypts(),

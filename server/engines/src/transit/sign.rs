@@ -23,7 +23,7 @@ pub(super) struct Sign<const AT: usize> {
     batch_input: Option<Batch<Item>>,
     /// Which of the keys derived from this one, in base64.
     context: Option<Text>,
-    /// The hash function: `sha2-256` and its kin. Ed25519 has its own.
+    /// The hash function: `sha2-256` and its kin. Ed25519 and ML-DSA have their own.
     hash_algorithm: Option<Text>,
     /// What to sign, in base64.
     input: Option<Text>,
@@ -31,7 +31,7 @@ pub(super) struct Sign<const AT: usize> {
     key_version: Option<Number>,
     /// `asn1` for signatures as openssl writes them, `jws` for those of JSON Web Signatures.
     marshaling_algorithm: Option<Text>,
-    /// Whether the input is a hash already.
+    /// Whether the input is a hash already. With ML-DSA it cannot be.
     prehashed: Option<Flag>,
     /// The length of the salt of RSA-PSS: `auto`, `hash`, or a number of bytes.
     salt_length: Option<Text>,

@@ -73,6 +73,11 @@ impl Manner {
             let kind = key.record.kind.name();
             return Err(Error::invalid(format!("key type {kind} does not support {what}")));
         }
+        if self.prehashed && key.record.kind.is_ml_dsa() {
+            return Err(Error::invalid(
+                "prehashed: an ML-DSA key signs the message itself, not a hash of it; send the message, and leave prehashed out",
+            ));
+        }
         if self.hash.is_none() && !(self.prehashed && self.scheme == "pkcs1v15") {
             return Err(Error::invalid(
                 "hash_algorithm=none requires both prehashed=true and signature_algorithm=pkcs1v15",
@@ -84,7 +89,7 @@ impl Manner {
     /// What is signed: the input, or its hash where the algorithm does not hash by itself.
     fn message(&self, kind: Kind, input: Vec<u8>) -> Vec<u8> {
         match self.hash {
-            Some(hash) if kind != Kind::Ed25519 && !self.prehashed => hash.digest(&input),
+            Some(hash) if !kind.signs_whole() && !self.prehashed => hash.digest(&input),
             _ => input,
         }
     }
@@ -139,6 +144,11 @@ impl Manner {
             Parsed::Ecdsa(pair, _) => pair.as_ref().ok_or_else(missing)?.sign(self.marshaling, message)?,
             Parsed::Rsa(pair) => {
                 pair.0.as_ref().ok_or_else(missing)?.sign(self.padding()?, self.hash, message)?
+            }
+            Parsed::MlDsa(pair, public) => {
+                let pair = pair.as_ref().ok_or_else(missing)?;
+                let signed = ml_dsa(public).and_then(|scheme| pair.sign(scheme, message));
+                signed.map_err(|_| Refusal::inner("the key could not sign"))?
             }
             Parsed::Cipher(_) => return Err(Refusal::inner("the key does not sign")),
         };
@@ -198,9 +208,19 @@ impl Manner {
             }
             Parsed::Ecdsa(_, public) => public.verify(self.marshaling, message, signature),
             Parsed::Rsa(pair) => pair.1.verify(self.padding()?, self.hash, message, signature),
+            Parsed::MlDsa(_, public) => {
+                let verified =
+                    ml_dsa(public).and_then(|scheme| public.verify(scheme, message, signature, "the input"));
+                Ok(verified.is_ok())
+            }
             Parsed::Cipher(_) => Err(Refusal::inner("the key does not verify")),
         }
     }
+}
+
+/// The scheme of an ML-DSA key: it has but one.
+fn ml_dsa(key: &x509::PublicKey) -> x509::Result<x509::Scheme> {
+    x509::Scheme::choose(key.shape(), 0, x509::Padding::Pkcs1)
 }
 
 /// The pair of a context.

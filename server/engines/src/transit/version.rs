@@ -27,6 +27,8 @@ pub(super) enum Parsed {
     Ed25519(Option<Ed25519KeyPair>, ParsedPublicKey),
     /// ECDSA.
     Ecdsa(Option<ecdsa::Private>, ecdsa::Public),
+    /// ML-DSA.
+    MlDsa(Option<x509::PrivateKey>, x509::PublicKey),
     /// RSA.
     Rsa(Box<(Option<rsa::Private>, rsa::Public)>),
 }
@@ -71,6 +73,13 @@ fn parse(key: &KeyRecord, record: &VersionRecord) -> Option<Parsed> {
             let pair = secret.map(|secret| ecdsa::Private::from_pkcs8(kind, secret));
             let pair = pair.map_or(Some(None), |pair| pair.map(Some))?;
             Some(Parsed::Ecdsa(pair, ecdsa::Public::from_spki(kind, public?)?))
+        }
+        kind if kind.is_ml_dsa() => {
+            let pair = secret.map(x509::PrivateKey::from_der).transpose().ok()?;
+            let public = x509::PublicKey::from_spki(public?).ok()?;
+            let fits = kind.shape() == Some(public.shape());
+            let paired = pair.as_ref().is_none_or(|pair| *pair.public() == public);
+            (fits && paired).then_some(Parsed::MlDsa(pair, public))
         }
         _ => {
             let pair = secret.map(rsa::Private::from_pkcs8).map_or(Some(None), |pair| pair.map(Some))?;

@@ -26,11 +26,14 @@ fn keys_are_made_once_listed_and_deleted_if_that_is_allowed() {
 #[test]
 fn every_kind_is_made_or_refused_with_every_setting() {
     let bench = transit();
-    for kind in CIPHERS.into_iter().chain(SIGNERS).chain(["hmac", "ml-dsa", "aes192-gcm96", ""]) {
+    for kind in CIPHERS.into_iter().chain(SIGNERS).chain(["hmac", "ml-dsa", "ml-dsa-66", "aes192-gcm96", ""])
+    {
         for derived in [false, true] {
             for convergent in [false, true] {
                 let name = format!("k-{kind}-{derived}-{convergent}");
-                let body = json!({"type": kind, "derived": derived, "convergent_encryption": convergent});
+                let mut body = of(kind);
+                body["derived"] = json!(derived);
+                body["convergent_encryption"] = json!(convergent);
                 let made = bench.post(&format!("keys/{name}"), body);
                 let derives = CIPHERS.contains(&kind) || kind == "ed25519";
                 let can = match (derived, convergent) {
@@ -56,6 +59,12 @@ fn settings_are_checked() {
     let bench = transit();
     let refused = |body: Value, status: u16, why: &str| bench.post("keys/new", body).refuses(status, why);
     refused(json!({"type": "bogus"}), 400, "unknown key type bogus");
+    refused(json!({"type": "ml-dsa"}), 400, "invalid parameter set  for key type ml-dsa");
+    refused(
+        json!({"type": "ml-dsa", "parameter_set": "128"}),
+        400,
+        "invalid parameter set 128 for key type ml-dsa: parameter_set is one of 44, 65 and 87",
+    );
     refused(
         json!({"auto_rotate_period": "10m"}),
         400,

@@ -8,6 +8,7 @@
 mod bench;
 mod ciphers;
 mod keys;
+mod ml_dsa;
 mod signatures;
 mod travel;
 
@@ -33,4 +34,14 @@ fn text<'a>(answer: &'a Answer, field: &str) -> &'a str {
 }
 
 const CIPHERS: [&str; 4] = ["aes128-gcm96", "aes256-gcm96", "chacha20-poly1305", "xchacha20-poly1305"];
-const SIGNERS: [&str; 5] = ["ed25519", "ecdsa-p256", "ecdsa-p384", "ecdsa-p521", "rsa-2048"];
+const ML_DSA: [&str; 3] = ["ml-dsa-44", "ml-dsa-65", "ml-dsa-87"];
+const SIGNERS: [&str; 8] =
+    ["ed25519", "ecdsa-p256", "ecdsa-p384", "ecdsa-p521", "rsa-2048", "ml-dsa-44", "ml-dsa-65", "ml-dsa-87"];
+
+/// The settings that make a key of this kind.
+fn of(kind: &str) -> Value {
+    match kind.strip_prefix("ml-dsa-") {
+        Some(set) => json!({"type": "ml-dsa", "parameter_set": set}),
+        None => json!({"type": kind}),
+    }
+}

@@ -12,7 +12,7 @@ fn valid(bench: &Bench, path: &str, body: Value) -> bool {
 fn every_kind_signs_and_verifies() {
     let bench = transit();
     for kind in SIGNERS {
-        key(&bench, kind, json!({"type": kind}));
+        key(&bench, kind, of(kind));
         let index = bench.index();
         for marshaling in ["asn1", "jws"] {
             for hash in ["sha2-256", "sha2-384", "sha2-512"] {
@@ -36,7 +36,7 @@ fn a_hash_made_elsewhere_is_signed_as_one_made_here() {
     let bench = transit();
     let digest = bench.post("hash/sha2-256", json!({"input": b64("message"), "format": "base64"})).is(200);
     let digest = text(&digest, "sum").to_owned();
-    for kind in SIGNERS.into_iter().skip(1) {
+    for kind in SIGNERS.into_iter().skip(1).filter(|kind| !ML_DSA.contains(kind)) {
         key(&bench, kind, json!({"type": kind}));
         let signature = sign(&bench, kind, json!({"input": digest, "prehashed": true}));
         assert!(valid(&bench, kind, json!({"input": b64("message"), "signature": signature})), "{kind}");

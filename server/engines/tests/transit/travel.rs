@@ -16,7 +16,7 @@ fn open_key(bench: &Bench, name: &str, mut settings: Value) {
 }
 
 /// Wraps a key as a client does: RSA-OAEP around an AES key, AES-KWP around the key.
-fn wrapped(bench: &Bench, secret: &[u8]) -> String {
+pub(super) fn wrapped(bench: &Bench, secret: &[u8]) -> String {
     let shown = bench.get("wrapping_key").is(200);
     let blocks = pem::blocks(text(&shown, "public_key")).unwrap();
     let public =
@@ -36,7 +36,7 @@ fn a_backup_brings_back_every_version_and_every_setting() {
     for kind in kinds {
         let settings = match kind {
             "hmac" => json!({"type": kind, "key_size": 40}),
-            _ => json!({"type": kind}),
+            _ => of(kind),
         };
         open_key(&bench, kind, settings);
         bench.post(&format!("keys/{kind}/rotate"), json!({})).is(200);
@@ -53,9 +53,15 @@ fn a_backup_brings_back_every_version_and_every_setting() {
         bench.post("restore", body.clone()).refuses(500, &format!("key \"{kind}\" already exists"));
         bench.post(&format!("restore/{kind}-2"), body.clone()).is(204);
         let (one, other) = (bench.get(&format!("keys/{kind}")), bench.get(&format!("keys/{kind}-2")));
-        for field in
-            ["keys", "latest_version", "min_decryption_version", "min_available_version", "type", "key_size"]
-        {
+        for field in [
+            "keys",
+            "latest_version",
+            "min_decryption_version",
+            "min_available_version",
+            "type",
+            "key_size",
+            "parameter_set",
+        ] {
             assert_eq!(one.data[field], other.data[field], "{kind} {field}");
         }
         assert_eq!(one.data["backup_info"]["version"], 3);
@@ -134,7 +140,7 @@ fn only_what_may_leave_leaves() {
 fn exported_pairs_read_in_each_form() {
     let bench = transit();
     for kind in SIGNERS {
-        open_key(&bench, kind, json!({"type": kind}));
+        open_key(&bench, kind, of(kind));
         let shown = bench.get(&format!("export/public-key/{kind}?format=der")).is(200);
         let spki = STANDARD.decode(text_of(&shown)).unwrap();
         for format in ["", "?format=pem", "?format=der"] {
@@ -157,7 +163,12 @@ fn text_of(answer: &Answer) -> &str {
 #[test]
 fn a_wrapped_key_comes_in_and_is_the_same_key() {
     let bench = transit();
-    let body = |secret: &[u8], kind: &str| json!({"ciphertext": wrapped(&bench, secret), "type": kind, "exportable": true});
+    let body = |secret: &[u8], kind: &str| {
+        let mut body = of(kind);
+        body["ciphertext"] = json!(wrapped(&bench, secret));
+        body["exportable"] = json!(true);
+        body
+    };
     bench.post("keys/aes/import", body(&[3; 32], "aes256-gcm96")).is(204);
     let exported = bench.get("export/encryption-key/aes").is(200);
     assert_eq!(text_of(&exported), b64([3; 32]));
@@ -209,6 +220,7 @@ fn shape(kind: &str) -> KeyShape {
     let (family, bits) = match kind.split_once('-') {
         None => ("ed25519", 0),
         Some(("rsa", bits)) => ("rsa", bits.parse().unwrap()),
+        Some(("ml", set)) => ("ml-dsa", set[4..].parse().unwrap()),
         Some((_, curve)) => ("ec", curve[1..].parse().unwrap()),
     };
     KeyShape::parse(family, bits).unwrap()
@@ -287,7 +299,7 @@ fn a_key_gets_its_certificate() {
     let role = json!({"allow_any_name": true, "key_type": "any", "ttl": "1h"});
     authority.post("roles/r", role).is(200);
     for kind in SIGNERS {
-        key(&bench, kind, json!({"type": kind}));
+        key(&bench, kind, of(kind));
         let made = bench.post(&format!("keys/{kind}/csr"), json!({})).is(200);
         let body = json!({"csr": text(&made, "csr"), "common_name": "a.example.com"});
         let signed = authority.post("sign/r", body).is(200);
@@ -301,7 +313,7 @@ fn a_key_gets_its_certificate() {
         bench
             .post(&format!("keys/{kind}/set-certificate"), root)
             .refuses(400, "not a valid leaf certificate");
-        key(&bench, &format!("{kind}-2"), json!({"type": kind}));
+        key(&bench, &format!("{kind}-2"), of(kind));
         bench
             .post(&format!("keys/{kind}-2/set-certificate"), json!({"certificate_chain": chain}))
             .refuses(500, "does not match the selected key version");

@@ -140,6 +140,7 @@ pub(super) fn csr(request: &Request) -> Value {
         Family::Rsa => "RSA",
         Family::Ec => "ECDSA",
         Family::Ed25519 => "Ed25519",
+        Family::MlDsa => "ML-DSA",
     };
     json!({
         "DNSNames": names.dns,
