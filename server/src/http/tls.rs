@@ -103,6 +103,7 @@ fn look(wanted: &Tls) -> Seen {
 
 fn server_config(wanted: &Tls) -> io::Result<ServerConfig> {
     let chain = chain(&wanted.source.certificate)?;
+    served(&wanted.source.certificate, &chain)?;
     let key = PrivateKeyDer::from_pem_file(&wanted.source.key)
         .map_err(|error| named(&wanted.source.key, "holds no private key in PEM", &error))?;
     let mut provider = aws_lc_rs::default_provider();
@@ -145,6 +146,18 @@ fn chain(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
         return Err(io::Error::other(format!("{}: holds no certificate in PEM", file.display())));
     }
     Ok(chain)
+}
+
+/// Refuses a certificate whose key signs no handshakes. rustls would only say that the key does not read.
+fn served(file: &Path, chain: &[CertificateDer<'_>]) -> io::Result<()> {
+    let leaf = chain.first().and_then(|leaf| x509::Certificate::from_der(leaf).ok());
+    match leaf.map(|leaf| leaf.public_key().shape()) {
+        Some(shape) if shape.family == x509::Family::MlDsa => Err(io::Error::other(format!(
+            "{}: its key is of type {shape}, with which TLS is not served: take a key of type ec, ed25519 or rsa; a CA of ML-DSA may sign its certificate",
+            file.display()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn versions(wanted: &Tls) -> Vec<&'static SupportedProtocolVersion> {
@@ -200,5 +213,37 @@ impl ClientCertVerifier for AnyCertificate {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leaf(key_type: &str, size: u64) -> Vec<u8> {
+        let shape = x509::KeyShape::parse(key_type, size).unwrap();
+        let key = x509::PrivateKey::generate(shape).unwrap();
+        let template = x509::Template {
+            serial: &x509::Serial::from_magnitude(&[1]).unwrap(),
+            validity: x509::Validity { not_before: 0, not_after: 1 },
+            subject: &[0x30, 0x00],
+            public_key: key.public(),
+            extensions: &x509::Extensions::new(),
+        };
+        let scheme = x509::Scheme::choose(shape, 0, x509::Padding::Pkcs1).unwrap();
+        template.sign(&[0x30, 0x00], &key, scheme).unwrap()
+    }
+
+    #[test]
+    fn a_key_that_signs_no_handshakes_is_refused_by_its_name() {
+        let file = Path::new("server.pem");
+        for (key_type, size) in [("ec", 256), ("ed25519", 0), ("rsa", 2048)] {
+            served(file, &[leaf(key_type, size).into()]).unwrap();
+        }
+        let said = served(file, &[leaf("ml-dsa", 65).into()]).unwrap_err().to_string();
+        assert!(
+            said.starts_with("server.pem: its key is of type ml-dsa-65, with which TLS is not served"),
+            "{said}"
+        );
     }
 }

@@ -176,7 +176,7 @@ impl Scheme {
             }
         }
         Err(Error::refused(format!(
-            "the signature algorithm {oid} is not accepted; sign with RSA or ECDSA over SHA-256 or better, Ed25519 or ML-DSA"
+            "the signature algorithm {oid} is not accepted; sign with RSA, ECDSA or Ed25519 over SHA-256 or better, or with ML-DSA"
         )))
     }
 

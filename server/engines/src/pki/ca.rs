@@ -7,13 +7,13 @@ use kit::{Command, Error, Reads, Reply, Result, Route, Secret, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use x509::{
-    AltNames, Certificate, ExtKeyUsage, Extensions, KeyShape, KeyUsage, PrivateKey, Request, RequestTemplate,
-    Scheme, Subject, Template, pem,
+    AltNames, Certificate, ExtKeyUsage, Extensions, KeyUsage, PrivateKey, Request, RequestTemplate, Scheme,
+    Subject, Template, pem,
 };
 
 use super::authorities::{Authorities, DEFAULT, Issuer, authorities, refused};
 use super::certify::{Decided, Signer};
-use super::fields::{AskedCa, ca_operation, flag, text, texts, unsigned};
+use super::fields::{AskedCa, ca_operation, flag, key_shape, text, texts, unsigned};
 use super::issuers::{NewIssuer, add_issuer, check_issuer_name};
 use super::keys::{add_key, check_key_name};
 use super::reply::chain;
@@ -39,12 +39,14 @@ ca_operation! {
         key_name: Option<Text>,
         /// Which key to use, with `existing`.
         key_ref: Option<Text>,
-        /// The type of the key: `rsa`, `ec` or `ed25519`.
+        /// The type of the key: `rsa`, `ec`, `ed25519` or `ml-dsa`.
         key_type: Option<Text>,
         /// What the key may be used for, besides signing certificates and lists.
         key_usage: Option<Texts>,
         /// How many CAs may follow below; -1 for any number.
         max_path_length: Option<Number>,
+        /// The size of an ML-DSA key, which `key_bits` says nothing of: `44`, `65` or `87`.
+        parameter_set: Option<Text>,
         /// Domains below which, and below which alone, this CA may name hosts.
         permitted_dns_domains: Option<Texts>,
     }
@@ -63,8 +65,10 @@ ca_operation! {
         key_name: Option<Text>,
         /// Which key to use, with `existing`.
         key_ref: Option<Text>,
-        /// The type of the key: `rsa`, `ec` or `ed25519`.
+        /// The type of the key: `rsa`, `ec`, `ed25519` or `ml-dsa`.
         key_type: Option<Text>,
+        /// The size of an ML-DSA key, which `key_bits` says nothing of: `44`, `65` or `87`.
+        parameter_set: Option<Text>,
     }
 }
 
@@ -248,6 +252,7 @@ impl<const AT: usize> GenerateRoot<AT> {
             reference: text(self.key_ref.take()),
             key_type: text(self.key_type.take()),
             key_bits: unsigned(self.key_bits),
+            parameter_set: text(self.parameter_set.take()),
         };
         wanted.obtain(all, cx)
     }
@@ -269,6 +274,7 @@ impl<const AT: usize> Command<Pki> for GenerateIntermediate<AT> {
             reference: text(self.key_ref.take()),
             key_type: text(self.key_type.take()),
             key_bits: unsigned(self.key_bits),
+            parameter_set: text(self.parameter_set.take()),
         };
         let all = Authorities::load(cx)?;
         let key = wanted.obtain(&all, cx)?;
@@ -432,6 +438,7 @@ struct WantedKey {
     reference: String,
     key_type: String,
     key_bits: u64,
+    parameter_set: String,
 }
 
 impl WantedKey {
@@ -447,7 +454,7 @@ impl WantedKey {
         }
         check_key_name(&self.name, None, all)?;
         let key_type = if self.key_type.is_empty() { "rsa" } else { &self.key_type };
-        let shape = KeyShape::parse(key_type, self.key_bits).map_err(refused)?;
+        let shape = key_shape(key_type, self.key_bits, &self.parameter_set)?;
         let private = cx.once(|| PrivateKey::generate(shape).map(Arc::new).map_err(refused))?;
         let id = add_key(cx, &self.name, &private, all)?;
         Ok(CaKey { id, name: self.name, private })

@@ -3,7 +3,7 @@
 pub(super) use kit::loose::Seconds;
 use kit::loose::{Flag, Number, Slice, Text, Texts};
 use kit::{Error, Result};
-use x509::{AltNames, OtherName, Subject};
+use x509::{AltNames, Family, KeyShape, OtherName, Subject};
 
 use super::authorities::refused;
 
@@ -309,6 +309,18 @@ pub(super) fn flag(value: Option<Flag>) -> bool {
 
 pub(super) fn unsigned(value: Option<Number>) -> u64 {
     u64::try_from(value.unwrap_or_default().0).unwrap_or(0)
+}
+
+/// The kind of key that a request or a role asks for. How large an ML-DSA key is says its parameter set alone, as in Vault.
+pub(super) fn key_shape(key_type: &str, key_bits: u64, parameter_set: &str) -> Result<KeyShape> {
+    let size = match (key_type == Family::MlDsa.name(), parameter_set) {
+        (false, _) => key_bits,
+        (true, "") => 0,
+        (true, set) => set.parse().map_err(|_| {
+            Error::invalid(format!("invalid parameter set {set} for key type {key_type}: it is 44, 65 or 87"))
+        })?,
+    };
+    KeyShape::parse(key_type, size).map_err(refused)
 }
 
 pub(super) fn padding(use_pss: Option<Flag>) -> x509::Padding {

@@ -6,10 +6,10 @@ use kit::loose::{Number, Text};
 use kit::{Command, Error, Query, Reading, Reads, Reply, Result, Route, Secret, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use x509::{KeyEncoding, KeyShape, PrivateKey};
+use x509::{KeyEncoding, PrivateKey};
 
 use super::authorities::{Authorities, DEFAULT, Key, authorities, refused};
-use super::fields::{text, unsigned};
+use super::fields::{key_shape, text, unsigned};
 use super::issuers::is_plain_name;
 use super::store::{DEFAULTS, Id, KEYS, KeyRecord};
 use super::{Pki, listing};
@@ -186,8 +186,10 @@ pub(super) struct GenerateKey<const AT: usize> {
     key_bits: Option<Number>,
     /// Its name.
     key_name: Option<Text>,
-    /// Its type: `rsa`, `ec` or `ed25519`.
+    /// Its type: `rsa`, `ec`, `ed25519` or `ml-dsa`.
     key_type: Option<Text>,
+    /// The size of an ML-DSA key, which `key_bits` says nothing of: `44`, `65` or `87`.
+    parameter_set: Option<Text>,
 }
 
 const GENERATE_ROUTES: [Route; 2] =
@@ -204,7 +206,7 @@ impl<const AT: usize> Command<Pki> for GenerateKey<AT> {
         let name = text(self.key_name);
         check_key_name(&name, None, &all)?;
         let key_type = self.key_type.map_or("rsa".to_owned(), |text| text.0);
-        let shape = KeyShape::parse(&key_type, unsigned(self.key_bits)).map_err(refused)?;
+        let shape = key_shape(&key_type, unsigned(self.key_bits), &text(self.parameter_set))?;
         let key = cx.once(|| PrivateKey::generate(shape).map(Arc::new).map_err(refused))?;
         let id = add_key(cx, &name, &key, &all)?;
         let mut shown = show(id, &name, &key);

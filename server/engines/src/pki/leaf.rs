@@ -13,7 +13,7 @@ use x509::{
 use super::Pki;
 use super::authorities::{Authorities, DEFAULT, Issuer, authorities, refused};
 use super::certify::{Decided, Signer};
-use super::fields::{Asked, leaf_operation};
+use super::fields::{Asked, key_shape, leaf_operation};
 use super::names;
 use super::reply::{Issued, chain};
 use super::revoke::RevokeLeased;
@@ -32,6 +32,8 @@ leaf_operation! {
         key_bits: Option<Number>,
         /// The type of the key, where the role leaves it open.
         key_type: Option<Text>,
+        /// The size of an ML-DSA key, where the role leaves it open: `44`, `65` or `87`.
+        parameter_set: Option<Text>,
     }
 }
 
@@ -135,7 +137,8 @@ impl<const AT: usize> Issue<AT> {
         }
         let key_type = self.key_type.as_ref().map_or("rsa", |text| text.0.as_str());
         let bits = u64::try_from(self.key_bits.unwrap_or_default().0).unwrap_or(0);
-        KeyShape::parse(key_type, bits).map_err(refused)
+        let set = self.parameter_set.as_ref().map_or("", |text| text.0.as_str());
+        key_shape(key_type, bits, set)
     }
 }
 
@@ -219,6 +222,11 @@ pub(super) fn check_key(rules: &Rules, shape: KeyShape) -> Result<()> {
     let Some(wanted) = rules.key_shape else { return Ok(()) };
     if wanted.family != shape.family {
         return Err(Error::invalid(format!("role requires keys of type {}", wanted.family.name())));
+    }
+    if shape.family == Family::MlDsa && shape.bits < wanted.bits {
+        return Err(Error::invalid(format!(
+            "role requires keys of type {wanted} at least, and this is {shape}"
+        )));
     }
     if shape.bits < wanted.bits {
         return Err(Error::invalid(format!(

@@ -7,6 +7,7 @@ use kit::loose::{Flag, Number, Slice, Text, Texts};
 use kit::{Command, Error, Query, Reading, Reads, Reply, Result, Route, Writing, page};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use x509::{Family, KeyShape};
 
 use super::authorities::{DEFAULT, authorities};
 use super::fields::Seconds;
@@ -15,12 +16,12 @@ use super::store::ROLES;
 use super::{Pki, listing};
 
 macro_rules! role_fields {
-    ($($(#[doc = $doc:literal])* $field:ident: $type:ty = $default:expr, $loose:ty, |$value:ident| $from:expr;)*) => {
+    ($($(#[$attribute:meta])* $field:ident: $type:ty = $default:expr, $loose:ty, |$value:ident| $from:expr;)*) => {
         /// What may be issued under one name.
         #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
         #[serde(default)]
         pub(super) struct Role {
-            $($(#[doc = $doc])* pub(super) $field: $type,)*
+            $($(#[$attribute])* pub(super) $field: $type,)*
         }
 
         impl Default for Role {
@@ -34,7 +35,7 @@ macro_rules! role_fields {
         pub(super) struct WriteRole<const VERB: usize> {
             /// Name of the role.
             name: String,
-            $($(#[doc = $doc])* $field: Option<$loose>,)*
+            $($(#[$attribute])* $field: Option<$loose>,)*
         }
 
         impl<const VERB: usize> WriteRole<VERB> {
@@ -104,7 +105,7 @@ role_fields! {
     issuer_ref: String = DEFAULT.to_owned(), Text, |v| v.0;
     /// The size of keys; 0 for the usual one of their type.
     key_bits: u64 = 0, Number, |v| unsigned(v);
-    /// The type of keys: `rsa`, `ec`, `ed25519` or `any`.
+    /// The type of keys: `rsa`, `ec`, `ed25519`, `ml-dsa` or `any`.
     key_type: String = "rsa".to_owned(), Text, |v| v.0;
     /// What keys may be used for.
     key_usage: Vec<String> = KEY_USAGE.map(str::to_owned).to_vec(), Texts, |v| v.0;
@@ -128,6 +129,9 @@ role_fields! {
     organization: Vec<String> = vec![], Texts, |v| v.0;
     /// OU of the subject.
     ou: Vec<String> = vec![], Texts, |v| v.0;
+    /// The size of ML-DSA keys, which `key_bits` says nothing of: `44`, `65` or `87`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    parameter_set: String = String::new(), Text, |v| v.0;
     /// Policies, each an OID or a JSON object with `oid`, `cps` and `notice`.
     policy_identifiers: Vec<String> = vec![], PolicyTexts, |v| v.0;
     /// postalCode of the subject.
@@ -184,10 +188,9 @@ impl Role {
             return Err(Error::invalid("\"ttl\" value must be less than \"max_ttl\" value"));
         }
         let rules = Rules::of(self)?;
-        if let Some(shape) = rules.key_shape
-            && self.key_type != x509::Family::Ed25519.name()
-        {
-            self.key_bits = shape.bits.into();
+        match rules.key_shape {
+            Some(KeyShape { family: Family::Rsa | Family::Ec, bits }) => self.key_bits = bits.into(),
+            Some(KeyShape { family: Family::Ed25519 | Family::MlDsa, .. }) | None => {}
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use x509::{ExtKeyUsage, KeyShape, KeyUsage, ObjectIdentifier, OtherName, Padding, Policy};
 
 use super::authorities::refused;
+use super::fields;
 use super::role::Role;
 use super::store::ROLES;
 
@@ -75,7 +76,7 @@ impl Rules {
     pub(super) fn of(role: &Role) -> Result<Self> {
         let key_shape = match role.key_type.as_str() {
             "any" => None,
-            key_type => Some(KeyShape::parse(key_type, role.key_bits).map_err(refused)?),
+            key_type => Some(fields::key_shape(key_type, role.key_bits, &role.parameter_set)?),
         };
         Ok(Self {
             key_shape,

@@ -15,6 +15,7 @@ mod fuzz;
 mod inventory;
 mod issuing;
 mod lists;
+mod ml_dsa;
 #[allow(dead_code)] // the tests of certificates use other parts of it
 #[path = "../../../x509/tests/fuzz/near.rs"]
 mod near;

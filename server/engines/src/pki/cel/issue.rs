@@ -5,13 +5,13 @@ use kit::{Command, Error, Reads, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use x509::{Family, KeyShape, PrivateKey, Request};
+use x509::{Family, PrivateKey, Request};
 
 use super::role::CEL_ROLES;
 use super::scope::{self, ISSUING, OUTPUT, SIGNING};
 use super::template::{Fields, Said};
 use crate::pki::authorities::{DEFAULT, authorities, refused};
-use crate::pki::fields::{Asked, Names};
+use crate::pki::fields::{Asked, Names, key_shape};
 use crate::pki::leaf::{Holder, Leaf};
 use crate::pki::lifetime::AskedLifetime;
 use crate::pki::reply::{Format, Issued};
@@ -50,7 +50,7 @@ impl Command<Pki> for CelIssue {
 
     fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<Issued>> {
         let decided = decide(cx, &self.role, self.request, None)?;
-        let shape = KeyShape::parse(&decided.key_type, decided.key_bits).map_err(refused)?;
+        let shape = key_shape(&decided.key_type, decided.key_bits, &decided.parameter_set)?;
         if shape.family == Family::Rsa {
             cx.costly()?;
         }
@@ -81,6 +81,7 @@ struct Decided {
     rules: Rules,
     key_type: String,
     key_bits: u64,
+    parameter_set: String,
 }
 
 fn decide(
@@ -142,6 +143,7 @@ fn decide(
         asked: Asked { names: Names::none(), lifetime, format, issuer_ref, remove_roots },
         key_type: named(output.text("key_type")?, "rsa"),
         key_bits: output.number("key_bits")?,
+        parameter_set: output.text("parameter_set")?,
         said,
         rules,
     })

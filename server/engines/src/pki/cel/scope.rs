@@ -19,6 +19,7 @@ const RECORDS: [Record; 9] = [
             "key_bits",
             "key_type",
             "no_store",
+            "parameter_set",
             "signature_bits",
             "subject_key_id",
             "template",

@@ -48,6 +48,8 @@ pub(in crate::pki) struct StartRoll {
     key_bits: Option<Number>,
     /// The type of the new key; that of the old one if left out.
     key_type: Option<Text>,
+    /// The size of a new ML-DSA key: `44`, `65` or `87`; that of the old one if left out.
+    parameter_set: Option<Text>,
     /// How long the next CA lives; as long as the old one if left out.
     ttl: Option<Seconds>,
 }
@@ -156,6 +158,10 @@ impl StartRoll {
         };
         let own_bits = if key_type == shape.family.name() { u64::from(shape.bits) } else { 0 };
         let key_bits = self.key_bits.map_or(own_bits, |bits| unsigned(Some(bits)));
+        let parameter_set = match text(self.parameter_set.take()) {
+            given if given.is_empty() => own_bits.to_string(),
+            given => given,
+        };
         let subject = certificate.subject().map_err(refused)?;
         let common_name = match text(self.common_name.take()) {
             given if given.is_empty() => successor(&subject.common_name),
@@ -164,6 +170,7 @@ impl StartRoll {
         let asked = json!({
             "exported": "internal", "common_name": common_name, "issuer_name": name,
             "key_type": key_type, "key_bits": if key_type == "ed25519" { 0 } else { key_bits },
+            "parameter_set": parameter_set,
             "ttl": self.ttl.map_or(life, |span| span.0),
             "max_path_length": certificate.path_length().map_or(-1, i64::from),
             "country": subject.country, "organization": subject.organization, "ou": subject.organizational_unit,
