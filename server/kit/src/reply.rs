@@ -112,9 +112,14 @@ impl<T: Serialize> Reply<T> {
             Self::Nothing => return Ok(Body::Nothing),
             Self::Empty => return Ok(Body::Empty),
         };
-        Ok(place.holding(serde_json::to_vec(&data)?))
+        let mut json = Vec::with_capacity(MOSTLY);
+        serde_json::to_writer(&mut json, &data)?;
+        Ok(place.holding(json))
     }
 }
+
+/// Most answers are shorter, and need no second place to be written to.
+const MOSTLY: usize = 1024;
 
 /// Where in an answer the data stands.
 enum Place {
