@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use axum::Router;
@@ -316,19 +317,27 @@ fn answer(door: &Arc<Door>, asked: Asked) -> Answering {
     }
 }
 
-/// Waits for what the kernel has begun. It runs to its end even if the client goes away or time is up: a commit
-/// that nobody hears of must still be audited, and what was made outside must be recorded.
+/// Goes on with what the kernel has begun, as far as it gets at once, and waits for the rest. That runs to its end even
+/// if the client goes away or time is up: a commit that nobody hears of must still be audited, and what was made outside
+/// must be recorded.
 fn later(dress: Dress, kernel: Arc<Kernel>, request: kernel::Request, pending: kernel::Pending) -> Answering {
     let limit = dress.door.listener.limits.request_duration_max;
     let seals = request.path.as_str() == "sys/seal";
-    let work = tokio::spawn(async move { kernel.finish(pending, &request).await.into_inner() });
+    let mut work = Box::pin(async move { kernel.finish(pending, &request).await.into_inner() });
+    if !seals {
+        // A task of its own, which goes on without the client, is made only for what really waits.
+        let mut context = Context::from_waker(Waker::noop());
+        match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(&mut context))) {
+            Ok(Poll::Ready(answer)) => return Answering::Now(Some(dress.put_on(answer))),
+            Ok(Poll::Pending) => {}
+            Err(_) => return Answering::Now(Some(dress.put_on(fault()))),
+        }
+    }
+    let work = tokio::spawn(work);
     Answering::Later(Box::pin(async move {
         let answer = match tokio::time::timeout(limit, work).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => {
-                tracing::error!(%error, "a request ended in a fault of ours");
-                reply::error_answer(500, "internal error")
-            }
+            Ok(Err(_)) => fault(),
             Err(_) => reply::error_answer(500, "1 error occurred:\n\t* context deadline exceeded\n\n"),
         };
         if seals && answer.status == 204 {
@@ -336,6 +345,12 @@ fn later(dress: Dress, kernel: Arc<Kernel>, request: kernel::Request, pending: k
         }
         dress.put_on(answer)
     }))
+}
+
+/// The answer to a request that ended in a panic, which has told the log where.
+fn fault() -> Answer {
+    tracing::error!("a request ended in a fault of ours");
+    reply::error_answer(500, "internal error")
 }
 
 /// The seal falls when the request that wants it is over; whoever asked for it hears so when it has fallen.
