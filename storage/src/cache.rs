@@ -43,6 +43,10 @@ impl<V: Size> Memory<V> {
         self.0.get(key)
     }
 
+    pub(crate) fn clear(&self) {
+        self.0.clear();
+    }
+
     pub(crate) fn insert(&self, hash: u64, key: Logical, item: Arc<V>) {
         self.0.insert(OwnedKey { hash, key }, item);
     }

@@ -20,13 +20,14 @@ use crate::names;
 use crate::queue::Queue;
 use crate::random::Random;
 use crate::snapshot::{Moment, Shared, Snapshot};
+use crate::ring::{Ring, RingChange, RingId, Rings};
 use crate::stripes::Stripe;
 use crate::txn::{Conflict, Prepared, PreparedWrite};
 
 /// The disk keeps so much free beyond what is written, so that the store can still be opened and emptied.
 const HEADROOM: u64 = 16 * 1024 * 1024;
 /// The stored count of seals runs ahead of the true one by at most this, so that a crash never makes it too small.
-const SEALS_RESERVED: u64 = 65_536;
+pub(crate) const SEALS_RESERVED: u64 = 65_536;
 /// Without writes for so long, the backend is brought into the form that opens fast.
 const IDLE: Duration = Duration::from_secs(1);
 /// A disk that failed is tried again after this.
@@ -74,6 +75,10 @@ struct Change {
     bumps: Vec<Stripe>,
     entries: Vec<(u64, Logical, Arc<Entry>)>,
     keyring: Option<Arc<Keyring>>,
+    /// Rings that come, go or have a new term.
+    rings: Vec<(RingId, RingChange)>,
+    /// Rings that sealed something of it.
+    used: Vec<Arc<Ring>>,
 }
 
 /// The stripes that the transactions of one group write.
@@ -184,6 +189,8 @@ impl Core {
             if fits {
                 prepared.bumps.iter().for_each(|stripe| writer.marked.add(*stripe));
                 change.bumps.extend_from_slice(&prepared.bumps);
+                change.rings.extend(prepared.rings);
+                change.used.extend(prepared.used);
                 prepared.writes.into_iter().for_each(|write| change.take(write, &mut batch));
             }
         }
@@ -214,10 +221,26 @@ impl Core {
         self.store(writer, batch, change)
     }
 
+    /// The same, with rings that change.
+    pub(crate) fn store_rings(
+        &self,
+        writer: &mut Writer,
+        batch: Vec<SealedWrite>,
+        rings: Vec<(RingId, RingChange)>,
+    ) -> Result<Index> {
+        if self.is_closed() {
+            return Err(Error::Closed);
+        }
+        self.settle_doubt(writer)?;
+        let change = Change { rings, ..Change::to(self.current.load().index + 1) };
+        self.store(writer, batch, change)
+    }
+
     fn store(&self, writer: &mut Writer, mut batch: Vec<SealedWrite>, mut change: Change) -> Result<Index> {
         self.check_headroom(&batch)?;
         let index = change.index;
         self.count_seals(writer, &mut batch, &mut change)?;
+        self.count_rings(&mut batch, &mut change)?;
         let stored_index = Cipher(index.to_be_bytes().as_slice().into());
         batch.push(SealedWrite { key: names::meta(INDEX), value: Some(stored_index) });
         writer.unsettled = true;
@@ -258,7 +281,11 @@ impl Core {
         let Some(doubt) = writer.doubt.take() else { return Ok(()) };
         self.shared.sick.store(false, Ordering::Relaxed);
         match self.backend.reopen().and_then(|()| read_anew(&*self.backend)) {
-            Ok((index, view)) if index >= doubt.index => self.publish(doubt, view),
+            Ok((index, view)) if index >= doubt.index => {
+                // Rings that were opened or sealed meanwhile have used up indices that are not stored.
+                let index = doubt.index.max(self.current.load().index + 1);
+                self.publish(Change { index, ..doubt }, view);
+            }
             Ok((_, view)) => self.publish(Change::to(self.current.load().index), view),
             Err(error) => {
                 let cause: Arc<str> = format!("{} (then: {error})", doubt.cause).into();
@@ -277,6 +304,11 @@ impl Core {
         let shared = &self.shared;
         if let Some(keyring) = change.keyring {
             shared.keyring.store(keyring);
+        }
+        if !change.rings.is_empty() {
+            let mut rings = (**shared.rings.load()).clone();
+            change.rings.into_iter().for_each(|(id, change)| rings.change(id, change));
+            shared.rings.store(Arc::new(rings));
         }
         // Stripes first: who sees the new snapshot, or an entry of it, then sees that older entries no longer hold.
         change.bumps.iter().for_each(|stripe| shared.stripes.written(*stripe, change.index));
@@ -324,7 +356,42 @@ impl Core {
         Ok(())
     }
 
-    /// The jobs for one commit; waits for some. `None` once closed and empty.
+    /// The same for the rings that sealed something.
+    fn count_rings(&self, batch: &mut Vec<SealedWrite>, change: &mut Change) -> Result<()> {
+        let mut used = std::mem::take(&mut change.used);
+        used.sort_unstable_by_key(|ring| ring.id);
+        used.dedup_by_key(|ring| ring.id);
+        for ring in used {
+            let count = ring.keyring.status().encryptions;
+            if count >= SEALS_PER_TERM_MAX {
+                let ring = Arc::new(ring.rotated(&*self.random, (self.clock)())?);
+                batch.push(ring.keys_write(&*self.random));
+                batch.push(ring.used_write(SEALS_RESERVED));
+                change.rings.push((ring.id, RingChange::Rotated(ring)));
+            } else if count + SEALS_RESERVED / 2 > ring.reserved.load(Ordering::Relaxed) {
+                batch.push(ring.used_write(count + SEALS_RESERVED));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes rings open or sealed, and has everything be read anew. Nothing of it is stored.
+    pub(crate) fn swap_rings(&self, _: &mut Writer, work: impl FnOnce(&mut Rings)) {
+        let shared = &self.shared;
+        let mut rings = (**shared.rings.load()).clone();
+        work(&mut rings);
+        shared.rings.store(Arc::new(rings));
+        shared.lists.clear();
+        shared.folders.clear();
+        shared.entries.clear();
+        let current = self.current.load_full();
+        let index = current.index + 1;
+        shared.stripes.all_written(index);
+        let moment = Moment { index, view: Arc::clone(&current.view), shared: Arc::clone(shared) };
+        self.current.store(Arc::new(moment));
+        shared.published.store(index, Ordering::Relaxed);
+    }
+
     /// Brings the backend into the form that opens fast, once after the last write.
     pub(crate) fn settle(&self) {
         let mut writer = lock(&self.writer);
@@ -345,7 +412,10 @@ impl Core {
         self.settle_doubt(&mut writer)?;
         let status = self.shared.keyring.load().status();
         writer.reserved = status.encryptions;
-        self.backend.commit(&[count_record(status.term, status.encryptions)])?;
+        let mut batch = vec![count_record(status.term, status.encryptions)];
+        let rings = self.shared.rings.load();
+        batch.extend(rings.all_open().map(|ring| ring.used_write(ring.keyring.status().encryptions)));
+        self.backend.commit(&batch)?;
         Ok(())
     }
 
@@ -372,7 +442,7 @@ impl Core {
 
 impl Change {
     fn to(index: Index) -> Self {
-        Self { index, cause: "".into(), bumps: Vec::new(), entries: Vec::new(), keyring: None }
+        Self { index, cause: "".into(), bumps: Vec::new(), entries: Vec::new(), keyring: None, rings: Vec::new(), used: Vec::new() }
     }
 
     fn take(&mut self, prepared: PreparedWrite, batch: &mut BTreeMap<SealedKey, Option<Cipher>>) {

@@ -49,6 +49,9 @@ pub enum Error {
     /// More writes wait than are worth waiting for.
     #[error("too many writes are waiting for the disk; try again later")]
     Busy,
+    /// It belongs to a namespace with a seal of its own, and that is sealed.
+    #[error("namespace is sealed")]
+    Sealed,
     /// What the seal of this store has no use for.
     #[error("{0}")]
     Seal(&'static str),

@@ -12,8 +12,8 @@ use crate::random::Random;
 
 /// The version byte of every sealed record.
 const RECORD_VERSION: u8 = 1;
-/// Version byte and term.
-const RECORD_HEAD: usize = 5;
+/// The number of a term, as a record has it.
+const TERM_SIZE: usize = 4;
 /// The version byte of the keyring's own record.
 const KEYRING_VERSION: u8 = 1;
 const KEYRING_AAD: &[u8] = b"sealkeep keyring 1";
@@ -99,6 +99,11 @@ impl Keyring {
 
     /// As it is stored: sealed under the root key.
     pub(crate) fn sealed(&self, random: &dyn Random) -> Cipher {
+        self.sealed_for(KEYRING_AAD, random)
+    }
+
+    /// The same, as that of whoever `aad` names.
+    pub(crate) fn sealed_for(&self, aad: &[u8], random: &dyn Random) -> Cipher {
         let mut plain =
             Zeroizing::new(Vec::with_capacity(self.keys.len() + self.terms.len() * 12 + KEY_SIZE + 4));
         let (shared, term_keys) = self.keys.split_at(TERMS_AT);
@@ -110,14 +115,19 @@ impl Keyring {
             plain.extend_from_slice(key);
         }
         let mut out = vec![KEYRING_VERSION];
-        cipher::seal(self.root(), KEYRING_AAD, &plain, random, &mut out);
+        cipher::seal(self.root(), aad, &plain, random, &mut out);
         Cipher(out.into())
     }
 
     /// `None` if `root` is not the key that sealed it.
     pub(crate) fn unseal(root: &[u8], stored: &Cipher) -> io::Result<Option<Self>> {
+        Self::unseal_for(KEYRING_AAD, root, stored)
+    }
+
+    /// The same, for the keyring of whoever `aad` names.
+    pub(crate) fn unseal_for(aad: &[u8], root: &[u8], stored: &Cipher) -> io::Result<Option<Self>> {
         let Some((&KEYRING_VERSION, sealed)) = stored.0.split_first() else { return Ok(None) };
-        let Some(plain) = cipher::open(root, KEYRING_AAD, sealed).map(Zeroizing::new) else {
+        let Some(plain) = cipher::open(root, aad, sealed).map(Zeroizing::new) else {
             return Ok(None);
         };
         let Some((shared, rest)) = plain.split_at_checked(TERMS_AT - KEY_SIZE) else { return Ok(None) };
@@ -142,10 +152,21 @@ impl Keyring {
 
     /// Seals `plain` under its own name, so that a value moved to another name does not open.
     pub(crate) fn seal(&self, name: &[u8], plain: &[u8], random: &dyn Random) -> Cipher {
+        self.seal_marked(&[RECORD_VERSION], name, plain, random)
+    }
+
+    /// The same, with `mark` before the term.
+    pub(crate) fn seal_marked(
+        &self,
+        mark: &[u8],
+        name: &[u8],
+        plain: &[u8],
+        random: &dyn Random,
+    ) -> Cipher {
         self.seals.fetch_add(1, Ordering::Relaxed);
         let term = self.active().number;
-        let mut out = Vec::with_capacity(RECORD_HEAD + plain.len() + cipher::OVERHEAD);
-        out.push(RECORD_VERSION);
+        let mut out = Vec::with_capacity(mark.len() + TERM_SIZE + plain.len() + cipher::OVERHEAD);
+        out.extend_from_slice(mark);
         out.extend_from_slice(&term.to_be_bytes());
         let aad = record_aad(name, &out);
         let key = self.term_key(term).expect("the active term has a key");
@@ -155,8 +176,16 @@ impl Keyring {
 
     /// `None` if the bytes were not sealed by this keyring under this name.
     pub(crate) fn open(&self, name: &[u8], cipher: &[u8]) -> Option<Vec<u8>> {
-        let (head, sealed) = cipher.split_at_checked(RECORD_HEAD)?;
-        let (&RECORD_VERSION, term) = head.split_first()? else { return None };
+        match cipher.first() {
+            Some(&RECORD_VERSION) => self.open_marked(1, name, cipher),
+            _ => None,
+        }
+    }
+
+    /// The same, where a mark of this size stands before the term.
+    pub(crate) fn open_marked(&self, mark: usize, name: &[u8], cipher: &[u8]) -> Option<Vec<u8>> {
+        let (head, sealed) = cipher.split_at_checked(mark + TERM_SIZE)?;
+        let term = head.get(mark..)?;
         let key = self.term_key(u32::from_be_bytes(term.try_into().ok()?))?;
         cipher::open(key, &record_aad(name, head), sealed)
     }

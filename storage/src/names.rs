@@ -5,6 +5,7 @@ use aes_siv::siv::Aes256Siv;
 
 use crate::backend::SealedKey;
 use crate::key::{Key, Kind, Logical, LogicalRef, MountId, Name, Place};
+use crate::ring::RingId;
 
 /// The first byte of a stored key: what the store needs to know about itself.
 const META: u8 = 0;
@@ -150,6 +151,11 @@ pub(crate) fn id_key(place: Place, id: &[u8]) -> SealedKey {
     SealedKey(out.into())
 }
 
+/// Whether a stored key is that of an id, which no key seals.
+pub(crate) fn is_id(kind: u8) -> bool {
+    kind == IDS
+}
+
 /// The first key after all ids of a place.
 pub(crate) fn ids_end(place: Place) -> SealedKey {
     SealedKey(start(place, IDS + 1, 0).into())
@@ -164,6 +170,13 @@ pub(crate) fn id_of(key: &[u8]) -> Option<&[u8]> {
 pub(crate) fn mount(mount: MountId) -> SealedKey {
     let mut out = vec![ENTRY];
     out.extend_from_slice(&mount.0);
+    SealedKey(out.into())
+}
+
+/// What the keys of everything that a family of owners has begin with.
+pub(crate) fn family(ring: RingId) -> SealedKey {
+    let mut out = vec![ENTRY];
+    out.extend_from_slice(&ring.0);
     SealedKey(out.into())
 }
 

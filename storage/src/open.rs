@@ -21,7 +21,7 @@ const BLOB: u8 = 2;
 
 /// A store with its keys. Reads see the latest [`Snapshot`] and never wait; commits go through one committer.
 pub struct Open {
-    core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
     committer: Mutex<Option<JoinHandle<()>>>,
     options: Options,
     /// What keeps the root key while the store is sealed. A new root key is put under the same seal with it.

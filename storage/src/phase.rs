@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use arc_swap::ArcSwap;
 use foldhash::quality::FixedState;
 
-use crate::backend::{Backend, Cipher, SealedWrite};
+use crate::backend::{Backend, Cipher, SealedWrite, View};
 use crate::cache::Memory;
 use crate::commit::{self, Clock, Core, read_anew};
 use crate::error::{Error, Result};
@@ -13,6 +13,7 @@ use crate::keyring::Keyring;
 use crate::names;
 use crate::open::Open;
 use crate::random::Random;
+use crate::ring::{self, Rings};
 use crate::seal::record::{self, SealRecord};
 use crate::seal::{Initialised, SealChoice, SealConfig, UnsealKey};
 use crate::snapshot::{Moment, Shared};
@@ -20,6 +21,9 @@ use crate::stripes::Stripes;
 
 /// The version of the stored format that this program writes.
 pub const FORMAT_VERSION: u32 = 1;
+
+/// The version of a store that has keyrings of namespaces.
+const FORMAT_OF_RINGS: u32 = 2;
 
 const FORMAT: &str = "format";
 pub(crate) const SEAL: &str = "seal";
@@ -216,6 +220,7 @@ impl Sealed {
         let shared = Shared {
             names: keyring.names().map_err(Error::from)?,
             keyring: ArcSwap::from_pointee(keyring),
+            rings: ArcSwap::from_pointee(rings(&*view).map_err(Error::from)?),
             stripes: Stripes::new(),
             entries: Memory::bounded(cache - lists - lists / 2),
             lists: Memory::bounded(lists),
@@ -238,8 +243,24 @@ impl fmt::Debug for StillSealed {
     }
 }
 
+/// The rings that are stored. All are sealed.
+fn rings(view: &dyn View) -> std::io::Result<Rings> {
+    let mut found = Vec::new();
+    view.scan(&ring::all(), &names::after(&ring::all().0), &mut |key, _| {
+        found.extend(ring::of_seal_key(key));
+        std::ops::ControlFlow::Continue(())
+    })?;
+    Ok(Rings::sealed(found.into_iter()))
+}
+
+/// What a store writes that has its first ring.
+pub(crate) fn format_of_rings() -> SealedWrite {
+    let format = [&MAGIC[..], &FORMAT_OF_RINGS.to_be_bytes()].concat();
+    SealedWrite { key: names::meta(FORMAT), value: Some(Cipher(format.into())) }
+}
+
 /// The stored count of the active term; zero if it is of an earlier one.
-fn seals(stored: Option<&Cipher>, term: u32) -> u64 {
+pub(crate) fn seals(stored: Option<&Cipher>, term: u32) -> u64 {
     let split = stored.and_then(|bytes| bytes.0.split_first_chunk::<4>());
     match split {
         Some((counted, seals)) if u32::from_be_bytes(*counted) == term => {
@@ -253,9 +274,9 @@ fn check_format(stored: &Cipher) -> Result<()> {
     let version =
         stored.0.strip_prefix(MAGIC).and_then(|version| version.try_into().ok().map(u32::from_be_bytes));
     match version {
-        Some(FORMAT_VERSION) => Ok(()),
-        Some(newer) if newer > FORMAT_VERSION => Err(Error::Foreign(format!(
-            "the data is of format {newer}, and this program knows up to {FORMAT_VERSION}: start the newer Sealkeep that wrote it"
+        Some(FORMAT_VERSION | FORMAT_OF_RINGS) => Ok(()),
+        Some(newer) if newer > FORMAT_OF_RINGS => Err(Error::Foreign(format!(
+            "the data is of format {newer}, and this program knows up to {FORMAT_OF_RINGS}: start the newer Sealkeep that wrote it"
         ))),
         _ => Err(Error::Foreign(
             "the storage holds data that is not Sealkeep's; give it an empty folder".to_owned(),

@@ -9,9 +9,10 @@ use crate::Index;
 use crate::backend::{Cipher, SealedKey, View};
 use crate::cache::{Entry, Listing, Memory};
 use crate::error::{Error, Result};
-use crate::key::{self, Hashed, Key, Kind, LogicalRef, Name, Place};
+use crate::key::{self, Hashed, Key, Kind, Logical, LogicalRef, MountId, Name, Place};
 use crate::keyring::Keyring;
 use crate::names::{self, NameKey};
+use crate::ring::{self, Keys, Names, RingId, Rings};
 use crate::stripes::{ReadSet, Stripe, Stripes};
 use crate::value::Value;
 
@@ -34,6 +35,8 @@ pub(crate) struct Moment {
 pub(crate) struct Shared {
     pub(crate) keyring: ArcSwap<Keyring>,
     pub(crate) names: NameKey,
+    /// The keyrings of namespaces, and which of them are open.
+    pub(crate) rings: ArcSwap<Rings>,
     pub(crate) stripes: Stripes,
     pub(crate) entries: Memory<Entry>,
     pub(crate) lists: Memory<Listing>,
@@ -84,9 +87,9 @@ impl Snapshot {
         {
             return Ok(Arc::clone(&known.names));
         }
-        let prefix = self.folder(place, folder);
+        let prefix = self.folder(place, folder)?;
         let mut names = Vec::new();
-        self.children(&prefix, &mut |name| names.push(name))?;
+        self.children(place.mount, &prefix, &mut |name| names.push(name))?;
         names.sort_unstable();
         names.dedup();
         let names: Arc<[String]> = names.into();
@@ -125,7 +128,7 @@ impl Snapshot {
         each: EachRow<'_>,
     ) -> Result<()> {
         Key::path_then(place, path, from).check()?;
-        let base = self.names().seal(&Key::path_then(place, path, &[]));
+        let base = self.names(place.mount)?.seal(&Key::path_then(place, path, &[]));
         let bound = |suffix: &[u8]| SealedKey([&*base.0, suffix].concat().into());
         let end = until.map_or_else(|| names::after(&base.0), bound);
         self.rows(bound(from), &end, &mut |key, cipher| match (
@@ -148,6 +151,66 @@ impl Snapshot {
         walk(folder, &list, &suffixes, each)
     }
 
+    /// The ring that seals what an owner has, if it is not the server's keyring.
+    pub fn ring(&self, owner: MountId) -> Option<RingId> {
+        self.0.shared.rings.load().of(owner)
+    }
+
+    /// True if what an owner has cannot be read now.
+    pub fn is_sealed(&self, owner: MountId) -> bool {
+        matches!(self.0.shared.rings.load().keys(owner), Keys::None)
+    }
+
+    /// How many rings there are.
+    pub fn ring_count(&self) -> usize {
+        self.0.shared.rings.load().len()
+    }
+
+    /// The rings that are open now.
+    pub fn open_rings(&self) -> Vec<RingId> {
+        self.0.shared.rings.load().all_open().map(|ring| ring.id).collect()
+    }
+
+    /// Up to `limit` ids of a place, from `from` on, whose values satisfy what is asked of their ring. It opens none.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn ids_of_rings(
+        &self,
+        place: Place,
+        from: &[u8],
+        limit: usize,
+        wanted: &dyn Fn(RingId) -> bool,
+    ) -> Result<Vec<Vec<u8>>> {
+        let mut found = Vec::new();
+        self.rows(names::id_key(place, from), &names::ids_end(place), &mut |key, cipher| {
+            if ring::sealed_by(cipher).is_some_and(wanted) {
+                found.extend(names::id_of(key).map(<[u8]>::to_vec));
+            }
+            Ok(if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })?;
+        Ok(found)
+    }
+
+    /// True if there is anything under an id that begins so and is sealed by a ring that is not open.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn hides(&self, place: Place, prefix: &[u8]) -> Result<bool> {
+        let mut hidden = false;
+        let rings = self.0.shared.rings.load_full();
+        if rings.is_empty() {
+            return Ok(false);
+        }
+        let start = names::id_key(place, prefix);
+        let end = names::after(&start.0);
+        self.rows(start, &end, &mut |_, cipher| {
+            hidden = ring::sealed_by(cipher).is_some_and(|id| rings.open(id).is_none());
+            Ok(if hidden { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        Ok(hidden)
+    }
+
     /// True if `reads` would read the same here.
     pub fn holds(&self, reads: &ReadSet) -> bool {
         reads.holds_on(self)
@@ -166,7 +229,7 @@ impl Snapshot {
         if self.contains(&Key::path(place, path))? && each(path, &[])?.is_break() {
             return Ok(());
         }
-        let base = self.names().seal(&Key::path_then(place, path, &[]));
+        let base = self.names(place.mount)?.seal(&Key::path_then(place, path, &[]));
         self.rows(base.clone(), &names::after(&base.0), &mut |key, _| {
             key.get(base.0.len()..).map_or(Ok(ControlFlow::Continue(())), |suffix| each(path, suffix))
         })
@@ -194,34 +257,50 @@ impl Snapshot {
         &self.0.shared.stripes
     }
 
-    pub(crate) fn names(&self) -> &NameKey {
-        &self.0.shared.names
+    /// The key that seals the names of an owner.
+    pub(crate) fn names(&self, owner: MountId) -> Result<Names<'_>> {
+        match self.0.shared.rings.load().keys(owner) {
+            Keys::Server => Ok(Names::Server(&self.0.shared.names)),
+            Keys::Ring(ring) => Ok(Names::Ring(ring)),
+            Keys::None => Err(Error::Sealed),
+        }
+    }
+
+    /// The name that lies under a stored key. `None` if it is damaged, sealed, or not an entry's.
+    pub(crate) fn open_name(&self, key: &[u8]) -> Option<Logical> {
+        let (place, kind) = names::place_of(key)?;
+        if names::is_id(kind) {
+            return self.0.shared.names.open(key);
+        }
+        self.names(place.mount).ok()?.open(key)
     }
 
     /// The stored form of a key, from memory if it was met before.
-    pub(crate) fn sealed(&self, key: &Key<'_>, hashed: &Hashed<'_>) -> SealedKey {
+    pub(crate) fn sealed(&self, key: &Key<'_>, hashed: &Hashed<'_>) -> Result<SealedKey> {
         let known = self.0.shared.entries.get(hashed).map(|entry| entry.sealed.clone());
-        known.unwrap_or_else(|| self.seal(key))
+        known.map_or_else(|| self.seal(key), Ok)
     }
 
-    fn seal(&self, key: &Key<'_>) -> SealedKey {
+    fn seal(&self, key: &Key<'_>) -> Result<SealedKey> {
         match key.name {
-            Name::Id(_) => self.names().seal(key),
+            Name::Id(id) => Ok(names::id_key(key.place, id)),
             Name::Path(path) | Name::PathThen(path, _) => {
                 let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-                self.names().seal_in(&self.folder(key.place, parent), key)
+                let names = self.names(key.place.mount)?;
+                let folder = self.folder(key.place, parent)?;
+                Ok(names.seal_in(&folder, key))
             }
         }
     }
 
-    fn folder(&self, place: Place, folder: &str) -> Arc<SealedKey> {
+    fn folder(&self, place: Place, folder: &str) -> Result<Arc<SealedKey>> {
         let hashed = self.hash(LogicalRef::folder(place, folder));
         if let Some(known) = self.0.shared.folders.get(&hashed) {
-            return known;
+            return Ok(known);
         }
-        let sealed = Arc::new(self.names().folder(place, folder));
+        let sealed = Arc::new(self.names(place.mount)?.folder(place, folder));
         self.0.shared.folders.insert(hashed.hash, hashed.key.owned(), Arc::clone(&sealed));
-        sealed
+        Ok(sealed)
     }
 
     pub(crate) fn find(&self, key: &Key<'_>, hashed: Hashed<'_>) -> Result<Arc<Entry>> {
@@ -232,7 +311,7 @@ impl Snapshot {
             return Ok(Arc::clone(known));
         }
         key.check()?;
-        let sealed = known.map_or_else(|| self.seal(key), |known| known.sealed.clone());
+        let sealed = known.map_or_else(|| self.seal(key), |known| Ok(known.sealed.clone()))?;
         let cipher = self.0.view.get(&sealed).map_err(|error| self.sick(error))?;
         let entry = Arc::new(Entry { index: self.index(), sealed, cipher });
         if self.is_latest() {
@@ -252,10 +331,26 @@ impl Snapshot {
     }
 
     fn open(&self, key: &[u8], cipher: &[u8]) -> Result<Value> {
-        match self.0.shared.keyring.load().open(key, cipher) {
+        let plain = match ring::sealed_by(cipher) {
+            Some(id) => match self.0.shared.rings.load().open(id) {
+                Some(ring) => ring.open(key, cipher),
+                None => return Err(Error::Sealed),
+            },
+            // What lies with a ring's is not to be had from the server's keys.
+            None if self.is_rings(key) => None,
+            None => self.0.shared.keyring.load().open(key, cipher),
+        };
+        match plain {
             Some(plain) => Ok(Value::new(plain)),
             None => Err(self.damaged(key)),
         }
+    }
+
+    /// Whether a stored key is of a family that has a ring.
+    fn is_rings(&self, key: &[u8]) -> bool {
+        let rings = self.0.shared.rings.load();
+        !rings.is_empty()
+            && names::place_of(key).is_some_and(|(place, _)| rings.of(place.mount).is_some())
     }
 
     fn sick(&self, error: std::io::Error) -> Error {
@@ -305,7 +400,8 @@ impl Snapshot {
     }
 
     /// The names of the children under a folder's prefix, in the order in which they lie.
-    fn children(&self, prefix: &SealedKey, each: &mut dyn FnMut(String)) -> Result<()> {
+    fn children(&self, owner: MountId, prefix: &SealedKey, each: &mut dyn FnMut(String)) -> Result<()> {
+        let names = self.names(owner)?;
         let end = names::after(&prefix.0);
         let mut from = Some(prefix.clone());
         let mut child: Vec<u8> = Vec::new();
@@ -324,7 +420,7 @@ impl Snapshot {
                     }
                     stepped = 0;
                     child.clear();
-                    match self.names().child(prefix, key) {
+                    match names.child(prefix, key) {
                         Some(found) => {
                             child.extend_from_slice(key.get(..found.size).unwrap_or(key));
                             match found.name {

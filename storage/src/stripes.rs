@@ -43,6 +43,11 @@ impl Stripes {
         self.cell(stripe).store(index, Ordering::Release);
     }
 
+    /// As if every key had been written.
+    pub(crate) fn all_written(&self, index: Index) {
+        self.0.iter().for_each(|cell| cell.store(index, Ordering::Release));
+    }
+
     fn cell(&self, stripe: Stripe) -> &AtomicU64 {
         self.0.get(usize::from(stripe.0)).expect("there is a cell for every value of a u16")
     }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use foldhash::quality::FixedState;
 
-use crate::backend::{SealedKey, SealedWrite};
+use crate::backend::{Cipher, SealedKey, SealedWrite};
 use crate::error::{Error, Result};
-use crate::key::{self, Key, Kind, Logical, LogicalRef, MountId, Place};
+use crate::key::{self, Key, Kind, Logical, LogicalRef, MountId, Name, Place};
 use crate::names;
+use crate::ring::{self, Keys, Ring, RingChange, RingId};
+use crate::rings::RingDraft;
 use crate::random::Random;
 use crate::snapshot::{EachPath, EachRow, Snapshot, ids_scanned, sets_of, walk};
 use crate::stripes::{ReadSet, Stripe};
@@ -30,6 +32,9 @@ pub struct Txn {
     raw: BTreeSet<SealedKey>,
     size: usize,
     counts: Vec<(String, i64)>,
+    /// Rings that are made with this, and with whose keys it seals.
+    founded: Vec<RingDraft>,
+    dropped: Vec<RingId>,
 }
 
 /// Something this transaction read has changed. Run it again.
@@ -45,6 +50,8 @@ struct Reads {
 struct Write {
     hash: u64,
     value: Option<Value>,
+    /// Whose it is: the ring of this owner seals it.
+    owner: MountId,
 }
 
 /// A transaction that is sealed and ready for the committer. It holds no plain text.
@@ -53,11 +60,22 @@ pub(crate) struct Prepared {
     pub(crate) writes: Vec<PreparedWrite>,
     pub(crate) bumps: Vec<Stripe>,
     pub(crate) size: usize,
+    /// Rings that come or go.
+    pub(crate) rings: Vec<(RingId, RingChange)>,
+    /// Rings that sealed something of it.
+    pub(crate) used: Vec<Arc<Ring>>,
 }
 
 pub(crate) struct PreparedWrite {
     pub(crate) name: Option<(u64, Logical)>,
     pub(crate) write: SealedWrite,
+}
+
+impl Prepared {
+    fn add(&mut self, write: PreparedWrite) {
+        self.size += write.write.size();
+        self.writes.push(write);
+    }
 }
 
 impl Txn {
@@ -71,6 +89,8 @@ impl Txn {
             raw: BTreeSet::new(),
             size: 0,
             counts: Vec::new(),
+            founded: Vec::new(),
+            dropped: Vec::new(),
         }
     }
 
@@ -100,6 +120,9 @@ impl Txn {
             return Ok(own.value.clone());
         }
         let hash = self.note(logical);
+        if self.founds(key.place.mount).is_some() {
+            return Ok(None);
+        }
         let value = self.snapshot.get(key)?;
         self.reads.borrow_mut().found.insert(hash, value.is_some());
         Ok(value)
@@ -114,7 +137,47 @@ impl Txn {
         if value.len() > VALUE_SIZE_MAX {
             return Err(Error::ValueTooLarge { size: value.len(), max: VALUE_SIZE_MAX });
         }
-        self.write(key, Some(value))
+        self.write(key, Some(value), key.place.mount)
+    }
+
+    /// As [`put`](Self::put), for an entry that belongs to an owner elsewhere: it is sealed as that one's are.
+    ///
+    /// # Errors
+    /// As for [`put`](Self::put), and if that owner is sealed.
+    pub fn put_for(&mut self, owner: MountId, key: &Key<'_>, value: Vec<u8>) -> Result<()> {
+        let value = Value::new(value);
+        if value.len() > VALUE_SIZE_MAX {
+            return Err(Error::ValueTooLarge { size: value.len(), max: VALUE_SIZE_MAX });
+        }
+        self.write(key, Some(value), owner)
+    }
+
+    /// Makes a ring together with what else this writes. It seals that, and is sealed from the commit on.
+    pub fn found(&mut self, ring: RingDraft) {
+        self.founded.push(ring);
+    }
+
+    /// Ends a ring: with this commit its keys are gone, and what it sealed is rubbish.
+    pub fn drop_ring(&mut self, ring: RingId) {
+        self.dropped.push(ring);
+    }
+
+    /// The ring that seals what an owner has, those included that are made here.
+    pub fn ring(&self, owner: MountId) -> Option<RingId> {
+        self.founds(owner).map(|ring| ring.id).or_else(|| self.snapshot.ring(owner))
+    }
+
+    /// As [`Snapshot::hides`]: what is written here is not looked at.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn hides(&self, place: Place, prefix: &[u8]) -> Result<bool> {
+        self.snapshot.hides(place, prefix)
+    }
+
+    /// True if what an owner has cannot be read or written now.
+    pub fn is_sealed(&self, owner: MountId) -> bool {
+        self.founds(owner).is_none() && self.snapshot.is_sealed(owner)
     }
 
     /// Removes `key` when this is committed. What is not there may be deleted.
@@ -122,7 +185,7 @@ impl Txn {
     /// # Errors
     /// If the name cannot be, or a size limit is exceeded.
     pub fn delete(&mut self, key: &Key<'_>) -> Result<()> {
-        self.write(key, None)
+        self.write(key, None, key.place.mount)
     }
 
     /// As [`Snapshot::list`], own writes included.
@@ -132,7 +195,10 @@ impl Txn {
     pub fn list(&self, place: Place, folder: &str) -> Result<Arc<[String]>> {
         let folder = key::folder(folder)?;
         self.note(LogicalRef::folder(place, folder));
-        let stored = self.snapshot.list(place, folder)?;
+        let stored = match self.founds(place.mount) {
+            Some(_) => Arc::default(),
+            None => self.snapshot.list(place, folder)?,
+        };
         let mut put = BTreeSet::new();
         let mut deleted = BTreeSet::new();
         for (relative, write) in self.own_beneath(place, folder) {
@@ -185,7 +251,10 @@ impl Txn {
             .own_from(start)
             .take_while(|(key, _)| key.name == path.as_bytes())
             .filter(|(key, _)| until.is_none_or(|until| key.suffix < until));
-        let stored = |each: EachRow<'_>| self.snapshot.scan_path(place, path, from, until, each);
+        let stored = |each: EachRow<'_>| match self.founds(place.mount) {
+            Some(_) => Ok(()),
+            None => self.snapshot.scan_path(place, path, from, until, each),
+        };
         self.merge(&stored, own.map(|(key, write)| (key.suffix, write)), start, each)
     }
 
@@ -210,13 +279,21 @@ impl Txn {
         self.sweep_prefix(&names::mount(mount), limit, &|key| key.place.mount == mount)
     }
 
+    /// Deletes up to `limit` entries of all owners of a ring's family, as [`sweep`](Self::sweep) does. It needs no key.
+    ///
+    /// # Errors
+    /// If the disk fails, or the transaction is full.
+    pub fn sweep_family(&mut self, ring: RingId, limit: usize) -> Result<usize> {
+        self.sweep_prefix(&names::family(ring), limit, &|key| RingId::of(key.place.mount) == ring)
+    }
+
     /// Deletes up to `limit` paths of a folder and all folders beneath it, and tells how many it found.
     ///
     /// # Errors
     /// If the folder's name cannot be, the disk fails, or the transaction is full.
     pub fn sweep_folder(&mut self, place: Place, folder: &str, limit: usize) -> Result<usize> {
         let folder = key::folder(folder)?;
-        let prefix = self.snapshot.names().folder(place, folder);
+        let prefix = self.snapshot.names(place.mount)?.folder(place, folder);
         let beneath = |name: &[u8]| match name.strip_prefix(folder.as_bytes()) {
             Some(rest) => folder.is_empty() || rest.starts_with(b"/"),
             None => false,
@@ -228,7 +305,8 @@ impl Txn {
 
     /// True if committing this would change nothing.
     pub fn is_empty(&self) -> bool {
-        self.writes.is_empty() && self.raw.is_empty()
+        let same = self.founded.is_empty() && self.dropped.is_empty();
+        self.writes.is_empty() && self.raw.is_empty() && same
     }
 
     /// What this transaction read so far.
@@ -247,38 +325,109 @@ impl Txn {
     }
 
     /// Seals everything, in the thread of whoever wants it committed.
-    pub(crate) fn prepare(self, random: &dyn Random) -> Prepared {
-        let Reads { set, found } = self.reads.into_inner();
-        let snapshot = self.snapshot;
-        let keyring = snapshot.0.shared.keyring.load();
-        let mut writes = Vec::with_capacity(self.writes.len() + self.raw.len());
-        let mut bumps = Vec::with_capacity(self.writes.len() * 4);
-        let mut size = 0;
-        for (name, Write { hash, value }) in self.writes {
-            let Some(key) = name.key() else { continue };
-            let hashed = snapshot.hash(name.borrow());
-            let sealed = snapshot.sealed(&key, &hashed);
-            if found.get(&hash) == Some(&false) && value.is_none() {
-                continue;
+    pub(crate) fn prepare(mut self, random: &dyn Random) -> Prepared {
+        let Reads { set, found } = std::mem::replace(
+            self.reads.get_mut(),
+            Reads { set: ReadSet::at(0), found: HashMap::default() },
+        );
+        let mut prepared = Prepared {
+            reads: set,
+            writes: Vec::with_capacity(self.writes.len() + self.raw.len()),
+            bumps: Vec::with_capacity(self.writes.len() * 4),
+            size: 0,
+            rings: Vec::new(),
+            used: Vec::new(),
+        };
+        for (name, write) in std::mem::take(&mut self.writes) {
+            // A ring was sealed meanwhile: whoever wants this is told so when it runs again.
+            if self.prepare_write(name, write, &found, random, &mut prepared).is_err() {
+                prepared.reads.spoil();
             }
-            bumps.push(Stripe::of(hash));
-            if found.get(&hash) != Some(&value.is_some()) {
-                sets_of(name.borrow(), &mut |set| bumps.push(snapshot.stripe(set)));
+        }
+        for key in std::mem::take(&mut self.raw) {
+            prepared.add(PreparedWrite { name: None, write: SealedWrite { key, value: None } });
+        }
+        for ring in self.founded {
+            prepared.rings.push((ring.ring.id, RingChange::Founded));
+            ring.writes(random).into_iter().for_each(|write| prepared.add(PreparedWrite { name: None, write }));
+        }
+        for id in self.dropped {
+            prepared.rings.push((id, RingChange::Dropped));
+            for key in [ring::seal_key(id), ring::keys_key(id), ring::used_key(id)] {
+                prepared.add(PreparedWrite { name: None, write: SealedWrite { key, value: None } });
             }
-            let cipher = value.map(|plain| keyring.seal(&sealed.0, &plain, random));
-            let write = SealedWrite { key: sealed, value: cipher };
-            size += write.size();
-            writes.push(PreparedWrite { name: Some((hash, name)), write });
         }
-        for key in self.raw {
-            size += key.0.len();
-            writes.push(PreparedWrite { name: None, write: SealedWrite { key, value: None } });
-        }
-        Prepared { reads: set, writes, bumps, size }
+        prepared
     }
 
-    fn write(&mut self, key: &Key<'_>, value: Option<Value>) -> Result<()> {
+    fn prepare_write(
+        &self,
+        name: Logical,
+        Write { hash, value, owner }: Write,
+        found: &HashMap<u64, bool, FixedState>,
+        random: &dyn Random,
+        prepared: &mut Prepared,
+    ) -> Result<()> {
+        let Some(key) = name.key() else { return Ok(()) };
+        let snapshot = &self.snapshot;
+        let hashed = snapshot.hash(name.borrow());
+        let sealed = match self.founds(key.place.mount) {
+            Some(ring) => ring.names.seal(&key),
+            None => snapshot.sealed(&key, &hashed)?,
+        };
+        if found.get(&hash) == Some(&false) && value.is_none() {
+            return Ok(());
+        }
+        let cipher = match value {
+            Some(plain) => Some(self.seal_for(owner, &sealed, &plain, random, &mut prepared.used)?),
+            None => None,
+        };
+        prepared.bumps.push(Stripe::of(hash));
+        if found.get(&hash) != Some(&cipher.is_some()) {
+            sets_of(name.borrow(), &mut |set| prepared.bumps.push(snapshot.stripe(set)));
+        }
+        let write = SealedWrite { key: sealed, value: cipher };
+        prepared.add(PreparedWrite { name: Some((hash, name)), write });
+        Ok(())
+    }
+
+    fn seal_for(
+        &self,
+        owner: MountId,
+        key: &SealedKey,
+        plain: &[u8],
+        random: &dyn Random,
+        used: &mut Vec<Arc<Ring>>,
+    ) -> Result<Cipher> {
+        if let Some(ring) = self.founds(owner) {
+            return Ok(ring.seal(&key.0, plain, random));
+        }
+        let shared = &self.snapshot.0.shared;
+        match shared.rings.load().keys(owner) {
+            Keys::Server => Ok(shared.keyring.load().seal(&key.0, plain, random)),
+            Keys::None => Err(Error::Sealed),
+            Keys::Ring(ring) => {
+                let cipher = ring.seal(&key.0, plain, random);
+                if !used.iter().any(|known| known.id == ring.id) {
+                    used.push(ring);
+                }
+                Ok(cipher)
+            }
+        }
+    }
+
+    /// The ring of an owner, if it is made with this.
+    fn founds(&self, owner: MountId) -> Option<&Ring> {
+        let id = RingId::of(owner);
+        self.founded.iter().map(|draft| &draft.ring).find(|ring| ring.id == id)
+    }
+
+    fn write(&mut self, key: &Key<'_>, value: Option<Value>, owner: MountId) -> Result<()> {
         key.check()?;
+        let by_id = matches!(key.name, Name::Id(_));
+        if !by_id && self.is_sealed(key.place.mount) || value.is_some() && self.is_sealed(owner) {
+            return Err(Error::Sealed);
+        }
         let logical = key.logical();
         let cost = |value: &Option<Value>| value.as_ref().map_or(0, |value| value.len());
         let name = logical.owned();
@@ -291,7 +440,7 @@ impl Txn {
         }
         self.size = size;
         let hash = self.snapshot.hash(logical).hash;
-        self.writes.insert(name, Write { hash, value });
+        self.writes.insert(name, Write { hash, value, owner });
         Ok(())
     }
 
@@ -305,7 +454,7 @@ impl Txn {
         let mut found = Vec::new();
         if limit > 0 {
             self.snapshot.keys(prefix, &mut |key| {
-                let name = self.snapshot.names().open(key);
+                let name = self.snapshot.open_name(key);
                 let deleted = match &name {
                     Some(name) => self.writes.get(name).is_some_and(|write| write.value.is_none()),
                     None => self.raw.contains(&SealedKey(key.into())),
@@ -376,7 +525,7 @@ impl Txn {
             Some(name) => self.writes.get(&name).is_none_or(|write| write.value.is_some()),
             None => !self.raw.contains(&SealedKey(key.into())),
         };
-        let names = self.snapshot.names();
+        let names = self.snapshot.names(place.mount)?;
         let prefixes = match path.strip_suffix('/') {
             Some(beneath) => vec![names.folder(place, beneath)],
             None => {
@@ -385,7 +534,7 @@ impl Txn {
         };
         for prefix in prefixes {
             self.snapshot.keys(&prefix, &mut |key| {
-                alive = kept(names.open(key), key);
+                alive = kept(self.snapshot.open_name(key), key);
                 if alive { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             })?;
             if alive {

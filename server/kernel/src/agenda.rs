@@ -2,16 +2,18 @@ use std::ops::ControlFlow;
 
 use kit::{Due, Error, MountId, Name, Result, Time};
 use serde::{Deserialize, Serialize};
-use storage::Txn;
+use storage::{Snapshot, Txn};
 
 use crate::leases::LeaseId;
 use crate::namespaces::Ns;
-use crate::shelf::{Shelf, Source};
+use crate::shelf::{KERNEL, Shelf, Source};
 use crate::tokens::TokenHash;
+use crate::ids;
 
 /// Everything that is to happen later, in the order of its date: date ‖ tag. It is in the store, so a new
 /// leader goes on where the old one stopped, and what is due is a scan that stops early.
-const AGENDA: Shelf<Item> = Shelf::new(8);
+const AGENDA: Shelf<Item> = Shelf::new(NUMBER);
+const NUMBER: u8 = 8;
 
 /// What is on the agenda to be undone outside, by the mount that did it: mount ‖ tag. So an unmounted engine knows when
 /// it has nothing left to do.
@@ -33,7 +35,12 @@ pub(crate) enum Item {
         attempts: u32,
     },
     /// A token ends.
-    Token { hash: TokenHash },
+    Token {
+        hash: TokenHash,
+        /// The one that it belongs to.
+        #[serde(default, skip_serializing_if = "Ns::is_root")]
+        namespace: Ns,
+    },
     /// A lease ends.
     Lease { id: LeaseId },
     /// What a dead token left behind is cleared away.
@@ -63,7 +70,42 @@ pub(crate) enum Item {
         until: Time,
     },
     /// What a deleted namespace holds is ended and cleared away.
-    Raze { namespace: Ns },
+    Raze {
+        namespace: Ns,
+        /// The one that it lies in.
+        #[serde(default, skip_serializing_if = "Ns::is_root")]
+        above: Ns,
+    },
+    /// What a namespace with a seal of its own has left behind is cleared away. Nobody can read it any more.
+    Wipe {
+        /// Where the namespace lay.
+        #[serde(default, skip_serializing_if = "Ns::is_root")]
+        above: Ns,
+        /// The one that is gone.
+        ring: Ns,
+        /// How far it has come: a place among the kernel's tables, and an id there in hex.
+        #[serde(default)]
+        table: u8,
+        #[serde(default)]
+        from: String,
+    },
+}
+
+impl Item {
+    /// Whose it is. What belongs to a namespace with a seal of its own is on an agenda apart, so that nobody looks at it
+    /// while that is sealed.
+    pub(crate) fn owner(&self) -> MountId {
+        match self {
+            Self::Operation { mount, .. } | Self::Sweep { mount } | Self::Unmount { mount, .. } => {
+                ids::mount(mount).unwrap_or(KERNEL)
+            }
+            Self::Token { namespace, .. } | Self::Bury { namespace, .. } | Self::EndAll { namespace, .. } => {
+                namespace.mount()
+            }
+            Self::Lease { id } => id.ns.mount(),
+            Self::Raze { above, .. } | Self::Wipe { above, .. } => above.mount(),
+        }
+    }
 }
 
 /// An entry whose date has come.
@@ -73,29 +115,48 @@ pub(crate) struct Found {
     pub(crate) item: Item,
 }
 
-pub(crate) fn enter(txn: &mut Txn, at: Time, tag: Tag, item: &Item) -> Result<()> {
-    AGENDA.put(txn, Name::Id(&key(at, tag)), item)
+/// The agenda of whoever owns something.
+fn agenda(source: &impl Source, owner: MountId) -> Shelf<Item> {
+    source.ring(owner).map_or(AGENDA, |ring| Shelf::within(ring.owner(), NUMBER))
 }
 
-pub(crate) fn strike(txn: &mut Txn, at: Time, tag: Tag) -> Result<()> {
-    AGENDA.delete(txn, Name::Id(&key(at, tag)))
+pub(crate) fn enter(txn: &mut Txn, at: Time, tag: Tag, item: &Item) -> Result<()> {
+    agenda(txn, item.owner()).put(txn, Name::Id(&key(at, tag)), item)
+}
+
+/// Takes an entry of this owner off.
+pub(crate) fn strike(txn: &mut Txn, owner: MountId, at: Time, tag: Tag) -> Result<()> {
+    agenda(txn, owner).delete(txn, Name::Id(&key(at, tag)))
+}
+
+/// Takes an entry off that was found.
+pub(crate) fn strike_found(txn: &mut Txn, found: &Found) -> Result<()> {
+    strike(txn, found.item.owner(), found.at, found.tag)
 }
 
 /// Whether this entry still stands.
 pub(crate) fn stands(source: &impl Source, found: &Found) -> Result<bool> {
-    stands_at(source, found.at, found.tag)
+    stands_at(source, found.item.owner(), found.at, found.tag)
 }
 
-/// Whether there is an entry of this date and tag.
-pub(crate) fn stands_at(source: &impl Source, at: Time, tag: Tag) -> Result<bool> {
-    Ok(AGENDA.get(source, Name::Id(&key(at, tag)))?.is_some())
+/// Whether there is an entry of this owner, date and tag.
+pub(crate) fn stands_at(source: &impl Source, owner: MountId, at: Time, tag: Tag) -> Result<bool> {
+    Ok(agenda(source, owner).get(source, Name::Id(&key(at, tag)))?.is_some())
 }
 
-/// Up to `limit` entries that are due, oldest first.
-pub(crate) fn due(source: &impl Source, now: Time, limit: usize) -> Result<Vec<Found>> {
+/// Up to `limit` entries that are due, oldest first; and as many of each open namespace with a seal of its own.
+pub(crate) fn due(today: &Snapshot, now: Time, limit: usize) -> Result<Vec<Found>> {
+    let mut found = due_on(&AGENDA, today, now, limit)?;
+    for ring in today.open_rings() {
+        found.append(&mut due_on(&Shelf::within(ring.owner(), NUMBER), today, now, limit)?);
+    }
+    Ok(found)
+}
+
+fn due_on(agenda: &Shelf<Item>, today: &Snapshot, now: Time, limit: usize) -> Result<Vec<Found>> {
     let mut found = Vec::new();
     let until = now.0.saturating_add(1).to_be_bytes();
-    AGENDA.scan(source, &[], Some(&until), |id, item| {
+    agenda.scan(today, &[], Some(&until), |id, item| {
         let at = id.first_chunk::<8>().map(|date| Time(u64::from_be_bytes(*date)));
         let tag = id.last_chunk::<16>().copied();
         let (Some(at), Some(tag)) = (at, tag) else {
@@ -109,7 +170,7 @@ pub(crate) fn due(source: &impl Source, now: Time, limit: usize) -> Result<Vec<F
 
 /// Notes that something of a mount is to be undone outside.
 pub(crate) fn note_undo(txn: &mut Txn, mount: MountId, tag: Tag) -> Result<()> {
-    UNDOING.put(txn, Name::Id(&undo_key(mount, tag)), &())
+    UNDOING.put_for(txn, mount, Name::Id(&undo_key(mount, tag)), &())
 }
 
 /// Notes that it is undone, or need not be.

@@ -12,13 +12,18 @@ const DRAWERS: Shelf<()> = Shelf::new(19);
 
 /// Notes that a token has a drawer in a namespace beneath its own, which is to be emptied with the others.
 pub(crate) fn note(txn: &mut Txn, hash: TokenHash, ns: Ns) -> Result<()> {
-    DRAWERS.put(txn, Name::Id(&key(hash, ns)), &())
+    DRAWERS.put_for(txn, ns.mount(), Name::Id(&key(hash, ns)), &())
 }
 
 /// Up to `limit` namespaces beneath its own in which a token has a drawer.
 pub(crate) fn of(source: &impl Source, hash: TokenHash, limit: usize) -> Result<Vec<Ns>> {
     let rows = DRAWERS.below(source, &hash.0, limit)?;
     Ok(rows.iter().filter_map(|(key, ())| key.last_chunk().copied().map(Ns::from_bytes)).collect())
+}
+
+/// Whether it has one in a namespace that is sealed.
+pub(crate) fn hidden(source: &impl Source, hash: TokenHash) -> Result<bool> {
+    DRAWERS.hides(source, &hash.0)
 }
 
 pub(crate) fn forget(txn: &mut Txn, hash: TokenHash, ns: Ns) -> Result<()> {

@@ -26,6 +26,7 @@ use crate::shelf::Shelf;
 use crate::sys::Sys;
 use crate::token::Token;
 use crate::tokens::{TokenRecord, Tokens};
+use crate::unsealing::Unsealing;
 use crate::web::Web;
 use crate::wrap_key::WrapKey;
 use crate::{ids, policies};
@@ -48,6 +49,7 @@ pub struct Kernel {
     pub(crate) waiting: Waiting,
     pub(crate) metrics: Metrics,
     pub(crate) ceremonies: Ceremonies,
+    pub(crate) unsealing: Unsealing,
     pub(crate) quotas: Quotas,
     pub(crate) web: Web,
     pub(crate) flights: Flights,
@@ -157,6 +159,7 @@ impl Kernel {
                 waiting: Waiting::default(),
                 metrics: Metrics::default(),
                 ceremonies: Ceremonies::default(),
+                unsealing: Unsealing::default(),
                 quotas: Quotas::default(),
                 web: Web::default(),
                 flights: Flights::default(),

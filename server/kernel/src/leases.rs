@@ -149,7 +149,7 @@ pub(crate) fn enter(
     put(txn, &id, &Lease::Thing(thing.clone()))?;
     txn.count(quotas::label(id.ns, maker(&id.path), ""), 1);
     if let Some(token) = holder {
-        HELD.put(txn, Name::Id(&held_key(token, tag)), &id)?;
+        HELD.put_for(txn, id.ns.mount(), Name::Id(&held_key(token, tag)), &id)?;
     }
     agenda::enter(txn, thing.expires, tag, &Item::Lease { id: id.clone() })?;
     Ok((id, thing, granted.warnings))
@@ -313,6 +313,11 @@ pub(crate) fn held(source: &impl Source, token: TokenHash, limit: usize) -> Resu
     Ok(HELD.below(source, &token.0, limit)?.into_iter().map(|(_, id)| id).collect())
 }
 
+/// Whether a token holds leases in a namespace that is sealed.
+pub(crate) fn held_hidden(source: &impl Source, token: TokenHash) -> Result<bool> {
+    HELD.hides(source, &token.0)
+}
+
 /// Forgets a lease whose thing has been taken back.
 pub(crate) fn forget(txn: &mut Txn, id: &LeaseId, thing: &Thing) -> Result<()> {
     forget_by_id(txn, id)?;
@@ -320,12 +325,12 @@ pub(crate) fn forget(txn: &mut Txn, id: &LeaseId, thing: &Thing) -> Result<()> {
     if let Some(token) = thing.token {
         HELD.delete(txn, Name::Id(&held_key(token, thing.tag)))?;
     }
-    agenda::strike(txn, thing.expires, thing.tag)
+    agenda::strike(txn, id.ns.mount(), thing.expires, thing.tag)
 }
 
 /// Begins to end a lease on something outside: it is due at this date, and cannot be renewed.
 pub(crate) fn end_at(txn: &mut Txn, id: &LeaseId, thing: Thing, at: Time) -> Result<()> {
-    agenda::strike(txn, thing.expires, thing.tag)?;
+    agenda::strike(txn, id.ns.mount(), thing.expires, thing.tag)?;
     let thing = Thing { expires: at, ending: true, ..thing };
     agenda::enter(txn, at, thing.tag, &Item::Lease { id: id.clone() })?;
     put(txn, id, &Lease::Thing(thing))
@@ -334,7 +339,7 @@ pub(crate) fn end_at(txn: &mut Txn, id: &LeaseId, thing: Thing, at: Time) -> Res
 /// Notes that a thing could not be taken back, and when to try again.
 pub(crate) fn postpone(txn: &mut Txn, id: &LeaseId, thing: Thing, why: &Error, now: Time) -> Result<()> {
     let attempts = thing.attempts + 1;
-    agenda::strike(txn, thing.expires, thing.tag)?;
+    agenda::strike(txn, id.ns.mount(), thing.expires, thing.tag)?;
     let wait = RETRY * 2_u32.saturating_pow(attempts - 1);
     let expires = now.plus(wait);
     let thing = Thing { attempts, error: Some(why.to_string()), expires, ..thing };
@@ -379,7 +384,7 @@ pub(crate) fn renew(
     now: Time,
 ) -> Result<(Thing, Vec<String>)> {
     let (expires, warnings) = prolonged(&thing, increment, mount, now)?;
-    agenda::strike(txn, thing.expires, thing.tag)?;
+    agenda::strike(txn, id.ns.mount(), thing.expires, thing.tag)?;
     let thing = Thing { expires, renewed: Some(now), ..thing };
     agenda::enter(txn, thing.expires, thing.tag, &Item::Lease { id: id.clone() })?;
     put(txn, id, &Lease::Thing(thing.clone()))?;

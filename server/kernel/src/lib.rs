@@ -49,6 +49,7 @@ mod token;
 mod token_record;
 mod tokens;
 mod ttl;
+mod unsealing;
 mod walk;
 mod web;
 mod wrap_key;

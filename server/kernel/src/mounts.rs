@@ -160,6 +160,12 @@ impl Mounts {
         Self { memo: Memo::new(1), registry, memos: Arc::new(Memos::new(MEMOS_MAX)), default_ttl, max_ttl }
     }
 
+    /// Forgets what was parsed, so that it is wiped.
+    pub(crate) fn forget(&self) {
+        self.memo.forget();
+        self.memos.forget();
+    }
+
     pub(crate) fn registry(&self) -> &dyn Registry {
         &*self.registry
     }
@@ -186,7 +192,7 @@ impl Mounts {
                 }
                 Ok(ControlFlow::Continue(()))
             })?;
-            Ok(Router::new(entries, mounted))
+            Ok(Router::new(entries, mounted, &|ns| txn.is_sealed(ns.mount())))
         })
     }
 
@@ -231,13 +237,12 @@ impl Mounts {
 impl MountEntry {
     /// A new mount with an id of its own.
     pub(crate) fn new(ns: Ns, class: Class, path: &str, kind: &str, random: &dyn Random) -> Self {
-        let mut id = [0; 16];
-        random.fill(&mut id);
+        let id = ns.new_id(random);
         let mut short = [0; 4];
         random.fill(&mut short);
         let prefix = if class == Class::Auth { "auth_" } else { "" };
         Self {
-            uuid: crate::ids::uuid(id),
+            uuid: crate::ids::uuid(id.0),
             namespace: ns,
             class,
             path: path.to_owned(),
@@ -259,7 +264,7 @@ impl MountEntry {
     }
 
     pub(crate) fn store(&self, txn: &mut Txn) -> Result<()> {
-        MOUNTS.put(txn, Name::Id(&self.id()?.0), self)
+        MOUNTS.put_for(txn, self.namespace.mount(), Name::Id(&self.id()?.0), self)
     }
 
     pub(crate) fn forget(&self, txn: &mut Txn) -> Result<()> {

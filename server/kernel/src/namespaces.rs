@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use kit::{Error, MountId, Name, Reads, Result};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use storage::{Random, Txn};
+use storage::{FAMILY_SIZE, Random, RingId, Snapshot, Txn};
 
 use crate::shelf::{KERNEL, Shelf, Source};
 use crate::{ids, mounts, policies};
@@ -41,6 +41,9 @@ pub(crate) struct NamespaceEntry {
     /// It answers no one until this is taken off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) lock: Option<Lock>,
+    /// It has a seal of its own, and this is the namespace that it lies in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) above: Option<Ns>,
     /// It has been deleted: nobody reaches it any more, and what it holds is being ended and cleared away.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) dying: bool,
@@ -81,6 +84,21 @@ impl Ns {
     /// What its tables lie under.
     pub(crate) fn mount(self) -> MountId {
         self.0
+    }
+
+    /// A new namespace in it.
+    pub(crate) fn fresh(self, random: &dyn Random) -> Self {
+        Self(self.new_id(random))
+    }
+
+    /// The id of something new in it. It begins as that of the namespace does, so that one seal closes all of them.
+    pub(crate) fn new_id(self, random: &dyn Random) -> MountId {
+        let mut id = [0; 16];
+        random.fill(&mut id);
+        if !self.is_root() {
+            id.iter_mut().zip(self.0.0).take(FAMILY_SIZE).for_each(|(to, from)| *to = from);
+        }
+        MountId(id)
     }
 
     pub(crate) fn is_root(&self) -> bool {
@@ -156,7 +174,10 @@ impl NamespaceEntry {
     }
 
     pub(crate) fn store(&self, txn: &mut Txn) -> Result<()> {
-        NAMESPACES.put(txn, Name::Id(&self.ns()?.0.0), self)
+        let ns = self.ns()?;
+        // It is its parent's, and not sealed with what it holds.
+        let owner = self.above.unwrap_or(ns).mount();
+        NAMESPACES.put_for(txn, owner, Name::Id(&ns.0.0), self)
     }
 }
 
@@ -183,18 +204,33 @@ pub(crate) fn all(source: &impl Source) -> Result<Vec<NamespaceEntry>> {
     Ok(entries)
 }
 
-/// Every namespace that lives, the root first.
+/// Every namespace that lives and is not sealed, the root first.
 pub(crate) fn with_root(source: &impl Source) -> Result<Vec<Ns>> {
     let below = all(source)?.into_iter().filter(|entry| !entry.dying).map(|entry| entry.ns());
-    std::iter::once(Ok(Ns::ROOT)).chain(below).collect()
+    let open = |ns: &Result<Ns>| ns.as_ref().is_ok_and(|ns| !source.is_sealed(ns.mount()));
+    std::iter::once(Ok(Ns::ROOT)).chain(below.filter(open)).collect()
+}
+
+/// What a new namespace is to be.
+pub(crate) struct New {
+    pub(crate) ns: Ns,
+    pub(crate) path: String,
+    pub(crate) custom_metadata: BTreeMap<String, String>,
+    /// The namespace that it lies in, if it has a seal of its own.
+    pub(crate) above: Option<Ns>,
+}
+
+/// Up to `limit` namespaces that a ring has sealed: those right in its family, and those in it with a seal of their own.
+pub(crate) fn sealed_by(today: &Snapshot, ring: RingId, limit: usize) -> Result<Vec<Ns>> {
+    let ids = today.ids_of_rings(NAMESPACES.place(), &[], limit, &|found| found == ring)?;
+    Ok(ids.iter().filter_map(|id| id.first_chunk().copied().map(Ns::from_bytes)).collect())
 }
 
 /// Makes a namespace with what each one has: its own `sys/`, `cubbyhole/`, `identity/` and `auth/token/`, and the policy `default`.
 pub(crate) fn make(
     txn: &mut Txn,
     random: &dyn Random,
-    path: String,
-    custom_metadata: BTreeMap<String, String>,
+    new: New,
     taken: impl Fn(&str) -> bool,
     now: kit::Time,
 ) -> Result<NamespaceEntry> {
@@ -202,12 +238,10 @@ pub(crate) fn make(
     while taken(&id) {
         id = ids::base62(random, ID_LENGTH);
     }
-    let mut uuid = [0; 16];
-    random.fill(&mut uuid);
-    let uuid = ids::uuid(uuid);
-    let entry = NamespaceEntry { uuid, id, path, custom_metadata, lock: None, dying: false };
+    let New { ns, path, custom_metadata, above } = new;
+    let uuid = ids::uuid(ns.0.0);
+    let entry = NamespaceEntry { uuid, id, path, custom_metadata, lock: None, above, dying: false };
     entry.store(txn)?;
-    let ns = entry.ns()?;
     mounts::first_mounts(txn, ns, random)?;
     policies::first_policies(txn, ns, now)?;
     Ok(entry)

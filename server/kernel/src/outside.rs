@@ -70,12 +70,13 @@ impl Acting {
     /// Takes the plan off the agenda: what was done is about to be written down. If it is not there, it has been
     /// undone, or is being undone.
     pub(crate) fn strike(&self, txn: &mut Txn) -> Result<()> {
-        if !agenda::stands_at(txn, self.at, self.tag)? {
+        let owner = self.mounted.info.id;
+        if !agenda::stands_at(txn, owner, self.at, self.tag)? {
             let text = "this took so long that it was given up and undone; try again";
             return Err(Error::new(Fault::Upstream, text));
         }
         agenda::forget_undo(txn, self.mounted.info.id, self.tag)?;
-        agenda::strike(txn, self.at, self.tag)
+        agenda::strike(txn, owner, self.at, self.tag)
     }
 }
 
@@ -114,12 +115,13 @@ impl Kernel {
     /// Has the agenda undo at once what a request began and could not finish.
     pub(crate) async fn undo_soon(&self, acting: &Acting) {
         let mut txn = self.store.begin();
-        let moved = agenda::stands_at(&txn, acting.at, acting.tag).and_then(|stands| {
+        let owner = acting.mounted.info.id;
+        let moved = agenda::stands_at(&txn, owner, acting.at, acting.tag).and_then(|stands| {
             if !stands {
                 return Ok(());
             }
             let item = acting.item();
-            agenda::strike(&mut txn, acting.at, acting.tag)?;
+            agenda::strike(&mut txn, owner, acting.at, acting.tag)?;
             agenda::enter(&mut txn, self.now(), acting.tag, &item)
         });
         let moved = match moved {
@@ -179,10 +181,10 @@ impl Kernel {
         match &found.item {
             Item::Lease { id } => match leases::find(txn, id)? {
                 Some(Lease::Thing(thing)) => leases::end_at(txn, id, thing, at)?,
-                _ => return agenda::strike(txn, found.at, found.tag).map(|()| None),
+                _ => return agenda::strike_found(txn, found).map(|()| None),
             },
             item => {
-                agenda::strike(txn, found.at, found.tag)?;
+                agenda::strike_found(txn, found)?;
                 agenda::enter(txn, at, found.tag, item)?;
             }
         }
@@ -290,7 +292,7 @@ impl Kernel {
             told.reads.iter().for_each(|reads| txn.join(reads));
             self.due_in(txn, &mounted, |cx| mounted.engine.decide(endpoint, cx, &fields, &heard).map(drop))?;
             self.enter_next(txn, mount, due)?;
-            agenda::strike(txn, found.at, found.tag)
+            agenda::strike_found(txn, found)
         })
         .await
     }
@@ -321,7 +323,7 @@ impl Kernel {
                 let (plan, done) = (&acted.acting.plan, &acted.done);
                 self.due_in(txn, mounted, |cx| mounted.engine.record(endpoint, plan, done, cx).map(drop))?;
                 self.enter_next(txn, &mount, due)?;
-                agenda::strike(txn, found.at, found.tag)
+                agenda::strike_found(txn, found)
             })
             .await;
         if recorded.is_err() {
@@ -353,14 +355,14 @@ impl Kernel {
     async fn undone(&self, found: &Found, mount: kit::MountId) -> Result<()> {
         self.settled(|txn| {
             agenda::forget_undo(txn, mount, found.tag)?;
-            agenda::strike(txn, found.at, found.tag)
+            agenda::strike_found(txn, found)
         })
         .await
     }
 
     /// Takes an item off the agenda: it is done, or there is nobody left to do it.
     async fn struck(&self, found: &Found) -> Result<()> {
-        self.settled(|txn| agenda::strike(txn, found.at, found.tag)).await
+        self.settled(|txn| agenda::strike_found(txn, found)).await
     }
 
     /// Commits what `body` gathers, again after each conflict.

@@ -6,7 +6,7 @@ use kit::{Error, Fault, Found, Result};
 use policy::Path;
 
 use crate::mounts::{Class, Mounted};
-use crate::namespaces;
+use crate::{namespaces, tokens};
 use crate::request::Request;
 use crate::router::{Router, Space};
 use crate::walk::Trip;
@@ -37,8 +37,10 @@ const SERVER: [&str; 12] = [
     "storage/raft",
     "unseal",
 ];
-/// Paths of `sys/` about keys, of which a namespace has none of its own.
+/// Paths of `sys/` about keys, of which a namespace has some of its own if it has a seal.
 const KEYS: [&str; 2] = ["key-status", "rotate"];
+/// Those of them that such a namespace answers.
+const OWN_KEYS: [&str; 3] = ["key-status", "rotate", "rotate/keyring"];
 
 /// The namespace that a request leads into. The header names one and the path may lead on from there; what comes of
 /// both is one path from the root on, and everybody reads that one.
@@ -56,6 +58,7 @@ pub(crate) fn find<'r>(request: &Request, router: &'r Router, trip: &mut Trip) -
     let asked = trip.path.as_ref().unwrap_or(&request.path);
     let (mut space, rest) = router.locate(asked.as_str());
     trip.namespace = Some(Arc::clone(&space.namespace));
+    check_seal(request, space, rest)?;
     check_lock(space, rest)?;
     if router.count_namespaces() > 1
         && let Some(token) = trip.token(request)
@@ -63,6 +66,9 @@ pub(crate) fn find<'r>(request: &Request, router: &'r Router, trip: &mut Trip) -
         && let Some(own) = router.by_suffix(namespaces::suffix(token.expose()))
         && own.namespace.ns != space.namespace.ns
     {
+        if own.sealed {
+            return Err(Error::new(Fault::Unavailable, tokens::SEALED));
+        }
         check_lock(own, rest)?;
         trip.path = Some(path(Path::internal(&own.full(rest)))?);
         trip.namespace = Some(Arc::clone(&own.namespace));
@@ -73,6 +79,23 @@ pub(crate) fn find<'r>(request: &Request, router: &'r Router, trip: &mut Trip) -
 
 fn path(made: Result<Path, policy::BadPath>) -> Result<Path> {
     made.map_err(|bad| Error::invalid(bad.to_string()))
+}
+
+/// A sealed namespace answers nobody, and nobody is asked who they are: it could not know.
+fn check_seal(request: &Request, space: &Space, rest: &str) -> Result<()> {
+    if !space.sealed {
+        return Ok(());
+    }
+    let server = rest.strip_prefix("sys/").is_some_and(|rest| SERVER.iter().any(|place| is_at(rest, place)));
+    match server && !request.namespace.is_empty() {
+        true => Err(Error::invalid("operation unavailable in namespaces")),
+        false => Err(Error::new(Fault::Unavailable, "namespace is sealed")),
+    }
+}
+
+/// Whether a path is this place or lies below it.
+fn is_at(path: &str, place: &str) -> bool {
+    path.strip_prefix(place).is_some_and(|below| below.is_empty() || below.starts_with('/'))
 }
 
 fn check_lock(space: &Space, rest: &str) -> Result<()> {
@@ -91,17 +114,21 @@ fn check_lock(space: &Space, rest: &str) -> Result<()> {
 ///
 /// # Errors
 /// If it cannot.
-pub(crate) fn check_reach(request: &Request, mounted: &Mounted, rest: &str) -> Result<()> {
+pub(crate) fn check_reach(request: &Request, space: &Space, mounted: &Mounted, rest: &str) -> Result<()> {
     if mounted.namespace.ns.is_root() || mounted.entry.class != Class::System {
         return Ok(());
     }
-    let whole = |place: &&str| {
-        rest.strip_prefix(place).is_some_and(|below| below.is_empty() || below.starts_with('/'))
-    };
+    let whole = |place: &&str| is_at(rest, place);
     let sys = mounted.entry.path == "sys/";
     let server = sys && SERVER.iter().any(whole);
     if sys && KEYS.iter().any(whole) {
-        return Err(Error::invalid("namespace is not sealable"));
+        return match space.has_seal() {
+            true if OWN_KEYS.contains(&rest) => Ok(()),
+            true => Err(Error::invalid(
+                "in a namespace a new term of its keys begins by rotate/keyring; it has neither a rule for that nor new shares here",
+            )),
+            false => Err(Error::invalid("namespace is not sealable")),
+        };
     }
     if server && !request.namespace.is_empty() {
         return Err(Error::invalid("operation unavailable in namespaces"));

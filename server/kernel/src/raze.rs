@@ -1,14 +1,17 @@
 use kit::Result;
-use storage::Txn;
+use storage::{Key, Place, RingId, Txn};
 
-use crate::agenda::{self, Item};
+use crate::agenda::{self, Found, Item};
 use crate::kernel::Kernel;
 use crate::leases::{self, Lease};
 use crate::namespaces::{self, Ns};
+use crate::shelf::KERNEL;
 use crate::{mounts, tokens};
 
 /// How much one step clears away at most.
 const PIECE: usize = 256;
+/// The kernel's tables whose rows are sealed as the namespaces are that they belong to.
+const SHARED: [u8; 8] = [1, 3, 5, 7, 14, 18, 19, 29];
 
 /// How far the clearing of a deleted namespace or an unmounted engine has come.
 pub(crate) enum Razed {
@@ -25,6 +28,11 @@ impl Kernel {
     /// taken back while they are still there to do it; then its tokens end, then its mounts, then its own tables.
     pub(crate) fn raze(&self, txn: &mut Txn, ns: Ns) -> Result<Razed> {
         let now = self.now();
+        let Some(entry) = namespaces::find(txn, ns)? else { return Ok(Razed::Wholly) };
+        if txn.is_sealed(ns.mount()) {
+            // What it lent can only be taken back once somebody unseals it. Without its keys it is deleted otherwise.
+            return Ok(Razed::Waiting);
+        }
         let lent = leases::below(txn, ns, "", now, PIECE)?;
         let mut left = 0;
         for id in &lent {
@@ -65,11 +73,54 @@ impl Kernel {
             self.env.random.fill(&mut tag);
             agenda::enter(txn, now, tag, &Item::Sweep { mount: entry.uuid.clone() })?;
         }
-        if !unmounted.is_empty() || txn.sweep(ns.mount(), PIECE)? > 0 {
+        if !unmounted.is_empty() {
+            return Ok(Razed::InPart);
+        }
+        if let Some(above) = entry.above {
+            self.drop_sealable(txn, ns, above)?;
+            return Ok(Razed::Wholly);
+        }
+        if txn.sweep(ns.mount(), PIECE)? > 0 {
             return Ok(Razed::InPart);
         }
         namespaces::forget(txn, ns)?;
         Ok(Razed::Wholly)
+    }
+
+    /// Ends a namespace with a seal of its own. With this commit its keys are gone; what they sealed is swept behind.
+    pub(crate) fn drop_sealable(&self, txn: &mut Txn, ns: Ns, above: Ns) -> Result<()> {
+        let mut tag = [0; 16];
+        self.env.random.fill(&mut tag);
+        namespaces::forget(txn, ns)?;
+        txn.drop_ring(RingId::of(ns.mount()));
+        agenda::enter(txn, self.now(), tag, &Item::Wipe { above, ring: ns, table: 0, from: String::new() })
+    }
+
+    /// Clears away a piece of what nobody can read any more: all under the ids of its family, and then its rows in the
+    /// kernel's own tables, in the order of these.
+    pub(crate) fn wipe(
+        &self,
+        txn: &mut Txn,
+        found: &Found,
+        (above, ring): (Ns, Ns),
+        table: u8,
+        from: &str,
+    ) -> Result<()> {
+        let id = RingId::of(ring.mount());
+        if txn.sweep_family(id, PIECE)? > 0 {
+            return self.again(txn, true, found);
+        }
+        let Some(number) = SHARED.get(usize::from(table)) else { return Ok(()) };
+        let place = Place { mount: KERNEL, table: *number };
+        let start = hex::decode(from).unwrap_or_default();
+        let rows = txn.snapshot().ids_of_rings(place, &start, PIECE, &|found| found == id)?;
+        rows.iter().try_for_each(|row| txn.delete(&Key::id(place, row)))?;
+        let (table, from) = match rows.last() {
+            Some(last) if rows.len() == PIECE => (table, hex::encode(last)),
+            _ => (table + 1, String::new()),
+        };
+        self.wake();
+        agenda::enter(txn, self.now(), found.tag, &Item::Wipe { above, ring, table, from })
     }
 
     /// Ends a piece of what an unmounted engine lent. Once nothing is left outside, its id dies, and what it stored is

@@ -43,6 +43,10 @@ impl Regulars {
     pub(crate) fn new() -> Self {
         Self(Memo::new(REGULARS_MAX))
     }
+
+    pub(crate) fn forget(&self) {
+        self.0.forget();
+    }
 }
 
 impl Kernel {

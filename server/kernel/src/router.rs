@@ -28,12 +28,18 @@ pub(crate) struct Space {
     pub(crate) entry: Option<NamespaceEntry>,
     /// The path of the namespace whose lock closes this one: itself, or one that holds it.
     pub(crate) locked: Option<String>,
+    /// Its keys, or those of the namespace that it lies in, are not there.
+    pub(crate) sealed: bool,
     mounts: BTreeMap<String, Arc<Mounted>>,
 }
 
 impl Router {
     /// Sorts mounts into their namespaces. Each of `mounted` belongs to the root or to one of `entries`.
-    pub(crate) fn new(entries: Vec<(NamespaceEntry, Arc<Namespace>)>, mounted: Vec<Arc<Mounted>>) -> Self {
+    pub(crate) fn new(
+        entries: Vec<(NamespaceEntry, Arc<Namespace>)>,
+        mounted: Vec<Arc<Mounted>>,
+        is_sealed: &dyn Fn(Ns) -> bool,
+    ) -> Self {
         let (ended, mounted): (Vec<_>, Vec<_>) =
             mounted.into_iter().partition(|mounted| mounted.entry.ended.is_some());
         let ended = ended.into_iter().map(|mounted| (mounted.info.id, mounted)).collect();
@@ -50,6 +56,7 @@ impl Router {
             namespace: Arc::new(Namespace::root()),
             entry: None,
             locked: None,
+            sealed: false,
             mounts: take(Ns::ROOT),
         });
         let mut entries = entries;
@@ -65,7 +72,8 @@ impl Router {
         };
         for (entry, namespace) in entries {
             let mounts = take(namespace.ns);
-            router.add(entry, namespace, mounts);
+            let sealed = is_sealed(namespace.ns);
+            router.add(entry, namespace, mounts, sealed);
         }
         router
     }
@@ -76,13 +84,14 @@ impl Router {
         entry: NamespaceEntry,
         namespace: Arc<Namespace>,
         mounts: BTreeMap<String, Arc<Mounted>>,
+        sealed: bool,
     ) {
         let own = entry.lock.is_some().then(|| entry.path.clone());
         let locked = self.parent(&entry.path).locked.clone().or(own);
         let lives = !entry.dying;
         let ns = namespace.ns;
         self.by_suffix.insert(namespace.id.clone(), ns);
-        let space = Arc::new(Space { namespace, entry: Some(entry), locked, mounts });
+        let space = Arc::new(Space { namespace, entry: Some(entry), locked, sealed, mounts });
         if lives {
             self.spaces.insert(space.namespace.path.clone(), Arc::clone(&space));
         }
@@ -112,6 +121,15 @@ impl Router {
     /// The namespace of exactly this path, which ends in a slash or is empty.
     pub(crate) fn space_at(&self, path: &str) -> Option<&Arc<Space>> {
         if path.is_empty() { Some(&self.root) } else { self.spaces.get(path) }
+    }
+
+    /// The namespace of exactly this path that has a seal of its own, even if it is being cleared away.
+    pub(crate) fn sealable(&self, path: &str) -> Option<&Arc<Space>> {
+        let dying = || {
+            let here = |space: &&Arc<Space>| space.namespace.path == path && !space.lives();
+            self.by_ns.values().find(|space| here(space) && space.has_seal())
+        };
+        self.space_at(path).or_else(dying)
     }
 
     /// The namespace of this id, even if it is being cleared away.
@@ -221,6 +239,11 @@ impl Space {
         self.mounts.values()
     }
 
+    /// Whether it has a seal of its own.
+    pub(crate) fn has_seal(&self) -> bool {
+        self.entry.as_ref().is_some_and(|entry| entry.above.is_some())
+    }
+
     /// Whether it has not been deleted.
     pub(crate) fn lives(&self) -> bool {
         self.entry.as_ref().is_none_or(|entry| !entry.dying)
@@ -264,12 +287,13 @@ mod tests {
                 path: (*path).to_owned(),
                 custom_metadata: BTreeMap::new(),
                 lock: None,
+                above: None,
                 dying: false,
             };
             let namespace = Arc::new(entry.namespace().unwrap());
             (entry, namespace)
         });
-        Router::new(entries.collect(), Vec::new())
+        Router::new(entries.collect(), Vec::new(), &|_| false)
     }
 
     #[track_caller]

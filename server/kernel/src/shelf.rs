@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kit::{Error, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use storage::{Key, MountId, Name, Place, Snapshot, Txn, Value};
+use storage::{Key, MountId, Name, Place, RingId, Snapshot, Txn, Value};
 
 use crate::namespaces::Ns;
 
@@ -28,6 +28,12 @@ pub(crate) struct Shelves<V> {
 pub(crate) trait Source {
     fn value(&self, key: &Key<'_>) -> storage::Result<Option<Value>>;
     fn names(&self, place: Place, folder: &str) -> storage::Result<Arc<[String]>>;
+    /// The ring that seals what an owner has, if it is not the server's keyring.
+    fn ring(&self, owner: MountId) -> Option<RingId>;
+    /// Whether what an owner has is closed, for a namespace is sealed.
+    fn is_sealed(&self, owner: MountId) -> bool;
+    /// Whether a scan leaves out something under this prefix, for its namespace is sealed.
+    fn hides(&self, place: Place, prefix: &[u8]) -> storage::Result<bool>;
     fn rows(
         &self,
         place: Place,
@@ -49,6 +55,18 @@ macro_rules! source {
 
             fn names(&self, place: Place, folder: &str) -> storage::Result<Arc<[String]>> {
                 self.list(place, folder)
+            }
+
+            fn ring(&self, owner: MountId) -> Option<RingId> {
+                <$type>::ring(self, owner)
+            }
+
+            fn is_sealed(&self, owner: MountId) -> bool {
+                <$type>::is_sealed(self, owner)
+            }
+
+            fn hides(&self, place: Place, prefix: &[u8]) -> storage::Result<bool> {
+                <$type>::hides(self, place, prefix)
             }
 
             fn rows(
@@ -101,8 +119,18 @@ impl<V: Serialize + DeserializeOwned> Shelf<V> {
         Ok(txn.put(&Key { place: self.place(), name }, serde_json::to_vec(value)?)?)
     }
 
+    /// Puts a row that belongs to a namespace, or to a mount in one, and is sealed as that is.
+    pub(crate) fn put_for(&self, txn: &mut Txn, owner: MountId, name: Name<'_>, value: &V) -> Result<()> {
+        Ok(txn.put_for(owner, &Key { place: self.place(), name }, serde_json::to_vec(value)?)?)
+    }
+
     pub(crate) fn delete(&self, txn: &mut Txn, name: Name<'_>) -> Result<()> {
         Ok(txn.delete(&Key { place: self.place(), name })?)
+    }
+
+    /// Whether there are rows under this prefix that cannot be read now.
+    pub(crate) fn hides(&self, source: &impl Source, prefix: &[u8]) -> Result<bool> {
+        Ok(source.hides(self.place(), prefix)?)
     }
 
     /// The names right below a folder, sorted.

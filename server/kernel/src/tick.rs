@@ -16,6 +16,8 @@ use crate::{cubbyhole, drawers, ids, tokens};
 const PIECE: usize = 256;
 /// How long a failing operation waits before it is tried again; each next wait is twice as long, up to an hour.
 const RETRY: Duration = Duration::from_secs(10);
+/// How long what a dead token left in a sealed namespace waits before it is looked for again.
+const SEALED_WAIT: Duration = Duration::from_secs(600);
 const RETRY_MAX: Duration = Duration::from_secs(3600);
 
 /// What one tick came to.
@@ -55,6 +57,8 @@ impl Kernel {
             });
             match settled {
                 Ok(claimed) => ticked.outside.extend(claimed),
+                // It was sealed a moment ago, and is due again when it is opened.
+                Err(_) if self.store.snapshot().is_sealed(found.item.owner()) => {}
                 Err(error) => {
                     tracing::error!(%error, cause = error.cause(), "what was due failed; it is tried again later");
                     self.write(|txn| self.postpone(txn, &found))?;
@@ -69,10 +73,10 @@ impl Kernel {
         if !agenda::stands(txn, found)? {
             return Ok(());
         }
-        agenda::strike(txn, found.at, found.tag)?;
+        agenda::strike_found(txn, found)?;
         let now = self.now();
         match &found.item {
-            Item::Token { hash } => tokens::revoke(txn, *hash, now),
+            Item::Token { hash, .. } => tokens::revoke(txn, *hash, now),
             Item::Lease { id } => self.end_lease(txn, id),
             Item::Bury { hash, namespace, childless } => {
                 let more = !childless && tokens::bury(txn, *hash, now, PIECE)?;
@@ -81,6 +85,10 @@ impl Kernel {
                     self.end_lease(txn, id)?;
                 }
                 let drawers = self.empty_drawers(txn, *hash, *namespace)?;
+                if !more && held.len() < PIECE && !drawers && self.is_hidden(txn, *hash, *namespace)? {
+                    // There is more in a namespace that is sealed; it is dead, and cleared away when that is opened.
+                    return agenda::enter(txn, now.plus(SEALED_WAIT), found.tag, &found.item);
+                }
                 self.again(txn, more || held.len() == PIECE || drawers, found)
             }
             Item::Sweep { mount } => {
@@ -102,7 +110,10 @@ impl Kernel {
                     agenda::enter(txn, now.plus(wait(*attempts)), found.tag, &item)
                 }
             },
-            Item::Raze { namespace } => match self.raze(txn, *namespace)? {
+            Item::Wipe { above, ring, table, from } => {
+                self.wipe(txn, found, (*above, *ring), *table, from)
+            }
+            Item::Raze { namespace, .. } => match self.raze(txn, *namespace)? {
                 Razed::Wholly => Ok(()),
                 Razed::InPart => self.again(txn, true, found),
                 Razed::Waiting => agenda::enter(txn, now.plus(RETRY), found.tag, &found.item),
@@ -115,7 +126,7 @@ impl Kernel {
     }
 
     /// Puts an item back on the list, with a date that has come.
-    fn again(&self, txn: &mut Txn, more: bool, found: &Found) -> Result<()> {
+    pub(crate) fn again(&self, txn: &mut Txn, more: bool, found: &Found) -> Result<()> {
         if !more {
             return Ok(());
         }
@@ -125,7 +136,7 @@ impl Kernel {
 
     /// Puts an item that failed back on the list, with a later date.
     pub(crate) fn postpone(&self, txn: &mut Txn, found: &Found) -> Result<()> {
-        agenda::strike(txn, found.at, found.tag)?;
+        agenda::strike_found(txn, found)?;
         let now = self.now();
         let mut item = found.item.clone();
         let mut pause = RETRY;
@@ -228,6 +239,14 @@ impl Kernel {
             drawers::forget(txn, hash, *ns)?;
         }
         Ok(abroad.len() == PIECE)
+    }
+
+    /// Whether a dead token left something in a namespace that is sealed.
+    fn is_hidden(&self, txn: &Txn, hash: tokens::TokenHash, home: Ns) -> Result<bool> {
+        Ok(txn.is_sealed(home.mount())
+            || tokens::children_hidden(txn, hash)?
+            || leases::held_hidden(txn, hash)?
+            || drawers::hidden(txn, hash)?)
     }
 
     fn empty_drawer(&self, txn: &mut Txn, hash: tokens::TokenHash, ns: Ns) -> Result<usize> {

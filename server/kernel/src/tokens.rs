@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use kit::{Caller, Error, Kept, Memo, Name, Remote, Result, Secret, Time, TokenKind};
+use kit::{Caller, Error, Fault, Kept, Memo, Name, Remote, Result, Secret, Time, TokenKind};
 use policy::Acl;
 use serde::{Deserialize, Serialize};
 use storage::{Open, Random, Snapshot, Txn};
@@ -30,6 +30,8 @@ const DEPTH_MAX: usize = 128;
 const KNOWN_MAX: usize = 16_384;
 /// How many sets of compiled rules are kept at hand.
 const ACLS_MAX: usize = 1024;
+/// What the token of a sealed namespace is told.
+pub(crate) const SEALED: &str = "error performing token check: failed to read entry: Vault is sealed";
 /// What authenticates a batch token, beside its sealed record.
 const BATCH: &[u8] = b"batch token 1";
 
@@ -131,10 +133,14 @@ impl Tokens {
     ) -> Result<Arc<Kept<Known>>> {
         let hash = self.hash(id);
         let kept = self.memo.get(&hash, today, |txn| {
+            let whose = |error: Error| match error.fault() {
+                Fault::Unavailable => Error::new(Fault::Unavailable, SEALED),
+                _ => error,
+            };
             let (record, kind) = if id.starts_with("b.") {
                 (self.open_batch(store, id), TokenKind::Batch)
             } else {
-                (find(txn, hash)?, TokenKind::Service)
+                (find(txn, hash).map_err(whose)?, TokenKind::Service)
             };
             let record = record.ok_or_else(Error::denied)?;
             let namespace = namespaces::living(txn, record.namespace)?.ok_or_else(Error::denied)?;
@@ -172,15 +178,16 @@ impl Tokens {
         }
         let accessor = namespace.mark(ids::accessor(random, record.created));
         let record = TokenRecord { accessor, namespace: namespace.ns, ..record };
-        TOKENS.put(txn, Name::Id(&hash.0), &record)?;
+        let owner = record.namespace.mount();
+        TOKENS.put_for(txn, owner, Name::Id(&hash.0), &record)?;
         ACCESSORS.of(record.namespace).put(txn, Name::Id(record.accessor.as_bytes()), &hash)?;
         if let Some(parent) = record.parent {
-            CHILDREN.put(txn, Name::Id(&child_key(parent, hash)), &())?;
+            CHILDREN.put_for(txn, owner, Name::Id(&child_key(parent, hash)), &())?;
         }
         if let Some(expires) = record.expires {
             leases::enter_token(txn, record.namespace, &record.path, hash)?;
             txn.count(quotas::label(record.namespace, &record.path, &record.login_role), 1);
-            agenda::enter(txn, expires, hash.tag(), &Item::Token { hash })?;
+            agenda::enter(txn, expires, hash.tag(), &Item::Token { hash, namespace: record.namespace })?;
         }
         Ok(Made { id, hash, record })
     }
@@ -206,6 +213,13 @@ impl Tokens {
 }
 
 impl Tokens {
+    /// Forgets whom tokens are of and what they may do, until they are shown again.
+    pub(crate) fn forget(&self) {
+        self.memo.forget();
+        self.acls.forget();
+        self.entity_acls.forget();
+    }
+
     /// The rules that a known token carries.
     pub(crate) fn acl(&self, known: &Known, today: &Snapshot, now: Time) -> Result<Arc<Acl>> {
         let name = match &known.rules {
@@ -354,13 +368,14 @@ pub(crate) fn of_namespace(source: &impl Source, ns: Ns, limit: usize) -> Result
 
 /// Writes a changed token back, and moves its date if that changed.
 pub(crate) fn update(txn: &mut Txn, hash: TokenHash, old: &TokenRecord, new: &TokenRecord) -> Result<()> {
-    TOKENS.put(txn, Name::Id(&hash.0), new)?;
+    let owner = new.namespace.mount();
+    TOKENS.put_for(txn, owner, Name::Id(&hash.0), new)?;
     if old.expires != new.expires {
         if let Some(expires) = old.expires {
-            agenda::strike(txn, expires, hash.tag())?;
+            agenda::strike(txn, owner, expires, hash.tag())?;
         }
         if let Some(expires) = new.expires {
-            agenda::enter(txn, expires, hash.tag(), &Item::Token { hash })?;
+            agenda::enter(txn, expires, hash.tag(), &Item::Token { hash, namespace: new.namespace })?;
         }
     }
     Ok(())
@@ -373,7 +388,8 @@ pub(crate) fn update(txn: &mut Txn, hash: TokenHash, old: &TokenRecord, new: &To
 pub(crate) fn spend(txn: &mut Txn, hash: TokenHash) -> Result<bool> {
     let record = find(txn, hash)?.ok_or_else(Error::denied)?;
     let left = record.uses_left.unwrap_or(0).checked_sub(1).ok_or_else(Error::denied)?;
-    TOKENS.put(txn, Name::Id(&hash.0), &TokenRecord { uses_left: Some(left), ..record })?;
+    let owner = record.namespace.mount();
+    TOKENS.put_for(txn, owner, Name::Id(&hash.0), &TokenRecord { uses_left: Some(left), ..record })?;
     Ok(left == 0)
 }
 
@@ -390,7 +406,8 @@ pub(crate) fn revoke_and_orphan(txn: &mut Txn, hash: TokenHash, now: Time) -> Re
         for (key, ()) in &children {
             let child = child_of(key)?;
             if let Some(record) = find(txn, child)? {
-                TOKENS.put(txn, Name::Id(&child.0), &TokenRecord { parent: None, ..record })?;
+                let owner = record.namespace.mount();
+                TOKENS.put_for(txn, owner, Name::Id(&child.0), &TokenRecord { parent: None, ..record })?;
             }
             CHILDREN.delete(txn, Name::Id(key))?;
         }
@@ -409,7 +426,7 @@ fn end(txn: &mut Txn, hash: TokenHash, now: Time, childless: bool) -> Result<()>
         CHILDREN.delete(txn, Name::Id(&child_key(parent, hash)))?;
     }
     if let Some(expires) = record.expires {
-        agenda::strike(txn, expires, hash.tag())?;
+        agenda::strike(txn, record.namespace.mount(), expires, hash.tag())?;
         leases::forget_token(txn, record.namespace, &record.path, hash)?;
         txn.count(quotas::label(record.namespace, &record.path, &record.login_role), -1);
     }
@@ -426,6 +443,11 @@ pub(crate) fn bury(txn: &mut Txn, hash: TokenHash, now: Time, piece: usize) -> R
         revoke(txn, child, now)?;
     }
     Ok(children.len() == piece)
+}
+
+/// Whether a token made others in a namespace that is sealed. They are dead with it, and cleared away later.
+pub(crate) fn children_hidden(source: &impl Source, hash: TokenHash) -> Result<bool> {
+    CHILDREN.hides(source, &hash.0)
 }
 
 /// The rules of a bearer, for paths from the root namespace on.

@@ -200,7 +200,7 @@ impl Kernel {
             let text = format!("no handler for route \"{local}\". route entry not found.");
             return Err(Error::new(Fault::NotFound, text));
         };
-        place::check_reach(ground.request, mounted, rest)?;
+        place::check_reach(ground.request, space, mounted, rest)?;
         if let Some(method) = &mounted.method
             && let Some((point, route, fit)) = method.find_login(verb, rest)
         {

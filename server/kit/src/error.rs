@@ -168,6 +168,9 @@ impl From<serde_json::Error> for Error {
 
 impl From<storage::Error> for Error {
     fn from(error: storage::Error) -> Self {
+        if matches!(error, storage::Error::Sealed) {
+            return Self::new(Fault::Unavailable, error.to_string());
+        }
         let text = match error {
             // The words that clients know.
             storage::Error::ValueTooLarge { .. } => format!("failed to write: {error}"),

@@ -59,6 +59,13 @@ impl<K: Eq + Hash, V> Memo<K, V> {
     }
 }
 
+impl<K: Eq + Hash, V> Memo<K, V> {
+    /// Forgets everything, so that what lay in it is wiped. It is never needed for an answer to be right.
+    pub fn forget(&self) {
+        self.kept.clear();
+    }
+}
+
 impl<K, V> fmt::Debug for Memo<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Memo(..)")

@@ -40,6 +40,11 @@ pub(crate) fn label(ns: Ns, path: &str, role: &str) -> String {
 }
 
 impl Counts {
+    /// Counts anew when it is next needed.
+    pub(crate) fn forget(&self) {
+        *self.known() = None;
+    }
+
     fn known(&self) -> MutexGuard<'_, Option<Tally>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -137,7 +142,7 @@ impl Kernel {
         let today = self.store.snapshot();
         let router = self.router(&today)?;
         let mut by_stamp = HashMap::new();
-        for space in router.value().spaces() {
+        for space in router.value().spaces().filter(|space| !space.sealed) {
             leases::labels(&today, space.namespace.ns, |label| {
                 if let Some(stamp) = holding(rules, router.value(), label) {
                     *by_stamp.entry(stamp).or_default() += 1;

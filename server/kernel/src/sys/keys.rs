@@ -5,9 +5,11 @@ use kit::{Beyond, Command, Error, Name, Query, Reading, Reply, Result, Route, Ti
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use storage::RingId;
 
 use super::Sys;
 use crate::kernel::Kernel;
+use crate::namespaces::Ns;
 use crate::shelf::{Shelf, Source};
 
 /// When a new term of the keyring begins by itself. One record.
@@ -66,11 +68,15 @@ pub(super) struct StatusShown {
 pub(super) struct Status {}
 
 impl Query<Sys> for Status {
-    const ROUTE: Route = Route::get("key-status").merged().root_only();
+    const ROUTE: Route = Route::get("key-status").merged();
     type Reply = StatusShown;
 
-    fn run(self, engine: &Sys, _: &Reading<'_>) -> Result<Reply<StatusShown>> {
-        let status = engine.kernel()?.store.key_status();
+    fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<StatusShown>> {
+        let (kernel, ns) = (engine.kernel()?, Ns::of(cx));
+        let status = match ns.is_root() {
+            true => kernel.store.key_status(),
+            false => kernel.store.ring_status(RingId::of(ns.mount()))?,
+        };
         let install_time = Time(status.installed).rfc3339();
         Ok(StatusShown { encryptions: status.encryptions, install_time, term: status.term }.into())
     }
@@ -81,7 +87,7 @@ impl Query<Sys> for Status {
 pub(super) struct Rotate {}
 
 impl Command<Sys> for Rotate {
-    const ROUTE: Route = Route::post("rotate").sudo().root_only();
+    const ROUTE: Route = Route::post("rotate").sudo();
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -94,7 +100,7 @@ impl Command<Sys> for Rotate {
 pub(super) struct RotateKeyring {}
 
 impl Command<Sys> for RotateKeyring {
-    const ROUTE: Route = Route::post("rotate/keyring").sudo().root_only();
+    const ROUTE: Route = Route::post("rotate/keyring").sudo();
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -104,7 +110,11 @@ impl Command<Sys> for RotateKeyring {
 
 fn rotate(engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<kit::Nothing>> {
     let kernel = engine.kernel()?;
-    cx.once(|| Ok(kernel.store.rotate()?.term))?;
+    let ns = Ns::of(cx);
+    cx.once(|| match ns.is_root() {
+        true => Ok(kernel.store.rotate()?.term),
+        false => Ok(kernel.store.rotate_ring(RingId::of(ns.mount()))?.term),
+    })?;
     Ok(Reply::Nothing)
 }
 

@@ -23,6 +23,7 @@ mod monitor;
 mod mounting;
 mod mounts;
 mod namespace_locks;
+mod namespace_seals;
 mod namespaces;
 mod node;
 mod password_policies;
@@ -248,7 +249,10 @@ impl Engine for Sys {
         command::<_, namespace_locks::LockOther>(),
         command::<_, namespace_locks::UnlockHere>(),
         command::<_, namespace_locks::UnlockOther>(),
-        query::<_, namespaces::SealStatus>(),
+        query::<_, namespace_seals::SealStatus>(),
+        command::<_, namespace_seals::Seal>(),
+        command::<_, namespace_seals::Unseal>(),
+        command::<_, namespace_seals::DeleteSealed>(),
         query::<_, namespaces::Get>(),
         command::<_, namespaces::Put>(),
         command::<_, namespaces::Patch>(),

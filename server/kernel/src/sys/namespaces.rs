@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Sys;
+use super::namespace_seals::{Shares, Wish};
 use super::ui::known_acl;
 use crate::agenda::{self, Item};
-use crate::namespaces::{self, NAMESPACES_MAX, NamespaceEntry, PATH_SIZE_MAX};
+use crate::namespaces::{self, NAMESPACES_MAX, NamespaceEntry, New, Ns, PATH_SIZE_MAX};
 use crate::router::{Router, Space};
 
 /// How many custom metadata a namespace has, and how long their names and values are.
@@ -26,6 +27,8 @@ pub(super) struct Shown {
     path: String,
     tainted: bool,
     uuid: String,
+    #[serde(flatten)]
+    shares: Option<Shares>,
 }
 
 impl Shown {
@@ -37,6 +40,7 @@ impl Shown {
             path: entry.path.clone(),
             tainted: entry.dying,
             uuid: entry.uuid.clone(),
+            shares: None,
         }
     }
 }
@@ -105,7 +109,7 @@ impl Query<Sys> for Get {
 }
 
 /// The namespace of this name right below the one that asks.
-fn child(router: &Router, cx: &impl Reads, name: &str) -> Result<Option<NamespaceEntry>> {
+pub(super) fn child(router: &Router, cx: &impl Reads, name: &str) -> Result<Option<NamespaceEntry>> {
     let path = format!("{}{}/", cx.mount().namespace, namespaces::name(name)?);
     Ok(router.space_at(&path).and_then(|space| space.entry.clone()))
 }
@@ -118,11 +122,11 @@ pub(super) struct Put {
     path: String,
     /// Texts by name, for people.
     custom_metadata: Option<Map<String, Value>>,
-    /// Refused: a namespace has no seal of its own here.
+    /// A seal of its own, as the server's configuration would say it: `seal "shamir" { shares = 5 threshold = 3 }`. The
+    /// namespace is sealed then, and the shares of the key that unseals it are shown once.
     seal: Option<Json>,
-    /// Of no account without a seal; clients send it empty.
-    #[serde(rename = "pgp_keys")]
-    _pgp_keys: Option<Slice>,
+    /// Public PGP keys to encrypt those shares to, one for each.
+    pgp_keys: Option<Slice>,
 }
 
 impl Command<Sys> for Put {
@@ -132,10 +136,13 @@ impl Command<Sys> for Put {
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Shown>> {
         let (kernel, beyond) = (engine.kernel()?, Beyond::for_the_kernel());
         namespaces::name(&self.path)?;
-        refuse_seal(self.seal.as_ref())?;
+        let wish = Wish::read(self.seal.as_ref(), self.pgp_keys.as_ref(), cx.now())?;
         let custom_metadata = texts(self.custom_metadata.unwrap_or_default())?;
         let router = kernel.router(cx.peek(&beyond).snapshot())?;
         if let Some(entry) = child(router.value(), cx, &self.path)? {
+            if wish.is_some() {
+                return Err(Error::invalid("cannot modify existing namespace seal config"));
+            }
             let entry = NamespaceEntry { custom_metadata, ..entry };
             entry.store(cx.beyond(&beyond))?;
             return Ok(Shown::of(&entry).into());
@@ -153,20 +160,18 @@ impl Command<Sys> for Put {
         if let Some(taken) = router.value().here(cx)?.conflict(&format!("{}/", self.path)) {
             return Err(Error::invalid(format!("new namespace conflicts with existing mount: {taken}")));
         }
-        let (now, random) = (cx.now(), cx.randomness());
+        let (now, random, here) = (cx.now(), cx.randomness(), Ns::of(cx));
         let taken = |id: &str| router.value().has_suffix(id);
-        let entry = namespaces::make(cx.beyond(&beyond), random, path, custom_metadata, taken, now)?;
-        Ok(Shown::of(&entry).into())
-    }
-}
-
-fn refuse_seal(seal: Option<&Json>) -> Result<()> {
-    match seal {
-        None | Some(Json(Value::Null)) => Ok(()),
-        Some(Json(Value::String(text))) if text.is_empty() => Ok(()),
-        Some(_) => Err(Error::invalid(
-            "this server has no namespaces with a seal of their own; leave out seal, and lock the namespace to close it",
-        )),
+        let txn = cx.beyond(&beyond);
+        // The ids of a namespace with a seal begin anew, and what it holds is of its family.
+        let (ns, above) = match wish {
+            Some(_) => (Ns::ROOT.fresh(random), Some(here)),
+            None => (here.fresh(random), None),
+        };
+        let shares = wish.map(|wish| wish.make(&kernel, txn, ns)).transpose()?;
+        let new = New { ns, path, custom_metadata, above };
+        let entry = namespaces::make(txn, random, new, taken, now)?;
+        Ok(Shown { shares, ..Shown::of(&entry) }.into())
     }
 }
 
@@ -223,7 +228,7 @@ impl Command<Sys> for Patch {
 
 #[derive(JsonSchema, Serialize)]
 pub(super) struct Deleting {
-    status: &'static str,
+    pub(super) status: &'static str,
 }
 
 /// Deletes a namespace with everything in it. Nobody reaches it from now on and its tokens are dead; what it lent
@@ -245,32 +250,17 @@ impl Command<Sys> for Delete {
             cx.warn("requested namespace does not exist");
             return Ok(None.into());
         };
+        if cx.peek(&beyond).is_sealed(entry.ns()?.mount()) {
+            return Err(Error::new(Fault::Unavailable, "namespace is sealed"));
+        }
         if router.value().children(&entry.path).next().is_some() {
             return Err(Error::invalid("unable to delete namespace containing child namespaces"));
         }
-        let (now, tag, namespace) = (cx.now(), cx.random::<16>(), entry.ns()?);
+        let (now, tag, namespace, above) = (cx.now(), cx.random::<16>(), entry.ns()?, Ns::of(cx));
         let txn = cx.beyond(&beyond);
         NamespaceEntry { dying: true, ..entry }.store(txn)?;
-        agenda::enter(txn, now, tag, &Item::Raze { namespace })?;
+        agenda::enter(txn, now, tag, &Item::Raze { namespace, above })?;
         Ok(Some(Deleting { status: "in-progress" }).into())
-    }
-}
-
-/// Says whether a namespace is sealed. None has a seal of its own.
-#[derive(Deserialize, JsonSchema)]
-pub(super) struct SealStatus {
-    /// Its name.
-    path: String,
-}
-
-impl Query<Sys> for SealStatus {
-    const ROUTE: Route = Route::get("namespaces/{path+}/seal-status");
-    type Reply = Option<()>;
-
-    fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Self::Reply>> {
-        let router = engine.kernel()?.router(cx.beyond(&Beyond::for_the_kernel()))?;
-        child(router.value(), cx, &self.path)?.ok_or_else(|| Error::invalid("namespace not found"))?;
-        Err(Error::invalid("namespace is not sealable"))
     }
 }
 

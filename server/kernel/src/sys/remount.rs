@@ -76,6 +76,14 @@ impl Command<Sys> for Remount {
         if let Some(locked) = source.locked.as_ref().or(target.locked.as_ref()) {
             return Err(Error::invalid(format!("the namespace {locked:?} is locked; unlock it first")));
         }
+        let rings = [source, target].map(|space| cx.peek(&beyond).ring(space.namespace.ns.mount()));
+        if let [one, other] = rings
+            && one != other
+        {
+            return Err(Error::invalid(
+                "a mount cannot move into or out of a namespace with a seal of its own, for other keys seal it; mount a new one there and copy what this one holds",
+            ));
+        }
         match router.value().conflict(target, new) {
             Some(Conflict::Mount(taken) | Conflict::Namespace(taken)) => {
                 return Err(Error::invalid(format!("path already in use at {taken:?}")));
@@ -91,7 +99,7 @@ impl Command<Sys> for Remount {
         agenda::enter(txn, now, tag, &Item::EndAll { namespace, prefix, force: true, until: now })?;
         forget_old(txn, now)?;
         let made = Move { source: full_from, target: full_to, at: now, above: above.namespace.path.clone() };
-        MOVES.put(txn, Name::Id(id.as_bytes()), &made)?;
+        MOVES.put_for(txn, source.namespace.ns.mount(), Name::Id(id.as_bytes()), &made)?;
         cx.warn(QUEUED);
         Ok(Started { migration_id: id }.into())
     }

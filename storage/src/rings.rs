@@ -1,0 +1,144 @@
+//! Making, opening and sealing the keyrings of namespaces.
+
+use std::sync::Arc;
+
+use crate::backend::SealedWrite;
+use crate::commit::SEALS_RESERVED;
+use crate::error::{Error, Result};
+use crate::key::MountId;
+use crate::keyring::{KeyStatus, Keyring};
+use crate::open::Open;
+use crate::phase::{self, UnsealError};
+use crate::ring::{self, RINGS_MAX, Ring, RingChange, RingId};
+use crate::seal::record::{self, Made, SealRecord};
+use crate::seal::shamir::Share;
+use crate::seal::{KeyBytes, SealChoice, SealConfig, Split, UnsealKey};
+
+/// A ring that is made and not stored yet.
+pub struct RingDraft {
+    pub(crate) ring: Ring,
+    seal: Made,
+}
+
+impl RingDraft {
+    /// What the ring writes of itself.
+    pub(crate) fn writes(&self, random: &dyn crate::Random) -> Vec<SealedWrite> {
+        let seal = self.seal.keep(self.ring.keyring.root(), random);
+        vec![
+            SealedWrite { key: ring::seal_key(self.ring.id), value: Some(seal) },
+            self.ring.keys_write(random),
+            self.ring.used_write(SEALS_RESERVED),
+            phase::format_of_rings(),
+        ]
+    }
+}
+
+impl Open {
+    /// Makes a ring for an owner and its family, and the shares that open it. [`Txn::found`](crate::Txn::found) stores it.
+    ///
+    /// # Errors
+    /// If the numbers cannot be, there are too many rings, or one of this id.
+    pub fn draft_ring(&self, owner: MountId, split: Split) -> Result<(RingDraft, Vec<Share>)> {
+        let (id, random) = (RingId::of(owner), &*self.core.random);
+        let rings = self.core.shared.rings.load();
+        if rings.len() >= RINGS_MAX {
+            return Err(Error::Seal(
+                "there are 1000 namespaces with a seal of their own already; delete one, or make this one without a seal",
+            ));
+        }
+        if rings.knows(id) {
+            return Err(Error::Seal("an id was made twice; try again"));
+        }
+        let mut seal = record::make(&SealChoice::Shamir(split), random)?;
+        let shares = std::mem::take(&mut seal.handed_out.shares);
+        let keyring = Keyring::fresh(random, (self.core.clock)())?;
+        Ok((RingDraft { ring: Ring::new(id, keyring, 0)?, seal }, shares))
+    }
+
+    /// Opens a ring with its unseal key. What it sealed can be read from then on.
+    ///
+    /// # Errors
+    /// If the key does not fit, or the ring is damaged or gone.
+    pub fn unseal_ring(&self, id: RingId, key: &KeyBytes) -> Result<(), UnsealError> {
+        self.core.exclusively(|writer| {
+            let record = self.ring_record(id)?;
+            let key = UnsealKey::Shamir(key.clone());
+            let (root, _) = record.open(&key).ok_or(UnsealError::WrongKey)?;
+            let view = &self.core.current.load().view;
+            let read = |key| view.get(&key).map_err(Error::from);
+            let stored = read(ring::keys_key(id))?.ok_or(UnsealError::Damaged)?;
+            let keyring = ring::unseal(id, &root, &stored).map_err(Error::from)?;
+            let keyring = keyring.ok_or(UnsealError::Damaged)?;
+            let used = phase::seals(read(ring::used_key(id))?.as_ref(), keyring.status().term);
+            keyring.count_from(used);
+            let ring = Arc::new(Ring::new(id, keyring, used).map_err(Error::from)?);
+            if self.core.shared.rings.load().open(id).is_none() {
+                self.core.swap_rings(writer, |rings| rings.set(id, Some(ring)));
+            }
+            Ok(())
+        })
+    }
+
+    /// Seals rings: their keys are dropped, and nothing that was read of them is believed any more.
+    pub fn seal_rings(&self, ids: &[RingId]) {
+        self.core.exclusively(|writer| {
+            let rings = self.core.shared.rings.load_full();
+            let open: Vec<_> = ids.iter().filter_map(|id| rings.open(*id)).map(Arc::clone).collect();
+            if open.is_empty() {
+                return;
+            }
+            self.core.swap_rings(writer, |rings| open.iter().for_each(|ring| rings.set(ring.id, None)));
+            let counts = open.iter().map(|ring| ring.used_write(ring.keyring.status().encryptions)).collect();
+            // Without this the count runs ahead of the truth, which is no harm.
+            if let Err(error) = self.core.store_meta(writer, counts, None) {
+                tracing::warn!(%error, "how often the keys of a sealed namespace have sealed is not written down exactly");
+            }
+        });
+    }
+
+    /// Begins a new term of a ring.
+    ///
+    /// # Errors
+    /// If it is sealed, or the disk fails; then the old term goes on.
+    pub fn rotate_ring(&self, id: RingId) -> Result<KeyStatus> {
+        self.core.exclusively(|writer| {
+            let (random, now) = (&*self.core.random, (self.core.clock)());
+            let ring = {
+                let rings = self.core.shared.rings.load();
+                Arc::new(rings.open(id).ok_or(Error::Sealed)?.rotated(random, now)?)
+            };
+            let batch = vec![ring.keys_write(random), ring.used_write(SEALS_RESERVED)];
+            let status = ring.keyring.status();
+            self.core.store_rings(writer, batch, vec![(id, RingChange::Rotated(ring))])?;
+            Ok(status)
+        })
+    }
+
+    /// The active term of a ring.
+    ///
+    /// # Errors
+    /// If it is sealed.
+    pub fn ring_status(&self, id: RingId) -> Result<KeyStatus> {
+        Ok(self.core.shared.rings.load().open(id).ok_or(Error::Sealed)?.keyring.status())
+    }
+
+    /// Into how many shares the unseal key of a ring is split.
+    ///
+    /// # Errors
+    /// If there is no such ring, its record is damaged, or the disk fails.
+    pub fn ring_split(&self, id: RingId) -> Result<Split> {
+        match self.ring_record(id)?.config {
+            SealConfig::Shamir(split) => Ok(split),
+            SealConfig::Static { .. } => Err(damaged()),
+        }
+    }
+
+    fn ring_record(&self, id: RingId) -> Result<SealRecord> {
+        let stored = self.core.current.load().view.get(&ring::seal_key(id))?;
+        stored.as_ref().and_then(SealRecord::read).ok_or_else(damaged)
+    }
+}
+
+fn damaged() -> Error {
+    Error::Seal("the record of this namespace's seal is missing or damaged; restore it from a backup")
+}
