@@ -23,6 +23,7 @@ mod oidc;
 mod outside;
 mod quotas;
 mod raw;
+mod sealed_namespaces;
 mod sys;
 mod tokens;
 mod unmounting;

@@ -14,6 +14,7 @@ mod login;
 mod monitor;
 mod mounts;
 mod namespace;
+mod namespace_seals;
 mod operator;
 mod path_help;
 mod pki;

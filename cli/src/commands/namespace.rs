@@ -1,7 +1,7 @@
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::{Field, logical::written};
+use super::{Field, logical::written, namespace_seals};
 use crate::{
     call::Call,
     output::say,
@@ -22,6 +22,10 @@ pub(crate) enum Namespace {
     Delete(Delete),
     Lock(Lock),
     Unlock(Unlock),
+    Seal(namespace_seals::Seal),
+    Unseal(namespace_seals::Unseal),
+    SealStatus(namespace_seals::SealStatus),
+    DeleteSealed(namespace_seals::DeleteSealed),
 }
 
 impl Namespace {
@@ -35,6 +39,10 @@ impl Namespace {
             Namespace::Delete(verb) => verb.run(session).await,
             Namespace::Lock(verb) => verb.run(session).await,
             Namespace::Unlock(verb) => verb.run(session).await,
+            Namespace::Seal(verb) => verb.run(session).await,
+            Namespace::Unseal(verb) => verb.run(session).await,
+            Namespace::SealStatus(verb) => verb.run(session).await,
+            Namespace::DeleteSealed(verb) => verb.run(session).await,
         }
     }
 }
@@ -119,6 +127,8 @@ pub(crate) struct Create {
     /// Something to remember about it; repeatable
     #[arg(long, value_name = "KEY=VALUE")]
     custom_metadata: Vec<String>,
+    #[command(flatten)]
+    seal: namespace_seals::Wish,
     /// Namespace
     path: String,
 }
@@ -127,13 +137,19 @@ impl Create {
     async fn run(self, session: &Session) -> Outcome {
         let path = paths::clean(&self.path);
         let metadata = pairs::read_text(&self.custom_metadata, session.interactive)?;
-        let call = Call::put(format!("sys/namespaces/{path}"), json!({ "custom_metadata": metadata }));
+        let mut body = json!({ "custom_metadata": metadata });
+        self.seal.enter(&mut body)?;
+        let call = Call::put(format!("sys/namespaces/{path}"), body);
         let made = session
             .client
             .write(call)
             .await
             .map_err(|e| e.during(format!("Error creating namespace {path}")))?;
-        session.output.secret_or_field(&made.unwrap_or_default(), self.field.field.as_deref())
+        let made = made.unwrap_or_default();
+        if session.output.is_table() && self.field.field.is_none() {
+            namespace_seals::hand_out(&made);
+        }
+        session.output.secret_or_field(&made, self.field.field.as_deref())
     }
 }
 

@@ -37,6 +37,36 @@ fn a_namespace_is_made_locked_unlocked_and_deleted() {
 }
 
 #[test]
+fn a_namespace_with_a_seal_of_its_own_is_unsealed_sealed_and_deleted() {
+    let server = Bao::start(&[]);
+    let made = good(server.keep("namespace create -key-shares=2 -key-threshold=2 a"));
+    let shares: Vec<&str> = made
+        .lines()
+        .filter_map(|line| line.strip_prefix("Unseal Key "))
+        .filter_map(|line| line.split_once(": "))
+        .map(|(_, share)| share)
+        .collect();
+    assert_eq!(shares.len(), 2, "{made}");
+    assert_ne!(server.keep("secrets list -ns=a").code, 0, "it begins sealed");
+    let told = good(server.keep_with("namespace unseal a -", shares[0]));
+    assert!(told.contains("progress"), "{told}");
+    good(server.keep("namespace unseal -reset a"));
+    good(server.keep_with("namespace unseal a -", shares[1]));
+    good(server.keep_with("namespace unseal a -", shares[0]));
+    good(server.keep("secrets list -ns=a"));
+    assert_ne!(server.keep("namespace delete-sealed a").code, 0, "it is not sealed");
+    good(server.keep("namespace create -ns=a b"));
+    good(server.keep("namespace seal a"));
+    let status = good(server.keep("namespace seal-status -format=json a"));
+    assert!(status.contains("\"sealed\": true"), "{status}");
+    assert_ne!(server.keep("namespace delete-sealed a").code, 0, "it holds another");
+    good(server.keep("namespace delete-sealed -force a"));
+    server.folder.write("seal.hcl", "seal \"shamir\" {\n  shares = 1\n  threshold = 1\n}\n");
+    let made = good(server.keep("namespace create -seal=seal.hcl -format=json c"));
+    assert!(made.contains("key_shares"), "{made}");
+}
+
+#[test]
 fn what_transit_encrypts_comes_back_as_it_was() {
     let server = Bao::start(&[]);
     good(server.keep("secrets enable transit"));

@@ -90,7 +90,7 @@ fn the_folder_of_another_program_is_refused_and_left_alone() {
 fn a_newer_format_is_refused() {
     let memory = Memory::new();
     found(Box::new(memory.clone()), Committer::Inline);
-    memory.tamper(b"\0format", b"sealkeep\0\0\0\x02");
+    memory.tamper(b"\0format", b"sealkeep\0\0\0\x03");
     refused(
         storage::open(Box::new(memory), crate::desk::options(Committer::Inline)),
         "start the newer Sealkeep",

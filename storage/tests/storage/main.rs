@@ -6,6 +6,7 @@ mod backends;
 mod crash;
 mod desk;
 mod durable;
+mod rings;
 mod seals;
 mod serial;
 mod snapshots;
