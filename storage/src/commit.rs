@@ -19,8 +19,8 @@ use crate::keyring::{Keyring, SEALS_PER_TERM_MAX};
 use crate::names;
 use crate::queue::Queue;
 use crate::random::Random;
-use crate::snapshot::{Moment, Shared, Snapshot};
 use crate::ring::{Ring, RingChange, RingId, Rings};
+use crate::snapshot::{Moment, Shared, Snapshot};
 use crate::stripes::Stripe;
 use crate::txn::{Conflict, Prepared, PreparedWrite};
 
@@ -442,7 +442,15 @@ impl Core {
 
 impl Change {
     fn to(index: Index) -> Self {
-        Self { index, cause: "".into(), bumps: Vec::new(), entries: Vec::new(), keyring: None, rings: Vec::new(), used: Vec::new() }
+        Self {
+            index,
+            cause: "".into(),
+            bumps: Vec::new(),
+            entries: Vec::new(),
+            keyring: None,
+            rings: Vec::new(),
+            used: Vec::new(),
+        }
     }
 
     fn take(&mut self, prepared: PreparedWrite, batch: &mut BTreeMap<SealedKey, Option<Cipher>>) {

@@ -156,13 +156,7 @@ impl Keyring {
     }
 
     /// The same, with `mark` before the term.
-    pub(crate) fn seal_marked(
-        &self,
-        mark: &[u8],
-        name: &[u8],
-        plain: &[u8],
-        random: &dyn Random,
-    ) -> Cipher {
+    pub(crate) fn seal_marked(&self, mark: &[u8], name: &[u8], plain: &[u8], random: &dyn Random) -> Cipher {
         self.seals.fetch_add(1, Ordering::Relaxed);
         let term = self.active().number;
         let mut out = Vec::with_capacity(mark.len() + TERM_SIZE + plain.len() + cipher::OVERHEAD);

@@ -349,8 +349,7 @@ impl Snapshot {
     /// Whether a stored key is of a family that has a ring.
     fn is_rings(&self, key: &[u8]) -> bool {
         let rings = self.0.shared.rings.load();
-        !rings.is_empty()
-            && names::place_of(key).is_some_and(|(place, _)| rings.of(place.mount).is_some())
+        !rings.is_empty() && names::place_of(key).is_some_and(|(place, _)| rings.of(place.mount).is_some())
     }
 
     fn sick(&self, error: std::io::Error) -> Error {

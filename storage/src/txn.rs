@@ -9,9 +9,9 @@ use crate::backend::{Cipher, SealedKey, SealedWrite};
 use crate::error::{Error, Result};
 use crate::key::{self, Key, Kind, Logical, LogicalRef, MountId, Name, Place};
 use crate::names;
+use crate::random::Random;
 use crate::ring::{self, Keys, Ring, RingChange, RingId};
 use crate::rings::RingDraft;
-use crate::random::Random;
 use crate::snapshot::{EachPath, EachRow, Snapshot, ids_scanned, sets_of, walk};
 use crate::stripes::{ReadSet, Stripe};
 use crate::value::Value;
@@ -326,10 +326,8 @@ impl Txn {
 
     /// Seals everything, in the thread of whoever wants it committed.
     pub(crate) fn prepare(mut self, random: &dyn Random) -> Prepared {
-        let Reads { set, found } = std::mem::replace(
-            self.reads.get_mut(),
-            Reads { set: ReadSet::at(0), found: HashMap::default() },
-        );
+        let Reads { set, found } =
+            std::mem::replace(self.reads.get_mut(), Reads { set: ReadSet::at(0), found: HashMap::default() });
         let mut prepared = Prepared {
             reads: set,
             writes: Vec::with_capacity(self.writes.len() + self.raw.len()),
@@ -349,7 +347,9 @@ impl Txn {
         }
         for ring in self.founded {
             prepared.rings.push((ring.ring.id, RingChange::Founded));
-            ring.writes(random).into_iter().for_each(|write| prepared.add(PreparedWrite { name: None, write }));
+            ring.writes(random)
+                .into_iter()
+                .for_each(|write| prepared.add(PreparedWrite { name: None, write }));
         }
         for id in self.dropped {
             prepared.rings.push((id, RingChange::Dropped));

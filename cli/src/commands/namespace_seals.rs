@@ -132,7 +132,8 @@ impl SealStatus {
         let path = paths::clean(&self.path);
         let call = Call::get(format!("sys/namespaces/{path}/seal-status"));
         let found = session.client.read(call).await;
-        let found = found.map_err(|e| e.during(format!("Error reading the seal status of namespace {path}")))?;
+        let found =
+            found.map_err(|e| e.during(format!("Error reading the seal status of namespace {path}")))?;
         let status = found.ok_or_else(|| Stop::remote(format!("Namespace not found: {path}")))?;
         session.output.secret_or_field(&status, None)
     }

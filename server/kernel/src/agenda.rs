@@ -4,11 +4,11 @@ use kit::{Due, Error, MountId, Name, Result, Time};
 use serde::{Deserialize, Serialize};
 use storage::{Snapshot, Txn};
 
+use crate::ids;
 use crate::leases::LeaseId;
 use crate::namespaces::Ns;
 use crate::shelf::{KERNEL, Shelf, Source};
 use crate::tokens::TokenHash;
-use crate::ids;
 
 /// Everything that is to happen later, in the order of its date: date ‖ tag. It is in the store, so a new
 /// leader goes on where the old one stopped, and what is due is a scan that stops early.

@@ -6,10 +6,10 @@ use kit::{Error, Fault, Found, Result};
 use policy::Path;
 
 use crate::mounts::{Class, Mounted};
-use crate::{namespaces, tokens};
 use crate::request::Request;
 use crate::router::{Router, Space};
 use crate::walk::Trip;
+use crate::{namespaces, tokens};
 
 /// What a token asks about itself or about a wrapping is asked in its own namespace, wherever the request leads.
 const OWN: [&str; 6] = [

@@ -110,9 +110,7 @@ impl Kernel {
                     agenda::enter(txn, now.plus(wait(*attempts)), found.tag, &item)
                 }
             },
-            Item::Wipe { above, ring, table, from } => {
-                self.wipe(txn, found, (*above, *ring), *table, from)
-            }
+            Item::Wipe { above, ring, table, from } => self.wipe(txn, found, (*above, *ring), *table, from),
             Item::Raze { namespace, .. } => match self.raze(txn, *namespace)? {
                 Razed::Wholly => Ok(()),
                 Razed::InPart => self.again(txn, true, found),

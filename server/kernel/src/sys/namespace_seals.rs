@@ -87,7 +87,8 @@ fn refused(why: &str) -> Error {
 /// `seal "shamir" { shares = 5 threshold = 3 }`, in HCL or JSON.
 fn split(text: &str) -> Result<Split> {
     let unread = |why: String| Error::new(Fault::Internal, why).wrapped();
-    let body = hcl::parse_any(text).map_err(|error| unread(format!("unable to parse seal config: {error}")))?;
+    let body =
+        hcl::parse_any(text).map_err(|error| unread(format!("unable to parse seal config: {error}")))?;
     let blocks = body.blocks("seal", 1).unwrap_or_default();
     let [block] = &*blocks else {
         return Err(unread("seal config must contain exactly one seal stanza".to_owned()));
