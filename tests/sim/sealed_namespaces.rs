@@ -280,7 +280,7 @@ fn a_deleted_one_leaves_nothing_through_crashes() {
         let shares = sealed(&desk, "", "a");
         unseal(&desk, "", "a", &shares);
         let admin = furnish(&desk, "a");
-        for number in 0..300 {
+        for number in 0..270 {
             let token = within(&desk, "a", &admin, Post, "auth/token/create", r#"{"policies":["admin"]}"#);
             within(&desk, "a", &token.expect(200).token(), Post, "cubbyhole/x", r#"{"a":1}"#).expect(204);
             within(&desk, "a", &admin, Post, &format!("kv/s/{number}"), r#"{"a":1}"#).expect(204);

@@ -129,7 +129,11 @@ impl Router {
             let here = |space: &&Arc<Space>| space.namespace.path == path && !space.lives();
             self.by_ns.values().find(|space| here(space) && space.has_seal())
         };
-        self.space_at(path).or_else(dying)
+        match self.space_at(path) {
+            Some(living) if living.has_seal() => Some(living),
+            // Another one may have its name by now.
+            other => dying().or(other),
+        }
     }
 
     /// The namespace of this id, even if it is being cleared away.
