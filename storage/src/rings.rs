@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::backend::SealedWrite;
 use crate::commit::SEALS_RESERVED;
 use crate::error::{Error, Result};
-use crate::key::MountId;
+use crate::key::{MountId, Place};
 use crate::keyring::{KeyStatus, Keyring};
 use crate::open::Open;
 use crate::phase::{self, UnsealError};
@@ -13,11 +13,57 @@ use crate::ring::{self, RINGS_MAX, Ring, RingChange, RingId};
 use crate::seal::record::{self, Made, SealRecord};
 use crate::seal::shamir::Share;
 use crate::seal::{KeyBytes, SealChoice, SealConfig, Split, UnsealKey};
+use crate::snapshot::Snapshot;
+use crate::txn::Txn;
 
 /// A ring that is made and not stored yet.
 pub struct RingDraft {
     pub(crate) ring: Ring,
     seal: Made,
+}
+
+/// Rings that come or go with a transaction.
+#[derive(Default)]
+pub(crate) struct RingsOf {
+    /// Made with it; it seals with their keys.
+    pub(crate) founded: Vec<RingDraft>,
+    pub(crate) dropped: Vec<RingId>,
+}
+
+impl Txn {
+    /// Makes a ring together with what else this writes. It seals that, and is sealed from the commit on.
+    pub fn found(&mut self, ring: RingDraft) {
+        self.rings.get_or_insert_default().founded.push(ring);
+    }
+
+    /// Ends a ring: with this commit its keys are gone, and what it sealed is rubbish.
+    pub fn drop_ring(&mut self, ring: RingId) {
+        self.rings.get_or_insert_default().dropped.push(ring);
+    }
+
+    /// The ring that seals what an owner has, those included that are made here.
+    pub fn ring(&self, owner: MountId) -> Option<RingId> {
+        self.founds(owner).map(|ring| ring.id).or_else(|| self.snapshot().ring(owner))
+    }
+
+    /// As [`Snapshot::hides`]: what is written here is not looked at.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn hides(&self, place: Place, prefix: &[u8]) -> Result<bool> {
+        self.snapshot().hides(place, prefix)
+    }
+
+    /// True if what an owner has cannot be read or written now.
+    pub fn is_sealed(&self, owner: MountId) -> bool {
+        self.founds(owner).is_none() && self.snapshot().is_sealed(owner)
+    }
+
+    /// The ring of an owner, if it is made with this.
+    pub(crate) fn founds(&self, owner: MountId) -> Option<&Ring> {
+        let id = RingId::of(owner);
+        self.rings.as_ref()?.founded.iter().map(|draft| &draft.ring).find(|ring| ring.id == id)
+    }
 }
 
 impl RingDraft {
@@ -34,7 +80,7 @@ impl RingDraft {
 }
 
 impl Open {
-    /// Makes a ring for an owner and its family, and the shares that open it. [`Txn::found`](crate::Txn::found) stores it.
+    /// Makes a ring for an owner and its family, and the shares that open it. [`Txn::found`] stores it.
     ///
     /// # Errors
     /// If the numbers cannot be, there are too many rings, or one of this id.

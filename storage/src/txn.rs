@@ -11,7 +11,7 @@ use crate::key::{self, Key, Kind, Logical, LogicalRef, MountId, Name, Place};
 use crate::names;
 use crate::random::Random;
 use crate::ring::{self, Keys, Ring, RingChange, RingId};
-use crate::rings::RingDraft;
+use crate::rings::RingsOf;
 use crate::snapshot::{EachPath, EachRow, Snapshot, ids_scanned, sets_of, walk};
 use crate::stripes::{ReadSet, Stripe};
 use crate::value::Value;
@@ -32,9 +32,8 @@ pub struct Txn {
     raw: BTreeSet<SealedKey>,
     size: usize,
     counts: Vec<(String, i64)>,
-    /// Rings that are made with this, and with whose keys it seals.
-    founded: Vec<RingDraft>,
-    dropped: Vec<RingId>,
+    /// Seldom any, so that every other transaction is small.
+    pub(crate) rings: Option<Box<RingsOf>>,
 }
 
 /// Something this transaction read has changed. Run it again.
@@ -89,8 +88,7 @@ impl Txn {
             raw: BTreeSet::new(),
             size: 0,
             counts: Vec::new(),
-            founded: Vec::new(),
-            dropped: Vec::new(),
+            rings: None,
         }
     }
 
@@ -150,34 +148,6 @@ impl Txn {
             return Err(Error::ValueTooLarge { size: value.len(), max: VALUE_SIZE_MAX });
         }
         self.write(key, Some(value), owner)
-    }
-
-    /// Makes a ring together with what else this writes. It seals that, and is sealed from the commit on.
-    pub fn found(&mut self, ring: RingDraft) {
-        self.founded.push(ring);
-    }
-
-    /// Ends a ring: with this commit its keys are gone, and what it sealed is rubbish.
-    pub fn drop_ring(&mut self, ring: RingId) {
-        self.dropped.push(ring);
-    }
-
-    /// The ring that seals what an owner has, those included that are made here.
-    pub fn ring(&self, owner: MountId) -> Option<RingId> {
-        self.founds(owner).map(|ring| ring.id).or_else(|| self.snapshot.ring(owner))
-    }
-
-    /// As [`Snapshot::hides`]: what is written here is not looked at.
-    ///
-    /// # Errors
-    /// If the disk fails.
-    pub fn hides(&self, place: Place, prefix: &[u8]) -> Result<bool> {
-        self.snapshot.hides(place, prefix)
-    }
-
-    /// True if what an owner has cannot be read or written now.
-    pub fn is_sealed(&self, owner: MountId) -> bool {
-        self.founds(owner).is_none() && self.snapshot.is_sealed(owner)
     }
 
     /// Removes `key` when this is committed. What is not there may be deleted.
@@ -305,8 +275,7 @@ impl Txn {
 
     /// True if committing this would change nothing.
     pub fn is_empty(&self) -> bool {
-        let same = self.founded.is_empty() && self.dropped.is_empty();
-        self.writes.is_empty() && self.raw.is_empty() && same
+        self.writes.is_empty() && self.raw.is_empty() && self.rings.is_none()
     }
 
     /// What this transaction read so far.
@@ -345,13 +314,14 @@ impl Txn {
         for key in std::mem::take(&mut self.raw) {
             prepared.add(PreparedWrite { name: None, write: SealedWrite { key, value: None } });
         }
-        for ring in self.founded {
+        let RingsOf { founded, dropped } = self.rings.map(|rings| *rings).unwrap_or_default();
+        for ring in founded {
             prepared.rings.push((ring.ring.id, RingChange::Founded));
             ring.writes(random)
                 .into_iter()
                 .for_each(|write| prepared.add(PreparedWrite { name: None, write }));
         }
-        for id in self.dropped {
+        for id in dropped {
             prepared.rings.push((id, RingChange::Dropped));
             for key in [ring::seal_key(id), ring::keys_key(id), ring::used_key(id)] {
                 prepared.add(PreparedWrite { name: None, write: SealedWrite { key, value: None } });
@@ -414,12 +384,6 @@ impl Txn {
                 Ok(cipher)
             }
         }
-    }
-
-    /// The ring of an owner, if it is made with this.
-    fn founds(&self, owner: MountId) -> Option<&Ring> {
-        let id = RingId::of(owner);
-        self.founded.iter().map(|draft| &draft.ring).find(|ring| ring.id == id)
     }
 
     fn write(&mut self, key: &Key<'_>, value: Option<Value>, owner: MountId) -> Result<()> {
