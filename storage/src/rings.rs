@@ -13,7 +13,6 @@ use crate::ring::{self, RINGS_MAX, Ring, RingChange, RingId};
 use crate::seal::record::{self, Made, SealRecord};
 use crate::seal::shamir::Share;
 use crate::seal::{KeyBytes, SealChoice, SealConfig, Split, UnsealKey};
-use crate::snapshot::Snapshot;
 use crate::txn::Txn;
 
 /// A ring that is made and not stored yet.
@@ -46,7 +45,7 @@ impl Txn {
         self.founds(owner).map(|ring| ring.id).or_else(|| self.snapshot().ring(owner))
     }
 
-    /// As [`Snapshot::hides`]: what is written here is not looked at.
+    /// As [`Snapshot::hides`](crate::Snapshot::hides): what is written here is not looked at.
     ///
     /// # Errors
     /// If the disk fails.
