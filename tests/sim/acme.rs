@@ -42,6 +42,13 @@ impl World for Page {
     }
 }
 
+impl Page {
+    /// Has the page say something.
+    pub(super) fn says(&self, text: &str) {
+        *self.0.lock().unwrap() = text.to_owned();
+    }
+}
+
 /// Somebody with an account.
 pub(super) struct Client {
     signer: Signer,
@@ -100,7 +107,7 @@ impl Client {
         let shown = self.post(desk, &authorization, &Value::Null).expect(200);
         let challenges = shown.json["challenges"].as_array().unwrap();
         let challenge = challenges.iter().find(|one| one["type"] == "http-01").unwrap();
-        *web.0.lock().unwrap() = self.signer.answer(challenge["token"].as_str().unwrap());
+        web.says(&self.signer.answer(challenge["token"].as_str().unwrap()));
         let begun = self.post(desk, &self.signer.rest(&challenge["url"]), &json!({})).expect(200);
         assert_eq!(begun.json["status"], "processing");
         self.signer.rest(&json!(order.header("location")))

@@ -15,7 +15,8 @@ use crate::{
 /// Replace a CA without a handshake that fails
 ///
 /// The next CA is published first: agents fetch the bundle with both, and nothing is signed by it. Then it signs, and the old
-/// one does not any more. When the last certificate of the old one has ended, it leaves the bundle.
+/// one does not any more. When the last certificate of the old one has ended, it leaves the bundle. Where the CA above the
+/// old one is elsewhere, the roll first waits for a certificate, and says for which request.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Roll {
     Start(Start),
@@ -41,7 +42,7 @@ pub(crate) struct Start {
     /// CA that is replaced: a name, an id or `default`
     #[arg(long, value_name = "ISSUER")]
     issuer: Option<String>,
-    /// CA that takes its place, if it is in the mount already; else a root like the old one is made
+    /// CA that takes its place, if it is in the mount already; else one like the old one is made
     #[arg(long, value_name = "ISSUER")]
     next: Option<String>,
     /// How long it is published before it signs [24h]
@@ -138,26 +139,33 @@ fn show(session: &Session, roll: &Secret) -> Outcome {
         "" => "the old CA leaves the bundle with its last certificate".to_owned(),
         count => format!("{count} certificates of the old CA are left"),
     };
+    let until = match text("publish_until") {
+        when if when.is_empty() => "later".to_owned(),
+        when => format!("after {when}"),
+    };
     let switched = match text("switched") {
         when if !when.is_empty() => row("signs", when, "the next CA signs, the old one does not"),
         _ if state == "aborted" => row("signs", "never".to_owned(), "it was given up"),
-        _ => row(
-            "signs",
-            format!("after {}", text("publish_until")),
-            "the next CA signs, the old one does not",
-        ),
+        _ => row("signs", until, "the next CA signs, the old one does not"),
     };
     let ends = match (text("finished"), text("last_leaf_ends")) {
         (when, _) if !when.is_empty() => when,
         (_, when) if !when.is_empty() => format!("after {when}"),
         _ => "later".to_owned(),
     };
+    let published = match text("awaits") {
+        awaits if awaits.is_empty() => text("started"),
+        _ => "later".to_owned(),
+    };
     let rows = vec![
-        row("published", text("started"), "both CAs are in the bundle"),
+        row("published", published, "both CAs are in the bundle"),
         switched,
         row("alone", ends, &leaves),
     ];
     say(table(&["Step", "When", "What"], rows));
+    if !text("awaits").is_empty() {
+        say(format!("\n{}\n\n{}", text("awaits"), text("csr")));
+    }
     if text("waiting_for") != "0" && state == "published" {
         let hosts = roll.field("waiting_hosts").and_then(Value::as_array).cloned().unwrap_or_default();
         let hosts: Vec<String> = hosts.iter().map(plain).collect();

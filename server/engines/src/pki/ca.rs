@@ -146,9 +146,9 @@ pub(super) struct NewRoot {
 #[derive(JsonSchema, Serialize)]
 pub(super) struct NewRequest {
     /// The request.
-    csr: Secret<String>,
+    pub(super) csr: Secret<String>,
     /// The id of its key.
-    key_id: String,
+    pub(super) key_id: String,
     /// Its key, where it was to be exported.
     #[serde(skip_serializing_if = "Option::is_none")]
     private_key: Option<Secret<String>>,
@@ -163,7 +163,7 @@ pub(super) struct SignedCa {
     /// The new CA and those above it.
     ca_chain: Vec<String>,
     /// Its certificate.
-    certificate: Secret<String>,
+    pub(super) certificate: Secret<String>,
     /// Its end, in seconds since 1970.
     expiration: u64,
     /// Who signed it.

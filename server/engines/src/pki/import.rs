@@ -13,8 +13,8 @@ use super::authorities::{Authorities, refused};
 use super::fields::text;
 use super::issuers::{NewIssuer, add_issuer};
 use super::keys::{add_key, check_key_name};
-use super::store::{CertificateRecord, ISSUERS, Id};
-use super::{Pki, issued};
+use super::store::{CERTIFICATES, CertificateRecord, DEFAULTS, ISSUERS, Id};
+use super::{Pki, issued, roll};
 
 /// A PEM text shorter than this holds nothing; it is rather the path of a file.
 const PEM_SIZE_MIN: usize = 75;
@@ -150,10 +150,21 @@ fn import_certificate(
         imported.mapping.insert(known.id.to_string(), named);
         return Ok(());
     }
-    let id = Id::new(cx);
-    add_issuer(cx, NewIssuer { id, name: String::new(), key, certificate }, &all)?;
-    let record = CertificateRecord::new(certificate.der().to_vec(), None);
-    issued::keep_parsed(cx, certificate, &record)?;
+    let awaited = key.map(|key| roll::awaited(cx, key)).transpose()?.flatten();
+    let (id, name) = awaited.clone().unwrap_or_else(|| (Id::new(cx), String::new()));
+    let defaults = DEFAULTS.get(cx)?;
+    add_issuer(cx, NewIssuer { id, name, key, certificate }, &all)?;
+    if awaited.is_some() {
+        // The next CA of a roll is nobody's default yet.
+        DEFAULTS.put(cx, &defaults)?;
+        roll::arrived(cx, certificate)?;
+    }
+    // What was signed in this mount has a record that says by whom and for whom.
+    let known = CERTIFICATES.get(cx, certificate.serial().as_bytes())?;
+    if known.is_none_or(|known| known.der.0 != certificate.der()) {
+        let record = CertificateRecord::new(certificate.der().to_vec(), None);
+        issued::keep_parsed(cx, certificate, &record)?;
+    }
     imported.imported_issuers.get_or_insert_default().push(id.to_string());
     imported.mapping.insert(id.to_string(), named);
     Ok(())

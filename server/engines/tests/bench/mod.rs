@@ -94,23 +94,54 @@ impl Random for Counter {
     }
 }
 
-/// A disk that counts the entries that are read of it.
+/// A disk that counts what is read of it and written to it.
 struct Counting {
     disk: Memory,
-    reads: Arc<AtomicU64>,
+    counts: Arc<Counts>,
 }
 
 struct CountingView {
     view: Arc<dyn View>,
-    reads: Arc<AtomicU64>,
+    counts: Arc<Counts>,
+}
+
+/// What a disk has counted.
+#[derive(Default)]
+pub(crate) struct Counts {
+    reads: AtomicU64,
+    bytes_written: AtomicU64,
+}
+
+impl Counts {
+    /// How many entries were read.
+    pub(crate) fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes were written, in names and values.
+    pub(crate) fn bytes_written(&self) -> u64 {
+        self.bytes_written.load(Ordering::Relaxed)
+    }
+}
+
+/// How much of a long test is done: as much as a variable of the environment says, or the least.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the one place where the tests of engines read their environment"
+)]
+pub(crate) fn soak(variable: &str, least: usize) -> usize {
+    std::env::var(variable).map_or(least, |times| times.parse().unwrap())
 }
 
 impl Backend for Counting {
     fn view(&self) -> io::Result<Arc<dyn View>> {
-        Ok(Arc::new(CountingView { view: self.disk.view()?, reads: Arc::clone(&self.reads) }))
+        Ok(Arc::new(CountingView { view: self.disk.view()?, counts: Arc::clone(&self.counts) }))
     }
 
     fn commit(&self, batch: &[SealedWrite]) -> io::Result<()> {
+        let size = |write: &SealedWrite| write.key().as_bytes().len() + write.value().map_or(0, <[u8]>::len);
+        let bytes: usize = batch.iter().map(size).sum();
+        self.counts.bytes_written.fetch_add(bytes as u64, Ordering::Relaxed);
         self.disk.commit(batch)
     }
 
@@ -125,13 +156,13 @@ impl Backend for Counting {
 
 impl View for CountingView {
     fn get(&self, key: &SealedKey) -> io::Result<Option<Cipher>> {
-        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.counts.reads.fetch_add(1, Ordering::Relaxed);
         self.view.get(key)
     }
 
     fn scan(&self, from: &SealedKey, until: &SealedKey, each: EachSealed<'_>) -> io::Result<()> {
         self.view.scan(from, until, &mut |key, value| {
-            self.reads.fetch_add(1, Ordering::Relaxed);
+            self.counts.reads.fetch_add(1, Ordering::Relaxed);
             each(key, value)
         })
     }
@@ -142,12 +173,12 @@ impl Bench {
         Self::on(Box::new(Memory::new()), Options::new(|| START_SECONDS), engine, method)
     }
 
-    /// On a disk that counts what is read of it, with nothing kept in memory.
-    pub(crate) fn counting(engine: Arc<dyn AnyEngine>) -> (Self, Arc<AtomicU64>) {
-        let reads = Arc::new(AtomicU64::new(0));
-        let disk = Counting { disk: Memory::new(), reads: Arc::clone(&reads) };
+    /// On a disk that counts, with nothing kept in memory.
+    pub(crate) fn counting(engine: Arc<dyn AnyEngine>) -> (Self, Arc<Counts>) {
+        let counts = Arc::new(Counts::default());
+        let disk = Counting { disk: Memory::new(), counts: Arc::clone(&counts) };
         let options = Options { cache_bytes: 0, ..Options::new(|| START_SECONDS) };
-        (Self::on(Box::new(disk), options, engine, None), reads)
+        (Self::on(Box::new(disk), options, engine, None), counts)
     }
 
     fn on(

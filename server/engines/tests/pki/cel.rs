@@ -106,6 +106,12 @@ fn roles_are_kept_like_others() {
     let shown = bench.get("cel/roles/c").is(200);
     assert_eq!(shown.data, json!({"name": "c", "cel_program": {"expression": "false"}}));
     bench.patch("cel/roles/c", json!({"cel_program": {"expression": "true"}})).is(200);
+    let variables = json!([{"name": "a", "expression": "1"}]);
+    bench.patch("cel/roles/c", json!({"cel_program": {"variables": variables}})).is(200);
+    let whole = json!({"variables": variables, "expression": "true"});
+    assert_eq!(bench.get("cel/roles/c").data["cel_program"], whole, "what is not given stays");
+    bench.patch("cel/roles/c", json!({"cel_program": {"variables": null}})).is(200);
+    assert_eq!(bench.get("cel/roles/c").data["cel_program"], json!({"expression": "true"}));
     bench.patch("cel/roles/d", json!({})).refuses(400, "Unable to fetch cel role entry to patch");
     assert_eq!(bench.list("cel/roles").data["keys"], json!(["c"]));
     bench.delete("cel/roles/c").is(200);

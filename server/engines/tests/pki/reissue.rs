@@ -1,7 +1,5 @@
 //! Many certificates at once: every holder is asked to renew, then the old ones are revoked.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use serde_json::{Value, json};
 use x509::{Certificate, RevocationList};
 
@@ -83,6 +81,48 @@ fn holders_are_asked_at_once_and_the_old_ones_revoked_after_the_grace() {
         !is_wanted(&bench, &new) && is_wanted(&bench, &old[0]),
         "a revoked one is to be renewed for ever"
     );
+}
+
+#[test]
+fn monitoring_sees_how_far_re_issues_and_the_roll_are() {
+    let mut bench = two_roles();
+    let seen = |bench: &Bench, of: &str| bench.gauges().get(&format!("sealkeep.pki.{of}")).copied();
+    let far = |bench: &Bench| {
+        bench.gauges().keys().filter(|name| name.contains("reissue") || name.contains("roll.")).count()
+    };
+    assert_eq!(far(&bench), 0, "what never was is not shown");
+    (0..3).for_each(|_| drop(issue(&bench, "r")));
+    bench.wait(1);
+    start(&bench, json!({"role": "r", "revoke_after": "1h"}));
+    bench.tick();
+    assert_eq!(seen(&bench, "reissue.count state=waiting"), Some(1.0));
+    assert_eq!(seen(&bench, "reissue.count state=done"), Some(0.0));
+    assert_eq!(seen(&bench, "reissue.left "), Some(3.0));
+    assert_eq!(seen(&bench, "reissue.revoke_at_seconds "), Some((NOW + 3601) as f64));
+    bench.wait(3600);
+    bench.tick();
+    assert_eq!(seen(&bench, "reissue.count state=done"), Some(1.0));
+    assert_eq!((seen(&bench, "reissue.left "), seen(&bench, "reissue.revoked ")), (Some(0.0), Some(3.0)));
+    assert_eq!(
+        (seen(&bench, "reissue.failed "), seen(&bench, "reissue.revoke_at_seconds ")),
+        (Some(0.0), None)
+    );
+    issue(&bench, "r");
+    bench.post("roll", json!({"publish_for": "1h"})).is(200);
+    assert_eq!(seen(&bench, "roll.state state=published"), Some(1.0));
+    assert_eq!(seen(&bench, "roll.publish_until_seconds "), Some((NOW + 7201) as f64));
+    bench.wait(3600);
+    bench.tick();
+    assert_eq!(
+        (seen(&bench, "roll.state state=published"), seen(&bench, "roll.state state=draining")),
+        (Some(0.0), Some(1.0))
+    );
+    assert_eq!(
+        (seen(&bench, "roll.leaves "), seen(&bench, "roll.publish_until_seconds ")),
+        (Some(1.0), None)
+    );
+    assert_eq!(seen(&bench, "roll.last_leaf_ends_seconds "), Some((NOW + 3601 + 48 * 3600) as f64));
+    assert_eq!(far(&bench), 8 + 7);
 }
 
 #[test]
@@ -225,7 +265,7 @@ fn each_certificate_counts_once_in_however_many_pieces_they_are_looked_at() {
 #[test]
 fn to_replace_a_few_costs_what_they_are_however_many_there_are() {
     let cost = |others: usize| {
-        let (mut bench, reads) = Bench::counting(engines::open("pki", &json!({})).unwrap());
+        let (mut bench, disk) = Bench::counting(engines::open("pki", &json!({})).unwrap());
         let root = |name: &str| {
             let body = json!({"common_name": name, "issuer_name": name, "key_type": "ec", "ttl": "700h"});
             bench.post("root/generate/internal", body).is(200);
@@ -238,7 +278,7 @@ fn to_replace_a_few_costs_what_they_are_however_many_there_are() {
         (0..others).for_each(|_| drop(issue(&bench, "r")));
         (0..10).for_each(|_| drop(issue(&bench, "other")));
         bench.wait(1);
-        let before = reads.load(Relaxed);
+        let before = disk.reads();
         let id = start(&bench, json!({"role": "other", "revoke_after": "1h"}));
         bench.tick();
         bench.wait(3600);
@@ -247,14 +287,14 @@ fn to_replace_a_few_costs_what_they_are_however_many_there_are() {
             (&state(&bench, &id)["state"], &state(&bench, &id)["revoked"]),
             (&json!("done"), &json!(10))
         );
-        let replaced = reads.load(Relaxed) - before;
+        let replaced = disk.reads() - before;
         (0..10).for_each(|_| drop(issue(&bench, "other")));
         bench.post("roll", json!({"issuer_ref": "two", "publish_for": "1h"})).is(200);
         bench.wait(3600);
-        let before = reads.load(Relaxed);
+        let before = disk.reads();
         bench.tick();
         assert_eq!(bench.get("roll").is(200).data["leaves"], 10);
-        (replaced, reads.load(Relaxed) - before)
+        (replaced, disk.reads() - before)
     };
     let (few, many) = (cost(1), cost(700));
     assert_eq!(few, many, "reads of a re-issue, and of the search of a roll");

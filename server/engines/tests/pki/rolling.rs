@@ -1,8 +1,9 @@
 //! A CA is replaced: published, then signing, and the old one goes with its last leaf.
 
 use serde_json::{Value, json};
+use x509::Certificate;
 
-use crate::bench::Bench;
+use crate::bench::{Answer, Bench};
 use crate::{Desk, advice, entity, is_wanted, mount, ready, renewal_name, role, text};
 
 const DAY: u64 = 24 * 3600;
@@ -198,26 +199,34 @@ fn roles_that_name_the_old_ca_follow_and_what_was_not_stored_is_waited_for() {
     assert_eq!(state(&bench)["state"], "finished");
 }
 
+/// An intermediate below the root of the mount, by its name.
+fn intermediate(bench: &Bench, name: &str) -> String {
+    let body = json!({"common_name": name, "key_type": "ec"});
+    let asked = bench.post("issuers/generate/intermediate/internal", body).is(200);
+    let body = json!({"csr": asked.data["csr"], "use_csr_values": true, "ttl": "600h", "max_path_length": 0});
+    let signed = bench.post("root/sign-intermediate", body).is(200);
+    let set =
+        bench.post("intermediate/set-signed", json!({"certificate": signed.data["certificate"]})).is(200);
+    set.data["imported_issuers"][0].as_str().unwrap().to_owned()
+}
+
+/// What a peer with this bundle thinks of an answer that has a leaf and its issuer, as openssl judges.
+#[track_caller]
+fn trusts_below(bundle: &str, answer: &Answer, name: &str, at: u64) {
+    let desk = Desk::new(name);
+    desk.put("ca.pem", bundle)
+        .put("i.pem", text(answer, "issuing_ca"))
+        .put("leaf.pem", text(answer, "certificate"));
+    desk.openssl(&format!("verify -attime {at} -CAfile ca.pem -untrusted i.pem leaf.pem"));
+}
+
 #[test]
 fn an_intermediate_is_rolled_to_one_that_was_brought() {
     let mut bench = ready();
-    let root = bench.get("issuer/default").data["issuer_id"].clone();
-    let intermediate = |bench: &Bench, name: &str| {
-        let asked = bench
-            .post("issuers/generate/intermediate/internal", json!({"common_name": name, "key_type": "ec"}))
-            .is(200);
-        let body = json!({"csr": asked.data["csr"], "common_name": name, "ttl": "600h"});
-        let signed =
-            bench.post(&format!("issuer/{}/sign-intermediate", root.as_str().unwrap()), body).is(200);
-        let set =
-            bench.post("intermediate/set-signed", json!({"certificate": signed.data["certificate"]})).is(200);
-        set.data["imported_issuers"][0].as_str().unwrap().to_owned()
-    };
     let (first, second) = (intermediate(&bench, "I1"), intermediate(&bench, "I2"));
     bench.post("config/issuers", json!({"default": first})).is(200);
     let leaf = leaf(&bench, "a.example.com");
     let bundle = bundle_of(&bench, &leaf);
-    bench.post("roll", json!({"publish_for": "1h"})).refuses(400, "the CA is no root");
     bench.post("roll", json!({"publish_for": "1m", "next_ref": second})).refuses(400, "need 900 s");
     bench.post("roll", json!({"next_ref": first})).refuses(400, "that is to be replaced");
     bench.post("roll", json!({"publish_for": "1h", "next_ref": second})).is(200);
@@ -226,9 +235,95 @@ fn an_intermediate_is_rolled_to_one_that_was_brought() {
     bench.tick();
     assert_eq!(bench.get("config/issuers").data["default"], second.as_str());
     let answer = bench.post("issue/r", json!({"common_name": "b.example.com"})).is(200);
-    let desk = Desk::new("roll-intermediate");
-    desk.put("ca.pem", &bundle)
-        .put("i.pem", text(&answer, "issuing_ca"))
-        .put("leaf.pem", text(&answer, "certificate"));
-    desk.openssl(&format!("verify -attime {} -CAfile ca.pem -untrusted i.pem leaf.pem", crate::NOW + 3700));
+    trusts_below(&bundle, &answer, "roll-intermediate", crate::NOW + 3700);
+}
+
+#[test]
+fn an_intermediate_below_a_root_of_the_mount_is_made_and_signed() {
+    let mut bench = ready();
+    let first = intermediate(&bench, "Example I");
+    let body = json!({"default": first, "default_follows_latest_issuer": true});
+    bench.post("config/issuers", body).is(200);
+    bench.patch(&format!("issuer/{first}"), json!({"leaf_not_after_behavior": "err"})).is(200);
+    let old = leaf(&bench, "a.example.com");
+    let bundle = bundle_of(&bench, &old);
+    let begun = bench.post("roll", json!({"publish_for": "1h", "issuer_name": "i2"})).is(200).data;
+    assert_eq!(
+        (&begun["state"], &begun["next"]["common_name"], &begun["next"]["issuer_name"]),
+        (&json!("published"), &json!("Example I 2"), &json!("i2"))
+    );
+    assert_eq!(bench.get("config/issuers").data["default"], first.as_str(), "it is nobody's default yet");
+    let made = bench.get("issuer/i2").is(200);
+    let (old_ca, new_ca) = (bench.get(&format!("issuer/{first}")), made);
+    let [was, is] = [&old_ca, &new_ca].map(|ca| Certificate::from_pem(text(ca, "certificate")).unwrap());
+    assert_eq!((is.path_length(), is.public_key().shape()), (Some(0), was.public_key().shape()));
+    assert_eq!(new_ca.data["leaf_not_after_behavior"], "err");
+    assert_eq!(new_ca.data["ca_chain"].as_array().unwrap().len(), 2);
+    bench.get(&format!("cert/{}", is.serial().colons())).is(200);
+    bench.wait(3600);
+    bench.tick();
+    let answer = bench.post("issue/r", json!({"common_name": "b.example.com"})).is(200);
+    assert_eq!(text(&answer, "issuing_ca").trim(), text(&new_ca, "certificate").trim());
+    trusts_below(&bundle, &answer, "roll-made", crate::NOW + 3700);
+    bench.wait(3600);
+    bench.tick();
+    assert_eq!(state(&bench)["state"], "finished");
+
+    // Nobody would believe a CA any longer than the one above it: the last one ends with it, and has no successor.
+    bench.wait(99 * 3600);
+    bench.post("roll", json!({"publish_for": "1h"})).is(200);
+    bench.wait(3600);
+    bench.tick();
+    assert_eq!(state(&bench)["state"], "finished");
+    bench.post("roll", json!({"publish_for": "1h"})).refuses(400, "roll the CA above first");
+}
+
+#[test]
+fn where_the_ca_above_is_elsewhere_the_roll_waits_for_a_certificate() {
+    let above = ready();
+    let mut bench = mount();
+    let sign = |csr: &Value| {
+        let body = json!({"csr": csr, "use_csr_values": true, "ttl": "600h"});
+        above.post("root/sign-intermediate", body).is(200).data["certificate"].clone()
+    };
+    let body = json!({"common_name": "Example I", "key_type": "ec"});
+    let asked = bench.post("intermediate/generate/internal", body).is(200);
+    bench.post("intermediate/set-signed", json!({"certificate": sign(&asked.data["csr"])})).is(200);
+    role(&bench, json!({}));
+    let old = leaf(&bench, "a.example.com");
+    let keys = |bench: &Bench| bench.list("keys").data["keys"].as_array().unwrap().len();
+
+    // Given up before anybody has signed anything: its key goes too.
+    bench.post("roll", json!({"publish_for": "1h"})).is(200);
+    assert_eq!(keys(&bench), 2);
+    assert_eq!(bench.post("roll/abort", json!({})).is(200).data["state"], "aborted");
+    assert_eq!((keys(&bench), &state(&bench)["csr"]), (1, &Value::Null));
+
+    let begun = bench.post("roll", json!({"publish_for": "1h", "issuer_name": "i2"})).is(200).data;
+    assert_eq!((&begun["state"], &begun["publish_until"]), (&json!("requested"), &Value::Null));
+    let awaits = begun["awaits"].as_str().unwrap();
+    assert!(
+        awaits.contains("signed by CN=Root") && awaits.contains("bao write mount/intermediate/set-signed")
+    );
+    bench.post("roll", json!({})).refuses(400, "one CA of a mount is rolled at a time");
+    bench.post("roll/switch", json!({})).refuses(400, "have the request in csr signed by CN=Root");
+    assert_eq!(count(&bundle_of(&bench, &old)), 1);
+    bench.wait(5 * 3600);
+    assert_eq!(bench.tick(), 0, "it waits as long as it takes");
+    let signed = sign(&begun["csr"]);
+    let set = bench.post("intermediate/set-signed", json!({"certificate": signed})).is(200);
+    let shown = state(&bench);
+    assert_eq!(shown["state"], "published");
+    assert_eq!(
+        (&shown["next"]["issuer_id"], &shown["next"]["issuer_name"]),
+        (&set.data["imported_issuers"][0], &json!("i2"))
+    );
+    assert_eq!((&shown["next"]["common_name"], &shown["awaits"]), (&json!("Example I 2"), &Value::Null));
+    assert_eq!(shown["publish_until"], "2026-01-01T06:00:00Z");
+    bench.post("issuer/i2/issue/r", json!({"common_name": "a.example.com"})).refuses(500, "does not allow");
+    bench.wait(3600);
+    bench.tick();
+    assert_eq!(state(&bench)["switched"], "2026-01-01T06:00:00Z");
+    let answer = bench.post("issue/r", json!({"common_name": "b.example.com"})).is(200);
+    assert_eq!(text(&answer, "issuing_ca").trim(), signed.as_str().unwrap().trim());
 }

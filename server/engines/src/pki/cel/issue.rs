@@ -50,7 +50,12 @@ impl Command<Pki> for CelIssue {
 
     fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<Issued>> {
         let decided = decide(cx, &self.role, self.request, None)?;
-        let shape = key_shape(&decided.key_type, decided.key_bits, &decided.parameter_set)?;
+        let shape =
+            key_shape(&decided.key_type, decided.key_bits, &decided.parameter_set).map_err(|why| {
+                Error::invalid(format!(
+                    "invalid cel response for key type, key bits, or signature bits: {why}"
+                ))
+            })?;
         if shape.family == Family::Rsa {
             cx.costly()?;
         }

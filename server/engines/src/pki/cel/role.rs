@@ -3,6 +3,7 @@ use kit::loose::{Json, Number, Text};
 use kit::{Command, Error, Query, Reading, Reads, Reply, Result, Route, Table, Writing, page};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::issue::KIND;
 use super::scope::SIGNING;
@@ -48,6 +49,7 @@ impl<const VERB: usize> Command<Pki> for WriteCelRole<VERB> {
             return Err(Error::invalid("Unable to fetch cel role entry to patch"));
         }
         let cel_program = match (self.cel_program, old) {
+            (Some(Json(given)), Some(old)) if VERB == PATCH => read(Json(merged(&old, given)?))?,
             (Some(program), _) => read(program)?,
             (None, Some(old)) if VERB == PATCH => old,
             (None, _) => return Err(Error::invalid("missing required field 'cel_program'")),
@@ -59,6 +61,17 @@ impl<const VERB: usize> Command<Pki> for WriteCelRole<VERB> {
     }
 }
 
+/// A program with what is given in the place of what it had. What is null goes.
+fn merged(old: &Program, given: Value) -> Result<Value> {
+    let (Value::Object(mut program), Value::Object(given)) = (serde_json::to_value(old)?, given.clone())
+    else {
+        return Ok(given);
+    };
+    program.extend(given);
+    program.retain(|_, part| !part.is_null());
+    Ok(Value::Object(program))
+}
+
 fn read(program: Json) -> Result<Program> {
     let wrong = || {
         Error::invalid(
@@ -66,7 +79,7 @@ fn read(program: Json) -> Result<Program> {
         )
     };
     let program: Program = match program.0 {
-        serde_json::Value::String(text) => serde_json::from_str(&text).map_err(|_| wrong())?,
+        Value::String(text) => serde_json::from_str(&text).map_err(|_| wrong())?,
         value => serde_json::from_value(value).map_err(|_| wrong())?,
     };
     match program.expression.is_empty() {

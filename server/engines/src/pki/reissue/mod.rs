@@ -10,7 +10,7 @@ mod show;
 mod start;
 mod step;
 
-pub(super) use scope::is_wanted;
+pub(super) use scope::{REISSUES, State, is_wanted};
 pub(super) use show::{ListReissues, ReadReissue};
 pub(super) use start::{Abort, Start};
 pub(super) use step::ReissueStep;

@@ -11,11 +11,11 @@ use crate::pki::issued::{Class, TOKEN};
 use crate::pki::store::{CertificateRecord, Id};
 
 /// Re-issues by id.
-pub(super) const REISSUES: IdTable<Reissue> = IdTable::new(23);
+pub(in crate::pki) const REISSUES: IdTable<Reissue> = IdTable::new(23);
 
 /// A re-issue that goes on or is over.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(super) struct Reissue {
+pub(in crate::pki) struct Reissue {
     pub(super) scope: Scope,
     /// Why, for those who look later.
     pub(super) reason: String,
@@ -23,26 +23,26 @@ pub(super) struct Reissue {
     pub(super) by: String,
     pub(super) started: Time,
     /// When the old certificates are revoked; nothing: they are left to end.
-    pub(super) revoke_at: Option<Time>,
+    pub(in crate::pki) revoke_at: Option<Time>,
     pub(super) per_second: u64,
     /// It only counts.
     pub(super) dry_run: bool,
-    pub(super) state: State,
+    pub(in crate::pki) state: State,
     /// Where the present pass goes on: a place in the walk through what was issued.
     pub(super) after: String,
     /// How many certificates it is about.
-    pub(super) matched: u64,
+    pub(in crate::pki) matched: u64,
     /// When the last of them ends by itself, in seconds since 1970.
     pub(super) last_ends: u64,
-    pub(super) revoked: u64,
+    pub(in crate::pki) revoked: u64,
     /// Those that could not be revoked.
-    pub(super) failed: u64,
+    pub(in crate::pki) failed: u64,
     pub(super) finished: Option<Time>,
 }
 
 /// How far a re-issue is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub(super) enum State {
+pub(in crate::pki) enum State {
     /// It counts what it is about. Holders are asked to renew already.
     Counting,
     /// Holders renew.
@@ -54,8 +54,12 @@ pub(super) enum State {
 }
 
 impl State {
+    /// All of them.
+    pub(in crate::pki) const ALL: [Self; 5] =
+        [Self::Counting, Self::Waiting, Self::Revoking, Self::Done, Self::Aborted];
+
     /// The API's word for it.
-    pub(super) fn word(self) -> &'static str {
+    pub(in crate::pki) fn word(self) -> &'static str {
         match self {
             Self::Counting => "counting",
             Self::Waiting => "waiting",
@@ -66,14 +70,14 @@ impl State {
     }
 
     /// Whether it still does something.
-    pub(super) fn is_open(self) -> bool {
+    pub(in crate::pki) fn is_open(self) -> bool {
         matches!(self, Self::Counting | Self::Waiting | Self::Revoking)
     }
 }
 
 /// Which certificates: those for which everything that is named holds.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
-pub(super) struct Scope {
+pub(in crate::pki) struct Scope {
     pub(super) issuer: Option<Id>,
     pub(super) role: String,
     pub(super) owner: String,

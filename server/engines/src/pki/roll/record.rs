@@ -13,10 +13,16 @@ pub(in crate::pki) const ROLL: Setting<Option<Roll>> = Setting::new("roll");
 pub(in crate::pki) struct Roll {
     pub(in crate::pki) old: Id,
     pub(in crate::pki) new: Id,
-    pub(super) state: State,
+    pub(in crate::pki) state: State,
     pub(super) started: Time,
+    /// How long the next CA is published, in seconds.
+    #[serde(default)]
+    pub(super) publish_for: u64,
+    /// The next CA, while its certificate has not been brought.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) awaited: Option<Awaited>,
     /// It does not switch before.
-    pub(super) publish_until: Time,
+    pub(in crate::pki) publish_until: Time,
     /// It does not switch while a holder in the inventory does not trust the next CA.
     pub(super) waits_for_holders: bool,
     /// What the next CA might be used for before; nothing for one that was made by this roll.
@@ -24,27 +30,39 @@ pub(in crate::pki) struct Roll {
     /// When the next CA began to sign.
     pub(super) switched: Option<Time>,
     /// Until when certificates may live that were not stored, in seconds since 1970.
-    pub(super) unstored_until: u64,
+    pub(in crate::pki) unstored_until: u64,
     /// Where the search for leaves goes on: a place in the walk through what was issued.
     pub(super) after: String,
     /// What the search has found so far: how many live leaves, and when the last of them ends.
     pub(super) counting: Leaves,
     /// What the last whole search has found.
-    pub(super) leaves: Option<Leaves>,
+    pub(in crate::pki) leaves: Option<Leaves>,
     pub(super) finished: Option<Time>,
+}
+
+/// A CA whose key is here and whose certificate is signed elsewhere.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct Awaited {
+    pub(super) key: Id,
+    /// Its request, in PEM.
+    pub(super) csr: String,
+    /// What the issuer will be called; empty for no name.
+    pub(super) issuer_name: String,
 }
 
 /// Live leaves of the old CA.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
-pub(super) struct Leaves {
-    pub(super) count: u64,
+pub(in crate::pki) struct Leaves {
+    pub(in crate::pki) count: u64,
     /// When the last of them ends, in seconds since 1970.
-    pub(super) last_ends: u64,
+    pub(in crate::pki) last_ends: u64,
 }
 
 /// How far a roll is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub(super) enum State {
+pub(in crate::pki) enum State {
+    /// The certificate of the next one is signed elsewhere, and has not been brought.
+    Requested,
     /// Both are trusted; the old one signs.
     Published,
     /// Both are trusted; the new one signs.
@@ -56,9 +74,14 @@ pub(super) enum State {
 }
 
 impl State {
+    /// All of them.
+    pub(in crate::pki) const ALL: [Self; 5] =
+        [Self::Requested, Self::Published, Self::Draining, Self::Finished, Self::Aborted];
+
     /// The API's word for it.
-    pub(super) fn word(self) -> &'static str {
+    pub(in crate::pki) fn word(self) -> &'static str {
         match self {
+            Self::Requested => "requested",
             Self::Published => "published",
             Self::Draining => "draining",
             Self::Finished => "finished",
@@ -71,6 +94,16 @@ impl Roll {
     /// Whether both CAs are to be trusted.
     pub(in crate::pki) fn shares_trust(&self) -> bool {
         matches!(self.state, State::Published | State::Draining)
+    }
+
+    /// Whether it is not over.
+    pub(super) fn goes_on(&self) -> bool {
+        self.state == State::Requested || self.shares_trust()
+    }
+
+    /// Whether nothing has happened that cannot be taken back.
+    pub(super) fn is_abortable(&self) -> bool {
+        matches!(self.state, State::Requested | State::Published)
     }
 
     /// Whether the issuer is one of the two.

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::record::{ROLL, Roll, State};
+use super::request;
 use crate::pki::Pki;
 use crate::pki::advice::{bundle, fingerprint};
 use crate::pki::authorities::{Authorities, authorities};
@@ -21,8 +22,14 @@ const HOSTS_SHOWN_MAX: usize = 100;
 pub(in crate::pki) struct ShownRoll {
     /// Whether it can be given up.
     abortable: bool,
+    /// What is to be done that only people can do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    awaits: Option<String>,
     /// SHA-256 of the bundle that holders should have now, in hex.
     bundle: String,
+    /// The request of the next CA, where its certificate is awaited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    csr: Option<String>,
     /// When it was finished or given up.
     finished: Option<String>,
     /// When the last leaf of the old CA ends, as far as that is known.
@@ -33,11 +40,11 @@ pub(in crate::pki) struct ShownRoll {
     next: ShownCa,
     /// The CA that is replaced.
     old: ShownCa,
-    /// Until when the next CA is published and does not sign.
-    publish_until: String,
+    /// Until when the next CA is published and does not sign, once it is there.
+    publish_until: Option<String>,
     /// When it began.
     started: String,
-    /// `published`, `draining`, `finished`, `aborted`.
+    /// `requested`, `published`, `draining`, `finished`, `aborted`.
     state: &'static str,
     /// When the next CA began to sign.
     switched: Option<String>,
@@ -81,14 +88,16 @@ pub(super) fn show(cx: &impl Reads, all: &Authorities, roll: &Roll) -> Result<Sh
     };
     let ends = roll.leaves.map(|leaves| leaves.last_ends.max(roll.unstored_until)).filter(|ends| *ends > 0);
     Ok(ShownRoll {
-        abortable: roll.state == State::Published,
+        abortable: roll.is_abortable(),
+        awaits: roll.awaited.as_ref().filter(|_| roll.goes_on()).map(|_| request::awaits(cx, all, roll)),
         bundle: wanted_bundle(cx, all, roll)?,
+        csr: roll.awaited.as_ref().filter(|_| roll.goes_on()).map(|awaited| awaited.csr.clone()),
         finished: roll.finished.map(date),
         last_leaf_ends: ends.map(|ends| Time::from_seconds(ends).rfc3339()),
         leaves: roll.leaves.map(|leaves| leaves.count),
         next: ca(all, roll.new),
         old: ca(all, roll.old),
-        publish_until: date(roll.publish_until),
+        publish_until: roll.awaited.is_none().then(|| date(roll.publish_until)),
         started: date(roll.started),
         state: roll.state.word(),
         switched: roll.switched.map(date),

@@ -6,30 +6,28 @@ use kit::loose::{Flag, Number, Seconds, Text};
 use kit::{Command, Error, Reads, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
-use x509::NameConstraints;
 
 use super::record::{Leaves, ROLL, Roll, State};
+use super::request::forget_request;
 use super::show::{ShownRoll, show};
 use super::step::RollStep;
+use super::successor::{Next, Wish};
 use crate::pki::Pki;
-use crate::pki::authorities::{Authorities, DEFAULT, Issuer, refused};
-use crate::pki::ca::GenerateRoot;
+use crate::pki::authorities::{Authorities, DEFAULT, Issuer};
 use crate::pki::fields::{text, unsigned};
 use crate::pki::issuers::check_issuer_name;
-use crate::pki::store::{DEFAULTS, ISSUERS, Id, Usage};
+use crate::pki::store::{ISSUERS, Id, Usage};
 
 /// How long the next CA is published before it signs, unless the request says otherwise.
 const PUBLISH_SECONDS: u64 = 24 * 3600;
 /// Holders ask every five minutes; below this some could meet a certificate of a CA that they have not heard of.
 const PUBLISH_SECONDS_MIN: u64 = 15 * 60;
-/// The common name of a CA may be this long.
-const NAME_LENGTH_MAX: usize = x509::COMMON_NAME_MAX;
 
 /// Begins the replacement of a CA: the next one is published now, and signs when everybody trusts it.
 ///
-/// A root of this mount gets a successor of its kind. For any other CA, and where it shall be another kind, bring the next
-/// one into the mount before, and name it with `next_ref`.
+/// A CA gets a successor of its kind: a root signs itself, one whose parent is in this mount is signed by it. For any other
+/// a key is made, and the roll waits for the certificate: the answer shows the request and says where to bring it. Where the
+/// next one shall be of another kind, bring it into the mount before, and name it with `next_ref`.
 #[derive(Deserialize, JsonSchema)]
 pub(in crate::pki) struct StartRoll {
     /// The CA that is replaced: a name, an id, or `default`.
@@ -59,7 +57,7 @@ impl Command<Pki> for StartRoll {
     type Reply = ShownRoll;
 
     fn run(mut self, engine: &Pki, cx: &mut Writing<'_>) -> Result<Reply<ShownRoll>> {
-        if let Some(roll) = ROLL.get(cx)?.filter(Roll::shares_trust) {
+        if let Some(roll) = ROLL.get(cx)?.filter(Roll::goes_on) {
             return Err(Error::invalid(format!(
                 "the roll from {} to {} is {}; one CA of a mount is rolled at a time. Its certificates end sooner if reissue replaces and revokes them",
                 roll.old,
@@ -76,20 +74,28 @@ impl Command<Pki> for StartRoll {
         let all = Authorities::load(cx)?;
         let reference = self.issuer_ref.take().map_or(DEFAULT.to_owned(), |text| text.0);
         let (old, _) = all.signer(&reference)?;
-        let (new, next_was) = match text(self.next_ref.take()).as_str() {
-            "" => (self.make_root(engine, cx, old, &all)?, None),
+        let (next, next_was) = match text(self.next_ref.take()).as_str() {
+            "" => (self.wish(old, &all)?.make(engine, cx, old, &all)?, None),
             reference => {
                 let next = brought(&all, old, reference)?;
-                (next.id, Some(next.record.usage))
+                (Next::Here(next.id), Some(next.record.usage))
             }
         };
-        may_issue(cx, new, false)?;
         let started = cx.now();
+        let (state, new, awaited) = match next {
+            Next::Here(id) => {
+                may_issue(cx, id, false)?;
+                (State::Published, id, None)
+            }
+            Next::Requested(awaited) => (State::Requested, Id::new(cx), Some(awaited)),
+        };
         let roll = Roll {
             old: old.id,
             new,
-            state: State::Published,
+            state,
             started,
+            publish_for: publish,
+            awaited,
             publish_until: started.plus(Duration::from_secs(publish)),
             waits_for_holders: self.wait_for_holders.is_none_or(|flag| flag.0),
             next_was,
@@ -101,8 +107,37 @@ impl Command<Pki> for StartRoll {
             finished: None,
         };
         ROLL.put(cx, &Some(roll.clone()))?;
-        cx.later::<Pki, _>(Duration::from_secs(publish), &RollStep::of(&roll))?;
+        if state == State::Published {
+            cx.later::<Pki, _>(Duration::from_secs(publish), &RollStep::of(&roll))?;
+        }
         Ok(Reply::Data(show(cx, &Authorities::load(cx)?, &roll)?))
+    }
+}
+
+impl StartRoll {
+    fn wish(&mut self, old: &Issuer, all: &Authorities) -> Result<Wish> {
+        let shape = old.certificate.public_key().shape();
+        let validity = old.certificate.validity();
+        let name = text(self.issuer_name.take());
+        check_issuer_name(&name, None, all)?;
+        let key_type = match text(self.key_type.take()) {
+            given if given.is_empty() => shape.family.name().to_owned(),
+            given => given,
+        };
+        let own_bits = if key_type == shape.family.name() { u64::from(shape.bits) } else { 0 };
+        let key_bits = self.key_bits.map_or(own_bits, |bits| unsigned(Some(bits)));
+        let parameter_set = match text(self.parameter_set.take()) {
+            given if given.is_empty() => own_bits.to_string(),
+            given => given,
+        };
+        Ok(Wish {
+            common_name: text(self.common_name.take()),
+            issuer_name: name,
+            key_bits: if key_type == "ed25519" { 0 } else { key_bits },
+            key_type,
+            parameter_set,
+            ttl: self.ttl.map_or(validity.not_after.saturating_sub(validity.not_before), |span| span.0),
+        })
     }
 }
 
@@ -127,86 +162,6 @@ fn brought<'a>(all: &'a Authorities, old: &Issuer, reference: &str) -> Result<&'
     Ok(next)
 }
 
-impl StartRoll {
-    /// A root like the old one. It becomes nobody's default yet.
-    fn make_root(
-        &mut self,
-        engine: &Pki,
-        cx: &mut Writing<'_>,
-        old: &Issuer,
-        all: &Authorities,
-    ) -> Result<Id> {
-        let certificate = &old.certificate;
-        if !certificate.is_self_issued() {
-            return Err(Error::invalid(
-                "the CA is no root: have the next one signed where this one was (intermediate/generate, intermediate/set-signed), and name it with next_ref",
-            ));
-        }
-        if NameConstraints::of(certificate).map_err(refused)?.is_some() {
-            return Err(Error::invalid(
-                "the root has name constraints: make the next one with those that it shall have (root/rotate), and name it with next_ref",
-            ));
-        }
-        let shape = certificate.public_key().shape();
-        let validity = certificate.validity();
-        let life = validity.not_after.saturating_sub(validity.not_before);
-        let name = text(self.issuer_name.take());
-        check_issuer_name(&name, None, all)?;
-        let key_type = match text(self.key_type.take()) {
-            given if given.is_empty() => shape.family.name().to_owned(),
-            given => given,
-        };
-        let own_bits = if key_type == shape.family.name() { u64::from(shape.bits) } else { 0 };
-        let key_bits = self.key_bits.map_or(own_bits, |bits| unsigned(Some(bits)));
-        let parameter_set = match text(self.parameter_set.take()) {
-            given if given.is_empty() => own_bits.to_string(),
-            given => given,
-        };
-        let subject = certificate.subject().map_err(refused)?;
-        let common_name = match text(self.common_name.take()) {
-            given if given.is_empty() => successor(&subject.common_name),
-            given => given,
-        };
-        let asked = json!({
-            "exported": "internal", "common_name": common_name, "issuer_name": name,
-            "key_type": key_type, "key_bits": if key_type == "ed25519" { 0 } else { key_bits },
-            "parameter_set": parameter_set,
-            "ttl": self.ttl.map_or(life, |span| span.0),
-            "max_path_length": certificate.path_length().map_or(-1, i64::from),
-            "country": subject.country, "organization": subject.organization, "ou": subject.organizational_unit,
-            "locality": subject.locality, "province": subject.province,
-            "street_address": subject.street_address, "postal_code": subject.postal_code,
-        });
-        let asked: Map<String, Value> = serde_json::from_value(asked)?;
-        let defaults = DEFAULTS.get(cx)?;
-        let root: GenerateRoot<1> = serde_json::from_value(Value::Object(asked))?;
-        let Reply::Data(made) = root.run(engine, cx)? else {
-            return Err(Error::internal("a new root answers without data"));
-        };
-        // A mount that follows the latest issuer must not follow this one yet.
-        DEFAULTS.put(cx, &defaults)?;
-        let id = Id::parse(&made.issuer_id).ok_or_else(|| Error::internal("a new root has no id"))?;
-        if let Some(record) = ISSUERS.get(cx, id.as_bytes())? {
-            let (urls, leaf_not_after) = (old.record.urls.clone(), old.record.leaf_not_after);
-            let record = crate::pki::store::IssuerRecord { urls, leaf_not_after, ..record };
-            ISSUERS.put(cx, id.as_bytes(), &record)?;
-        }
-        Ok(id)
-    }
-}
-
-/// The name of the CA after this one: `Example CA`, `Example CA 2`, `Example CA 3`.
-fn successor(name: &str) -> String {
-    let numbered = name.rsplit_once(' ').and_then(|(stem, number)| {
-        let number: u32 = number.parse().ok().filter(|number| *number >= 2)?;
-        Some((stem, number.checked_add(1)?))
-    });
-    let (stem, number) = numbered.unwrap_or((name, 2));
-    let end = format!(" {number}");
-    let stem: String = stem.chars().take(NAME_LENGTH_MAX.saturating_sub(end.len())).collect();
-    if stem.is_empty() { format!("CA{end}") } else { format!("{stem}{end}") }
-}
-
 /// Gives up a roll whose next CA has not signed yet: it leaves the bundle.
 #[derive(Deserialize, JsonSchema)]
 pub(in crate::pki) struct AbortRoll {}
@@ -217,7 +172,7 @@ impl Command<Pki> for AbortRoll {
 
     fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<ShownRoll>> {
         let mut roll = ROLL.get(cx)?.ok_or_else(|| Error::invalid(NONE))?;
-        if roll.state != State::Published {
+        if !roll.is_abortable() {
             return Err(Error::invalid(format!(
                 "the roll is {}: it can be given up until the next CA signs. To go back, wait until it is finished, and roll again",
                 roll.state.word()
@@ -228,6 +183,9 @@ impl Command<Pki> for AbortRoll {
             record.usage = Usage { issuing: usage.issuing, ..record.usage };
             ISSUERS.put(cx, roll.new.as_bytes(), &record)?;
         }
+        if let Some(awaited) = &roll.awaited {
+            forget_request(cx, awaited)?;
+        }
         (roll.state, roll.finished) = (State::Aborted, Some(cx.now()));
         ROLL.put(cx, &Some(roll.clone()))?;
         Ok(Reply::Data(show(cx, &Authorities::load(cx)?, &roll)?))
@@ -236,22 +194,3 @@ impl Command<Pki> for AbortRoll {
 
 /// What is said where there is no roll.
 pub(super) const NONE: &str = "no CA of this mount is being rolled; POST roll begins it";
-
-#[cfg(test)]
-mod tests {
-    use super::successor;
-
-    #[test]
-    fn successors_are_numbered() {
-        for (name, next) in [
-            ("Example CA", "Example CA 2"),
-            ("Example CA 2", "Example CA 3"),
-            ("Root 2026", "Root 2027"),
-            ("X1", "X1 2"),
-            ("", "CA 2"),
-        ] {
-            assert_eq!(successor(name), next);
-        }
-        assert_eq!(successor(&"x".repeat(64)).len(), 64);
-    }
-}

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use x509::Certificate;
 
 use super::record::{Leaves, ROLL, Roll, State};
+use super::request::awaits;
 use super::show::{ShownRoll, laggards, show};
 use super::start::{NONE, may_issue};
 use crate::pki::Pki;
@@ -51,7 +52,7 @@ impl Command<Pki> for RollStep {
         let wait = match roll.state {
             State::Published => publish(cx, &mut roll)?,
             State::Draining => drain(cx, &mut roll)?,
-            State::Finished | State::Aborted => return Ok(Reply::Nothing),
+            State::Requested | State::Finished | State::Aborted => return Ok(Reply::Nothing),
         };
         ROLL.put(cx, &Some(roll.clone()))?;
         if roll.shares_trust() {
@@ -167,10 +168,12 @@ impl Command<Pki> for SwitchRoll {
 
     fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<ShownRoll>> {
         let mut roll = ROLL.get(cx)?.ok_or_else(|| Error::invalid(NONE))?;
-        if roll.state != State::Published {
-            return Err(Error::invalid(format!("the roll is {} already", roll.state.word())));
-        }
         let all = Authorities::load(cx)?;
+        match roll.state {
+            State::Published => {}
+            State::Requested => return Err(Error::invalid(awaits(cx, &all, &roll))),
+            state => return Err(Error::invalid(format!("the roll is {} already", state.word()))),
+        }
         let missing = laggards(cx, &all, &roll)?.count;
         if missing > 0 {
             cx.warn(format!(
