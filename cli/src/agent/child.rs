@@ -85,7 +85,9 @@ impl Child {
         let mut command = Command::new(program);
         command.args(rest).kill_on_drop(true);
         command.envs(variables.iter().map(|(name, value)| (name, value.as_str())));
-        let process = command.spawn().map_err(|e| format!("exec: `{program}` cannot be started: {e}"))?;
+        let process = command.spawn().map_err(|e| {
+            format!("exec: `{program}` cannot be started: {e}; the agent's user must be able to run it")
+        })?;
         self.process = Some(process);
         self.variables = variables;
         Ok(if again { Followed::Restarted } else { Followed::Started })
@@ -99,6 +101,9 @@ impl Child {
             tokio::select! {
                 status = process.wait() => {
                     self.process = None;
+                    if let (Ok(status), Some(program)) = (&status, self.plan.words.first()) {
+                        warn(format!("exec: `{program}` ended with {status}; so does the agent"));
+                    }
                     return status.map_or(crate::stop::LOCAL, code);
                 }
                 signal = next(&mut self.forwarded) => send(id, signal),

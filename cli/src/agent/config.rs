@@ -181,6 +181,11 @@ impl Config {
 
     /// What no single stanza can know.
     fn check(&self) -> Result<(), String> {
+        if self.posts.is_empty() && self.bare.is_empty() {
+            return Err("the configuration says nothing to do: it has no auto_auth, certificate, template or listener; \
+                        `keep cert get` writes one, and docs/guide/agent.md shows them"
+                .to_owned());
+        }
         let mut names: Vec<&str> = Vec::new();
         let mut folders: Vec<&Path> = Vec::new();
         for certificate in self.certificates() {

@@ -115,7 +115,11 @@ pub(crate) fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], mode: u32) -> 
     };
     let fresh = folder.join(format!(".{}.new", name.to_string_lossy()));
     disk.remove(&fresh)?;
-    disk.write_new(&fresh, bytes, mode)?;
-    disk.rename(&fresh, path)?;
+    let made = disk.write_new(&fresh, bytes, mode).and_then(|()| disk.rename(&fresh, path));
+    if made.is_err() {
+        // Half a file helps nobody; the error that is told is the one that came first.
+        let _ = disk.remove(&fresh);
+    }
+    made?;
     disk.sync_folder(folder)
 }

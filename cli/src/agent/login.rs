@@ -15,7 +15,7 @@ use super::{
     cache::Cache,
     disk::{self, Disk},
     moment::Moment,
-    world::{Cause, Trouble, World},
+    world::{Cause, LOGGING_IN, Trouble, World},
 };
 use crate::{
     call::Call,
@@ -329,7 +329,7 @@ impl Identity {
             Err(trouble) => {
                 self.logins.1 += 1;
                 self.failing = true;
-                Err(trouble.during("logging in"))
+                Err(trouble.during(LOGGING_IN))
             }
         }
     }

@@ -37,6 +37,7 @@ pub(super) async fn keep(
 ) -> bool {
     let mut written: Option<Zeroizing<String>> = None;
     let mut failures: u32 = 0;
+    let mut said: Option<String> = None;
     loop {
         let mut held = identity.lock().await;
         let kept = held.keep(world.as_ref()).await;
@@ -46,11 +47,15 @@ pub(super) async fn keep(
         drop(held);
         let mut next = match kept {
             Ok(next) => {
-                failures = 0;
+                (failures, said) = (0, None);
                 next.max(world.now().plus(AGAIN_MIN))
             }
             Err(trouble) => {
-                world.log(&format!("the token: {}", trouble.text));
+                // Said once, and again when it is something else.
+                if said.as_ref() != Some(&trouble.text) {
+                    world.log(&format!("the token: {}", trouble.advised()));
+                    said = Some(trouble.text.clone());
+                }
                 if pacing.exits == Exits::OnFailure {
                     bell.end(crate::stop::LOCAL);
                     return false;

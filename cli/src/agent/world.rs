@@ -9,6 +9,9 @@ use crate::{
     refused::{Answer, Refused},
 };
 
+/// What a login that failed says before all else.
+pub(crate) const LOGGING_IN: &str = "logging in";
+
 /// The surroundings of an agent.
 pub(crate) trait World {
     /// The time, as the server has it if that is known.
@@ -128,6 +131,22 @@ impl Trouble {
         matches!(self.cause, Cause::Unreachable | Cause::Refused(500..))
     }
 
+    /// What went wrong and what to do about it, on one line.
+    pub(crate) fn advised(&self) -> String {
+        let login = self.text.contains(LOGGING_IN);
+        let advice = match self.cause {
+            Cause::Unreachable => "; does the server run, and is the address in vault { } right?",
+            Cause::Refused(400 | 403) if login => {
+                "; are these the credentials of a role of this server, at this mount_path, and still good?"
+            }
+            Cause::Refused(403) => "; the policies of the agent must allow this path",
+            Cause::Refused(429) => "; the agent comes back later",
+            Cause::Refused(500..) => "; is the server unsealed, and well?",
+            _ => "",
+        };
+        format!("{}{advice}", self.text)
+    }
+
     /// What went wrong, with what was tried before it.
     pub(crate) fn during(mut self, what: &str) -> Trouble {
         self.text = format!("{what}: {}", self.text);
@@ -153,6 +172,14 @@ impl From<Refused> for Trouble {
 
 /// A refusal on one line.
 fn short(answer: &Answer) -> String {
-    let errors = answer.errors.join("; ").replace('\n', " ");
+    let errors = answer.errors.join("; ");
+    // Go counts its errors and makes a list of them.
+    let lines = errors.lines().map(|line| line.trim().trim_start_matches("* "));
+    let lines: Vec<&str> = lines
+        .filter(|line| {
+            !line.is_empty() && !line.ends_with("error occurred:") && !line.ends_with("errors occurred:")
+        })
+        .collect();
+    let errors = lines.join("; ");
     format!("{} {} answered {}: {errors}", answer.verb.name(), answer.url, answer.status)
 }

@@ -374,6 +374,9 @@ fn words(error: &TemplateError) -> String {
             Some(own) => own.to_owned(),
             None => "it cannot make anything of what it is given".to_owned(),
         },
+        TemplateError::MissingKey { key, .. } => {
+            format!("the data has no key {key:?}; is it the right secret, and does it need .Data.data?")
+        }
         TemplateError::Write => "the text becomes longer than 16 MiB".to_owned(),
         TemplateError::FuncPanic { name, .. } => format!("the function {name} failed"),
         other => other.to_string(),

@@ -53,7 +53,13 @@ pub(crate) enum Put {
 impl FilePlan {
     /// Writes the file if it does not say this already.
     pub(crate) fn put(&self, text: &str) -> Result<Put, String> {
-        self.write(text).map_err(|e| format!("{} cannot be written: {e}", self.path.display()))
+        self.write(text).map_err(|e| match e.kind() {
+            ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::NotADirectory => {
+                format!("cannot be written: {e}; there must be such a folder, and the agent's user must be able to write there")
+            }
+            ErrorKind::IsADirectory => format!("cannot be written: {e}; destination must name a file"),
+            _ => format!("cannot be written: {e}"),
+        })
     }
 
     fn write(&self, text: &str) -> io::Result<Put> {
@@ -124,7 +130,8 @@ pub(super) fn put_pieces(pieces: &[Piece]) -> Result<Put, String> {
     }
     let mut put = Put::Same;
     for (piece, text) in whole {
-        if plan(&piece)?.put(&text)? == Put::Changed {
+        let put_piece = plan(&piece)?.put(&text);
+        if put_piece.map_err(|why| format!("writeToFile {}: {why}", piece.path.display()))? == Put::Changed {
             put = Put::Changed;
         }
     }
@@ -171,7 +178,7 @@ mod tests {
             (0o640, "one")
         );
         let lost = FilePlan { path: folder.join("no/where"), folders: Folders::Required, ..plan };
-        assert!(lost.put("x").is_err());
+        assert!(lost.put("x").is_err_and(|why| why.contains("there must be such a folder")));
         fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -28,6 +28,8 @@ use crate::agent::{
 const QUESTIONS_MAX: usize = 1_000;
 /// A single run tries so often.
 const ONCE_TRIES: u32 = 3;
+/// What is wrong and stays so is said again after this.
+const SAID_AGAIN: Duration = Duration::from_secs(600);
 /// How long waits after failures may become.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
@@ -73,6 +75,8 @@ struct Sheet {
     state: State,
     failures: u32,
     again: Moment,
+    /// What was said of it last, and when.
+    said: Option<(String, Moment)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -99,6 +103,7 @@ impl Work {
             state: State::Due,
             failures: 0,
             again: Moment::default(),
+            said: None,
         };
         let sheets: Vec<Sheet> = templates.into_iter().map(sheet).collect();
         let brain = Brain::new(source, pace.interval, cache);
@@ -187,7 +192,9 @@ impl Work {
         self.see_token().await;
         let (changed, wrong) = self.brain.refresh().await;
         for (query, trouble, failures) in wrong {
-            self.log(&format!("{query}: {}; what was rendered stays", trouble.text));
+            if failures.is_power_of_two() {
+                self.log(&format!("{query}: {}; what was rendered stays", trouble.advised()));
+            }
             let matters = self.sheets.iter().any(|sheet| sheet.template.fatal && sheet.used.contains(&query));
             for at in 0..self.sheets.len() {
                 if self.sheets.get(at).is_some_and(|sheet| sheet.used.contains(&query)) {
@@ -250,7 +257,7 @@ impl Work {
                         if let Some(trouble) = unanswered.trouble {
                             let name = self.name(at);
                             self.ledger().template_failed(&name);
-                            self.log(&format!("{name} waits for {query}: {}", trouble.text));
+                            self.say(at, format!("{name} waits for {query}: {}", trouble.advised()));
                         }
                         let fatal = self.sheets.get(at).is_some_and(|sheet| sheet.template.fatal);
                         self.give_up(unanswered.failures, fatal);
@@ -281,7 +288,7 @@ impl Work {
         };
         sheet.used = rendered.used;
         sheet.text = Some(rendered.text);
-        sheet.failures = 0;
+        (sheet.failures, sheet.said) = (0, None);
         let commanded = changed && sheet.template.command.is_some();
         sheet.state = if commanded { State::Written } else { State::Done };
         sheet.again = Moment::default();
@@ -332,7 +339,7 @@ impl Work {
         sheet.again = now.plus(schedule::backoff(sheet.failures, PATIENCE, chance));
         let (failures, fatal) = (sheet.failures, sheet.template.fatal);
         self.ledger().template_failed(&name);
-        self.log(&format!("{name}: {why}"));
+        self.say(at, format!("{name}: {why}"));
         self.give_up(failures, fatal);
     }
 
@@ -370,6 +377,17 @@ impl Work {
             Target::File(_) => None,
         };
         self.sheets.iter().filter_map(variable).collect()
+    }
+
+    /// Says what is wrong with a template: once, and after a while again.
+    fn say(&mut self, at: usize, line: String) {
+        let now = self.brain.now();
+        let Some(sheet) = self.sheets.get_mut(at) else { return };
+        let fresh = |(said, when): &(String, Moment)| *said == line && now.since(*when) < SAID_AGAIN;
+        if !sheet.said.as_ref().is_some_and(fresh) {
+            sheet.said = Some((line.clone(), now));
+            self.log(&line);
+        }
     }
 
     fn log(&self, line: &str) {
