@@ -109,10 +109,7 @@ template {{
         assert_eq!(said.lines().count(), 1, "{said}");
         assert_eq!(site.read("out"), None);
     };
-    refused(
-        &config("bad", &good, "out"),
-        "invalid role or secret ID; are these the credentials of a role of this server",
-    );
+    refused(&config("bad", &good, "out"), "; are these the credentials of a role of this server");
     refused(
         &config("role", &read("secret/data/else", "x"), "out"),
         "answered 403: permission denied; the policies of the agent must allow",
@@ -125,6 +122,9 @@ template {{
     refused(&config("role", &good, "."), "destination must name a file");
     let nowhere = format!("vault {{ address = \"http://127.0.0.1:1\" }}\n{}", config("role", &good, "out"));
     refused(&nowhere, "does the server run");
+    let sink = config("role", &good, "bad/out");
+    let sink = sink.split("template {").next().unwrap().trim_end().strip_suffix('}').unwrap().to_owned();
+    refused(&format!("{sink}\n  sink \"file\" {{ config = {{ path = \"@/bad/token\" }} }}\n}}"), "the sink ");
     refused("", "the configuration says nothing to do");
     let child = |program: &str| {
         let config = config("role", &good, "out").replace("template {", "env_template \"X\" {");

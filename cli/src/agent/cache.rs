@@ -112,9 +112,10 @@ impl Cache {
         Ok(Some(answer))
     }
 
-    /// Keeps the token of an identity.
+    /// Keeps the token of an identity. It is on the disk on return: what it was got with may be taken away after that.
     pub(crate) fn keep_token(&self, whose: &str, token: &str, now: Moment) -> Result<(), String> {
-        self.keep(whose, &json!(token), now)
+        self.keep(whose, &json!(token), now)?;
+        self.tree.flush().map(drop).map_err(|e| format!("it cannot be made durable: {e}"))
     }
 
     /// The token of an identity. How old it is says nothing: the server knows whether it is good.

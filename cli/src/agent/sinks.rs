@@ -37,6 +37,7 @@ pub(super) async fn keep(
 ) -> bool {
     let mut written: Option<Zeroizing<String>> = None;
     let mut failures: u32 = 0;
+    let mut unwritten: u32 = 0;
     let mut said: Option<String> = None;
     loop {
         let mut held = identity.lock().await;
@@ -47,7 +48,9 @@ pub(super) async fn keep(
         drop(held);
         let mut next = match kept {
             Ok(next) => {
-                (failures, said) = (0, None);
+                if std::mem::take(&mut failures) > 0 {
+                    said = None;
+                }
                 next.max(world.now().plus(AGAIN_MIN))
             }
             Err(trouble) => {
@@ -70,18 +73,22 @@ pub(super) async fn keep(
             let mut all = true;
             for sink in &sinks {
                 if let Err(trouble) = write(sink, &token, world.as_ref()).await {
-                    world.log(&format!("the sink {}: {}", sink.path.display(), trouble.text));
+                    let line = format!("the sink {}: {}", sink.path.display(), trouble.advised());
+                    if said.as_ref() != Some(&line) {
+                        world.log(&line);
+                        said = Some(line);
+                    }
                     all = false;
                 }
             }
             if all {
-                written = Some(token);
+                (written, unwritten, said) = (Some(token), 0, None);
             } else {
-                failures = failures.saturating_add(1);
-                next = world.now().plus(backoff(pacing, failures));
+                unwritten = unwritten.saturating_add(1);
+                next = world.now().plus(backoff(pacing, unwritten));
             }
         }
-        if once == Once::Yes && (written.is_some() || failures >= ONCE_TRIES) {
+        if once == Once::Yes && (written.is_some() || failures.max(unwritten) >= ONCE_TRIES) {
             return written.is_some();
         }
         tokio::select! {

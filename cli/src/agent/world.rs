@@ -135,6 +135,9 @@ impl Trouble {
     pub(crate) fn advised(&self) -> String {
         let login = self.text.contains(LOGGING_IN);
         let advice = match self.cause {
+            Cause::Unreachable if self.text.contains("x509: ") => {
+                "; is ca_cert in vault { } the CA of this server, and are its certificate and this machine's clock good?"
+            }
             Cause::Unreachable => "; does the server run, and is the address in vault { } right?",
             Cause::Refused(400 | 403) if login => {
                 "; are these the credentials of a role of this server, at this mount_path, and still good?"
