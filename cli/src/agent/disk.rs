@@ -113,6 +113,7 @@ pub(crate) fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], mode: u32) -> 
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::new(ErrorKind::InvalidInput, "this is no path of a file"));
     };
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let fresh = folder.join(format!(".{}.new", name.to_string_lossy()));
     disk.remove(&fresh)?;
     let made = disk.write_new(&fresh, bytes, mode).and_then(|()| disk.rename(&fresh, path));
