@@ -75,6 +75,73 @@ cache {{ persist "file" {{ path = "@/kept" }} }}"#
     assert!(!output.status.success(), "there is no token for the sink, and a single run says so");
 }
 
+/// Bad input: one line that says what to do, and nothing half written.
+#[test]
+fn what_goes_wrong_is_said_once_and_leaves_nothing_half_written() {
+    let site = Site::new();
+    site.folder.file("bad", "wrong");
+    let config = |role: &str, contents: &str, destination: &str| {
+        format!(
+            r#"auto_auth {{
+  method "approle" {{
+    config = {{
+      role_id_file_path = "@/{role}"
+      secret_id_file_path = "@/secret"
+      remove_secret_id_file_after_reading = false
+    }}
+  }}
+}}
+template {{
+  contents = "{contents}"
+  destination = "@/{destination}"
+  error_on_missing_key = true
+}}"#
+        )
+    };
+    let read = |path: &str, field: &str| {
+        format!(r#"{{{{ with secret \"{path}\" }}}}{{{{ .Data.data.{field} }}}}{{{{ end }}}}"#)
+    };
+    let good = read("secret/data/app/db", "password");
+    let refused = |config: &str, words: &str| {
+        let (output, said) = once(&site, config);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert_eq!(said.lines().filter(|line| line.contains(words)).count(), 1, "{words}:\n{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert_eq!(site.read("out"), None);
+    };
+    refused(&config("bad", &good, "out"), "; are these the credentials of a role of this server");
+    refused(
+        &config("role", &read("secret/data/else", "x"), "out"),
+        "answered 403: permission denied; the policies of the agent must allow",
+    );
+    refused(
+        &config("role", &read("secret/data/app/db", "nothing"), "out"),
+        "the data has no key \"nothing\"",
+    );
+    refused(&config("role", &good, "bad/out"), "there must be such a folder");
+    refused(&config("role", &good, "."), "destination must name a file");
+    let nowhere = format!("vault {{ address = \"http://127.0.0.1:1\" }}\n{}", config("role", &good, "out"));
+    refused(&nowhere, "does the server run");
+    let sink = config("role", &good, "bad/out");
+    let sink = sink.split("template {").next().unwrap().trim_end().strip_suffix('}').unwrap().to_owned();
+    refused(&format!("{sink}\n  sink \"file\" {{ config = {{ path = \"@/bad/token\" }} }}\n}}"), "the sink ");
+    refused("", "the configuration says nothing to do");
+    let child = |program: &str| {
+        let config = config("role", &good, "out").replace("template {", "env_template \"X\" {");
+        let config =
+            config.lines().filter(|line| !line.contains("destination")).collect::<Vec<_>>().join("\n");
+        let mut agent = start(&site, &format!("{config}\nexec {{ command = {program} }}"));
+        (agent.end().code(), agent.log())
+    };
+    let (code, log) = child(r#"["sh", "-c", "exit 4"]"#);
+    assert!(
+        code == Some(4) && log.contains("exec: `sh` ended with exit status: 4; so does the agent"),
+        "{log}"
+    );
+    let (code, log) = child(r#"["@/no-such-program"]"#);
+    assert!(code == Some(1) && log.contains("the agent's user must be able to run it"), "{log}");
+}
+
 /// The clock of `cli/src/agent/templates/trial.rs` can jump; here it is the server that lends for seconds.
 #[test]
 fn leases_of_the_server_are_renewed_and_replaced_when_they_are_gone() {

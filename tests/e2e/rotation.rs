@@ -112,10 +112,20 @@ impl Site {
     /// A certificate of short life for nginx, its configuration with alerts into a file, the agent at work, and the
     /// first certificate served.
     pub(crate) fn rotating(&self, ttl: &str) -> (Program, String) {
+        self.rotating_with(ttl, "")
+    }
+
+    /// The same, with an outage budget: the certificate is renewed when so much is left of it, and nobody has to wait for
+    /// half of its life.
+    fn rotating_early(&self, ttl: &str, survive: &str) -> (Program, String) {
+        self.rotating_with(ttl, &format!("-survive={survive}"))
+    }
+
+    fn rotating_with(&self, ttl: &str, flags: &str) -> (Program, String) {
         self.authority(ttl);
         let (tls, port) = (self.path("tls").display().to_string(), self.port);
         self.shell(&format!(
-            "keep cert get -name=app.internal -role=web -dir={tls} -reload=nginx -verify=127.0.0.1:{port}"
+            "keep cert get -name=app.internal -role=web {flags} -dir={tls} -reload=nginx -verify=127.0.0.1:{port}"
         ));
         let file = self.path("agent.d/app.internal.hcl");
         let text = std::fs::read_to_string(&file).unwrap();
@@ -245,7 +255,7 @@ fn assert_what_the_identity_may(site: &Site) {
 #[test]
 fn it_renews_and_nginx_shows_each_new_one() {
     let site = Site::new();
-    let (agent, mut last) = site.rotating("12s");
+    let (agent, mut last) = site.rotating_early("30s", "24s");
     for round in 0..2 {
         let next =
             agent.until("another certificate is served", || site.served().filter(|serial| *serial != last));
@@ -260,7 +270,7 @@ fn it_renews_and_nginx_shows_each_new_one() {
 #[test]
 fn a_broken_nginx_keeps_its_certificate_and_people_are_told() {
     let site = Site::new();
-    let (agent, first) = site.rotating("40s");
+    let (agent, first) = site.rotating_early("40s", "33s");
     site.folder.file("nginx/conf.d/broken.conf", "this is no configuration\n");
     let message = agent.until("people are told", || site.alert("delivery_failed"));
     assert!(message.contains("does not take the new certificate") && message.contains("nginx"), "{message}");
@@ -279,7 +289,7 @@ fn a_broken_nginx_keeps_its_certificate_and_people_are_told() {
 #[test]
 fn an_nginx_that_ignores_the_signal_is_found_out() {
     let site = Site::new();
-    let (agent, first) = site.rotating("30s");
+    let (agent, first) = site.rotating_early("30s", "24s");
     let before = site.held();
     // Its master sleeps; its workers go on serving.
     site.nginx.signal(rustix::process::Signal::STOP);
