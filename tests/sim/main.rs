@@ -8,6 +8,7 @@
 )]
 
 mod acme;
+mod acme_client;
 mod audit_lines;
 mod catalog;
 mod control_group;
