@@ -20,6 +20,7 @@ fn every_command_of_the_guide_works() {
         .env("BAO_TOKEN", root.token())
         .env("BAO_MAX_RETRIES", "0")
         .env("HOME", home.path())
+        .current_dir(home.path())
         .output()
         .unwrap();
     let said =
