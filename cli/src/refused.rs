@@ -160,6 +160,9 @@ impl Answer {
             403 if self.says("permission denied") => text(
                 "The token is valid, but its policies do not allow this: `keep token capabilities PATH` shows what they do.",
             ),
+            503 if self.says("namespace is sealed") => {
+                text("Ask who holds its shares to unseal it: `keep namespace unseal NAME`.")
+            }
             503 if self.says("sealed") => text("Unseal the server with `keep operator unseal`."),
             400 | 501 if self.says("not initialized") => {
                 text("The server is new: set it up with `keep operator init`.")
