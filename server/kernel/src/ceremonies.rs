@@ -94,11 +94,6 @@ pub(crate) enum Added {
     Enough(Vec<Share>),
 }
 
-/// Nothing shorter is a share, or a key, of anything.
-const SHARE_SIZE_MIN: usize = 16;
-/// A key of 32 bytes and the place at which its polynomial was taken.
-const SHARE_SIZE_MAX: usize = 33;
-
 impl Ceremonies {
     /// The one that makes this key anew, if it is under way.
     pub(crate) fn rekey(&self, target: Target) -> MutexGuard<'_, Option<Rekey>> {
@@ -165,13 +160,7 @@ pub(crate) fn share(text: &str) -> Result<Share> {
             .filter(|bytes| !bytes.is_empty())
             .ok_or_else(|| Error::invalid("'key' must be a valid hex or base64 string"))?,
     );
-    match bytes.len() {
-        ..SHARE_SIZE_MIN => {
-            Err(Error::invalid(format!("key is shorter than minimum {SHARE_SIZE_MIN} bytes")))
-        }
-        SHARE_SIZE_MIN..=SHARE_SIZE_MAX => Ok(Share::new(bytes.to_vec())),
-        _ => Err(Error::invalid(format!("key is longer than maximum {SHARE_SIZE_MAX} bytes"))),
-    }
+    Share::shown(&bytes).map_err(|misfit| Error::invalid(misfit.to_string()))
 }
 
 /// Whether someone names the nonce of what is under way, so that nobody adds a share to what another began.

@@ -15,11 +15,6 @@ pub(super) struct Progress {
     nonce: String,
 }
 
-/// Nothing shorter is a share, or a key, of anything.
-const SHARE_SIZE_MIN: usize = 16;
-/// A key of 32 bytes and the place at which its polynomial was taken.
-const SHARE_SIZE_MAX: usize = 33;
-
 const WANTS_KEY: &str = "'key' must be specified in request body as JSON, or 'reset' set to true";
 const BAD_KEY: &str = "'key' must be a valid hex or base64 string";
 /// The same whatever was wrong, and with however many shares: a guesser learns nothing from it.
@@ -133,11 +128,7 @@ fn told(stuck: &Stuck) -> String {
 fn share(key: &str) -> Result<Share, String> {
     let bytes = hex::decode(key).ok().or_else(|| STANDARD.decode(key).ok());
     let bytes = Zeroizing::new(bytes.filter(|bytes| !bytes.is_empty()).ok_or(BAD_KEY)?);
-    match bytes.len() {
-        ..SHARE_SIZE_MIN => Err(format!("invalid key: key is shorter than minimum {SHARE_SIZE_MIN} bytes")),
-        SHARE_SIZE_MIN..=SHARE_SIZE_MAX => Ok(Share::new(bytes.to_vec())),
-        _ => Err(format!("invalid key: key is longer than maximum {SHARE_SIZE_MAX} bytes")),
-    }
+    Share::shown(&bytes).map_err(|misfit| format!("invalid key: {misfit}"))
 }
 
 impl Wanted {

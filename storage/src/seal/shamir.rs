@@ -45,7 +45,35 @@ pub enum SharesError {
     Malformed,
 }
 
+/// Nothing shorter is a share, or a key, of anything.
+const SIZE_MIN: usize = 16;
+/// A key of 32 bytes and the place at which its polynomial was taken.
+const SIZE_MAX: usize = 33;
+
+/// What cannot be a share, by its length alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Misfit {
+    /// Nothing so short is one.
+    #[error("key is shorter than minimum {SIZE_MIN} bytes")]
+    Short,
+    /// Nothing so long is one.
+    #[error("key is longer than maximum {SIZE_MAX} bytes")]
+    Long,
+}
+
 impl Share {
+    /// What somebody has shown, if it can be a share at all.
+    ///
+    /// # Errors
+    /// If it is too short or too long.
+    pub fn shown(bytes: &[u8]) -> Result<Self, Misfit> {
+        match bytes.len() {
+            ..SIZE_MIN => Err(Misfit::Short),
+            SIZE_MIN..=SIZE_MAX => Ok(Self::new(bytes.to_vec())),
+            _ => Err(Misfit::Long),
+        }
+    }
+
     /// Takes over the bytes of a share.
     pub fn new(bytes: Vec<u8>) -> Self {
         Self(Zeroizing::new(bytes))

@@ -82,12 +82,10 @@ pub(super) fn gauges(cx: &Reading<'_>) -> Result<Vec<Gauge>> {
         }
     }
     let mut gauges = Vec::new();
-    for ((name, about), label, ends) in
+    for (what, label, ends) in
         [(BY_ISSUER, "issuer", issuers), (BY_ROLE, "role", roles), (BY_OWNER, "owner", soonest(owners))]
     {
-        let gauge =
-            |(of, end): (String, u64)| Gauge { name, about, value: end as f64, labels: vec![(label, of)] };
-        gauges.extend(ends.into_iter().map(gauge));
+        gauges.extend(ends.into_iter().map(|(of, end)| gauge(what, end, vec![(label, of)])));
     }
     gauges.extend(of_issuers(cx)?);
     gauges.extend(of_reissues(cx)?);
@@ -178,9 +176,9 @@ fn of_issuers(cx: &Reading<'_>) -> Result<Vec<Gauge>> {
     let mut lines = [vec![], vec![], vec![]];
     let [ends, made, next] = &mut lines;
     for issuer in &all.issuers {
-        let gauge = |(name, about), value: u64| {
+        let gauge = |what, value| {
             let labels = vec![("issuer", issuer.id.to_string()), ("name", issuer.record.name.clone())];
-            Gauge { name, about, value: value as f64, labels }
+            gauge(what, value, labels)
         };
         ends.push(gauge(ISSUER_END, issuer.certificate.validity().not_after));
         if issuer.key.is_some() && issuer.record.usage.crl {

@@ -21,10 +21,6 @@ use crate::namespaces::{self, Ns};
 use crate::openpgp::PgpKey;
 use crate::unsealing::Progress;
 
-/// Nothing shorter is a share of a key, and nothing longer.
-const SHARE_SIZE_MIN: usize = 16;
-const SHARE_SIZE_MAX: usize = 33;
-
 /// The shares of a new namespace's key, shown once.
 #[derive(JsonSchema, Serialize)]
 pub(super) struct Shares {
@@ -230,13 +226,7 @@ fn share(text: &str) -> Result<Share> {
         let at = text.bytes().position(strange).unwrap_or(text.len() / 4 * 4);
         Error::invalid(format!("illegal base64 data at input byte {at}"))
     })?;
-    match bytes.expose().len() {
-        ..SHARE_SIZE_MIN => {
-            Err(Error::invalid(format!("invalid key: key is shorter than minimum {SHARE_SIZE_MIN} bytes")))
-        }
-        SHARE_SIZE_MIN..=SHARE_SIZE_MAX => Ok(Share::new(bytes.expose().clone())),
-        _ => Err(Error::invalid(format!("invalid key: key is longer than maximum {SHARE_SIZE_MAX} bytes"))),
-    }
+    Share::shown(bytes.expose()).map_err(|misfit| Error::invalid(format!("invalid key: {misfit}")))
 }
 
 /// Deletes a sealed namespace without its key: the key is forgotten at once, and what it sealed is cleared away, piece
