@@ -52,6 +52,8 @@ pub(crate) enum Trouble {
     Refused(String),
     Unreachable(String),
     Untrusted(String),
+    /// The certificate is for another name.
+    Misnamed,
     NotTls,
     Tls(String),
     Proxy(String),
@@ -70,6 +72,10 @@ impl Trouble {
             | Trouble::Proxy(text)
             | Trouble::Broken(text) => text.clone(),
             Trouble::Untrusted(text) => format!("tls: failed to verify certificate: {text}"),
+            Trouble::Misnamed => {
+                "tls: failed to verify certificate: x509: certificate is not valid for any names like the one in the address"
+                    .to_owned()
+            }
             Trouble::NotTls => "http: server gave HTTP response to HTTPS client".to_owned(),
             Trouble::TimedOut => "context deadline exceeded".to_owned(),
         }
@@ -83,7 +89,7 @@ impl Trouble {
                 "Nothing listens there: start the server, or set the address with -address or KEEP_ADDR."
             }
             Trouble::Unreachable(_) => "The address cannot be reached from here: check network and -address.",
-            Trouble::Untrusted(text) if text.contains("not valid for any names") => {
+            Trouble::Misnamed => {
                 "The certificate is for another name: use that name in -address, or give -tls-server-name."
             }
             Trouble::Untrusted(_) => "Trust the server's CA with -ca-cert=FILE or KEEP_CACERT.",
@@ -215,6 +221,9 @@ fn tls_trouble(error: &io::Error) -> Trouble {
     };
     match cause {
         rustls::Error::InvalidMessage(_) => Trouble::NotTls,
+        rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => Trouble::Misnamed,
         rustls::Error::InvalidCertificate(why) => Trouble::Untrusted(untrusted(why)),
         other => Trouble::Tls(format!("tls: {other}")),
     }
@@ -225,9 +234,6 @@ fn untrusted(why: &CertificateError) -> String {
         CertificateError::UnknownIssuer => "x509: certificate signed by unknown authority".to_owned(),
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             "x509: certificate has expired or is not yet valid".to_owned()
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "x509: certificate is not valid for any names like the one in the address".to_owned()
         }
         other => format!("x509: {other}"),
     }

@@ -358,25 +358,22 @@ fn the_documented_samples_of_vault_agent_are_taken_and_mistakes_have_a_file_and_
         ("command = \"", "comand = \"", "\"comand\" is not known here"),
         (
             ".Data.data.foo }}",
-            ".Data.data.foo | sprig_upper }}",
-            "contents: line 1: the function \"sprig_upper\"",
+            ".Data.data.foo | sprig_genPrivateKey }}",
+            "contents: line 1: the function \"sprig_genPrivateKey\": keys and certificates are not made",
         ),
         ("127.0.0.1:8100", "0.0.0.0:8100", "hands the agent's token to everybody"),
         (
             "cache {",
             "cache {\n  cache_static_secrets = true",
-            "cache_static_secrets: this agent answers from memory only",
-        ),
-        (
-            "pid_file",
-            "log_file = \"/x\"\npid_file",
-            "checked.hcl: line 2: log_file: the agent writes to standard error",
+            "cache_static_secrets: no server tells this agent when a secret changes",
         ),
     ] {
         assert!(SAMPLE.contains(from));
         let (taken, text) = check(&site, &SAMPLE.replacen(from, to, 1));
         assert!(!taken && text.contains(words), "{from} -> {to}: {text}");
     }
+    let (taken, text) = check(&site, &SAMPLE.replace("pid_file", "log_file = \"/x\"\npid_file"));
+    assert!(taken && text.contains("checked.hcl: log_file: the agent writes plain lines"), "{text}");
     let json = r#"{"auto_auth": {"method": [{"type": "approle", "config": {"role_id_file_path": "r"}}]},
         "template": [{"contents": "x", "destination": "@/a"}, {"contents": "{{ key \"x\" }}", "destination": "@/b"}]}"#;
     let (taken, text) = check(&site, json);
@@ -395,6 +392,8 @@ fn the_documented_samples_of_vault_agent_are_taken_and_mistakes_have_a_file_and_
 
 /// What both agents must make the same of.
 const TEMPLATE: &str = include_str!("keep_secrets.ctmpl");
+/// And what of the functions of sprig.
+const SPRIG: &str = include_str!("keep_sprig.ctmpl");
 
 #[test]
 fn both_agents_render_the_same() {
@@ -408,6 +407,7 @@ path "auth/token/create" { capabilities = ["update"] }"#;
     site.root.post("sys/policies/acl/app", json!({"policy": policy})).must(204);
     site.folder.file("t.ctmpl", TEMPLATE);
     site.folder.file("t2.ctmpl", &TEMPLATE.replace("{{", "<<").replace("}}", ">>"));
+    site.folder.file("sprig.ctmpl", SPRIG);
     let json = r#"{"auto_auth": {"method": [{"type": "approle", "config": {"role_id_file_path": "@/role",
         "secret_id_file_path": "@/secret", "remove_secret_id_file_after_reading": false}}]}, "exit_after_auth": true,
         "template": [{"contents": "{{ with secret \"secret/app/all\" }}{{ .Data.data.s }}{{ end }}", "destination": "@/$"}]}"#;
@@ -436,15 +436,22 @@ template {{
   destination = "@/{name}2"
   left_delimiter = "<<"
   right_delimiter = ">>"
+}}
+template {{
+  source = "@/sprig.ctmpl"
+  destination = "@/{name}3"
 }}"#
         );
         let mut command = site.command(program, "agent", &config);
         command.env("FROM_OUTSIDE", "world");
         let mut agent = Program::start(&command);
         assert!(agent.end().success(), "{}", agent.log());
-        (site.read(name), site.read(&format!("{name}2")))
+        (site.read(name), site.read(&format!("{name}2")), site.read(&format!("{name}3")).unwrap())
     };
     let (theirs, ours) = (rendered(&Binary::bao(), "theirs"), rendered(&Binary::keep(), "ours"));
     assert!(theirs.0.is_some());
+    for (ours, theirs) in ours.2.lines().zip(theirs.2.lines()) {
+        assert_eq!(ours, theirs);
+    }
     assert_eq!(ours, theirs);
 }

@@ -373,6 +373,10 @@ fn what_cannot_work_is_refused_with_what_to_do() {
     assert!(refused("-role=web -alt-names=example.com -once").contains("example.com"));
     assert!(!site.path("agent.d/app.internal.hcl").exists());
     assert!(site.server.root().get("sys/policies/acl/keep-app.internal").status == 404);
+    let said = refused("-role=web -alt-names=example.com");
+    assert!(said.contains("example.com") && said.contains("taken away again"), "{said}");
+    assert_eq!(said.matches("not allowed by this role").count(), 1, "it is said once: {said}");
+    assert!(!site.path("agent.d/app.internal.hcl").exists() && !site.path("tls").exists());
 }
 
 /// The counters can be read over HTTP and as a file.

@@ -1,6 +1,11 @@
 //! `exec`: a program that has secrets in its environment, and gets new ones by being started again.
 
-use std::{process::ExitStatus, time::Duration};
+use std::{
+    fs::OpenOptions,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
@@ -23,6 +28,9 @@ pub(crate) struct ChildPlan {
     pub(crate) restart: Restart,
     /// What asks it to end before it is started again.
     pub(crate) stop_signal: Signal,
+    /// Where it writes, if not where the agent does.
+    pub(crate) stdout: Option<PathBuf>,
+    pub(crate) stderr: Option<PathBuf>,
 }
 
 /// Whether it is started again when a secret changes.
@@ -84,6 +92,12 @@ impl Child {
         };
         let mut command = Command::new(program);
         command.args(rest).kill_on_drop(true);
+        if let Some(path) = &self.plan.stdout {
+            command.stdout(appended(path)?);
+        }
+        if let Some(path) = &self.plan.stderr {
+            command.stderr(appended(path)?);
+        }
         command.envs(variables.iter().map(|(name, value)| (name, value.as_str())));
         let process = command.spawn().map_err(|e| {
             format!("exec: `{program}` cannot be started: {e}; the agent's user must be able to run it")
@@ -127,6 +141,16 @@ impl Child {
         let _ = process.kill().await;
         process.wait().await.ok()
     }
+}
+
+fn appended(path: &Path) -> Result<Stdio, String> {
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    file.map(Stdio::from).map_err(|e| {
+        format!(
+            "exec: {} cannot be written: {e}; the agent's user must be able to write there",
+            path.display()
+        )
+    })
 }
 
 async fn next(forwarded: &mut [(tokio::signal::unix::Signal, Signal)]) -> Signal {

@@ -28,14 +28,18 @@ pub(crate) use auth::{Exits, Pacing, Sink};
 pub(crate) use certificate::{PATIENCE_DEFAULT, quoted};
 pub(crate) use secrets::Secrets;
 
-/// Settings of Vault Agent that have no counterpart here, and what to do instead.
-const NOT_HERE: [(&str, &str); 6] = [
-    ("log_file", "the agent writes to standard error: systemd keeps that, or send it to a file"),
-    ("log_rotate_bytes", "the agent writes to standard error; leave this to logrotate or systemd"),
-    ("log_rotate_duration", "the agent writes to standard error; leave this to logrotate or systemd"),
-    ("log_rotate_max_files", "the agent writes to standard error; leave this to logrotate or systemd"),
-    ("log_format", "lines of the log are plain text: leave it out"),
-    ("seal", "the agent has nothing to unseal: this belongs into the server's configuration"),
+/// What Vault Agent says of its log, and where it goes here: taken, and said when the agent starts.
+const LOG_ELSEWHERE: [&str; 5] =
+    ["log_file", "log_rotate_bytes", "log_rotate_duration", "log_rotate_max_files", "log_format"];
+
+/// Where a program sends counters by itself, which this agent does not do.
+const COUNTERS_SENT: [&str; 6] = [
+    "circonus_api_token",
+    "dogstatsd_addr",
+    "stackdriver_project_id",
+    "statsd_address",
+    "statsite_address",
+    "circonus_submission_url",
 ];
 
 /// Everything that one agent does.
@@ -50,6 +54,8 @@ pub(crate) struct Config {
     pub(crate) pid_file: Option<PathBuf>,
     /// Whether to end once everything is there.
     pub(crate) exit_after: bool,
+    /// What was taken and is not done, for people.
+    pub(crate) notes: Vec<String>,
 }
 
 /// What one file says.
@@ -140,13 +146,8 @@ impl Config {
 
     fn read(&mut self, text: &str, file: &Path) -> Result<(), String> {
         let mut all = value::read(text, &file.display().to_string())?;
-        for (key, advice) in NOT_HERE {
-            all.refuse(key, advice)?;
-        }
-        // Every request of the agent has a connection of its own, and the proxy's are few.
-        for key in ["disable_idle_connections", "disable_keep_alives"] {
-            all.list(key)?;
-        }
+        all.refuse("seal", "the agent has nothing to unseal: this belongs into the server's configuration")?;
+        self.take_log(&mut all)?;
         if let Some(mut found) = all.stanza("telemetry")? {
             self.metrics = metrics(&mut found.stanza)?;
             found.stanza.finish()?;
@@ -157,8 +158,6 @@ impl Config {
         }
         self.pid_file = all.text("pid_file")?.map(PathBuf::from).or(self.pid_file.take());
         self.exit_after |= all.flag("exit_after_auth")?.unwrap_or(false);
-        // The level has one meaning for a program that writes a line when something happens: it is taken and ignored.
-        all.text("log_level")?;
         let server = server(&mut all)?;
         let auth = auth::read(&mut all, &server)?;
         let mut certificates = Vec::new();
@@ -166,8 +165,9 @@ impl Config {
             certificates.push(certificate::read(found)?);
         }
         let secrets = secrets::read(&mut all, &server)?;
-        let nobody =
-            certificates.is_empty() && secrets.templates.is_empty() && secrets.lending == Lending::Never;
+        let nobody = certificates.is_empty()
+            && secrets.templates.is_empty()
+            && secrets.manners.lending == Lending::Never;
         match auth {
             Some(auth) => self.posts.push(Post { auth, certificates, secrets }),
             None if !nobody => {
@@ -177,6 +177,22 @@ impl Config {
             None => self.bare.push((server, secrets)),
         }
         all.finish()
+    }
+
+    /// What is said of the log: it is on standard error, in plain lines, and its level has one meaning for a program that
+    /// writes a line when something happens.
+    fn take_log(&mut self, all: &mut Stanza) -> Result<(), String> {
+        all.text("log_level")?;
+        for key in LOG_ELSEWHERE {
+            let said = all.text(key)?.filter(|text| !matches!(text.as_str(), "" | "0" | "standard"));
+            if said.is_some() {
+                self.notes.push(format!(
+                    "{}: {key}: the agent writes plain lines to standard error, and to no file: systemd keeps them, or send them to a file",
+                    all.place
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// What no single stanza can know.
@@ -277,9 +293,19 @@ fn metrics(stanza: &mut Stanza) -> Result<Metrics, String> {
             format!("{}: listen must be ADDRESS:PORT, like 127.0.0.1:9211, not {text:?}", stanza.place)
         })?),
     };
+    for key in COUNTERS_SENT {
+        stanza.refuse(key, "the agent sends its counters nowhere: have them fetched (listen), or write them to a file (text_file)")?;
+    }
     // Counters are always there, and carry no name of the machine.
-    stanza.text("prometheus_retention_time")?;
-    stanza.flag("disable_hostname")?;
+    for key in [
+        "prometheus_retention_time",
+        "disable_hostname",
+        "enable_hostname_label",
+        "metrics_prefix",
+        "usage_gauge_period",
+    ] {
+        stanza.text(key)?;
+    }
     Ok(Metrics { listen, text_file: stanza.text("text_file")?.map(PathBuf::from) })
 }
 
@@ -306,6 +332,7 @@ fn mail(stanza: &mut Stanza) -> Result<Option<Mail>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::proxy::{Connections, Manners, Namespaces, Remembers};
 
     fn read(text: &str) -> Result<Config, String> {
         let mut config = Config::default();
@@ -333,15 +360,76 @@ mod tests {
     }
 
     #[test]
-    fn what_the_agent_does_not_do_is_refused_by_name() {
-        for (word, advice) in NOT_HERE {
-            let why = read(&format!("{AUTH}{word} = \"x\"\n")).err().expect(word);
-            assert!(why.contains(&format!("a.hcl: line 2: {word}: {advice}")), "{why}");
+    fn what_the_agent_does_not_do_is_said() {
+        for key in LOG_ELSEWHERE {
+            let config = read(&format!("{AUTH}{key} = \"x\"\n")).expect(key);
+            let [note] = config.notes.as_slice() else { panic!("{key}: {:?}", config.notes) };
+            assert!(note.contains(&format!("a.hcl: {key}: the agent writes")), "{note}");
         }
+        let config =
+            read(&format!("{AUTH}log_format = \"standard\"\nlog_level = \"debug\"\n")).expect("usual");
+        assert!(config.notes.is_empty());
+        for (text, words) in [
+            ("seal \"awskms\" {}", "line 2: seal: the agent has nothing to unseal"),
+            (
+                "telemetry {\n statsd_address = \"x\" }",
+                "line 3: statsd_address: the agent sends its counters nowhere",
+            ),
+            ("disable_keep_alives = [\"auto-auth\", \"all\"]", "\"all\" is no part of the agent"),
+            ("cache { cache_static_secrets = true }", "cache_static_secrets: no server tells this agent"),
+            (
+                "listener \"tcp\" {\n address = \"x:1\"\n tls_cipher_suites = \"y\" }",
+                "line 4: tls_cipher_suites: what is safe",
+            ),
+            (
+                "listener \"tcp\" {\n address = \"x:1\"\n tls_min_version = \"tls11\" }",
+                "must be \"tls12\" or \"tls13\"",
+            ),
+            (
+                "listener \"tcp\" {\n address = \"x:1\"\n tls_require_and_verify_client_cert = true }",
+                "tls_client_ca_file is missing",
+            ),
+            (
+                "template {\n contents = \"a\"\n destination = \"/d\"\n exec { splay = \"5s\" } }",
+                "splay: agents come back at different moments",
+            ),
+            ("template_config { lease_renewal_threshold = 90 }", "must be a share of a lease"),
+        ] {
+            let why = read(&format!("{AUTH}{text}\n")).err().expect(text);
+            assert!(why.contains(words), "{why}");
+        }
+        let twice = "template {\n contents = \"a\"\n destination = \"/d\"\n}\n".repeat(2);
+        let why = read(&format!("{AUTH}{twice}")).err().expect("two templates for one file");
+        assert!(why.contains("two templates have the destination /d"), "{why}");
         let why = read(&format!("{AUTH}certficate \"a\" {{}}")).err().expect("a typo");
         assert!(why.contains("line 2") && why.contains("certficate"), "{why}");
         let lonely = read("certificate \"a\" { role = \"r\"\n folder = \"/d\" }").err().expect("no identity");
         assert!(lonely.contains("auto_auth"), "{lonely}");
+    }
+
+    #[test]
+    fn what_changes_nothing_here_is_taken() {
+        let text = format!(
+            "{AUTH}disable_idle_connections = [\"caching\", \"templating\"]\n\
+             template_config {{ lease_renewal_threshold = 0.9\n max_connections_per_host = 10 }}\n\
+             cache {{ cache_static_secrets = false\n disable_caching_dynamic_secrets = true\n static_secret_token_capability_refresh_interval = \"5m\" }}\n\
+             api_proxy {{ use_auto_auth_token = true\n enforce_consistency = \"always\"\n when_inconsistent = \"forward\"\n prepend_configured_namespace = true }}\n\
+             listener \"tcp\" {{ address = \"127.0.0.1:1\"\n tls_disable = true\n max_request_size = 100\n tls_prefer_server_cipher_suites = true }}\n\
+             template {{ contents = \"a\"\n destination = \"/d\"\n exec {{ enabled = false\n command = [\"x\"] }} }}"
+        );
+        let config = read(&text).expect("a configuration");
+        let secrets = &config.posts.first().expect("a post").secrets;
+        assert_eq!(
+            secrets.manners,
+            Manners {
+                lending: Lending::Missing,
+                memory: Remembers::Nothing,
+                namespaces: Namespaces::Prepended,
+                connections: Connections::Closed,
+            }
+        );
+        assert_eq!(secrets.pace.habit.lease_share, 0.9);
+        assert!(secrets.templates.iter().all(|template| template.command.is_none()));
     }
 
     #[test]

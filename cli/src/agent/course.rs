@@ -79,6 +79,21 @@ impl Course {
         self.record.try_at = Moment::default();
     }
 
+    /// Tries at the next turn: whoever runs it once does not want to wait for what was decided before.
+    pub(crate) fn hasten(&mut self) {
+        self.record.try_at = Moment::default();
+    }
+
+    /// Says that it waits, and why, if that was decided by an earlier run.
+    pub(crate) fn say_wait(&self, world: &impl World) {
+        if let Some(mistake) = self.record.last_error.as_ref().filter(|_| self.record.try_at > world.now()) {
+            world.log(&format!(
+                "{}: waits for its next try at {}, as before this start: {}",
+                self.plan.name, self.record.try_at, mistake.text
+            ));
+        }
+    }
+
     /// Does what is due, and says when the next turn is.
     pub(crate) async fn turn(&mut self, world: &impl World) -> Moment {
         let now = world.now();
@@ -143,9 +158,14 @@ impl Course {
         let saved = self.record.save(self.shelf.disk.as_ref(), &self.plan.folder);
         if let Err(error) = saved {
             self.ledger.disk_failed(&self.plan.name);
-            world.log(&format!("{}: the state cannot be written: {error}", self.plan.name));
-            self.tell(world, Event::DiskFailed, &format!("the state cannot be written: {error}"));
+            let said = self.unwritable("the state", &error).advised();
+            world.log(&format!("{}: {said}", self.plan.name));
+            self.tell(world, Event::DiskFailed, &said);
         }
+    }
+
+    fn unwritable(&self, what: &str, error: &std::io::Error) -> Trouble {
+        Trouble::disk(&format!("{what} cannot be written below {}", self.plan.folder.display()), error)
     }
 
     fn fail(&mut self, world: &impl World, now: Moment, trouble: &Trouble) {
@@ -160,17 +180,23 @@ impl Course {
         // What the server asks for is spread too, or all who were told the same come back together.
         let asked = asked.map(|asked| asked + wait);
         self.record.try_at = now.plus(asked.unwrap_or(wait));
-        self.record.last_error = Some(Mistake { at: now, text: trouble.text.clone() });
-        world.log(&format!("{}: {}; next try at {}", self.plan.name, trouble.text, self.record.try_at));
+        let said = trouble.advised();
+        self.record.last_error = Some(Mistake { at: now, text: said.clone() });
+        world.log(&format!("{}: {said}; next try at {}", self.plan.name, self.record.try_at));
         match trouble.cause {
             Cause::Disk => {
                 self.ledger.disk_failed(&self.plan.name);
-                self.tell(world, Event::DiskFailed, &trouble.text);
+                self.tell(world, Event::DiskFailed, &said);
             }
-            Cause::Service => self.tell(world, Event::DeliveryFailed, &trouble.text),
-            Cause::Unreachable | Cause::Refused(_) | Cause::Unproven | Cause::Wrong => {
+            Cause::Service => self.tell(world, Event::DeliveryFailed, &said),
+            Cause::Unreachable
+            | Cause::Untrusted
+            | Cause::Handshake
+            | Cause::Refused(_)
+            | Cause::Unproven
+            | Cause::Wrong => {
                 if self.record.failures >= FAILURES_BEFORE_ALERT {
-                    self.tell(world, Event::RenewalFailed, &trouble.text);
+                    self.tell(world, Event::RenewalFailed, &said);
                 }
             }
         }
@@ -187,7 +213,7 @@ impl Course {
                 // Kept at once: from here on a crash must find the pair, not ask for another.
                 self.record
                     .save(self.shelf.disk.as_ref(), &self.plan.folder)
-                    .map_err(|e| Trouble::disk("the state cannot be written", &e))
+                    .map_err(|e| self.unwritable("the state", &e))
             }
             Err(trouble) => {
                 self.shelf.abandon(number);
@@ -203,9 +229,7 @@ impl Course {
             Some(request) => request,
             None => self.request().map_err(wrong)?,
         };
-        self.shelf
-            .begin(number, &request.key)
-            .map_err(|e| Trouble::disk("the new key cannot be written", &e))?;
+        self.shelf.begin(number, &request.key).map_err(|e| self.unwritable("the new key", &e))?;
         let signed = match self.sign(world, &request.csr).await {
             Ok(signed) => signed,
             Err(trouble) => {
@@ -225,9 +249,7 @@ impl Course {
             pair::accept(&request, &self.plan.names, &leaf, &chain, number, world.now()).map_err(wrong)?;
         pair.anchors = self.bundle(world, &held, &pair.anchors).await;
         held.bundle = Some(pair::fingerprint(&pair.anchors));
-        self.shelf
-            .complete(number, &pair)
-            .map_err(|e| Trouble::disk("the new pair cannot be written", &e))?;
+        self.shelf.complete(number, &pair).map_err(|e| self.unwritable("the new pair", &e))?;
         Ok(held)
     }
 

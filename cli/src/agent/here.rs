@@ -38,6 +38,15 @@ pub(crate) struct Here {
     pub(crate) alerts: UnboundedSender<Alert>,
     /// What was warned of once already.
     pub(crate) warned: RefCell<HashSet<&'static str>>,
+    pub(crate) voice: Voice,
+}
+
+/// Whether what happens is written down as it happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Voice {
+    Aloud,
+    /// Whoever began it says how it ended.
+    Silent,
 }
 
 impl Here {
@@ -137,7 +146,7 @@ impl World for Here {
     }
 
     fn alert(&self, alert: Alert) {
-        warn(format!("ALERT {} {}: {}", alert.event.name(), alert.certificate, alert.message));
+        self.log(&format!("ALERT {} {}: {}", alert.event.name(), alert.certificate, alert.message));
         // Nobody receives any more only when the agent is ending.
         let _ = self.alerts.send(alert);
     }
@@ -147,7 +156,10 @@ impl World for Here {
     }
 
     fn log(&self, line: &str) {
-        warn(line);
+        match self.voice {
+            Voice::Aloud => warn(line),
+            Voice::Silent => {}
+        }
     }
 }
 

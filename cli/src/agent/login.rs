@@ -15,7 +15,7 @@ use super::{
     cache::Cache,
     disk::{self, Disk},
     moment::Moment,
-    world::{Cause, LOGGING_IN, Trouble, World},
+    world::{Cause, Trouble, World},
 };
 use crate::{
     call::Call,
@@ -31,6 +31,9 @@ const SPREAD_SHARE: f64 = 0.1;
 const LOOK_AGAIN: Duration = Duration::from_secs(3600);
 /// A file that proves who the agent is, and is not there, is looked for this often.
 pub(super) const LACKING_AGAIN: Duration = Duration::from_secs(5);
+
+/// A proof from memory that was refused is not shown again before this: who does that often is locked out.
+const REFUSED_AGAIN: Duration = Duration::from_secs(20 * 60);
 
 /// How the agent proves who it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +51,7 @@ pub(crate) enum Method {
     /// A statement signed by someone else, in a file: jwt and kubernetes.
     Jwt {
         role: String,
-        path: PathBuf,
+        proof: Proof,
     },
     /// The client certificate of the connection.
     Cert {
@@ -57,24 +60,33 @@ pub(crate) enum Method {
     /// A name and a password in a file: userpass and ldap.
     Password {
         user: String,
-        path: PathBuf,
+        proof: Proof,
     },
+}
+
+/// A file that proves who the agent is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Proof {
+    pub(crate) path: PathBuf,
+    pub(crate) after_reading: AfterReading,
 }
 
 /// Where the secret id lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SecretId {
-    pub(crate) path: PathBuf,
+    pub(crate) proof: Proof,
     /// The file may hold a wrapping token made at this path; what it wraps then takes its place.
     pub(crate) wrapped_at: Option<String>,
-    pub(crate) after_reading: AfterReading,
 }
 
-/// What happens to a file with a secret id.
+/// What happens to a file with a proof once that has served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AfterReading {
     Keep,
+    /// It goes; of a link, the link.
     Remove,
+    /// What a link leads to goes.
+    RemoveTarget,
 }
 
 /// One identity and its token.
@@ -83,10 +95,14 @@ pub(crate) struct Identity {
     mount: String,
     disk: Rc<dyn Disk>,
     token: Option<Held>,
-    /// A secret id whose file was taken away.
+    /// A proof whose file was taken away.
     remembered: Option<Zeroizing<String>>,
-    /// A file with a secret id that goes as soon as it has served.
-    spent: Option<PathBuf>,
+    /// The file of a proof that this login has from memory.
+    recalled: Option<PathBuf>,
+    /// When the proof from memory was refused.
+    refused: Option<Moment>,
+    /// A file with a proof that goes as soon as it has served.
+    spent: Option<Proof>,
     /// Where the token lies for a start at which there is nothing to log in with, and at which server it is good.
     drawer: Option<(Rc<Cache>, String)>,
     /// The file that a login lacked, and whether people were told.
@@ -116,6 +132,8 @@ impl Identity {
             disk,
             token: None,
             remembered: None,
+            recalled: None,
+            refused: None,
             spent: None,
             drawer: None,
             lacks: None,
@@ -315,6 +333,7 @@ impl Identity {
     }
 
     async fn log_in(&mut self, world: &impl World) -> Result<(), Trouble> {
+        (self.recalled, self.spent) = (None, None);
         let answer = match self.login_call(world).await {
             Ok(call) => auth(world.ask(call).await),
             Err(trouble) => Err(trouble),
@@ -329,14 +348,35 @@ impl Identity {
             Err(trouble) => {
                 self.logins.1 += 1;
                 self.failing = true;
-                Err(trouble.during(LOGGING_IN))
+                Err(self.outlived(trouble, world.now()).at_login())
             }
         }
     }
 
-    /// Removes the file with the secret id that has served.
+    /// What a login from memory failed of: a proof that was taken away may have ended since, and then only a new one helps.
+    fn outlived(&mut self, trouble: Trouble, now: Moment) -> Trouble {
+        match self.recalled.take() {
+            Some(path) if matches!(trouble.cause, Cause::Refused(400..=403)) => {
+                self.refused = Some(now);
+                self.served_its_time(&path).during(&trouble.text)
+            }
+            _ => trouble,
+        }
+    }
+
+    fn served_its_time(&mut self, path: &Path) -> Trouble {
+        self.lacks = Some(path.to_owned());
+        let why = format!("what was in {} has served its time: put a new one there", path.display());
+        Trouble::new(Cause::Unproven, why)
+    }
+
+    /// Removes the file with the proof that has served.
     fn take_away(&mut self, world: &impl World) {
-        let Some(path) = self.spent.take() else { return };
+        let Some(Proof { path, after_reading }) = self.spent.take() else { return };
+        let path = match after_reading {
+            AfterReading::RemoveTarget => path.canonicalize().unwrap_or(path),
+            AfterReading::Remove | AfterReading::Keep => path,
+        };
         if let Err(e) = self.disk.remove(&path) {
             world.log(&format!(
                 "{} cannot be taken away after its use: {e}; remove it yourself",
@@ -365,10 +405,12 @@ impl Identity {
                     }
                 }
             }
-            Method::Jwt { role, path } => json!({ "role": role, "jwt": self.proof(&path)?.as_str() }),
+            Method::Jwt { role, proof } => {
+                json!({ "role": role, "jwt": self.kept_proof(&proof, world.now())?.as_str() })
+            }
             Method::Cert { role } => json!({ "name": role }),
-            Method::Password { user, path: file } => {
-                let body = json!({ "password": self.proof(&file)?.as_str() });
+            Method::Password { user, proof } => {
+                let body = json!({ "password": self.kept_proof(&proof, world.now())?.as_str() });
                 return Ok(Call::post(format!("{path}/{user}"), body));
             }
         };
@@ -376,29 +418,43 @@ impl Identity {
     }
 
     async fn secret_id(&mut self, world: &impl World, at: &SecretId) -> Result<Zeroizing<String>, Trouble> {
-        if let Some(known) = &self.remembered
-            && self.is_gone(&at.path)
-        {
-            // Its file was taken away after it had served, as the configuration wants it.
-            return Ok(known.clone());
-        }
-        let text = self.proof(&at.path)?;
-        let secret = match &at.wrapped_at {
+        let text = self.kept_proof(&at.proof, world.now())?;
+        match &at.wrapped_at {
             // A secret id has no dot, every wrapping token has: what was unwrapped before lies there as it is.
             Some(made_at) if text.contains('.') => {
                 let secret = unwrap(world, text, made_at).await?;
                 // It opens only once: until the login has succeeded, what was in it is kept in its place.
-                disk::replace(self.disk.as_ref(), &at.path, secret.as_bytes(), 0o600)
+                disk::replace(self.disk.as_ref(), &at.proof.path, secret.as_bytes(), 0o600)
                     .map_err(|e| Trouble::disk("the unwrapped secret id cannot be kept", &e))?;
-                secret
+                self.remember(&at.proof, &secret);
+                Ok(secret)
             }
-            _ => text,
-        };
-        if at.after_reading == AfterReading::Remove {
-            self.spent = Some(at.path.clone());
-            self.remembered = Some(secret.clone());
+            _ => Ok(text),
         }
-        Ok(secret)
+    }
+
+    /// What lies in a file with a proof; what lay there, once it was taken away as the configuration wants it.
+    fn kept_proof(&mut self, proof: &Proof, now: Moment) -> Result<Zeroizing<String>, Trouble> {
+        if let Some(known) = &self.remembered
+            && self.is_gone(&proof.path)
+        {
+            if self.refused.is_some_and(|at| now < at.plus(REFUSED_AGAIN)) {
+                return Err(self.served_its_time(&proof.path));
+            }
+            self.recalled = Some(proof.path.clone());
+            return Ok(known.clone());
+        }
+        self.refused = None;
+        let text = self.proof(&proof.path)?;
+        self.remember(proof, &text);
+        Ok(text)
+    }
+
+    fn remember(&mut self, proof: &Proof, text: &Zeroizing<String>) {
+        if proof.after_reading != AfterReading::Keep {
+            self.spent = Some(proof.clone());
+            self.remembered = Some(text.clone());
+        }
     }
 }
 

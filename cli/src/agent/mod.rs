@@ -23,6 +23,7 @@ pub(crate) mod here;
 pub(crate) mod ledger;
 pub(crate) mod login;
 mod mail;
+pub(crate) mod ml_dsa;
 pub(crate) mod moment;
 pub(crate) mod owner;
 pub(crate) mod pair;

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use rcgen::{CertificateParams, DnType, KeyPair, RsaKeySize, SanType, SignatureAlgorithm};
+use rcgen::{
+    CertificateParams, DnType, KeyPair, PublicKeyData, RsaKeySize, SanType, SignatureAlgorithm, SigningKey,
+};
 use x509_parser::{
     certificate::X509Certificate,
     extensions::{GeneralName, ParsedExtension},
@@ -11,7 +13,12 @@ use x509_parser::{
 };
 use zeroize::Zeroizing;
 
-use super::{moment::Moment, record::Held, shelf::Pair};
+use super::{
+    ml_dsa::{MlDsa, MlDsaKey, is_signed_by},
+    moment::Moment,
+    record::Held,
+    shelf::Pair,
+};
 use crate::pem;
 
 /// No bundle is larger.
@@ -27,7 +34,12 @@ pub(crate) enum KeyKind {
     Rsa2048,
     Rsa3072,
     Rsa4096,
+    MlDsa(MlDsa),
 }
+
+/// All of them, as people write them.
+pub(crate) const KEY_KINDS: &str =
+    "ec, ec-384, ed25519, rsa, rsa-3072, rsa-4096, ml-dsa-44, ml-dsa-65 and ml-dsa-87";
 
 /// Whom a certificate is for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,7 +60,14 @@ pub(crate) struct Request {
 }
 
 impl KeyKind {
-    pub(crate) fn parse(kind: &str, bits: u32) -> Option<KeyKind> {
+    /// Reads `ec-384`, `ml-dsa-65`, or a kind whose size is said beside it.
+    pub(crate) fn parse(text: &str, bits: u32) -> Option<KeyKind> {
+        let sized = text.rsplit_once('-').and_then(|(kind, size)| Some((kind, size.parse().ok()?)));
+        let (kind, bits) = match sized {
+            Some((kind, size)) if bits == 0 || bits == size => (kind, size),
+            Some(_) => return None,
+            None => (text, bits),
+        };
         Some(match (kind, bits) {
             ("ec", 0 | 256) => KeyKind::EcP256,
             ("ec", 384) => KeyKind::EcP384,
@@ -56,6 +75,7 @@ impl KeyKind {
             ("rsa", 0 | 2048) => KeyKind::Rsa2048,
             ("rsa", 3072) => KeyKind::Rsa3072,
             ("rsa", 4096) => KeyKind::Rsa4096,
+            ("ml-dsa", number) => KeyKind::MlDsa(MlDsa::numbered(number)?),
             _ => return None,
         })
     }
@@ -69,19 +89,74 @@ impl KeyKind {
             KeyKind::Rsa2048 => ("rsa", 2048),
             KeyKind::Rsa3072 => ("rsa", 3072),
             KeyKind::Rsa4096 => ("rsa", 4096),
+            KeyKind::MlDsa(MlDsa::Set44) => ("ml-dsa-44", 0),
+            KeyKind::MlDsa(MlDsa::Set65) => ("ml-dsa-65", 0),
+            KeyKind::MlDsa(MlDsa::Set87) => ("ml-dsa-87", 0),
         }
     }
 
-    fn make(self) -> Result<KeyPair, rcgen::Error> {
+    fn make(self) -> Result<Key, rcgen::Error> {
         let algorithm: &'static SignatureAlgorithm = match self {
             KeyKind::EcP256 => &rcgen::PKCS_ECDSA_P256_SHA256,
             KeyKind::EcP384 => &rcgen::PKCS_ECDSA_P384_SHA384,
             KeyKind::Ed25519 => &rcgen::PKCS_ED25519,
-            KeyKind::Rsa2048 => return KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, RsaKeySize::_2048),
-            KeyKind::Rsa3072 => return KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, RsaKeySize::_3072),
-            KeyKind::Rsa4096 => return KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, RsaKeySize::_4096),
+            KeyKind::Rsa2048 => return rsa(RsaKeySize::_2048),
+            KeyKind::Rsa3072 => return rsa(RsaKeySize::_3072),
+            KeyKind::Rsa4096 => return rsa(RsaKeySize::_4096),
+            KeyKind::MlDsa(set) => return MlDsaKey::make(set).map(Key::MlDsa),
         };
-        KeyPair::generate_for(algorithm)
+        KeyPair::generate_for(algorithm).map(Key::Usual)
+    }
+}
+
+fn rsa(size: RsaKeySize) -> Result<Key, rcgen::Error> {
+    KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, size).map(Key::Usual)
+}
+
+/// A key, whatever its kind.
+enum Key {
+    Usual(KeyPair),
+    MlDsa(MlDsaKey),
+}
+
+impl Key {
+    fn from_pem(text: &str) -> Result<Key, rcgen::Error> {
+        match MlDsaKey::from_pem(text) {
+            Some(key) => Ok(Key::MlDsa(key)),
+            None => KeyPair::from_pem(text).map(Key::Usual),
+        }
+    }
+
+    fn pem(&self) -> Result<Zeroizing<String>, rcgen::Error> {
+        match self {
+            Key::Usual(key) => Ok(Zeroizing::new(key.serialize_pem())),
+            Key::MlDsa(key) => key.pem(),
+        }
+    }
+}
+
+impl PublicKeyData for Key {
+    fn der_bytes(&self) -> &[u8] {
+        match self {
+            Key::Usual(key) => key.der_bytes(),
+            Key::MlDsa(key) => key.der_bytes(),
+        }
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        match self {
+            Key::Usual(key) => PublicKeyData::algorithm(key),
+            Key::MlDsa(key) => key.algorithm(),
+        }
+    }
+}
+
+impl SigningKey for Key {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        match self {
+            Key::Usual(key) => key.sign(message),
+            Key::MlDsa(key) => key.sign(message),
+        }
     }
 }
 
@@ -109,7 +184,7 @@ pub(crate) fn request(
 ) -> Result<Request, String> {
     let failed = |e: rcgen::Error| format!("the request cannot be made: {e}");
     let key = match &kept {
-        Some(pem) => KeyPair::from_pem(pem).map_err(|e| format!("the kept key cannot be read: {e}"))?,
+        Some(pem) => Key::from_pem(pem).map_err(|e| format!("the kept key cannot be read: {e}"))?,
         None => kind.make().map_err(failed)?,
     };
     let mut params = CertificateParams::new(names.all_hosts()).map_err(failed)?;
@@ -123,8 +198,11 @@ pub(crate) fn request(
         params.subject_alt_names.push(SanType::URI(uri));
     }
     let csr = params.serialize_request(&key).and_then(|csr| csr.pem()).map_err(failed)?;
-    let public = key.public_key_raw().to_vec();
-    let pem = kept.unwrap_or_else(|| Zeroizing::new(key.serialize_pem()));
+    let public = key.der_bytes().to_vec();
+    let pem = match kept {
+        Some(pem) => pem,
+        None => key.pem().map_err(failed)?,
+    };
     Ok(Request { key: pem, csr, public })
 }
 
@@ -153,8 +231,9 @@ pub(crate) fn accept(
     let parents = order(chain);
     if let Some(first) = parents.first() {
         let (_, issuer) = parse_x509_certificate(&first.der).map_err(|_| "the issuer cannot be read")?;
-        cert.verify_signature(Some(issuer.public_key()))
-            .map_err(|_| "the certificate is not signed by the issuer that came with it")?;
+        if !is_signed_by(&cert, Some(issuer.public_key())) {
+            return Err("the certificate is not signed by the issuer that came with it".to_owned());
+        }
     }
     let held = Held {
         number,
@@ -208,7 +287,7 @@ pub(crate) fn reaches(chain: &str, bundle: &str) -> bool {
     let is_above = |block: &Vec<u8>| {
         *block == top
             || parse_x509_certificate(block)
-                .is_ok_and(|(_, cert)| last.verify_signature(Some(cert.public_key())).is_ok())
+                .is_ok_and(|(_, cert)| is_signed_by(&last, Some(cert.public_key())))
     };
     is_bundle(bundle) && pem::blocks(bundle).iter().any(is_above)
 }
@@ -280,4 +359,43 @@ fn ari_id(cert: &X509Certificate<'_>) -> Option<String> {
         _ => None,
     })?;
     Some(format!("{}.{}", URL_SAFE_NO_PAD.encode(key.0), URL_SAFE_NO_PAD.encode(cert.raw_serial())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_read_as_they_are_written() {
+        for (text, bits, kind) in [
+            ("ec", 0, Some(KeyKind::EcP256)),
+            ("ec", 384, Some(KeyKind::EcP384)),
+            ("ec-384", 0, Some(KeyKind::EcP384)),
+            ("ec-384", 256, None),
+            ("rsa-3072", 0, Some(KeyKind::Rsa3072)),
+            ("ml-dsa-65", 0, Some(KeyKind::MlDsa(MlDsa::Set65))),
+            ("ml-dsa", 87, Some(KeyKind::MlDsa(MlDsa::Set87))),
+            ("ml-dsa", 0, None),
+            ("ml-dsa-50", 0, None),
+            ("dsa", 0, None),
+        ] {
+            assert_eq!(KeyKind::parse(text, bits), kind, "{text} {bits}");
+            if let Some(kind) = kind {
+                let (text, bits) = kind.words();
+                assert_eq!(KeyKind::parse(text, bits), Some(kind));
+            }
+        }
+    }
+
+    /// A key that is kept signs its next request as well.
+    #[test]
+    fn a_request_is_made_with_every_kind_of_key() {
+        let names = Names { common: "a.example".to_owned(), ..Names::default() };
+        for kind in ["ec", "ec-384", "ed25519", "rsa", "ml-dsa-44", "ml-dsa-65", "ml-dsa-87"] {
+            let kind = KeyKind::parse(kind, 0).expect(kind);
+            let first = request(kind, None, &names).expect("a request");
+            let second = request(kind, Some(first.key.clone()), &names).expect("another");
+            assert!(first.public == second.public && first.csr.contains("CERTIFICATE REQUEST"));
+        }
+    }
 }

@@ -18,7 +18,7 @@ use super::{
     course::Course,
     disk::{self, Disk, Machine},
     export,
-    here::{self, Here},
+    here::{self, Here, Voice},
     ledger::Ledger,
     login::{Identity, Method},
     moment::Moment,
@@ -156,6 +156,7 @@ impl Ground {
             ledger: Rc::clone(&self.ledger),
             alerts: self.alerts.clone(),
             warned: RefCell::new(HashSet::new()),
+            voice: Voice::Aloud,
         })
     }
 
@@ -217,13 +218,7 @@ impl Ground {
         }
         let client = here::client(server, &crate::settings::Settings::read())?;
         let parts = (Rc::clone(&self.ledger), self.bell.clone());
-        let desk = Desk::new(
-            client,
-            (self.world(server, None), gate),
-            identity,
-            (secrets.lending, secrets.remembers),
-            parts,
-        );
+        let desk = Desk::new(client, (self.world(server, None), gate), identity, secrets.manners, parts);
         let desk = Rc::new(desk);
         for door in secrets.doors {
             proxy::open(door, Rc::clone(&desk)).await.map_err(Stop::local)?;
@@ -235,6 +230,10 @@ impl Ground {
 /// Follows one certificate. `true` if a single run got it and its service shows it.
 async fn follow(mut course: Course, world: Rc<Here>, once: Once) -> bool {
     let mut tries = 0;
+    match once {
+        Once::Yes => course.hasten(),
+        Once::No => course.say_wait(world.as_ref()),
+    }
     loop {
         let next = course.turn(world.as_ref()).await;
         if once == Once::Yes {
@@ -279,12 +278,18 @@ fn write_pid(file: &Path) -> Result<(), Stop> {
 struct Ending {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    /// Heard so that it ends nothing: there is nothing to read again that is not read when it is needed.
+    _hangup: tokio::signal::unix::Signal,
 }
 
 impl Ending {
     fn new() -> Result<Ending, Stop> {
         let heard = |kind| signal(kind).map_err(|e| Stop::local(format!("Signals cannot be heard: {e}")));
-        Ok(Ending { terminate: heard(SignalKind::terminate())?, interrupt: heard(SignalKind::interrupt())? })
+        Ok(Ending {
+            terminate: heard(SignalKind::terminate())?,
+            interrupt: heard(SignalKind::interrupt())?,
+            _hangup: heard(SignalKind::hangup())?,
+        })
     }
 
     async fn asked(&mut self) -> Signal {

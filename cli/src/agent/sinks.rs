@@ -99,7 +99,7 @@ pub(super) async fn keep(
 }
 
 /// Ends as soon as a file is there that no login can do without.
-async fn appears(file: Option<PathBuf>) {
+pub(super) async fn appears(file: Option<PathBuf>) {
     let Some(file) = file else { return std::future::pending().await };
     loop {
         tokio::time::sleep(FILE_AGAIN).await;

@@ -7,10 +7,8 @@ use crate::{
     call::Call,
     client::Reply,
     refused::{Answer, Refused},
+    transport,
 };
-
-/// What a login that failed says before all else.
-pub(crate) const LOGGING_IN: &str = "logging in";
 
 /// The surroundings of an agent.
 pub(crate) trait World {
@@ -75,9 +73,19 @@ impl Event {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Trouble {
     pub(crate) cause: Cause,
+    pub(crate) step: Step,
     pub(crate) text: String,
     /// How long the server asks to be left alone.
     pub(crate) pause: Option<Duration>,
+}
+
+/// What was being done when it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Proving who the agent is.
+    Login,
+    /// Anything else.
+    Work,
 }
 
 /// Whose fault it is.
@@ -85,6 +93,10 @@ pub(crate) struct Trouble {
 pub(crate) enum Cause {
     /// No answer came.
     Unreachable,
+    /// Somebody answers, and does not prove to be the server.
+    Untrusted,
+    /// Somebody answers, and TLS does not come about.
+    Handshake,
     /// The server says no, with this status.
     Refused(u16),
     /// There is nothing to log in with, so the server was not asked.
@@ -102,6 +114,8 @@ impl Cause {
     pub(crate) fn word(self) -> &'static str {
         match self {
             Cause::Unreachable => "unreachable",
+            Cause::Untrusted => "untrusted",
+            Cause::Handshake => "handshake",
             Cause::Refused(429) => "limited",
             Cause::Refused(_) => "refused",
             Cause::Unproven => "no_credentials",
@@ -114,7 +128,7 @@ impl Cause {
 
 impl Trouble {
     pub(crate) fn new(cause: Cause, text: impl Into<String>) -> Trouble {
-        Trouble { cause, text: text.into(), pause: None }
+        Trouble { cause, step: Step::Work, text: text.into(), pause: None }
     }
 
     pub(crate) fn disk(what: &str, error: &std::io::Error) -> Trouble {
@@ -126,28 +140,48 @@ impl Trouble {
         matches!(self.cause, Cause::Refused(401 | 403))
     }
 
+    /// Whether no answer of the server came.
+    pub(crate) fn unanswered(&self) -> bool {
+        matches!(self.cause, Cause::Unreachable | Cause::Untrusted | Cause::Handshake)
+    }
+
     /// Whether the server is not there, or cannot answer anybody.
     pub(crate) fn lost(&self) -> bool {
-        matches!(self.cause, Cause::Unreachable | Cause::Refused(500..))
+        self.unanswered() || matches!(self.cause, Cause::Refused(500..))
     }
 
     /// What went wrong and what to do about it, on one line.
     pub(crate) fn advised(&self) -> String {
-        let login = self.text.contains(LOGGING_IN);
-        let advice = match self.cause {
-            Cause::Unreachable if self.text.contains("x509: ") => {
+        let advice = match (self.cause, self.step) {
+            (Cause::Untrusted, _) => {
                 "; is ca_cert in vault { } the CA of this server, and are its certificate and this machine's clock good?"
             }
-            Cause::Unreachable => "; does the server run, and is the address in vault { } right?",
-            Cause::Refused(400 | 403) if login => {
+            (Cause::Handshake, _) => {
+                "; do both speak TLS (https:// in vault { }), and does the server want a client certificate (client_cert, client_key)?"
+            }
+            (Cause::Unreachable, _) => "; does the server run, and is the address in vault { } right?",
+            (Cause::Refused(400 | 403), Step::Login) => {
                 "; are these the credentials of a role of this server, at this mount_path, and still good?"
             }
-            Cause::Refused(403) => "; the policies of the agent must allow this path",
-            Cause::Refused(429) => "; the agent comes back later",
-            Cause::Refused(500..) => "; is the server unsealed, and well?",
-            _ => "",
+            (Cause::Refused(404), Step::Login) => {
+                "; is there an auth method at this mount_path, in this namespace?"
+            }
+            (Cause::Refused(403), _) => "; the policies of the agent must allow this path",
+            (Cause::Refused(429), _) => "; the agent comes back later",
+            (Cause::Refused(500..), _) => "; is the server unsealed, and well?",
+            (Cause::Disk, _) => "; is there room, and may the agent's user write there?",
+            (Cause::Service, _) => {
+                "; does it run, with the files below current/, and may the agent reload it?"
+            }
+            (Cause::Refused(_) | Cause::Unproven | Cause::Wrong, _) => "",
         };
         format!("{}{advice}", self.text)
+    }
+
+    /// The same, as a login that failed.
+    pub(crate) fn at_login(mut self) -> Trouble {
+        self.step = Step::Login;
+        self.during("logging in")
     }
 
     /// What went wrong, with what was tried before it.
@@ -162,11 +196,17 @@ impl From<Refused> for Trouble {
         match refused {
             Refused::Answer(answer) => Trouble {
                 cause: Cause::Refused(answer.status),
+                step: Step::Work,
                 text: short(&answer),
                 pause: answer.retry_after,
             },
-            other @ Refused::NoAnswer { .. } => {
-                Trouble::new(Cause::Unreachable, other.to_string().replace('\n', " "))
+            Refused::NoAnswer { ref trouble, .. } => {
+                let cause = match trouble {
+                    transport::Trouble::Untrusted(_) | transport::Trouble::Misnamed => Cause::Untrusted,
+                    transport::Trouble::Tls(_) | transport::Trouble::NotTls => Cause::Handshake,
+                    _ => Cause::Unreachable,
+                };
+                Trouble::new(cause, refused.to_string().replace('\n', " "))
             }
             other @ (Refused::Shown(_) | Refused::Local(_)) => Trouble::new(Cause::Wrong, other.to_string()),
         }
@@ -185,4 +225,37 @@ fn short(answer: &Answer) -> String {
         .collect();
     let errors = lines.join("; ");
     format!("{} {} answered {}: {errors}", answer.verb.name(), answer.url, answer.status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::Verb;
+
+    #[track_caller]
+    fn check(trouble: transport::Trouble, cause: Cause, advice: &str) {
+        let refused = Refused::NoAnswer { verb: Verb::Get, url: "https://s".to_owned(), trouble };
+        let trouble = Trouble::from(refused);
+        assert_eq!(trouble.cause, cause);
+        assert!(trouble.unanswered() && trouble.lost());
+        assert!(trouble.advised().contains(advice), "{}", trouble.advised());
+    }
+
+    #[test]
+    fn advice_follows_what_happened_and_not_how_it_is_worded() {
+        check(transport::Trouble::Untrusted("anything".to_owned()), Cause::Untrusted, "ca_cert");
+        check(transport::Trouble::Misnamed, Cause::Untrusted, "ca_cert");
+        check(transport::Trouble::Tls("anything".to_owned()), Cause::Handshake, "client_cert");
+        check(transport::Trouble::NotTls, Cause::Handshake, "https://");
+        check(
+            transport::Trouble::Refused("x509: logging in".to_owned()),
+            Cause::Unreachable,
+            "does the server run",
+        );
+        let refused =
+            |step: fn(Trouble) -> Trouble| step(Trouble::new(Cause::Refused(403), "logging in")).advised();
+        assert!(refused(Trouble::at_login).contains("credentials"));
+        assert!(refused(|trouble| trouble).contains("policies"));
+        assert!(refused(|trouble| trouble.at_login().during("reading a secret")).contains("credentials"));
+    }
 }

@@ -31,8 +31,11 @@ pub(crate) struct Agent {
     #[command(flatten)]
     files: Files,
     /// End once every certificate is there and served, and every template rendered
-    #[arg(long)]
+    #[arg(long, alias = "exit-after-auth")]
     once: bool,
+    /// Taken as Vault Agent has it: a line is written when something happens, whatever the level
+    #[arg(long, value_name = "LEVEL", hide = true)]
+    log_level: Option<String>,
     #[command(subcommand)]
     verb: Option<AgentVerb>,
 }
@@ -70,6 +73,7 @@ impl Agent {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         let paths = self.files.paths(&session.settings)?;
         let config = Config::load(&paths).map_err(Stop::local)?;
+        config.notes.iter().for_each(warn);
         match self.verb {
             None => run::run(config, if self.once { Once::Yes } else { Once::No }).await,
             Some(AgentVerb::Check) => check(&config),

@@ -14,6 +14,8 @@ pub(crate) struct Stanza {
     /// How messages call it: `certificate "app.internal"`.
     pub(crate) place: String,
     items: Vec<Item>,
+    /// What was asked for: the names that are known here.
+    asked: Vec<String>,
 }
 
 /// A stanza and the labels behind its key.
@@ -36,7 +38,7 @@ impl Stanza {
             Entry::Item(item) => Some(item),
             Entry::Comment { .. } => None,
         });
-        Stanza { place, items: items.collect() }
+        Stanza { place, items: items.collect(), asked: Vec::new() }
     }
 
     /// Text. Numbers and truth values count as text too, as everywhere in HCL.
@@ -105,6 +107,7 @@ impl Stanza {
     /// All stanzas of this name, in their order.
     pub(crate) fn stanzas(&mut self, key: &str) -> Result<Vec<Labelled>, String> {
         let mut found = Vec::new();
+        self.asked.push(key.to_owned());
         let (taken, left) = std::mem::take(&mut self.items).into_iter().partition(|item| name(item) == key);
         self.items = left;
         for item in taken {
@@ -154,12 +157,16 @@ impl Stanza {
         match self.items.first() {
             None => Ok(()),
             Some(item) => {
-                Err(format!("{}: {}{:?} is not known here", self.place, line(item.start), name(item)))
+                let name = name(item);
+                let near = self.asked.iter().find(|known| **known != name && is_near(known, &name));
+                let meant = near.map_or(String::new(), |known| format!("; is {known} meant?"));
+                Err(format!("{}: {}{name:?} is not known here{meant}", self.place, line(item.start)))
             }
         }
     }
 
     fn take(&mut self, key: &str) -> Result<Option<Item>, String> {
+        self.asked.push(key.to_owned());
         let Some(at) = self.items.iter().position(|item| name(item) == key && item.keys.len() == 1) else {
             return Ok(None);
         };
@@ -173,6 +180,24 @@ impl Stanza {
     fn wrong(&self, key: &str, line: usize, why: &str) -> String {
         format!("{}: {}{key}: {why}", self.place, self::line(line))
     }
+}
+
+/// Whether a word is another but for a letter or two: one too many, one too few, one that is wrong.
+fn is_near(known: &str, word: &str) -> bool {
+    let (known, word): (Vec<char>, Vec<char>) =
+        (known.chars().collect(), word.to_lowercase().chars().collect());
+    // How many changes make what is known so far into each beginning of the word.
+    let mut row: Vec<usize> = (0..=word.len()).collect();
+    for (at, letter) in known.iter().enumerate() {
+        let mut next = vec![at + 1];
+        for ((other, pair), left) in word.iter().zip(row.windows(2)).zip(0..) {
+            let [diagonal, above] = *pair else { continue };
+            let before: usize = next.get(left).copied().unwrap_or(usize::MAX);
+            next.push((diagonal + usize::from(letter != other)).min(above + 1).min(before.saturating_add(1)));
+        }
+        row = next;
+    }
+    row.last().is_some_and(|changes| *changes <= 2 && *changes < known.len().min(word.len()))
 }
 
 /// Where it stands, if that is known: in JSON it is the path that says so.
@@ -291,6 +316,21 @@ mod tests {
         assert_eq!(all.list("b"), Err("f: line 3: b: it stands there twice".to_owned()));
         assert!(all.span("s").is_err());
         assert!(all.flag("typo").is_ok());
+        for (word, meant) in [
+            ("survives", "; is survive meant?"),
+            ("surviv", "; is survive meant?"),
+            ("srvive", "; is survive meant?"),
+            ("Verify", "; is verify meant?"),
+            ("revive", ""),
+            ("else", ""),
+        ] {
+            let mut all = read(&format!("{word} = 1\n"), "f").expect("HCL");
+            assert_eq!(
+                (all.text("survive"), all.stanza("verify").map(|found| found.is_some())),
+                (Ok(None), Ok(false))
+            );
+            assert_eq!(all.finish(), Err(format!("f: line 1: {word:?} is not known here{meant}")));
+        }
         let left = read("x {}\n", "f").expect("HCL").finish();
         assert_eq!(left, Err("f: line 1: \"x\" is not known here".to_owned()));
     }

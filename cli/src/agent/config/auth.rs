@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use super::Server;
 use crate::{
-    agent::login::{AfterReading, Method, SecretId},
+    agent::login::{AfterReading, Method, Proof, SecretId},
     hcl::value::{Labelled, Stanza},
     paths,
 };
@@ -59,7 +59,12 @@ pub(super) fn read(all: &mut Stanza, server: &Server) -> Result<Option<Auth>, St
     let auto = &mut found.stanza;
     let method = auto.stanza("method")?.ok_or_else(|| format!("{}: method is missing", auto.place))?;
     let mut auth = read_method(method, server)?;
-    for sink in auto.stanzas("sink")? {
+    let mut sinks = auto.stanzas("sink")?;
+    for mut found in auto.stanzas("sinks")? {
+        sinks.extend(found.stanza.stanzas("sink")?);
+        found.stanza.finish()?;
+    }
+    for sink in sinks {
         auth.sinks.push(read_sink(sink)?);
     }
     auto.flag("enable_reauth_on_new_credentials")?;
@@ -87,7 +92,7 @@ fn read_method(found: Labelled, server: &Server) -> Result<Auth, String> {
     let highest = stanza.span("max_backoff")?.unwrap_or(BACKOFF_HIGHEST).max(first);
     if stanza.text("wrap_ttl")?.is_some() {
         return Err(format!(
-            "{place}: wrap_ttl: this agent uses its token itself and cannot have it wrapped"
+            "{place}: wrap_ttl: a token that comes wrapped cannot be kept alive; write wrap_ttl into the sink instead, where it can"
         ));
     }
     let exits = match stanza.flag("exit_on_err")? {
@@ -114,19 +119,27 @@ fn read_config(kind: &str, config: &mut Stanza, server: &mut Server) -> Result<M
         "approle" => {
             let role_id = path(config.needed("role_id_file_path")?);
             let wrapped_at = config.text("secret_id_response_wrapping_path")?;
-            let remove = config.flag("remove_secret_id_file_after_reading")?.unwrap_or(true);
-            let after_reading = if remove { AfterReading::Remove } else { AfterReading::Keep };
+            let after_reading = after_reading(config, "remove_secret_id_file_after_reading", None)?;
             let secret_id = config.text("secret_id_file_path")?;
-            let secret_id = secret_id.map(|file| SecretId { path: path(file), wrapped_at, after_reading });
+            let secret_id = secret_id.map(|file| {
+                let proof = Proof { path: path(file), after_reading };
+                SecretId { proof, wrapped_at }
+            });
             Method::Approle { role_id, secret_id }
         }
         "jwt" => {
-            refuse(config, "remove_jwt_after_reading")?;
-            Method::Jwt { role: config.needed("role")?, path: path(config.needed("path")?) }
+            // Every login reads the file, and one that is missed is taken within a second: there is no period to set.
+            config.text("jwt_read_period")?;
+            let follows = Some("remove_jwt_follows_symlinks");
+            let after_reading = after_reading(config, "remove_jwt_after_reading", follows)?;
+            let proof = Proof { path: path(config.needed("path")?), after_reading };
+            Method::Jwt { role: config.needed("role")?, proof }
         }
         "kubernetes" => {
             let file = config.text("token_path")?.unwrap_or_else(|| KUBERNETES_TOKEN_FILE.to_owned());
-            Method::Jwt { role: config.needed("role")?, path: path(file) }
+            // The kubelet puts a new one there in time.
+            let proof = Proof { path: path(file), after_reading: AfterReading::Keep };
+            Method::Jwt { role: config.needed("role")?, proof }
         }
         "cert" => {
             server.ca_cert = config.text("ca_cert")?.or(server.ca_cert.take());
@@ -137,26 +150,36 @@ fn read_config(kind: &str, config: &mut Stanza, server: &mut Server) -> Result<M
             Method::Cert { role: config.text("name")? }
         }
         "userpass" | "ldap" => {
-            refuse(config, "remove_password_after_reading")?;
-            Method::Password {
-                user: config.needed("username")?,
-                path: path(config.needed("password_file_path")?),
-            }
+            let follows = Some("remove_password_follows_symlinks");
+            let after_reading = after_reading(config, "remove_password_after_reading", follows)?;
+            let proof = Proof { path: path(config.needed("password_file_path")?), after_reading };
+            Method::Password { user: config.needed("username")?, proof }
         }
         other => {
             return Err(format!(
-                "this agent cannot log in by {other:?}: it knows token_file, approle, cert, jwt, kubernetes, userpass and ldap"
+                "this agent cannot log in by {other:?}: it knows token_file, approle, cert, jwt, kubernetes, userpass and ldap; \
+                 another program can log in and leave its token in a file, for token_file"
             ));
         }
     })
 }
 
-/// A proof that is taken away after its first use is no identity for a program that must log in again after a restart.
-fn refuse(config: &mut Stanza, key: &str) -> Result<(), String> {
-    match config.flag(key)? {
-        Some(true) => Err(format!("{key}: this agent needs the file again after a restart; set it to false")),
-        Some(false) | None => Ok(()),
-    }
+/// What happens to a file with a proof after its use: it goes, unless somebody says that it stays.
+fn after_reading(
+    config: &mut Stanza,
+    goes: &str,
+    follows_links: Option<&str>,
+) -> Result<AfterReading, String> {
+    let goes = config.flag(goes)?.unwrap_or(true);
+    let follows = match follows_links {
+        Some(key) => config.flag(key)?.unwrap_or(false),
+        None => false,
+    };
+    Ok(match (goes, follows) {
+        (false, _) => AfterReading::Keep,
+        (true, false) => AfterReading::Remove,
+        (true, true) => AfterReading::RemoveTarget,
+    })
 }
 
 fn read_sink(found: Labelled) -> Result<Sink, String> {
@@ -187,4 +210,55 @@ fn read_sink(found: Labelled) -> Result<Sink, String> {
     config.finish()?;
     stanza.finish()?;
     Ok(sink)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hcl::value;
+
+    fn read_all(text: &str) -> Result<Auth, String> {
+        let mut all = value::read(&format!("auto_auth {{ {text} }}"), "f").expect("HCL");
+        read(&mut all, &Server::default()).map(|auth| auth.expect("an identity"))
+    }
+
+    #[track_caller]
+    fn check(kind: &str, config: &str, after_reading: AfterReading) {
+        let auth = read_all(&format!("method \"{kind}\" {{ config = {{ {config} }} }}")).expect(config);
+        let (Method::Jwt { proof, .. }
+        | Method::Password { proof, .. }
+        | Method::Approle { secret_id: Some(SecretId { proof, .. }), .. }) = auth.method
+        else {
+            panic!("{kind} has a file with a proof")
+        };
+        assert_eq!(proof.after_reading, after_reading, "{config}");
+    }
+
+    #[test]
+    fn a_file_with_a_proof_goes_unless_it_is_said_to_stay() {
+        let jwt = "path = \"/j\"\n role = \"r\"\n jwt_read_period = \"0.5s\"";
+        check("jwt", jwt, AfterReading::Remove);
+        check("jwt", &format!("{jwt}\n remove_jwt_after_reading = false"), AfterReading::Keep);
+        check("jwt", &format!("{jwt}\n remove_jwt_follows_symlinks = \"true\""), AfterReading::RemoveTarget);
+        check("kubernetes", "role = \"r\"", AfterReading::Keep);
+        let password = "username = \"u\"\n password_file_path = \"/p\"";
+        check("ldap", password, AfterReading::Remove);
+        check("userpass", &format!("{password}\n remove_password_after_reading = false"), AfterReading::Keep);
+        let approle = "role_id_file_path = \"/r\"\n secret_id_file_path = \"/s\"";
+        check("approle", approle, AfterReading::Remove);
+    }
+
+    #[test]
+    fn sinks_may_stand_in_sinks() {
+        let method = "method \"token_file\" { config = { token_file_path = \"/t\" } }";
+        let sink = |path: &str| format!("sink \"file\" {{ config = {{ path = \"{path}\" }} }}");
+        let auth =
+            read_all(&format!("{method}\n{}\nsinks {{\n{}\n{}\n}}", sink("/a"), sink("/b"), sink("/c")));
+        let paths: Vec<_> = auth.expect("sinks").sinks.into_iter().map(|sink| sink.path).collect();
+        assert_eq!(paths, ["/a", "/b", "/c"].map(PathBuf::from));
+        let wrapped = read_all("method \"approle\" { wrap_ttl = \"5m\" }").unwrap_err();
+        assert!(wrapped.contains("into the sink"), "{wrapped}");
+        let unknown = read_all("method \"aws\" { config = { role = \"r\" } }").unwrap_err();
+        assert!(unknown.contains("token_file"), "{unknown}");
+    }
 }

@@ -8,7 +8,7 @@ use crate::{
         deliver::{self, RELOAD_TIME_DEFAULT, Reload},
         disk::Owner,
         owner,
-        pair::{KeyKind, Names},
+        pair::{KEY_KINDS, KeyKind, Names},
         probe::Place,
         schedule,
     },
@@ -34,9 +34,10 @@ pub(super) fn read(found: Labelled) -> Result<Certificate, String> {
         group: here.text("group")?.map(|text| owner::group(&text)).transpose().map_err(wrong)?,
     };
     let kind = here.text("key_type")?.unwrap_or_else(|| "ec".to_owned());
-    let bits = here.number("key_bits")?.unwrap_or(0);
+    // What keys of ML-DSA have for a size is a parameter set, and so roles call it.
+    let bits = here.number("key_bits")?.or(here.number("parameter_set")?).unwrap_or(0);
     let key = KeyKind::parse(&kind, bits).ok_or_else(|| {
-        format!("{place}: there is no key of type {kind:?} with {bits} bits: ec (256, 384), ed25519, rsa (2048, 3072, 4096)")
+        format!("{place}: key_type: there is no key {kind:?} of size {bits}: there are {KEY_KINDS}")
     })?;
     let mut reloads = Vec::new();
     for found in here.stanzas("reload")? {
@@ -266,6 +267,14 @@ mod tests {
 
     #[test]
     fn a_stanza_is_written_as_it_is_read() {
+        let kind = |words: &str| {
+            check(&format!("certificate \"a.b\" {{\n role = \"web\"\n folder = \"/d\"\n {words}\n}}")).key
+        };
+        let set = KeyKind::parse("ml-dsa-65", 0).expect("a kind");
+        assert_eq!(
+            [kind("key_type = \"ml-dsa-65\""), kind("key_type = \"ml-dsa\"\n parameter_set = 65")],
+            [set; 2]
+        );
         let plain = check("certificate \"a.b\" {\n role = \"web\"\n folder = \"/d\"\n}");
         assert_eq!((plain.mount.as_str(), plain.key, plain.reuse_key), ("pki", KeyKind::EcP256, false));
         let full = check(

@@ -7,13 +7,39 @@ use crate::{
     agent::{
         disk::Owner,
         owner,
-        proxy::{Door, Header, Lending, Place, Quit, Role},
+        proxy::{Clients, Door, Header, Lending, Namespaces, Place, Quit, Role, Seal, Versions},
     },
     hcl::value::Labelled,
 };
 
 /// The mode of a socket unless somebody says otherwise: whoever opens it acts with the agent's token.
 const SOCKET_MODE_DEFAULT: u32 = 0o600;
+
+/// What a server's listener has and a door of the agent has not, and what to do instead.
+const NOT_HERE: [(&str, &str); 4] = [
+    (
+        "tls_cipher_suites",
+        "what is safe is chosen by itself: leave it out, or set tls_min_version = \"tls13\"",
+    ),
+    (
+        "proxy_protocol_behavior",
+        "the agent stands beside the programs it serves, with no balancer between: leave it out",
+    ),
+    ("custom_response_headers", "the agent hands on the server's headers: set them there"),
+    ("x_forwarded_for_authorized_addrs", "the agent asks nobody who is behind a caller: leave it out"),
+];
+/// What changes nothing here: limits are the server's, and ciphers are chosen by itself.
+const OF_NO_MATTER: [&str; 9] = [
+    "cluster_address",
+    "http_idle_timeout",
+    "http_read_header_timeout",
+    "http_read_timeout",
+    "http_write_timeout",
+    "max_request_duration",
+    "max_request_size",
+    "tls_disable_client_certs",
+    "tls_prefer_server_cipher_suites",
+];
 
 pub(super) fn doors(all: &mut Stanza) -> Result<Vec<Door>, String> {
     all.stanzas("listener")?.into_iter().map(door).collect()
@@ -27,23 +53,23 @@ fn door(found: Labelled) -> Result<Door, String> {
         None => stanza.needed("type")?,
     };
     let address = stanza.needed("address")?;
-    let files = [stanza.text("tls_cert_file")?, stanza.text("tls_key_file")?];
-    let disabled = stanza.flag("tls_disable")?.unwrap_or(false);
-    let wanted = "the agent asks no certificate of its clients: leave this out, and use a unix socket";
-    for key in ["tls_require_and_verify_client_cert", "tls_client_ca_file"] {
-        stanza.refuse(key, wanted)?;
+    for (key, advice) in NOT_HERE {
+        stanza.refuse(key, advice)?;
     }
-    // TLS 1.2 is the least that is spoken, as it is by default there.
-    stanza.text("tls_min_version")?;
+    for key in OF_NO_MATTER {
+        stanza.text(key)?;
+    }
+    let tls = seal(&mut stanza)?;
+    let disabled = stanza.flag("tls_disable")?.unwrap_or(false);
     let at = match kind.as_str() {
         "tcp" => Place::Tcp(address),
         "unix" => unix(&mut stanza, address)?,
         other => return Err(format!("{place}: a listener is \"tcp\" or \"unix\", not {other:?}")),
     };
-    let tls = match (files, disabled, &at) {
-        (_, true, _) | ([None, None], false, Place::Unix { .. }) => None,
-        ([Some(cert), Some(key)], false, _) => Some((PathBuf::from(cert), PathBuf::from(key))),
-        _ => {
+    let tls = match (tls, disabled, &at) {
+        (_, true, _) | (None, false, Place::Unix { .. }) => None,
+        (Some(seal), false, _) => Some(seal),
+        (None, false, Place::Tcp(_)) => {
             return Err(format!(
                 "{place}: tls_cert_file and tls_key_file are missing, or tls_disable = true"
             ));
@@ -71,6 +97,43 @@ fn door(found: Labelled) -> Result<Door, String> {
     Ok(Door { at, tls, header, role, quit })
 }
 
+fn seal(stanza: &mut Stanza) -> Result<Option<Seal>, String> {
+    let place = stanza.place.clone();
+    let bound = |text: Option<String>, key: &str, usual: u8| match text.as_deref() {
+        None | Some("") => Ok(usual),
+        Some("tls12") => Ok(12),
+        Some("tls13") => Ok(13),
+        Some(other) => Err(format!("{place}: {key} must be \"tls12\" or \"tls13\", not {other:?}")),
+    };
+    let least = bound(stanza.text("tls_min_version")?, "tls_min_version", 12)?;
+    let most = bound(stanza.text("tls_max_version")?, "tls_max_version", 13)?;
+    let versions = match (least, most) {
+        (12, 13) => Versions::Both,
+        (12, _) => Versions::Only12,
+        (_, 13) => Versions::Only13,
+        _ => return Err(format!("{place}: tls_min_version is above tls_max_version")),
+    };
+    let required = stanza.flag("tls_require_and_verify_client_cert")?.unwrap_or(false);
+    let clients = match (stanza.text("tls_client_ca_file")?.map(PathBuf::from), required) {
+        (None, false) => Clients::NotAsked,
+        (Some(ca), false) => Clients::Asked(ca),
+        (Some(ca), true) => Clients::Required(ca),
+        (None, true) => {
+            return Err(format!(
+                "{place}: tls_client_ca_file is missing: which CA signs the clients' certificates?"
+            ));
+        }
+    };
+    let files = [stanza.text("tls_cert_file")?, stanza.text("tls_key_file")?];
+    match files {
+        [Some(cert), Some(key)] => {
+            Ok(Some(Seal { cert: PathBuf::from(cert), key: PathBuf::from(key), versions, clients }))
+        }
+        [None, None] => Ok(None),
+        _ => Err(format!("{place}: tls_cert_file and tls_key_file belong together: one of them is missing")),
+    }
+}
+
 fn unix(stanza: &mut Stanza, address: String) -> Result<Place, String> {
     let place = stanza.place.clone();
     let mode = stanza.number("socket_mode")?.unwrap_or(SOCKET_MODE_DEFAULT);
@@ -80,6 +143,18 @@ fn unix(stanza: &mut Stanza, address: String) -> Result<Place, String> {
     };
     let owner = Owner { user: id("socket_user", owner::user)?, group: id("socket_group", owner::group)? };
     Ok(Place::Unix { path: PathBuf::from(address), mode, owner })
+}
+
+/// What a proxy says of namespaces.
+pub(super) fn namespaces(stanza: &mut Stanza) -> Result<Namespaces, String> {
+    // There is one server, which has seen every write: it is always as consistent as can be.
+    for key in ["enforce_consistency", "when_inconsistent"] {
+        stanza.text(key)?;
+    }
+    Ok(match stanza.flag("prepend_configured_namespace")? {
+        Some(true) => Namespaces::Prepended,
+        Some(false) | None => Namespaces::OfRequest,
+    })
 }
 
 /// `use_auto_auth_token`, if it is set.
@@ -103,6 +178,7 @@ pub(super) fn check(doors: &[Door], lending: Lending, place: &str) -> Result<(),
     for door in doors {
         if let Place::Tcp(address) = &door.at
             && door.tls.is_none()
+            && door.role == Role::All
             && lending != Lending::Never
             && !is_loopback(address)
         {

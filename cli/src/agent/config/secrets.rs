@@ -14,20 +14,27 @@ use crate::{
         deliver::{self, RELOAD_TIME_DEFAULT, Reload},
         disk::Owner,
         owner,
-        proxy::{Door, Lending, Place},
-        templates::{Backup, FilePlan, Folders, Pace, Program, Target, Template, Writing},
+        proxy::{Connections, Door, Lending, Manners, Place, Remembers},
+        templates::{Backup, FilePlan, Folders, Habit, Pace, Program, Target, Template, Writing},
     },
     hcl::value::{Labelled, Stanza},
 };
 
 use super::{Server, listener};
 
-/// What has no lease is looked at again after this.
-const INTERVAL_DEFAULT: Duration = Duration::from_secs(300);
 /// How often is tried before `exit_on_retry_failure` ends the agent.
 const TRIES_DEFAULT: u32 = 12;
 /// How old an answer of the cache may be.
 const STALE_MAX_DEFAULT: Duration = Duration::from_secs(24 * 3600);
+
+/// What consul-template has for programs that it keeps running, and what to do instead.
+const NOT_OF_A_COMMAND: [(&str, &str); 5] = [
+    ("env", "the command has the agent's environment: set more with command = [\"env\", \"NAME=value\", …]"),
+    ("kill_signal", "the command of a template ends by itself, or is killed after timeout: leave it out"),
+    ("kill_timeout", "the command of a template ends by itself, or is killed after timeout: leave it out"),
+    ("reload_signal", "the command of a template is run anew for each change: leave it out"),
+    ("splay", "agents come back at different moments by themselves: leave it out"),
+];
 
 /// What one file says of secrets.
 #[derive(Default)]
@@ -36,8 +43,7 @@ pub(crate) struct Secrets {
     pub(crate) pace: Pace,
     pub(crate) child: Option<ChildPlan>,
     pub(crate) doors: Vec<Door>,
-    pub(crate) lending: Lending,
-    pub(crate) remembers: bool,
+    pub(crate) manners: Manners,
     pub(crate) cache: Option<CachePlan>,
 }
 
@@ -93,6 +99,7 @@ pub(super) fn read(all: &mut Stanza, server: &Server) -> Result<Secrets, String>
     for found in all.stanzas("env_template")? {
         templates.push(variable_template(found)?);
     }
+    check_targets(&templates, &place)?;
     let child = match all.stanza("exec")? {
         None => None,
         Some(found) => Some(exec(found.stanza)?),
@@ -100,42 +107,84 @@ pub(super) fn read(all: &mut Stanza, server: &Server) -> Result<Secrets, String>
     if child.is_some() != (templates.len() > files) {
         return Err(format!("{place}: exec and env_template belong together: one of them is missing"));
     }
-    let (remembers, from_cache, cache) = match all.stanza("cache")? {
-        None => (false, None, None),
-        Some(found) => read_cache(found.stanza).map(|(from, cache)| (true, from, cache))?,
+    let mut manners = Manners { connections: connections(all)?, ..Manners::default() };
+    let (from_cache, cache) = match all.stanza("cache")? {
+        None => (None, None),
+        Some(found) => read_cache(found.stanza, &mut manners)?,
     };
     let doors = listener::doors(all)?;
     let lending = match all.stanza("api_proxy")? {
         None => from_cache,
         Some(mut found) => {
             let lending = listener::lending(&mut found.stanza)?;
+            manners.namespaces = listener::namespaces(&mut found.stanza)?;
             found.stanza.finish()?;
             lending.or(from_cache)
         }
     };
-    let lending = lending.unwrap_or_default();
-    if lending != Lending::Never && doors.is_empty() {
+    manners.lending = lending.unwrap_or_default();
+    if manners.lending != Lending::Never && doors.is_empty() {
         return Err(format!("{place}: use_auto_auth_token is set, and there is no listener to use it"));
     }
-    listener::check(&doors, lending, &place)?;
-    Ok(Secrets { templates, pace, child, doors, lending, remembers, cache })
+    listener::check(&doors, manners.lending, &place)?;
+    Ok(Secrets { templates, pace, child, doors, manners, cache })
+}
+
+/// No two templates go to the same place.
+fn check_targets(templates: &[Template], place: &str) -> Result<(), String> {
+    let mut names: Vec<String> = Vec::new();
+    for template in templates {
+        let name = match &template.target {
+            Target::File(plan) => format!("templates have the destination {}", plan.path.display()),
+            Target::Variable(name) => format!("env_templates are for the variable {name}"),
+        };
+        if names.contains(&name) {
+            return Err(format!("{place}: two {name}: each would undo the other"));
+        }
+        names.push(name);
+    }
+    Ok(())
+}
+
+/// Which connections do not wait for a next request. All but the proxy's are made anew each time anyway.
+fn connections(all: &mut Stanza) -> Result<Connections, String> {
+    let mut connections = Connections::Kept;
+    for key in ["disable_idle_connections", "disable_keep_alives"] {
+        for part in all.list(key)? {
+            match part.as_str() {
+                "caching" | "proxying" => connections = Connections::Closed,
+                "auto-auth" | "templating" | "" => {}
+                other => {
+                    return Err(format!(
+                        "{}: {key}: {other:?} is no part of the agent: auto-auth, caching, proxying or templating",
+                        all.place
+                    ));
+                }
+            }
+        }
+    }
+    Ok(connections)
 }
 
 fn pace(all: &mut Stanza, server: &Server) -> Result<Pace, String> {
     let Some(mut found) = all.stanza("template_config")? else { return Ok(Pace::default()) };
     let stanza = &mut found.stanza;
     let exits = stanza.flag("exit_on_retry_failure")?.unwrap_or(false);
-    let interval = stanza.span("static_secret_render_interval")?.unwrap_or(INTERVAL_DEFAULT);
+    let mut habit = Habit::default();
+    habit.interval = stanza.span("static_secret_render_interval")?.unwrap_or(habit.interval);
+    if let Some(text) = stanza.text("lease_renewal_threshold")? {
+        let share = text.parse().ok().filter(|share| (0.1..1.0).contains(share));
+        habit.lease_share = share.ok_or_else(|| {
+            format!(
+                "{}: lease_renewal_threshold must be a share of a lease, from 0.1 to 0.99, not {text:?}",
+                stanza.place
+            )
+        })?;
+    }
     // How many connections stay open is no setting here.
     stanza.number("max_connections_per_host")?;
     found.stanza.finish()?;
-    Ok(Pace { interval, tries_max: exits.then(|| server.tries.unwrap_or(TRIES_DEFAULT)) })
-}
-
-impl Default for Pace {
-    fn default() -> Pace {
-        Pace { interval: INTERVAL_DEFAULT, tries_max: None }
-    }
+    Ok(Pace { habit, tries_max: exits.then(|| server.tries.unwrap_or(TRIES_DEFAULT)) })
 }
 
 fn file_template(found: Labelled) -> Result<Template, String> {
@@ -188,16 +237,20 @@ fn named(
 fn command(stanza: &mut Stanza) -> Result<Option<Reload>, String> {
     let words = stanza.list("command")?;
     let time = stanza.span("command_timeout")?;
-    let (words, time) = match stanza.stanza("exec")? {
+    let (words, time) = match stanza.stanza_if_block("exec")? {
         None => (words, time),
         Some(_) if !words.is_empty() => {
             return Err(format!("{}: command and exec say the same: leave out one of them", stanza.place));
         }
         Some(mut found) => {
+            for (key, advice) in NOT_OF_A_COMMAND {
+                found.stanza.refuse(key, advice)?;
+            }
             let words = found.stanza.list("command")?;
             let time = found.stanza.span("timeout")?;
+            let enabled = found.stanza.flag("enabled")?.unwrap_or(true);
             found.stanza.finish()?;
-            (words, time)
+            (if enabled { words } else { Vec::new() }, time)
         }
     };
     let time_max = time.unwrap_or(RELOAD_TIME_DEFAULT);
@@ -219,9 +272,20 @@ fn variable_template(found: Labelled) -> Result<Template, String> {
         return Err(format!("{}: it needs the name of a variable, as env_template \"NAME\"", stanza.place));
     }
     let advice = "a variable has no file: leave it out";
-    for key in
-        ["destination", "command", "exec", "perms", "backup", "create_dest_dirs", "user", "group", "wait"]
-    {
+    for key in [
+        "destination",
+        "command",
+        "command_timeout",
+        "exec",
+        "perms",
+        "backup",
+        "create_dest_dirs",
+        "user",
+        "uid",
+        "group",
+        "gid",
+        "wait",
+    ] {
         stanza.refuse(key, advice)?;
     }
     let (program, fatal) = program(&mut stanza)?;
@@ -275,16 +339,36 @@ fn exec(mut stanza: Stanza) -> Result<ChildPlan, String> {
     };
     let name = stanza.text("restart_stop_signal")?.unwrap_or_else(|| "TERM".to_owned());
     let stop_signal = deliver::number(&name).map_err(|why| format!("{place}: restart_stop_signal: {why}"))?;
+    let mut file =
+        |key: &str| Ok::<_, String>(stanza.text(key)?.filter(|path| !path.is_empty()).map(PathBuf::from));
+    let (stdout, stderr) = (file("child_process_stdout")?, file("child_process_stderr")?);
     stanza.finish()?;
-    Ok(ChildPlan { words, restart, stop_signal })
+    Ok(ChildPlan { words, restart, stop_signal, stdout, stderr })
 }
 
-fn read_cache(mut stanza: Stanza) -> Result<(Option<Lending>, Option<CachePlan>), String> {
+fn read_cache(
+    mut stanza: Stanza,
+    manners: &mut Manners,
+) -> Result<(Option<Lending>, Option<CachePlan>), String> {
     let lending = listener::lending(&mut stanza)?;
-    stanza.refuse(
-        "cache_static_secrets",
-        "this agent answers from memory only what has a lease; templates look at the rest at static_secret_render_interval",
-    )?;
+    manners.namespaces = listener::namespaces(&mut stanza)?;
+    manners.memory = match stanza.flag("disable_caching_dynamic_secrets")? {
+        Some(true) => Remembers::Nothing,
+        Some(false) | None => Remembers::Leases,
+    };
+    let place = stanza.place.clone();
+    if stanza.flag("cache_static_secrets")? == Some(true) {
+        return Err(format!(
+            "{place}: cache_static_secrets: no server tells this agent when a secret changes, so it would hand out old ones: \
+             leave it out; a template has its secret in a file, also while the server is away"
+        ));
+    }
+    // How often rights to such secrets are looked at: there are none here.
+    for key in
+        ["static_secret_token_capability_refresh_interval", "static_secret_token_capability_refresh_behavior"]
+    {
+        stanza.text(key)?;
+    }
     let cache = match stanza.stanza("persist")? {
         None => None,
         Some(found) => Some(persist(found)?),

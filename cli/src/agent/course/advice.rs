@@ -84,7 +84,7 @@ impl Course {
         let put = self.shelf.begin(number, &pair.key).and_then(|()| self.shelf.complete(number, &pair));
         if let Err(error) = put {
             self.shelf.abandon(number);
-            return Err(Trouble::disk("the new bundle cannot be written", &error));
+            return Err(self.unwritable("the new bundle", &error));
         }
         if self.record.delivered {
             self.record.earlier = self.record.held.take();

@@ -31,7 +31,7 @@ use super::{
     deliver::Reload,
     disk::{Disk, Owner},
     ledger::Ledger,
-    login::{AfterReading, Identity, Method, SecretId},
+    login::{AfterReading, Identity, Method, Proof, SecretId},
     moment::Moment,
     pair::{KeyKind, Names},
     probe::Place,
@@ -150,8 +150,10 @@ fn plan(name: &str, folder: PathBuf) -> Certificate {
 }
 
 fn open(plan: &Certificate, disk: &Rc<dyn Disk>) -> Course {
-    let secret_id =
-        SecretId { path: "/etc/agent/secret-id".into(), wrapped_at: None, after_reading: AfterReading::Keep };
+    let secret_id = SecretId {
+        proof: Proof { path: "/etc/agent/secret-id".into(), after_reading: AfterReading::Keep },
+        wrapped_at: None,
+    };
     let method = Method::Approle { role_id: "/etc/agent/role-id".into(), secret_id: Some(secret_id) };
     // Credentials lie in memory even where the certificates lie on a real disk.
     let credentials: Rc<dyn Disk> = Rc::new(Memory::with_credentials());

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use super::{
-    Door, Header, Lending, Quit, Role,
+    Door, Header, Lending, Manners, Namespaces, Quit, Remembers, Role,
     memory::{self, Asked, Memory},
     upstream::{Answered, Body, Upstream},
 };
@@ -47,7 +47,7 @@ pub(crate) struct Desk {
     /// Where the agent logs in, which may be another namespace.
     gate: Rc<Here>,
     identity: Option<Rc<Mutex<Identity>>>,
-    lending: Lending,
+    manners: Manners,
     memory: Option<Rc<Memory>>,
     ledger: Rc<Ledger>,
     bell: Bell,
@@ -69,12 +69,12 @@ impl Desk {
         client: Client,
         (world, gate): (Rc<Here>, Rc<Here>),
         identity: Option<Rc<Mutex<Identity>>>,
-        (lending, remembers): (Lending, bool),
+        manners: Manners,
         (ledger, bell): (Rc<Ledger>, Bell),
     ) -> Desk {
-        let memory = remembers.then(Rc::default);
-        let upstream = Upstream::new(client);
-        Desk { upstream, world, gate, identity, lending, memory, ledger, bell, counts: Counts::default() }
+        let memory = (manners.memory == Remembers::Leases).then(Rc::default);
+        let upstream = Upstream::new(client, manners.connections);
+        Desk { upstream, world, gate, identity, manners, memory, ledger, bell, counts: Counts::default() }
     }
 
     /// The answer to a request that came through this door.
@@ -131,10 +131,7 @@ impl Desk {
         for name in OF_A_CONNECTION.into_iter().chain(["accept-encoding"]) {
             parts.headers.remove(name);
         }
-        if !parts.headers.contains_key(NAMESPACE)
-            && let Some(namespace) =
-                self.upstream.namespace.as_ref().and_then(|text| HeaderValue::from_str(text).ok())
-        {
+        if let Some(namespace) = self.namespace(&parts.headers) {
             parts.headers.insert(NAMESPACE, namespace);
         }
         let own = match self.token(&mut parts.headers).await {
@@ -197,6 +194,19 @@ impl Desk {
         reply(answered.status, answered.headers, shown)
     }
 
+    /// The namespace that a request is sent to, if it is another than it says itself.
+    fn namespace(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let own = self.upstream.namespace.as_ref()?.trim_matches('/');
+        let text = match (headers.contains_key(NAMESPACE), self.manners.namespaces) {
+            (true, Namespaces::OfRequest) => return None,
+            (true, Namespaces::Prepended) => {
+                format!("{own}/{}", header(headers, NAMESPACE).trim_matches('/'))
+            }
+            (false, _) => own.to_owned(),
+        };
+        HeaderValue::from_str(&text).ok()
+    }
+
     /// What is kept for a request.
     fn remembered(&self, key: &memory::Key) -> Option<Response<Body>> {
         let kept = self.memory.as_ref()?.find(key)?;
@@ -210,11 +220,11 @@ impl Desk {
 
     /// Gives a request the agent's token if it is to have it. The agent's token.
     async fn token(&self, headers: &mut HeaderMap) -> Result<Option<Zeroizing<String>>, Response<Body>> {
-        let Some(identity) = self.identity.as_ref().filter(|_| self.lending != Lending::Never) else {
+        let Some(identity) = self.identity.as_ref().filter(|_| self.manners.lending != Lending::Never) else {
             return Ok(None);
         };
         let lacks = given(headers).is_none();
-        let lends = self.lending == Lending::Always || lacks;
+        let lends = self.manners.lending == Lending::Always || lacks;
         match identity.lock().await.token(self.gate.as_ref()).await {
             Ok(token) => {
                 if lends {
@@ -235,7 +245,8 @@ impl Desk {
 
     fn clear(&self, body: &[u8]) -> Response<Body> {
         let Some(memory) = &self.memory else {
-            return refusal(StatusCode::NOT_FOUND, "there is no cache: write a stanza cache {} to have one");
+            // There is nothing to drop, so it is dropped.
+            return reply(StatusCode::OK, HeaderMap::new(), Bytes::new());
         };
         let body: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
         let text = |key: &str| body.get(key).and_then(Value::as_str).unwrap_or_default();

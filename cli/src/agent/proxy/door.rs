@@ -1,25 +1,22 @@
 //! Listening: TCP or a socket, in clear or over TLS.
 
-use std::{convert::Infallible, fs, os::unix::fs::PermissionsExt, path::Path, rc::Rc, sync::Arc};
+use std::{convert::Infallible, fs, os::unix::fs::PermissionsExt, path::Path, rc::Rc};
 
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{Desk, Door, Place};
+use super::{Desk, Door, Place, seal::Sealed};
 use crate::agent::disk::{Disk, Machine, Owner};
 
 /// Opens a door and serves whoever comes until the agent ends.
 pub(crate) async fn open(door: Door, desk: Rc<Desk>) -> Result<(), String> {
-    let tls = match &door.tls {
-        Some((cert, key)) => Some(acceptor(cert, key)?),
-        None => None,
-    };
+    let tls = door.tls.clone().map(Sealed::open).transpose()?;
+    let fresh = move || tls.as_ref().map(Sealed::acceptor);
     match door.at.clone() {
         Place::Tcp(address) => {
             let listener = TcpListener::bind(&address).await;
@@ -28,7 +25,7 @@ pub(crate) async fn open(door: Door, desk: Rc<Desk>) -> Result<(), String> {
                 loop {
                     // A connection that broke before it was taken is the caller's loss; the next may come.
                     let Ok((stream, _)) = listener.accept().await else { continue };
-                    receive(stream, tls.clone(), &door, &desk);
+                    receive(stream, fresh(), &door, &desk);
                 }
             });
         }
@@ -38,7 +35,7 @@ pub(crate) async fn open(door: Door, desk: Rc<Desk>) -> Result<(), String> {
             tokio::task::spawn_local(async move {
                 loop {
                     let Ok((stream, _)) = listener.accept().await else { continue };
-                    receive(stream, tls.clone(), &door, &desk);
+                    receive(stream, fresh(), &door, &desk);
                 }
             });
         }
@@ -96,20 +93,4 @@ where
     });
     // A caller that goes away needs no answer.
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-}
-
-fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor, String> {
-    let wrong = |file: &Path, why: String| format!("{} cannot be used: {why}", file.display());
-    let chain: Result<Vec<CertificateDer<'static>>, _> =
-        CertificateDer::pem_file_iter(cert).and_then(Iterator::collect);
-    let chain = chain.map_err(|e| wrong(cert, e.to_string()))?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|e| wrong(key, e.to_string()))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| wrong(cert, e.to_string()))?
-        .with_no_client_auth()
-        .with_single_cert(chain, private)
-        .map_err(|e| wrong(cert, e.to_string()))?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -6,12 +6,14 @@
 mod desk;
 mod door;
 mod memory;
+mod seal;
 mod upstream;
 
 use std::path::PathBuf;
 
 pub(crate) use desk::Desk;
 pub(crate) use door::open;
+pub(crate) use seal::{Clients, Seal, Versions};
 
 use super::disk::Owner;
 
@@ -19,8 +21,8 @@ use super::disk::Owner;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Door {
     pub(crate) at: Place,
-    /// A certificate and its key.
-    pub(crate) tls: Option<(PathBuf, PathBuf)>,
+    /// How it speaks TLS; not at all if nothing is said.
+    pub(crate) tls: Option<Seal>,
     pub(crate) header: Header,
     pub(crate) role: Role,
     pub(crate) quit: Quit,
@@ -63,4 +65,39 @@ pub(crate) enum Lending {
     Missing,
     /// To all, whatever they bring.
     Always,
+}
+
+/// How requests are handed on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Manners {
+    pub(crate) lending: Lending,
+    pub(crate) memory: Remembers,
+    pub(crate) namespaces: Namespaces,
+    pub(crate) connections: Connections,
+}
+
+/// Whether answers with a lease are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Remembers {
+    Leases,
+    #[default]
+    Nothing,
+}
+
+/// What the namespace of the configuration is to a request that names one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Namespaces {
+    /// Nothing: the request says where it is.
+    #[default]
+    OfRequest,
+    /// The place that the request's is below.
+    Prepended,
+}
+
+/// Whether connections to the server wait for the next request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Connections {
+    #[default]
+    Kept,
+    Closed,
 }

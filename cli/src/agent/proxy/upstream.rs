@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited, combinators::BoxBody};
 use hyper::body::{Body as _, Incoming};
 
+use super::Connections;
 use crate::{
     client::Client,
     transport::{Sender, Transport, Trouble},
@@ -39,11 +40,18 @@ pub(super) struct Upstream {
     prefix: String,
     pub(super) namespace: Option<String>,
     idle: RefCell<Vec<Sender>>,
+    /// How many of them there may be.
+    idle_max: usize,
 }
 
 impl Upstream {
-    pub(super) fn new(client: Client) -> Upstream {
+    pub(super) fn new(client: Client, connections: Connections) -> Upstream {
+        let idle_max = match connections {
+            Connections::Kept => IDLE_MAX,
+            Connections::Closed => 0,
+        };
         Upstream {
+            idle_max,
             authority: client.address.authority.clone(),
             prefix: client.address.prefix.clone(),
             namespace: client.namespace.clone(),
@@ -79,7 +87,7 @@ impl Upstream {
         let limited = Limited::new(body, usize::try_from(limit).unwrap_or(usize::MAX));
         let body = limited.collect().await.map_err(|e| format!("the answer broke off: {e}"))?.to_bytes();
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < IDLE_MAX {
+        if idle.len() < self.idle_max {
             idle.push(sender);
         }
         Ok(Answered::Whole(parts, body))

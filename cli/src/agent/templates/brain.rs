@@ -12,14 +12,14 @@ use serde_json::Value as Json;
 use super::{
     language::Known,
     query::Query,
-    source::{self, Answer, Life, Source},
+    source::{self, Answer, Habit, Life, Source},
     values::Numbers,
 };
 use crate::agent::{
     cache::Cache,
     moment::Moment,
     schedule,
-    world::{Cause, Trouble, World},
+    world::{Trouble, World},
 };
 
 /// How long a wait after failures may become; the waits of certificates are bounded in the same way.
@@ -28,8 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 /// What is known.
 pub(super) struct Brain<W> {
     pub(super) source: Source<W>,
-    /// How often what has no lease is looked at again.
-    interval: Duration,
+    habit: Habit,
     cache: Option<Rc<Cache>>,
     entries: BTreeMap<Query, Entry>,
     /// The server did not answer in this round: nobody else needs to wait for it.
@@ -59,8 +58,8 @@ pub(super) struct Unanswered {
 }
 
 impl<W: World> Brain<W> {
-    pub(super) fn new(source: Source<W>, interval: Duration, cache: Option<Rc<Cache>>) -> Brain<W> {
-        Brain { source, interval, cache, entries: BTreeMap::new(), down: None }
+    pub(super) fn new(source: Source<W>, habit: Habit, cache: Option<Rc<Cache>>) -> Brain<W> {
+        Brain { source, habit, cache, entries: BTreeMap::new(), down: None }
     }
 
     pub(super) fn now(&self) -> Moment {
@@ -207,7 +206,7 @@ impl<W: World> Brain<W> {
 
     fn note<T>(&mut self, outcome: Result<T, Trouble>) -> Result<T, Trouble> {
         if let Err(trouble) = &outcome
-            && trouble.cause == Cause::Unreachable
+            && trouble.unanswered()
         {
             self.down = Some(trouble.clone());
         }
@@ -230,7 +229,7 @@ impl<W: World> Brain<W> {
     }
 
     fn settle(&mut self, query: &Query, life: Life) {
-        let due = life.due(self.now(), self.interval, self.source.world.chance());
+        let due = life.due(self.now(), self.habit, self.source.world.chance());
         if let Some(entry) = self.entries.get_mut(query) {
             (entry.next, entry.failures) = (due, 0);
             if let Some(told) = &mut entry.told {

@@ -46,8 +46,8 @@ pub(super) const FUNCTIONS: [(&str, Function); 44] = [
         let key = hmac::Key::new(hmac::HMAC_SHA256, string(args, 1)?.as_bytes());
         Ok(text(hex(hmac::sign(&key, string(args, 0)?.as_bytes()).as_ref())))
     }),
-    ("toLower", |args| Ok(text(string(args, 0)?.to_lowercase()))),
-    ("toUpper", |args| Ok(text(string(args, 0)?.to_uppercase()))),
+    ("toLower", |args| Ok(text(lowered(string(args, 0)?)))),
+    ("toUpper", |args| Ok(text(raised(string(args, 0)?)))),
     ("toTitle", |args| Ok(text(title(string(args, 0)?)))),
     ("trimSpace", |args| Ok(text(string(args, 0)?.trim()))),
     ("trim", |args| {
@@ -170,8 +170,27 @@ fn decoded(bytes: Option<Vec<u8>>) -> Made {
     decoded.map(text).ok_or_else(|| wrong("what is given does not decode to a text"))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A letter as Go raises it: to one letter, or not at all.
+pub(super) fn large(c: char) -> char {
+    let mut raised = c.to_uppercase();
+    raised.next().filter(|_| raised.next().is_none()).unwrap_or(c)
+}
+
+pub(super) fn small(c: char) -> char {
+    let mut lowered = c.to_lowercase();
+    lowered.next().filter(|_| lowered.next().is_none()).unwrap_or(c)
+}
+
+pub(super) fn raised(text: &str) -> String {
+    text.chars().map(large).collect()
+}
+
+pub(super) fn lowered(text: &str) -> String {
+    text.chars().map(small).collect()
 }
 
 fn title(text: &str) -> String {

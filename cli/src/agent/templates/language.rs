@@ -17,6 +17,7 @@ use super::{
     functions::{FUNCTIONS, MARK, argument, string, wrong},
     parse::{self, PRINTED},
     query::Query,
+    sprig::{self, Kind},
     toml,
     values::{self, Numbers, text},
 };
@@ -178,6 +179,20 @@ impl Program {
         for name in HERE {
             let table = Arc::clone(table);
             template = template.func(name, move |args| table.call(name, args));
+        }
+        for (bare, kind) in sprig::all() {
+            let name = format!("{}{bare}", sprig::PREFIX);
+            template = match kind {
+                Kind::Plain(function) => template.func(&name, function),
+                Kind::Dated(function) => {
+                    let now = table.now;
+                    template.func(&name, move |args| function(now, args))
+                }
+                Kind::Own(same) => {
+                    let table = Arc::clone(table);
+                    template.func(&name, move |args| table.call(same, args))
+                }
+            };
         }
         template = template.func(PRINTED, |args| {
             let value = argument(args, 0)?;
@@ -444,6 +459,14 @@ mod tests {
         );
         check(r#"{{ define "d" }}<{{ . }}>{{ end }}{{ template "d" "q" }}"#, "<q>");
         check(r#"{{ define "d" }}<{{ . }}>{{ end }}{{ executeTemplate "d" "q" }}"#, "<q>");
+        check(
+            "{{ sprig_dateInZone \"2006-01-02\" sprig_now \"UTC\" }} {{ sprig_ago 1699999900 }}",
+            "2023-11-14 1m40s",
+        );
+        check(
+            r#"{{ $d := sprig_dict }}{{ $_ := sprig_set $d "a" 1 }}{{ sprig_set $d "b" 2 }}{{ $d.a }}"#,
+            "map[a:1 b:2]1",
+        );
         check("{{ timestamp }} {{ timestamp \"2006-01-02\" }}", "2023-11-14T22:13:20Z 2023-11-14");
     }
 
@@ -475,7 +498,11 @@ mod tests {
     fn what_is_not_known_is_refused_by_name_and_line() {
         for (text, words) in [
             ("a\n{{ key \"x\" }}", "line 2: the function \"key\": it asks Consul"),
-            ("{{ if true }}\n\n{{ sprig_upper \"x\" }}{{ end }}", "line 3: the function \"sprig_upper\""),
+            (
+                "{{ if true }}\n\n{{ sprig_uuidv4 }}{{ end }}",
+                "line 3: the function \"sprig_uuidv4\": it is something else",
+            ),
+            ("{{ sprig_nothing }}", "\"sprig_nothing\": it is no function of sprig"),
             ("{{ with (secret \"x\") | nothing }}{{ end }}", "\"nothing\": it is not known"),
             ("{{ env \"x\" }}", "function_denylist"),
             ("{{ scratch.Wipe }}", "scratch.Wipe"),

@@ -12,6 +12,7 @@ mod parse;
 mod query;
 mod regex;
 mod source;
+mod sprig;
 mod target;
 mod toml;
 #[cfg(test)]
@@ -21,6 +22,6 @@ mod work;
 mod yaml;
 
 pub(crate) use language::{Program, Writing};
-pub(crate) use source::Source;
+pub(crate) use source::{Habit, Source};
 pub(crate) use target::{Backup, FilePlan, Folders};
 pub(crate) use work::{Pace, Target, Template, Work};

@@ -1,8 +1,8 @@
 //! A template as it is read when the agent starts: what it names and we do not have is refused there, with its line.
 
-use gotmpl::parse::{CommandNode, DefineNode, Expr, ListNode, Node, Parser, PipeNode};
+use gotmpl::parse::{ActionNode, CommandNode, DefineNode, Expr, ListNode, Node, Parser, PipeNode};
 
-use super::{functions::FUNCTIONS, language::HERE};
+use super::{functions::FUNCTIONS, language::HERE, sprig};
 
 /// A template taken apart.
 pub(super) struct Parsed {
@@ -63,6 +63,8 @@ struct Look<'a> {
 
 impl Look<'_> {
     fn list(&mut self, list: &mut ListNode) {
+        let nodes = std::mem::take(&mut list.nodes);
+        list.nodes = nodes.into_iter().flat_map(changed_in_place).collect();
         for node in &mut list.nodes {
             match node {
                 Node::List(list) => self.list(list),
@@ -128,7 +130,8 @@ impl Look<'_> {
     fn function(&mut self, line: usize, name: &str) {
         let known = BUILT_IN.contains(&name)
             || HERE.contains(&name)
-            || FUNCTIONS.iter().any(|(known, _)| *known == name);
+            || FUNCTIONS.iter().any(|(known, _)| *known == name)
+            || sprig::has(name);
         let why = if self.denied.iter().any(|denied| denied == name) {
             "function_denylist forbids it".to_owned()
         } else if known {
@@ -138,6 +141,26 @@ impl Look<'_> {
         };
         self.wrong.get_or_insert(format!("line {line}: the function {name:?}: {why}"));
     }
+}
+
+/// `sprig_set $map "key" value` changes the map that `$map` is, in Go. Values do not change here: the variable gets the new
+/// one, and the statement goes on with that.
+fn changed_in_place(node: Node) -> Vec<Node> {
+    let Node::Action(mut action) = node else { return vec![node] };
+    let changed = match action.pipe.commands.first().map(|command| command.args.as_slice()) {
+        Some([Expr::Identifier(_, name), Expr::Variable(pos, variable, fields), ..])
+            if sprig::changes_its_map(name) && fields.is_empty() =>
+        {
+            Some((*pos, variable.clone()))
+        }
+        _ => None,
+    };
+    let Some((pos, variable)) = changed else { return vec![Node::Action(action)] };
+    let command = action.pipe.commands.remove(0);
+    let value = CommandNode { pos, args: vec![Expr::Variable(pos, variable.clone(), Vec::new())] };
+    action.pipe.commands.insert(0, value);
+    let pipe = PipeNode { pos, decl: vec![variable], commands: vec![command], is_assign: true };
+    vec![Node::Action(ActionNode { pos, pipe }), Node::Action(action)]
 }
 
 /// What to do without a function that consul-template has.
@@ -153,7 +176,7 @@ fn advice(name: &str) -> &'static str {
         }
         _ if name.starts_with("spew") => "it shows Go's memory, which is not here: use toJSONPretty",
         _ if name.starts_with("nomad") => "it asks Nomad, which this agent does not do",
-        _ if name.starts_with("sprig") => "the functions of sprig are not here",
+        _ if name.starts_with(sprig::PREFIX) => sprig::advice(name),
         _ => "it is not known",
     }
 }

@@ -20,6 +20,44 @@ pub(super) fn replaced(pattern: &str, with: &str, text: &str) -> Result<String, 
     Ok(compiled(pattern)?.replace_all(text, |found: &Captures<'_>| expanded(with, found)).into_owned())
 }
 
+/// Everything that an expression finds, up to so many.
+pub(super) fn all_found(pattern: &str, text: &str, most: usize) -> Result<Vec<String>, TemplateError> {
+    Ok(compiled(pattern)?.find_iter(text).take(most).map(|found| found.as_str().to_owned()).collect())
+}
+
+/// The pieces of a text between what an expression finds, at most so many.
+pub(super) fn split(pattern: &str, text: &str, most: usize) -> Result<Vec<String>, TemplateError> {
+    let compiled = compiled(pattern)?;
+    if most == 0 {
+        return Ok(Vec::new());
+    }
+    if text.is_empty() {
+        return Ok(vec![String::new()]);
+    }
+    let (mut pieces, mut from, mut end) = (Vec::new(), 0, 0);
+    for found in compiled.find_iter(text) {
+        if pieces.len() + 1 >= most {
+            break;
+        }
+        end = found.start();
+        // What is found of nothing at the beginning divides nothing.
+        if found.end() > 0 {
+            pieces.push(text.get(from..end).unwrap_or_default().to_owned());
+        }
+        from = found.end();
+    }
+    if end != text.len() {
+        pieces.push(text.get(from..).unwrap_or_default().to_owned());
+    }
+    Ok(pieces)
+}
+
+/// An expression that finds just this text.
+pub(super) fn quoted(text: &str) -> String {
+    let special = |c: char| "\\.+*?()|[]{}^$".contains(c);
+    text.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
+}
+
 fn compiled(pattern: &str) -> Result<Regex, TemplateError> {
     let built = regex::RegexBuilder::new(&translated(pattern)).size_limit(SIZE_MAX).build();
     built.map_err(|_| wrong("a regular expression cannot be read, or is too large"))

@@ -22,10 +22,26 @@ use crate::{
 
 /// A certificate, a lease and a token are replaced or renewed when this share of their life is over.
 const RENEW_SHARE: f64 = 2.0 / 3.0;
+const INTERVAL_DEFAULT: Duration = Duration::from_secs(300);
 /// Agents that were started together do not come back together: each comes earlier by up to this share.
 const SPREAD_SHARE: f64 = 0.05;
 /// A file is looked at this often.
 const FILE_AGAIN: Duration = Duration::from_secs(5);
+
+/// How often what was said is looked at again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Habit {
+    /// What has no lease, after this.
+    pub(crate) interval: Duration,
+    /// What has a lease that cannot be renewed, when this share of it is over.
+    pub(crate) lease_share: f64,
+}
+
+impl Default for Habit {
+    fn default() -> Habit {
+        Habit { interval: INTERVAL_DEFAULT, lease_share: RENEW_SHARE }
+    }
+}
 
 /// What the server said.
 #[derive(Clone)]
@@ -59,12 +75,13 @@ pub(crate) enum Life {
 
 impl Life {
     /// When to see to it.
-    pub(crate) fn due(&self, now: Moment, interval: Duration, chance: f64) -> Moment {
+    pub(crate) fn due(&self, now: Moment, habit: Habit, chance: f64) -> Moment {
         let early = |span: Duration| now.plus(span.mul_f64(1.0 - SPREAD_SHARE * chance));
         match self {
-            Life::Static => early(interval),
-            Life::File => now.plus(FILE_AGAIN.min(interval)),
+            Life::Static => early(habit.interval),
+            Life::File => now.plus(FILE_AGAIN.min(habit.interval)),
             Life::Until(moment) => *moment,
+            Life::Lease { length, renewable: false, .. } => early(length.mul_f64(habit.lease_share)),
             Life::Lease { length, .. } | Life::Token { length, .. } => early(length.mul_f64(RENEW_SHARE)),
         }
     }

@@ -12,13 +12,17 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use super::{brain::Brain, query::Query, source::Source};
+use super::{
+    brain::Brain,
+    query::Query,
+    source::{Habit, Source},
+};
 use crate::{
     agent::{
         cache::{Cache, CachePlan, Needed},
         deliver::Reload,
         disk::Machine,
-        login::{AfterReading, Identity, Method, SecretId},
+        login::{AfterReading, Identity, Method, Proof, SecretId},
         moment::Moment,
         probe::Place,
         world::{Alert, World},
@@ -248,8 +252,10 @@ fn brain(stage: &Rc<Stage>, folder: &std::path::Path) -> Brain<Stage> {
 }
 
 fn bare(stage: &Rc<Stage>, folder: &std::path::Path, cache: Option<Rc<Cache>>) -> Brain<Stage> {
-    let secret_id =
-        SecretId { path: folder.join("secret"), wrapped_at: None, after_reading: AfterReading::Remove };
+    let secret_id = SecretId {
+        proof: Proof { path: folder.join("secret"), after_reading: AfterReading::Remove },
+        wrapped_at: None,
+    };
     let method = Method::Approle { role_id: folder.join("role"), secret_id: Some(secret_id) };
     let identity = Identity::new(method, "approle".to_owned(), Rc::new(Machine));
     let identity = match &cache {
@@ -257,7 +263,7 @@ fn bare(stage: &Rc<Stage>, folder: &std::path::Path, cache: Option<Rc<Cache>>) -
         None => identity,
     };
     let source = Source::new(Rc::clone(stage), Rc::new(Mutex::new(identity)), Rc::clone(stage));
-    Brain::new(source, Duration::from_secs(300), cache)
+    Brain::new(source, Habit::default(), cache)
 }
 
 fn leased() -> Query {
@@ -403,4 +409,25 @@ fn a_secret_id_stays_until_it_has_served() {
     play.stage.up.set(true);
     assert!(play.read().is_ok());
     assert!(!play.folder.join("secret").exists());
+}
+
+/// A server that does not take what the agent remembers is not asked again and again: that would lock the agent out.
+#[test]
+fn a_proof_that_was_refused_is_shown_again_only_after_long() {
+    let mut play = Play::begin("refused", leased());
+    play.read().unwrap();
+    let logins = |play: &Play| play.asked().into_iter().filter(|(_, path)| path == LOGIN).count();
+    assert_eq!(logins(&play), 1);
+    // The secret id was good once, and the token ends.
+    play.stage.lent.borrow_mut().clear();
+    for _ in 0..12 {
+        let why = play.next().unwrap_err();
+        assert!(why.contains("has served its time: put a new one there"), "{why}");
+    }
+    let seconds = play.stage.since_start();
+    assert!(seconds >= 600 && logins(&play) <= 1 + usize::try_from(seconds / 1200).unwrap(), "{seconds}");
+    play.stage.secrets.borrow_mut().push("two".to_owned());
+    std::fs::write(play.folder.join("secret"), "two").unwrap();
+    play.brain.hurry();
+    assert_eq!(play.next(), Ok(true));
 }

@@ -8,7 +8,7 @@ use super::{
     brain::Brain,
     language::{Program, Rendered, Run},
     query::Query,
-    source::Source,
+    source::{Habit, Source},
     target::{self, FilePlan, Put},
 };
 use crate::agent::{
@@ -20,7 +20,7 @@ use crate::agent::{
     ledger::Ledger,
     moment::Moment,
     run::{Once, sleep_until},
-    schedule,
+    schedule, sinks,
     world::World,
 };
 
@@ -50,9 +50,9 @@ pub(crate) enum Target {
 }
 
 /// How often, and how long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Pace {
-    pub(crate) interval: Duration,
+    pub(crate) habit: Habit,
     /// After so many failures in a row the agent ends; if nothing is said it never does.
     pub(crate) tries_max: Option<u32>,
 }
@@ -106,7 +106,7 @@ impl Work {
             said: None,
         };
         let sheets: Vec<Sheet> = templates.into_iter().map(sheet).collect();
-        let brain = Brain::new(source, pace.interval, cache);
+        let brain = Brain::new(source, pace.habit, cache);
         let work = Work { brain, sheets, pace, token: None, once, bell, failed_for_good: false };
         for at in 0..work.sheets.len() {
             work.ledger().expect_template(&work.name(at));
@@ -143,10 +143,12 @@ impl Work {
                 return done;
             }
             let world = Rc::clone(&self.brain.source.world);
+            let lacks = self.brain.source.identity.lock().await.lacks();
             let Some(child) = &mut child else {
                 tokio::select! {
                     _ = bell.asked() => return true,
                     () = back.notified() => self.hurry(),
+                    () = sinks::appears(lacks) => self.hurry(),
                     () = sleep_until(&world, next) => {}
                 }
                 continue;
@@ -172,6 +174,7 @@ impl Work {
                     return true;
                 }
                 () = back.notified() => self.hurry(),
+                () = sinks::appears(lacks) => self.hurry(),
                 () = sleep_until(&world, next) => {}
             }
         }

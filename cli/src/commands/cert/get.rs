@@ -19,12 +19,13 @@ use crate::{
         deliver::Reload,
         disk::{self, Disk, Machine, Owner},
         enrol,
-        here::Here,
+        here::{Here, Voice},
         ledger::Ledger,
-        login::{AfterReading, Identity, Method, SecretId},
+        login::{AfterReading, Identity, Method, Proof, SecretId},
         owner,
-        pair::{KeyKind, Names},
+        pair::{KEY_KINDS, KeyKind, Names},
         probe::Place,
+        record::Held,
         shelf::Shelf,
     },
     call::Call,
@@ -86,7 +87,7 @@ pub(crate) struct Get {
     /// Where its service shows it, as HOST:PORT; repeatable
     #[arg(long, value_name = "HOST:PORT")]
     verify: Vec<String>,
-    /// Kind of key: ec, ec-384, ed25519, rsa, rsa-3072, rsa-4096; what the role wants if left out
+    /// Kind of key: ec, ec-384, ed25519, rsa, rsa-3072, rsa-4096, ml-dsa-44, ml-dsa-65, ml-dsa-87; what the role wants if left out
     #[arg(long, value_name = "KIND")]
     key_type: Option<String>,
     /// Keep the key when renewing
@@ -119,21 +120,31 @@ impl Get {
                 session.client.token.clone().ok_or_else(|| {
                     Stop::local("No token is set").hint("Run `keep login`, or set KEEP_TOKEN.")
                 })?;
-            fetch(session, plan.clone(), Method::Given(token), &session.server, Delivery::Now).await?;
-            return self.done(&plan, None);
+            let litter = Litter::watch([plan.folder.clone()]);
+            let got =
+                fetch(session, plan.clone(), Method::Given(token), &session.server, Delivery::Now).await;
+            return self.done(&plan, &got.map_err(|stop| litter.cleared(stop))?, None);
         }
         let folder = match &self.config_dir {
             Some(folder) => absolute(folder)?,
             None => agent::usual_folder(&session.settings)?,
         };
-        let server = self.server(session, &folder)?;
-        let (method, auth) = self.identity(session, &folder).await?;
+        let ours =
+            ["hcl", "ca.pem", "role-id", "secret-id"].map(|end| folder.join(format!("{}.{end}", self.name)));
+        let litter = Litter::watch(ours.into_iter().chain([plan.folder.clone()]));
+        let got = self.set_up(session, &plan, &folder).await;
+        self.done(&plan, &got.map_err(|stop| litter.cleared(stop))?, Some(&folder))
+    }
+
+    /// Makes identity and configuration, and fetches the first pair with them.
+    async fn set_up(&self, session: &Session, plan: &Certificate, folder: &Path) -> Result<Held, Stop> {
+        let server = self.server(session, folder)?;
+        let (method, auth) = self.identity(session, folder).await?;
         let file = folder.join(format!("{}.hcl", self.name));
-        write(&file, &self.hcl(&plan, &server, &auth))?;
+        write(&file, &self.hcl(plan, &server, &auth))?;
         // What was written is what will be read: a mistake in it must show now, not at the agent's start.
         config::Config::load(std::slice::from_ref(&file)).map_err(Stop::local)?;
-        fetch(session, plan.clone(), method, &server, Delivery::ByAgent).await?;
-        self.done(&plan, Some(&folder))
+        fetch(session, plan.clone(), method, &server, Delivery::ByAgent).await
     }
 
     fn check_name(&self) -> Result<(), Stop> {
@@ -218,21 +229,22 @@ impl Get {
     }
 
     fn key(&self, role: Option<&Secret>) -> Result<KeyKind, Stop> {
-        let (kind, bits) = match (&self.key_type, role) {
-            (Some(text), _) => match text.split_once('-') {
-                Some((kind, bits)) => (kind.to_owned(), bits.parse().unwrap_or(u32::MAX)),
-                None => (text.clone(), 0),
-            },
+        let (kind, size) = match (&self.key_type, role) {
+            (Some(text), _) => (text.clone(), 0),
             (None, Some(role)) => {
-                let bits = role.field("key_bits").and_then(Value::as_u64).unwrap_or(0);
-                (role.text("key_type").unwrap_or("any").to_owned(), u32::try_from(bits).unwrap_or(0))
+                let kind = role.text("key_type").unwrap_or("any").to_owned();
+                let set = role.text("parameter_set").and_then(|set| set.parse().ok());
+                let bits =
+                    role.field("key_bits").and_then(Value::as_u64).and_then(|bits| u32::try_from(bits).ok());
+                let size = if kind == "ml-dsa" { set } else { bits };
+                (kind, size.unwrap_or(0))
             }
             (None, None) => ("ec".to_owned(), 0),
         };
-        let (kind, bits) = if kind == "any" { ("ec", 0) } else { (kind.as_str(), bits) };
-        KeyKind::parse(kind, bits).ok_or_else(|| {
-            Stop::local(format!("There is no way to make a key of type {kind:?} with {bits} bits"))
-                .hint("The agent makes ec, ec-384, ed25519, rsa, rsa-3072 and rsa-4096 keys; the role must allow one.")
+        let (kind, size) = if kind == "any" { ("ec", 0) } else { (kind.as_str(), size) };
+        KeyKind::parse(kind, size).ok_or_else(|| {
+            Stop::local(format!("There is no way to make a key {kind:?} of size {size}"))
+                .hint(format!("The agent makes {KEY_KINDS} keys; the role must allow one."))
         })
     }
 
@@ -286,8 +298,10 @@ impl Get {
             lines.push(format!("secret_id_file_path = {}", path(secret_id)));
             lines.push("remove_secret_id_file_after_reading = false".to_owned());
         }
-        let secret_id =
-            secret_id.map(|path| SecretId { path, wrapped_at: None, after_reading: AfterReading::Keep });
+        let secret_id = secret_id.map(|path| SecretId {
+            proof: Proof { path, after_reading: AfterReading::Keep },
+            wrapped_at: None,
+        });
         Ok((Method::Approle { role_id, secret_id }, stanza("approle", &lines)))
     }
 
@@ -305,11 +319,12 @@ impl Get {
         crate::hcl::format(&all).unwrap_or(all)
     }
 
-    fn done(&self, plan: &Certificate, folder: Option<&Path>) -> Outcome {
+    fn done(&self, plan: &Certificate, held: &Held, folder: Option<&Path>) -> Outcome {
         let at = plan.folder.join("current");
         say(format!("Certificate:  {}", at.join("fullchain.pem").display()));
         say(format!("Key:          {}", at.join("key.pem").display()));
         say(format!("CA:           {}", at.join("ca.pem").display()));
+        say(format!("Good until:   {}", held.not_after));
         let Some(folder) = folder else { return Ok(0) };
         say(format!("Agent:        {}", folder.join(format!("{}.hcl", self.name)).display()));
         if plan.reloads.is_empty() {
@@ -319,6 +334,27 @@ impl Get {
         }
         say("Next: point the service at these files, and run `keep agent install`, or `keep agent`.");
         Ok(0)
+    }
+}
+
+/// What is to be taken away again if it leads to nothing: a configuration that cannot work would be run by the agent.
+struct Litter(Vec<PathBuf>);
+
+impl Litter {
+    /// Those of these paths that are not there yet.
+    fn watch(paths: impl IntoIterator<Item = PathBuf>) -> Litter {
+        Litter(paths.into_iter().filter(|path| path.symlink_metadata().is_err()).collect())
+    }
+
+    /// Takes away what came since, and says so.
+    fn cleared(self, stop: Stop) -> Stop {
+        let came = |path: &PathBuf| path.symlink_metadata().is_ok();
+        let gone = self.0.iter().filter(|path| came(path) && Machine.remove(path).is_ok()).count();
+        if gone == 0 {
+            stop
+        } else {
+            stop.hint("What was written here is taken away again: set it right, and run this again.")
+        }
     }
 }
 
@@ -337,7 +373,7 @@ async fn fetch(
     method: Method,
     server: &Server,
     delivery: Delivery,
-) -> Result<(), Stop> {
+) -> Result<Held, Stop> {
     let ledger = Rc::new(Ledger::default());
     let (alerts, _nobody) = mpsc::unbounded_channel();
     let world = Here {
@@ -347,6 +383,7 @@ async fn fetch(
         ledger: Rc::clone(&ledger),
         alerts,
         warned: RefCell::new(HashSet::new()),
+        voice: Voice::Silent,
     };
     let mount = if matches!(method, Method::Approle { .. }) { "approle" } else { "token" };
     let identity = Rc::new(Mutex::new(Identity::new(method, mount.to_owned(), Rc::new(Machine))));
@@ -359,7 +396,7 @@ async fn fetch(
     let mut course = Course::open(first, shelf, identity, ledger);
     course.begin_now();
     course.turn(&world).await;
-    if let Some(mistake) = course.record.last_error.take().filter(|_| !course.record.delivered) {
+    if let Some(mistake) = course.record.last_error.take() {
         return Err(Stop::remote(format!("Error getting the certificate: {}", mistake.text)).code(REMOTE));
     }
     if delivery == Delivery::ByAgent && !(plan.reloads.is_empty() && plan.places.is_empty()) {
@@ -367,7 +404,7 @@ async fn fetch(
         let saved = course.record.save(&Machine, &plan.folder);
         saved.map_err(|e| Stop::local(format!("The state cannot be written: {e}")))?;
     }
-    Ok(())
+    course.record.held.take().ok_or_else(|| Stop::local("There is no certificate"))
 }
 
 fn stanza(kind: &str, lines: &[String]) -> String {

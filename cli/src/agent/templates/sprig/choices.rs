@@ -1,0 +1,36 @@
+//! Choices between values, and what a value is.
+
+use gotmpl::Value;
+
+use crate::agent::templates::{
+    functions::{Function, argument, string, wrong},
+    language::Made,
+    values,
+};
+
+pub(super) const ALL: [(&str, Function); 12] = [
+    ("fail", |args| Err(wrong(format!("the template gives up: {}", string(args, 0)?)))),
+    ("fromJson", |args| from_json(args).or(Ok(Value::Nil))),
+    ("mustFromJson", from_json),
+    ("empty", |args| Ok(Value::Bool(!argument(args, 0)?.is_truthy()))),
+    ("ternary", |args| match argument(args, 2)? {
+        Value::Bool(flag) => Ok(argument(args, if *flag { 0 } else { 1 })?.clone()),
+        _ => Err(wrong("ternary wants a truth value at its end")),
+    }),
+    ("deepCopy", |args| Ok(argument(args, 0)?.clone())),
+    ("mustDeepCopy", |args| Ok(argument(args, 0)?.clone())),
+    ("default", |args| {
+        let given = args.get(1).filter(|given| given.is_truthy());
+        Ok(given.unwrap_or(argument(args, 0)?).clone())
+    }),
+    ("coalesce", |args| Ok(args.iter().find(|value| value.is_truthy()).cloned().unwrap_or(Value::Nil))),
+    ("all", |args| Ok(Value::Bool(args.iter().all(Value::is_truthy)))),
+    ("any", |args| Ok(Value::Bool(args.iter().any(Value::is_truthy)))),
+    ("deepEqual", |args| Ok(Value::Bool(argument(args, 0)? == argument(args, 1)?))),
+];
+
+fn from_json(args: &[Value]) -> Made {
+    let read = serde_json::from_str(string(args, 0)?);
+    read.map(|json| values::parsed(&json))
+        .map_err(|_| wrong("mustFromJson is given something that is no JSON"))
+}
