@@ -47,10 +47,11 @@ template_config { static_secret_render_interval = "1s" }"#,
     let first = agent.until("its token", || site.read("token"));
     agent.until("the file goes", || (!real.exists()).then_some(()));
     agent.until("it renders", || site.read("rendered"));
-    // The sink follows at its next look; the agent itself has logged in anew, from memory.
+    // It logs in anew, from memory, and so do those who have its token from the file.
     root.post("auth/token/revoke", json!({"token": first})).must(204);
     site.keep("second");
     agent.until("it goes on", || site.read("rendered").filter(|now| now == "second"));
+    agent.until("the sink follows", || site.read("token").filter(|now| *now != first));
     root.post("auth/userpass/users/job/password", json!({"password": "two"})).must(204);
     let accessors = root.list("auth/token/accessors").must(200).json();
     for accessor in accessors["data"]["keys"].as_array().unwrap() {

@@ -112,6 +112,8 @@ pub(crate) struct Identity {
     failing: bool,
     /// Rings when there is a token again, after there was none.
     pub(crate) back: Rc<Notify>,
+    /// Rings when the token is another.
+    pub(crate) fresh: Rc<Notify>,
     /// Logins that succeeded and failed.
     pub(crate) logins: (u64, u64),
 }
@@ -140,6 +142,7 @@ impl Identity {
             told: false,
             failing: false,
             back: Rc::default(),
+            fresh: Rc::default(),
             logins: (0, 0),
         }
     }
@@ -261,6 +264,9 @@ impl Identity {
             && let Err(why) = cache.keep_token(&name, &held.text, world.now())
         {
             world.log(&format!("the token cannot be kept for the next start: {why}"));
+        }
+        if self.token.as_ref().is_none_or(|before| before.text != held.text) {
+            self.fresh.notify_one();
         }
         self.token = Some(held);
         if std::mem::take(&mut self.failing) {

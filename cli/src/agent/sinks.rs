@@ -39,6 +39,8 @@ pub(super) async fn keep(
     let mut failures: u32 = 0;
     let mut unwritten: u32 = 0;
     let mut said: Option<String> = None;
+    // Whoever else works with this identity may have logged in anew.
+    let fresh = Rc::clone(&identity.lock().await.fresh);
     loop {
         let mut held = identity.lock().await;
         let kept = held.keep(world.as_ref()).await;
@@ -94,6 +96,7 @@ pub(super) async fn keep(
         tokio::select! {
             () = sleep_until(&world, next) => {}
             () = appears(lacks) => {}
+            () = fresh.notified() => {}
         }
     }
 }

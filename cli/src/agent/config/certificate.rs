@@ -37,7 +37,8 @@ pub(super) fn read(found: Labelled) -> Result<Certificate, String> {
     // What keys of ML-DSA have for a size is a parameter set, and so roles call it.
     let bits = here.number("key_bits")?.or(here.number("parameter_set")?).unwrap_or(0);
     let key = KeyKind::parse(&kind, bits).ok_or_else(|| {
-        format!("{place}: key_type: there is no key {kind:?} of size {bits}: there are {KEY_KINDS}")
+        let size = if bits == 0 { String::new() } else { format!(" of size {bits}") };
+        format!("{place}: key_type: there is no key {kind:?}{size}: there are {KEY_KINDS}")
     })?;
     let mut reloads = Vec::new();
     for found in here.stanzas("reload")? {

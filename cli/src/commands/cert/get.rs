@@ -243,7 +243,8 @@ impl Get {
         };
         let (kind, size) = if kind == "any" { ("ec", 0) } else { (kind.as_str(), size) };
         KeyKind::parse(kind, size).ok_or_else(|| {
-            Stop::local(format!("There is no way to make a key {kind:?} of size {size}"))
+            let size = if size == 0 { String::new() } else { format!(" of size {size}") };
+            Stop::local(format!("There is no way to make a key {kind:?}{size}"))
                 .hint(format!("The agent makes {KEY_KINDS} keys; the role must allow one."))
         })
     }
