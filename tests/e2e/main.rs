@@ -25,7 +25,6 @@ mod guide;
 mod hvac;
 mod issuer;
 mod issuers;
-mod keep_agent;
 mod keep_login;
 mod keep_restarts;
 mod keep_secrets;

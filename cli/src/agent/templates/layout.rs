@@ -148,7 +148,7 @@ fn shown(mark: Mark, t: OffsetDateTime, zone: &str) -> Option<String> {
         Mark::MonthNumber(form) => digits(u8::from(t.month()), form),
         Mark::Day(form) => digits(t.day(), form),
         Mark::Hour24 => format!("{:02}", t.hour()),
-        Mark::Hour12(form) => digits(if t.hour() % 12 == 0 { 12 } else { t.hour() % 12 }, form),
+        Mark::Hour12(form) => digits(if t.hour().is_multiple_of(12) { 12 } else { t.hour() % 12 }, form),
         Mark::Minute(form) => digits(t.minute(), form),
         Mark::Second(form) => digits(t.second(), form),
         Mark::Half => if t.hour() < 12 { "AM" } else { "PM" }.to_owned(),

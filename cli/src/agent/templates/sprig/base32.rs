@@ -18,7 +18,7 @@ pub(super) fn encoded(bytes: &[u8]) -> String {
 
 pub(super) fn decoded(text: &str) -> Option<Vec<u8>> {
     let text: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
-    if text.len() % 8 != 0 {
+    if !text.len().is_multiple_of(8) {
         return None;
     }
     let mut out = Vec::new();
