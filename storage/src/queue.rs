@@ -24,11 +24,13 @@ pub(crate) struct Queue {
 struct Waiting {
     jobs: VecDeque<Job>,
     closed: bool,
+    /// The committer sleeps. To wake who is awake costs a call of the system, too.
+    asleep: bool,
 }
 
 impl Queue {
     pub(crate) fn new() -> Self {
-        let waiting = Waiting { jobs: VecDeque::new(), closed: false };
+        let waiting = Waiting { jobs: VecDeque::new(), closed: false, asleep: false };
         Self { waiting: Mutex::new(waiting), wake: Condvar::new() }
     }
 
@@ -40,8 +42,11 @@ impl Queue {
             (_, WAITING_MAX..) => Error::Busy,
             _ => {
                 waiting.jobs.push_back((prepared, done));
-                drop(waiting);
-                return self.wake.notify_one();
+                if std::mem::take(&mut waiting.asleep) {
+                    drop(waiting);
+                    self.wake.notify_one();
+                }
+                return;
             }
         };
         drop(waiting);
@@ -61,6 +66,7 @@ impl Queue {
             }
         }
         while waiting.jobs.is_empty() && !waiting.closed {
+            waiting.asleep = true;
             waiting = self.wake.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
         // Who is about to hand in a job on this core does so first: one commit for both costs half.
@@ -89,7 +95,8 @@ impl Queue {
         !waiting.closed
     }
 
-    fn until<'a>(&self, waiting: MutexGuard<'a, Waiting>, long: Duration) -> MutexGuard<'a, Waiting> {
+    fn until<'a>(&self, mut waiting: MutexGuard<'a, Waiting>, long: Duration) -> MutexGuard<'a, Waiting> {
+        waiting.asleep = true;
         let nothing = |waiting: &mut Waiting| waiting.jobs.is_empty() && !waiting.closed;
         self.wake.wait_timeout_while(waiting, long, nothing).unwrap_or_else(PoisonError::into_inner).0
     }

@@ -265,7 +265,7 @@ impl Outcome {
 
     fn write(&self, request_id: &str) -> Vec<u8> {
         let data = self.data().unwrap_or(b"null");
-        let mut out = Vec::with_capacity(data.len() + 256);
+        let mut out = Vec::with_capacity(data.len() + if self.auth.is_some() { 1024 } else { 256 });
         out.extend_from_slice(HEAD);
         out.extend_from_slice(request_id.as_bytes());
         out.extend_from_slice(b"\",\"lease_id\":");

@@ -12,11 +12,13 @@ use crate::leases::LeaseId;
 use crate::outside::{ASKS_MAX, Acting, changing};
 use crate::request::{Answer, Request};
 use crate::tokens;
-use crate::walk::{May, Step, Trip};
+use crate::walk::{Step, Trip};
 
 /// A request that has to wait: to be durable, for a core, for its turn.
 pub struct Pending {
     trip: Box<Trip>,
+    /// Where its first attempt came to.
+    first: Box<Step>,
 }
 
 /// What the attempts at a request have come to.
@@ -63,16 +65,16 @@ impl Trip {
 }
 
 impl Pending {
-    pub(crate) fn new(trip: Trip) -> Self {
-        Self { trip: Box::new(trip) }
+    pub(crate) fn new(trip: Trip, first: Step) -> Self {
+        Self { trip: Box::new(trip), first: Box::new(first) }
     }
 }
 
 impl Kernel {
     /// Goes on with a request that had to wait. The one `async` below HTTP.
     pub async fn finish(&self, pending: Pending, request: &Request) -> Audited<Answer> {
-        let mut trip = pending.trip;
-        let result = match self.attempts(request, &mut trip).await {
+        let Pending { mut trip, first } = pending;
+        let result = match self.attempts(request, &mut trip, Some(*first)).await {
             Ok(Reached::Answer(outcome)) => Ok(*outcome),
             Ok(Reached::Replay(replay)) => Box::pin(self.replay(*replay)).await,
             Err(error) => Err(error),
@@ -101,23 +103,29 @@ impl Kernel {
         Closed { answer, made, lease }
     }
 
-    /// Tries until it is answered, or until it is known what else is to be done for that.
-    pub(crate) async fn attempts(&self, request: &Request, trip: &mut Trip) -> Result<Reached> {
+    /// Tries until it is answered, or until it is known what else is to be done for that. `first` is where the first
+    /// attempt came to, if there was one.
+    pub(crate) async fn attempts(
+        &self,
+        request: &Request,
+        trip: &mut Trip,
+        mut first: Option<Step>,
+    ) -> Result<Reached> {
         let (mut races, mut asks) = (0, 0);
         loop {
-            let place = if trip.pooled { Some(self.place().await?) } else { None };
+            let place = if trip.pooled && first.is_none() { Some(self.place().await?) } else { None };
             // A command that keeps losing gets its turn alone; the others pass each other freely.
             let alone = if races < RACES_MAX { None } else { Some(self.turn.write().await) };
             let shared = if alone.is_some() { None } else { Some(self.turn.read().await) };
-            let step = match &place {
-                Some(_) => costly(|| self.step(request, trip, May::Write))?,
-                None => self.step(request, trip, May::Write)?,
+            let step = match (first.take(), &place) {
+                (Some(step), _) => step,
+                (None, Some(_)) => costly(|| self.step(request, trip))?,
+                (None, None) => self.step(request, trip)?,
             };
             drop(place);
             let (txn, outcome) = match step {
                 Step::Answer(outcome) => return Ok(Reached::Answer(outcome)),
                 Step::Replay(replay) => return Ok(Reached::Replay(replay)),
-                Step::Wait => return Err(Error::internal("a request waits for nothing")),
                 Step::Pool => {
                     trip.pooled = true;
                     continue;

@@ -12,7 +12,7 @@ use crate::identity;
 use crate::kernel::Kernel;
 use crate::request::Request;
 use crate::tokens::{Known, TokenRecord, Uses};
-use crate::walk::{Asked, At, Ground, May, Step, Trip};
+use crate::walk::{Asked, At, Ground, Step, Trip};
 use crate::{help, tokens};
 
 impl Kernel {
@@ -44,7 +44,7 @@ impl Kernel {
         let permit = self.judge(ground, trip, at, &known, &fields)?;
         crate::sys::check_wrapping_wish(ground.request, ground.local(at.path))?;
         trip.granting = permit.granting_policies().map(|granted| Arc::clone(&granted.policy)).collect();
-        match at.kind == Kind::Query && !at.route.heavy && ground.may == May::Look {
+        match self.only_looks(ground, trip, at) {
             true => trip.asked = Asked::Owed,
             false => self.question(ground, trip)?,
         }
@@ -76,6 +76,12 @@ impl Kernel {
             }
             (None, None) => Ok(None),
         }
+    }
+
+    /// Whether there is nothing between the question and its answer but a look.
+    fn only_looks(&self, ground: &Ground<'_>, trip: &Trip, at: &At<'_>) -> bool {
+        let waits = at.route.heavy || ground.request.wrap_ttl.is_some() || trip.replaying.is_some();
+        trip.asked == Asked::No && at.kind == Kind::Query && !waits
     }
 
     /// Whether the operator has opened what otherwise wants a token.
@@ -112,9 +118,6 @@ impl Kernel {
             |record: &TokenRecord| record.uses_left.is_none() || control_group::is_waiting(record);
         if trip.spent || unlimited(&known.value().record) {
             return Ok(None);
-        }
-        if ground.may == May::Look {
-            return Ok(Some(Step::Wait));
         }
         let mut txn = Txn::on(ground.today.clone());
         tokens::spend(&mut txn, known.value().hash)?;

@@ -63,6 +63,11 @@ impl Rule {
 }
 
 impl Lockouts {
+    /// Whether there are no failures to speak of.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// Whether a name is locked out now.
     pub(crate) fn locked(&self, accessor: &str, who: &str, rule: Rule, now: Time) -> bool {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);

@@ -16,9 +16,9 @@ use crate::mounts::Mounted;
 use crate::regulars::Whom;
 use crate::request::Request;
 use crate::router::Router;
-use crate::tokens::{Made, TokenRecord};
+use crate::tokens::{Made, TokenRecord, Tokens};
 use crate::ttl::Bounds;
-use crate::walk::{Ground, May, Step, Trip};
+use crate::walk::{Ground, Step, Trip};
 
 impl Kernel {
     /// A login: the one way without a token. The claim and the token it earns are one transaction.
@@ -31,18 +31,16 @@ impl Kernel {
         route: Route,
         captures: Captures<'_>,
     ) -> Result<Step> {
-        if ground.may == May::Look {
-            return Ok(Step::Wait);
-        }
         let mounted = trip.mounted.clone().ok_or_else(|| Error::internal("a login without a mount"))?;
         let method = mounted.method.clone().ok_or_else(|| Error::internal("a login without a method"))?;
         self.question(ground, trip)?;
         let fields = Fields { path: captures, query: &ground.request.query, body: &ground.request.body };
         let rule = Rule::of(&mounted, &self.env.settings.lockouts);
-        let who = if rule.is_some() { method.who(point, &fields)? } else { String::new() };
+        let who = Claimed { method: &*method, point, fields: &fields };
         let accessor = &mounted.entry.accessor;
         if let Some(rule) = rule
-            && self.lockouts.locked(accessor, &who, rule, trip.now)
+            && !self.lockouts.is_empty()
+            && self.lockouts.locked(accessor, &who.name(), rule, trip.now)
         {
             return Err(Error::denied());
         }
@@ -54,7 +52,7 @@ impl Kernel {
         let now = trip.now;
         let failed = |error: &Error| {
             if let Some(rule) = rule.filter(|_| error.fault() == Fault::Credentials) {
-                self.lockouts.failed(accessor, &who, rule, now);
+                self.lockouts.failed(accessor, &who.name(), rule, now);
             }
         };
         let nobody = Caller::nobody();
@@ -63,7 +61,7 @@ impl Kernel {
         if heard.is_none() && method.asks(point) {
             return ask_first(ground, trip, &*method, info, point, &fields).inspect_err(failed);
         }
-        let mut txn = self.transaction(ground, None);
+        let mut txn = Txn::on(ground.today.clone());
         trip.told_reads().iter().for_each(|reads| txn.join(reads));
         let random = &*self.env.random;
         trip.once.pooled = trip.pooled;
@@ -84,7 +82,7 @@ impl Kernel {
         mut txn: Txn,
         mounted: &Arc<Mounted>,
         path: &str,
-        proven: Proven,
+        proven: Proven<'_>,
     ) -> Result<Step> {
         let Proven { claim, who, rule, mut warnings } = proven;
         let (accessor, now) = (&mounted.entry.accessor, trip.now);
@@ -93,7 +91,7 @@ impl Kernel {
         let whom = self.whom(&door, &mut txn, &claim)?;
         let wrong = || {
             if let Some(rule) = rule {
-                self.lockouts.failed(accessor, &who, rule, now);
+                self.lockouts.failed(accessor, &who.name(), rule, now);
             }
         };
         let owed = match self.owed(ground, &door, &mut txn, &whom, trip.proofs.as_ref(), wrong)? {
@@ -107,7 +105,7 @@ impl Kernel {
                 claim,
                 mount: mounted.entry.uuid.clone(),
                 path: path.to_owned(),
-                who,
+                who: rule.map(|_| who.name()).unwrap_or_default(),
                 entity: whom.entity_id,
                 owed,
                 since: now,
@@ -115,13 +113,13 @@ impl Kernel {
             return Ok(Step::Commit(txn, Box::new(self.let_wait(waiting, warnings))));
         }
         let (made, auth, told) = self.admit(&door, &mut txn, claim, whom)?;
-        if rule.is_some() {
-            self.lockouts.clear(accessor, &who);
+        if rule.is_some() && !self.lockouts.is_empty() {
+            self.lockouts.clear(accessor, &who.name());
         }
         let mut outcome = Outcome::new(kit::Body::Nothing);
         warnings.extend(told);
         outcome.warnings = warnings;
-        outcome.made = (!made.record.batch).then_some(made.hash);
+        outcome.made = made.hash;
         outcome.auth = Some(auth);
         let outcome = self.wrap(ground, trip, &mut txn, outcome)?;
         Ok(Step::Commit(txn, Box::new(outcome)))
@@ -161,7 +159,7 @@ impl Kernel {
     /// Writes down someone who is new before anybody is asked about them, so that it is the same one afterwards. What the
     /// login itself writes is left for when it succeeds.
     fn arrive_first(&self, ground: &Ground<'_>, door: &Door<'_>, claim: &Claim) -> Result<Step> {
-        let mut txn = self.transaction(ground, None);
+        let mut txn = Txn::on(ground.today.clone());
         self.whom(door, &mut txn, claim)?;
         Ok(Step::Arrive(txn))
     }
@@ -230,7 +228,7 @@ impl Kernel {
             if record.uses_left.is_some() {
                 return Err(Error::invalid("batch tokens cannot have a limited use count"));
             }
-            self.tokens.make_batch(&self.store, &mounted.namespace, record)?
+            Tokens::make_batch(&self.store, &mounted.namespace, record)?
         } else {
             self.tokens.make(txn, &*self.env.random, &mounted.namespace, None, record)?
         };
@@ -253,11 +251,24 @@ enum Owing {
     Prove(Box<Round>),
 }
 
+/// Whom a login claims to be, for the counter of failed logins: read out only where some have failed.
+struct Claimed<'a> {
+    method: &'a dyn AnyMethod,
+    point: usize,
+    fields: &'a Fields<'a>,
+}
+
+impl Claimed<'_> {
+    fn name(&self) -> String {
+        // What cannot be read is refused by the login itself.
+        self.method.who(self.point, self.fields).unwrap_or_default()
+    }
+}
+
 /// A login whose proof was right.
-struct Proven {
+struct Proven<'a> {
     claim: Claim,
-    /// Whom it claimed to be, for the counter of failed logins.
-    who: String,
+    who: Claimed<'a>,
     rule: Option<Rule>,
     warnings: Vec<String>,
 }

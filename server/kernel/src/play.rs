@@ -19,7 +19,7 @@ use crate::lineage::Lineage;
 use crate::place;
 use crate::quotas::Meter;
 use crate::request::{Answer, Request, WrapFormat};
-use crate::walk::{Ground, Handled, May, Trip};
+use crate::walk::{Ground, Handled, Trip};
 
 /// A workflow that somebody may run, and what they gave to it.
 pub(crate) struct Play {
@@ -155,7 +155,7 @@ impl Kernel {
             let today = self.store.snapshot();
             let router = self.router(&today)?;
             let space = Arc::clone(place::find(request, router.value(), trip)?);
-            let ground = Ground { request, today: &today, router: &router, space: &space, may: May::Write };
+            let ground = Ground { request, today: &today, router: &router, space: &space };
             let mut txn = Txn::on(today.clone());
             let done = work(&ground, trip, &mut txn)?;
             if self.commit(txn).await?.is_ok() {

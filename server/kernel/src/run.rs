@@ -1,8 +1,6 @@
 use std::sync::Arc;
 
-use kit::{
-    Beyond, Body, Caller, Due, Error, Fault, Fields, Grant, Heard, Kept, Kind, Notes, Reading, Recording,
-};
+use kit::{Beyond, Body, Caller, Due, Error, Fault, Fields, Grant, Heard, Kind, Notes, Reading, Recording};
 use kit::{Reads as _, Result, Right, Secret, Shown, Writing};
 use storage::Txn;
 
@@ -10,8 +8,7 @@ use crate::envelope::{LeaseShown, Outcome, said};
 use crate::kernel::Kernel;
 use crate::mounts::{Class, Mounted};
 use crate::request::{Request, WrapFormat};
-use crate::tokens::Known;
-use crate::walk::{At, Ground, May, Step, Trip};
+use crate::walk::{At, Ground, Step, Trip};
 use crate::wrapping::Wrapping;
 use crate::{agenda, leases};
 
@@ -32,10 +29,6 @@ impl Kernel {
         right: &Right<'_>,
         fields: &Fields<'_>,
     ) -> Result<Step> {
-        let looks = at.kind == Kind::Query || (at.kind == Kind::Command && at.route.looks_first);
-        if ground.may == May::Look && (!looks || at.route.heavy) {
-            return Ok(Step::Wait);
-        }
         if at.route.heavy && !trip.pooled {
             return Ok(Step::Pool);
         }
@@ -69,16 +62,14 @@ impl Kernel {
         let body = at.mounted.engine.query(at.endpoint, &cx, fields)?;
         let mut outcome = said(body, &cx.into_notes(), ground.merges(at));
         if let Some(play) = outcome.play.take() {
-            return Ok(if ground.may == May::Look { Step::Wait } else { Step::Play(play) });
+            self.question(ground, trip)?;
+            return Ok(Step::Play(play));
         }
         let outcome = self.sieve(ground, trip, at, right, outcome)?;
         if ground.request.wrap_ttl.is_none() && trip.replaying.is_none() {
             return Ok(Step::Answer(Box::new(outcome)));
         }
-        if ground.may == May::Look {
-            return Ok(Step::Wait);
-        }
-        let mut txn = self.transaction(ground, known.as_deref());
+        let mut txn = Txn::on(ground.today.clone());
         self.redeem(ground, trip, &mut txn)?;
         let outcome = self.wrap(ground, trip, &mut txn, outcome)?;
         Ok(Step::Commit(txn, Box::new(outcome)))
@@ -110,11 +101,7 @@ impl Kernel {
         fields: &Fields<'_>,
         heard: Option<&Heard>,
     ) -> Result<Step> {
-        let mut txn = match ground.may {
-            // What only looks stands on nothing that a commit would have to check.
-            May::Look => Txn::on(ground.today.clone()),
-            May::Write => self.transaction(ground, trip.known.as_deref()),
-        };
+        let mut txn = Txn::on(ground.today.clone());
         self.redeem(ground, trip, &mut txn)?;
         let engine = &at.mounted.engine;
         let written = self.write_in(&mut txn, trip, at, right, |cx| match heard {
@@ -159,7 +146,7 @@ impl Kernel {
         right: &Right<'_>,
         fields: &Fields<'_>,
     ) -> Result<Step> {
-        let mut txn = self.transaction(ground, trip.known.as_deref());
+        let mut txn = Txn::on(ground.today.clone());
         self.redeem(ground, trip, &mut txn)?;
         let engine = &at.mounted.engine;
         if let Some(acted) = trip.acted.clone() {
@@ -214,24 +201,9 @@ impl Kernel {
             replay.wish(ground.request.wrap_ttl);
             return Ok(Step::Replay(replay));
         }
-        if ground.may == May::Look {
-            let looked = txn.is_empty() && written.due.is_empty() && written.grant.is_none();
-            let answered = looked && ground.request.wrap_ttl.is_none();
-            return Ok(if answered { Step::Answer(Box::new(outcome)) } else { Step::Wait });
-        }
         let outcome = self.promise(&mut txn, trip, at, written.due, written.grant, outcome)?;
         let outcome = self.wrap(ground, trip, &mut txn, outcome)?;
         Ok(Step::Commit(txn, Box::new(outcome)))
-    }
-
-    /// A transaction that stands on all that the request was judged by.
-    pub(crate) fn transaction(&self, ground: &Ground<'_>, known: Option<&Kept<Known>>) -> Txn {
-        let mut txn = Txn::on(ground.today.clone());
-        txn.join(ground.router.reads());
-        if let Some(known) = known {
-            txn.join(known.reads());
-        }
-        txn
     }
 
     /// Writes down what is to happen later, and makes a lease of what was granted.

@@ -78,8 +78,16 @@ struct Compiled {
 /// A token that was just made. Its id is shown once.
 pub(crate) struct Made {
     pub(crate) id: Secret<String>,
-    pub(crate) hash: TokenHash,
+    /// Where it is stored. A batch token is nowhere.
+    pub(crate) hash: Option<TokenHash>,
     pub(crate) record: TokenRecord,
+}
+
+impl Made {
+    /// Where it is stored, as what belongs to it lies there too.
+    pub(crate) fn place(&self) -> Result<TokenHash> {
+        self.hash.ok_or_else(|| Error::internal("a batch token was taken for one that is stored"))
+    }
 }
 
 /// Whether a token must have a use left.
@@ -189,26 +197,20 @@ impl Tokens {
             txn.count(quotas::label(record.namespace, &record.path, &record.login_role), 1);
             agenda::enter(txn, expires, hash.tag(), &Item::Token { hash, namespace: record.namespace })?;
         }
-        Ok(Made { id, hash, record })
+        Ok(Made { id, hash: Some(hash), record })
     }
 
     /// Makes a token of a namespace that carries everything in itself. Nothing is stored.
     ///
     /// # Errors
     /// If it cannot be sealed.
-    pub(crate) fn make_batch(
-        &self,
-        store: &Open,
-        namespace: &Namespace,
-        record: TokenRecord,
-    ) -> Result<Made> {
+    pub(crate) fn make_batch(store: &Open, namespace: &Namespace, record: TokenRecord) -> Result<Made> {
         let (accessor, namespace_id) = (String::new(), namespace.ns);
         let record =
             TokenRecord { batch: true, accessor, namespace: namespace_id, renewable: false, ..record };
         let sealed = store.seal_blob(BATCH, &serde_json::to_vec(&record)?);
         let id = Secret::new(namespace.mark(format!("b.{}", URL_SAFE_NO_PAD.encode(sealed))));
-        let hash = self.hash(id.expose());
-        Ok(Made { id, hash, record })
+        Ok(Made { id, hash: None, record })
     }
 }
 

@@ -88,21 +88,10 @@ pub(crate) enum Asked {
     Yes,
 }
 
-/// How far a request may go before it must wait.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum May {
-    /// It may look.
-    Look,
-    /// It may gather writes and do costly work.
-    Write,
-}
-
 /// Where a request has come to.
 pub(crate) enum Step {
     /// It is answered.
     Answer(Box<Outcome>),
-    /// It has to wait for something.
-    Wait,
     /// It wants to do costly work.
     Pool,
     /// A use of its token is to be spent first.
@@ -130,7 +119,20 @@ pub(crate) struct Ground<'a> {
     pub(crate) router: &'a Kept<Router>,
     /// The namespace that the request leads into.
     pub(crate) space: &'a Arc<Space>,
-    pub(crate) may: May,
+}
+
+impl Step {
+    /// What is to become durable stands on all that the request was judged by: its way and who asks. What is not, has
+    /// nothing that a commit would have to check.
+    fn resting_on(mut self, ground: &Ground<'_>, trip: &Trip) -> Self {
+        if let Self::Commit(txn, _) | Self::Act(txn, _) | Self::Arrive(txn) = &mut self
+            && !txn.is_empty()
+        {
+            txn.join(ground.router.reads());
+            trip.known.iter().for_each(|known| txn.join(known.reads()));
+        }
+        self
+    }
 }
 
 impl Ground<'_> {
@@ -154,28 +156,30 @@ impl Kernel {
         };
         self.metrics.begin();
         let mut trip = Trip { allowance, ..Trip::new(self, request) };
-        match self.step(request, &mut trip, May::Look) {
-            Ok(Step::Answer(outcome)) => Handled::Done(self.conclude(request, &mut trip, Ok(*outcome)).0),
-            Err(error) => Handled::Done(self.conclude(request, &mut trip, Err(error)).0),
+        let result = match self.step(request, &mut trip) {
+            Ok(Step::Answer(outcome)) => Ok(outcome),
+            // What wrote nothing has nothing to wait for.
+            Ok(Step::Commit(txn, outcome)) if txn.is_empty() && outcome.ending.is_none() => Ok(outcome),
+            Err(error) => Err(error),
             Ok(step) => {
-                trip.pooled |= matches!(step, Step::Pool);
                 trip.aloft = Some(self.flights.begin(&trip.id, trip.flight(request)));
-                Handled::Later(Pending::new(trip))
+                return Handled::Later(Pending::new(trip, step));
             }
-        }
+        };
+        Handled::Done(self.conclude(request, &mut trip, result.map(|outcome| *outcome)).0)
     }
 
     /// One attempt, on the latest moment of the store.
-    pub(crate) fn step(&self, request: &Request, trip: &mut Trip, may: May) -> Result<Step> {
+    pub(crate) fn step(&self, request: &Request, trip: &mut Trip) -> Result<Step> {
         let today = self.store.snapshot();
         let router = self.router(&today)?;
         trip.now = self.now();
         let space = place::find(request, router.value(), trip)?;
-        let ground = Ground { request, today: &today, router: &router, space, may };
+        let ground = Ground { request, today: &today, router: &router, space };
         loop {
             let lowered = trip.path.clone();
             match self.route(&ground, trip, lowered.as_ref().unwrap_or(&request.path))? {
-                Routed::Step(step) => return Ok(step),
+                Routed::Step(step) => return Ok(step.resting_on(&ground, trip)),
                 Routed::Lower(path) => trip.path = Some(path),
             }
         }

@@ -77,7 +77,7 @@ impl Wrapping<'_> {
             ..TokenRecord::default()
         };
         let made = self.tokens.make(txn, self.random, &self.space.namespace, None, record)?;
-        let drawer = made.hash.drawer();
+        let drawer = made.place()?.drawer();
         self.fill(txn, &format!("{drawer}/response"), &Held { response: held })?;
         self.fill(txn, &format!("{drawer}/wrapinfo"), &info)?;
         Ok(Wrapped {

@@ -27,8 +27,6 @@ pub struct Route {
     pub root_only: bool,
     /// Runs by itself this often, on the leader.
     pub every: Option<Duration>,
-    /// A command that seldom writes: if it has written nothing, it is answered like a query.
-    pub looks_first: bool,
 }
 
 /// Every way to reach an operation. The Vault API has these and no more.
@@ -116,12 +114,6 @@ impl Route {
         Self { merged: true, ..self }
     }
 
-    /// For a command that seldom writes: it is run on the snapshot at hand, and if it has written nothing, its answer
-    /// stands. Only what did write goes on to the committer.
-    pub const fn looks_first(self) -> Self {
-        Self { looks_first: true, ..self }
-    }
-
     /// Answers in the root namespace alone: it is about the server as a whole.
     pub const fn root_only(self) -> Self {
         Self { root_only: true, ..self }
@@ -142,7 +134,6 @@ impl Route {
             merged: false,
             root_only: false,
             every: None,
-            looks_first: false,
         }
     }
 

@@ -311,9 +311,10 @@ fn answer(door: &Arc<Door>, asked: Asked) -> Answering {
     let Phase::Open { kernel, .. } = &**phase else {
         return Answering::Now(Some(dress.put_on(reply::error_answer(503, "Vault is sealed"))));
     };
-    match kernel.handle(&request) {
-        Handled::Done(answer) => Answering::Now(Some(dress.put_on(answer.into_inner()))),
-        Handled::Later(pending) => later(dress, Arc::clone(kernel), request, pending),
+    match catch_unwind(AssertUnwindSafe(|| kernel.handle(&request))) {
+        Ok(Handled::Done(answer)) => Answering::Now(Some(dress.put_on(answer.into_inner()))),
+        Ok(Handled::Later(pending)) => later(dress, Arc::clone(kernel), request, pending),
+        Err(_) => Answering::Now(Some(dress.put_on(fault()))),
     }
 }
 

@@ -59,7 +59,7 @@ pub(super) struct DecryptedItem {
 }
 
 impl Command<Transit> for Decrypt {
-    const ROUTE: Route = Route::post("decrypt/{name}").looks_first();
+    const ROUTE: Route = Route::post("decrypt/{name}");
     type Reply = Decrypted;
 
     fn run(self, _: &Transit, cx: &mut Writing<'_>) -> Result<Reply<Decrypted>> {

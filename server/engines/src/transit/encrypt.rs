@@ -78,7 +78,7 @@ pub(super) struct EncryptedItem {
 }
 
 impl Command<Transit> for Encrypt {
-    const ROUTE: Route = Route::post("encrypt/{name}").looks_first();
+    const ROUTE: Route = Route::post("encrypt/{name}");
     const EXISTS: Option<Exists<Transit>> =
         Some(|_, path, cx| Ok(Some(find(cx, path.get("name"))?.is_some())));
     type Reply = Encrypted;

@@ -31,7 +31,7 @@ pub(super) struct ShownWrappingKey {
 }
 
 impl Command<Transit> for WrappingKey {
-    const ROUTE: Route = Route::get("wrapping_key").looks_first();
+    const ROUTE: Route = Route::get("wrapping_key");
     type Reply = ShownWrappingKey;
 
     fn run(self, _: &Transit, cx: &mut Writing<'_>) -> Result<Reply<ShownWrappingKey>> {
@@ -408,8 +408,8 @@ pub(super) struct ExportWrapped<const AT: usize> {
 
 impl<const AT: usize> Command<Transit> for ExportWrapped<AT> {
     const ROUTE: Route = match AT {
-        0 => Route::get("byok-export/{destination}/{source}").looks_first(),
-        _ => Route::get("byok-export/{destination}/{source}/{version}").looks_first(),
+        0 => Route::get("byok-export/{destination}/{source}"),
+        _ => Route::get("byok-export/{destination}/{source}/{version}"),
     };
     type Reply = super::export::Exported;
 

@@ -32,7 +32,7 @@ pub(super) struct Rewrap {
 }
 
 impl Command<Transit> for Rewrap {
-    const ROUTE: Route = Route::post("rewrap/{name}").looks_first();
+    const ROUTE: Route = Route::post("rewrap/{name}");
     type Reply = Encrypted;
 
     fn run(self, _: &Transit, cx: &mut Writing<'_>) -> Result<Reply<Encrypted>> {
@@ -107,7 +107,7 @@ pub(super) struct NewDataKey {
 }
 
 impl Command<Transit> for DataKey {
-    const ROUTE: Route = Route::post("datakey/{plaintext}/{name}").looks_first();
+    const ROUTE: Route = Route::post("datakey/{plaintext}/{name}");
     type Reply = NewDataKey;
 
     fn run(self, _: &Transit, cx: &mut Writing<'_>) -> Result<Reply<NewDataKey>> {

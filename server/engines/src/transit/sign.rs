@@ -78,8 +78,8 @@ pub(super) struct SignedItem {
 
 impl<const AT: usize> Command<Transit> for Sign<AT> {
     const ROUTE: Route = match AT {
-        0 => Route::post("sign/{name}").looks_first(),
-        _ => Route::post("sign/{name}/{urlalgorithm}").looks_first(),
+        0 => Route::post("sign/{name}"),
+        _ => Route::post("sign/{name}/{urlalgorithm}"),
     };
     type Reply = Signatures;
 

@@ -84,9 +84,9 @@ pub(super) struct Bytes {
 
 impl<const AT: usize> Command<Transit> for RandomBytes<AT> {
     const ROUTE: Route = match AT {
-        0 => Route::post("random").looks_first(),
-        1 => Route::post("random/{urlbytes:any}").looks_first(),
-        _ => Route::post("random/{source:any}/{urlbytes:any}").looks_first(),
+        0 => Route::post("random"),
+        1 => Route::post("random/{urlbytes:any}"),
+        _ => Route::post("random/{source:any}/{urlbytes:any}"),
     };
     type Reply = Bytes;
 

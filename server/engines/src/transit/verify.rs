@@ -82,8 +82,8 @@ enum Proof {
 
 impl<const AT: usize> Command<Transit> for Verify<AT> {
     const ROUTE: Route = match AT {
-        0 => Route::post("verify/{name}").looks_first(),
-        _ => Route::post("verify/{name}/{urlalgorithm}").looks_first(),
+        0 => Route::post("verify/{name}"),
+        _ => Route::post("verify/{name}/{urlalgorithm}"),
     };
     type Reply = Verdict;
 

@@ -10,7 +10,7 @@ use crate::envelope::{Outcome, Wrapped};
 use crate::kernel::Kernel;
 use crate::run::passed;
 use crate::tokens::{Known, TokenRecord};
-use crate::walk::{At, Ground, May, Step, Trip};
+use crate::walk::{At, Ground, Step, Trip};
 
 /// How long a request waits if its rule does not say.
 const TTL: Duration = Duration::from_secs(24 * 3600);
@@ -27,15 +27,12 @@ impl Kernel {
         known: &kit::Kept<Known>,
         (group, capability): (&ControlGroup, Capability),
     ) -> Result<Step> {
-        if ground.may == May::Look {
-            return Ok(Step::Wait);
-        }
         if trip.last_use {
             let text = "this request needs approval, and its token has no use left to have it done with afterwards; \
                         use a token with at least two uses left";
             return Err(Error::invalid(text));
         }
-        let mut txn = self.transaction(ground, Some(known));
+        let mut txn = Txn::on(ground.today.clone());
         let wanted = Wanted::of(group, capability);
         let most = self.env.settings.max_lease_ttl;
         let ttl = Duration::from_secs(group.ttl.unwrap_or(TTL).min(most).as_secs().max(1));
@@ -81,7 +78,7 @@ impl Kernel {
             wanted,
             approvals: Vec::new(),
         };
-        put(txn, ground.space.cubbyhole()?, made.hash, &parked)?;
+        put(txn, ground.space.cubbyhole()?, made.place()?, &parked)?;
         Ok(Wrapped {
             token: made.id.expose().clone(),
             accessor: made.record.accessor,

@@ -58,7 +58,7 @@ impl Kernel {
         let Replay { hash, id, request } = replay;
         self.metrics.begin();
         let mut trip = Trip::again(self, &request, id, Replaying { hash, wanted: None });
-        let reached = self.attempts(&request, &mut trip).await;
+        let reached = self.attempts(&request, &mut trip, None).await;
         let result = reached.and_then(|reached| match reached {
             Reached::Answer(outcome) => Ok(*outcome),
             Reached::Replay(_) => Err(Error::invalid(

@@ -286,7 +286,7 @@ impl<D: Door> Command<Sys> for Update<D> {
         let made =
             kernel.tokens.make(cx.beyond(&beyond), random, &Namespace::root(), None, root_record(now))?;
         let encoded = cover.hide(made.id.expose(), &*kernel.env.random)?;
-        cx.notes().attach(&beyond, Box::new(Attached::Made(made.hash)));
+        cx.notes().attach(&beyond, Box::new(Attached::Made(made.place()?)));
         tracing::info!("a root token has been made by the owners of the key");
         Ok(D::reply(Attempt {
             nonce: Some(nonce),

@@ -88,8 +88,7 @@ impl Ask<Sys> for Validate {
         }
         kernel.lockouts.clear(&mounted.entry.accessor, &login.who);
         warnings.into_iter().for_each(|warning| cx.warn(warning));
-        let hash = (!made.record.batch).then_some(made.hash);
-        cx.notes().attach(&beyond, Box::new(Attached::Auth(auth, hash)));
+        cx.notes().attach(&beyond, Box::new(Attached::Auth(auth, made.hash)));
         Ok(Reply::Nothing)
     }
 }

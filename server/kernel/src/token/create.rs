@@ -14,7 +14,7 @@ use crate::envelope::Auth;
 use crate::identity::{self, Arrival};
 use crate::kernel::Kernel;
 use crate::namespaces::Ns;
-use crate::tokens::{self, TokenHash, TokenRecord};
+use crate::tokens::{self, TokenHash, TokenRecord, Tokens};
 use crate::ttl::Bounds;
 use crate::{policies, quotas};
 
@@ -234,13 +234,12 @@ fn finish(
     }
     let random = cx.randomness();
     let made = if record.batch {
-        kernel.tokens.make_batch(&kernel.store, namespace, record)?
+        Tokens::make_batch(&kernel.store, namespace, record)?
     } else {
         kernel.tokens.make(cx.beyond(&beyond), random, namespace, chosen, record)?
     };
-    let hash = (!made.record.batch).then_some(made.hash);
     let auth = Auth::of(&made).with_identity(identity::shown_policies(cx.peek(&beyond), &made.record)?);
-    cx.notes().attach(&beyond, Box::new(Attached::Auth(auth, hash)));
+    cx.notes().attach(&beyond, Box::new(Attached::Auth(auth, made.hash)));
     Ok(Reply::Nothing)
 }
 

@@ -37,7 +37,7 @@ signed_operation! {
 
 signed_operation! {
     /// Shows an account, changes whom to tell, or ends it.
-    Account at "account/{kid}" .looks_first, by Account {
+    Account at "account/{kid}", by Account {
         /// The account's id.
         kid,
     } |cx, asked| update(cx, asked, &kid)
@@ -45,12 +45,12 @@ signed_operation! {
 
 signed_operation! {
     /// Lists the orders of an account that are not over.
-    AccountOrders at "orders" .looks_first, by Account {} |cx, asked| orders(cx, &asked, None)
+    AccountOrders at "orders", by Account {} |cx, asked| orders(cx, &asked, None)
 }
 
 signed_operation! {
     /// Goes on with the list of orders of an account.
-    AccountOrdersAfter at "orders/{after}" .looks_first, by Account {
+    AccountOrdersAfter at "orders/{after}", by Account {
         /// The order after which to go on.
         after,
     } |cx, asked| orders(cx, &asked, Some(&after))

@@ -19,7 +19,7 @@ pub(super) const SOON_SECONDS: &str = "1";
 
 signed_operation! {
     /// Shows what must be proved for a name, or gives the name up.
-    Authorization at "authorization/{auth_id}" .looks_first, by Account {
+    Authorization at "authorization/{auth_id}", by Account {
         /// The authorization's id.
         auth_id,
     } |cx, asked| answer(cx, &asked, &auth_id)

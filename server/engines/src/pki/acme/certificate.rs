@@ -13,7 +13,7 @@ use crate::pki::store::CERTIFICATES;
 
 signed_operation! {
     /// Gives the certificate of an order, with its chain.
-    Certificate at "order/{order_id}/cert" .looks_first, by Account {
+    Certificate at "order/{order_id}/cert", by Account {
         /// The order's id.
         order_id,
     } |cx, asked| download(cx, &asked, &order_id, "0")
@@ -21,7 +21,7 @@ signed_operation! {
 
 signed_operation! {
     /// Gives the certificate of an order with another chain.
-    CertificateByChain at "order/{order_id}/cert/{chain}" .looks_first, by Account {
+    CertificateByChain at "order/{order_id}/cert/{chain}", by Account {
         /// The order's id.
         order_id,
         /// The number of the chain.

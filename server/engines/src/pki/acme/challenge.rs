@@ -32,7 +32,7 @@ const WAITS: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(5), Du
 
 signed_operation! {
     /// Says that a proof is in place, or asks what came of it.
-    Challenge at "challenge/{auth_id}/{challenge_type}" .looks_first, by Account {
+    Challenge at "challenge/{auth_id}/{challenge_type}", by Account {
         /// The authorization's id.
         auth_id,
         /// The kind of proof: `http-01`, `dns-01` or `tls-alpn-01`.

@@ -112,7 +112,7 @@ pub(in crate::pki) struct NewNonce<const AT: usize> {
     role: Option<Text>,
 }
 
-const NONCE_ROUTES: [Route; 4] = routes!(get "new-nonce".unauthenticated.looks_first);
+const NONCE_ROUTES: [Route; 4] = routes!(get "new-nonce".unauthenticated);
 
 impl<const AT: usize> Command<Pki> for NewNonce<AT> {
     const ROUTE: Route = NONCE_ROUTES[AT];

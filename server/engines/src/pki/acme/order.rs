@@ -21,7 +21,7 @@ pub(super) const KEPT: Duration = Duration::from_secs(86_400);
 
 signed_operation! {
     /// Shows an order.
-    ShowOrder at "order/{order_id}" .looks_first, by Account {
+    ShowOrder at "order/{order_id}", by Account {
         /// The order's id.
         order_id,
     } |cx, asked| show(cx, &asked, &order_id)

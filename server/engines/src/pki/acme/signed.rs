@@ -28,7 +28,7 @@ const JSON: &str = "application/json";
 macro_rules! signed_operation {
     (
         $(#[doc = $doc:literal])*
-        $name:ident at $path:literal $(. $mark:ident)*, by $wants:ident {
+        $name:ident at $path:literal, by $wants:ident {
             $($(#[doc = $field_doc:literal])* $field:ident,)*
         } |$cx:ident, $asked:ident| $work:expr
     ) => {
@@ -51,7 +51,7 @@ macro_rules! signed_operation {
         impl<const AT: usize> kit::Command<crate::pki::Pki> for $name<AT> {
             const ROUTE: kit::Route = {
                 const ROUTES: [kit::Route; 4] =
-                    crate::pki::acme::place::routes!(post $path .unauthenticated $(.$mark)*);
+                    crate::pki::acme::place::routes!(post $path .unauthenticated);
                 ROUTES[AT]
             };
             type Reply = kit::Nothing;

@@ -22,7 +22,7 @@ use super::{assignment, namespace, plain, scope, template};
 use crate::identity::{Identity, own};
 use crate::ids;
 use crate::namespaces::Namespace;
-use crate::tokens::TokenRecord;
+use crate::tokens::{TokenRecord, Tokens};
 
 /// What an access token keeps of the login that it came from.
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -270,7 +270,7 @@ fn access_token(
         ..TokenRecord::default()
     };
     let namespace = own_namespace(identity, cx)?;
-    Ok(kernel.tokens.make_batch(&kernel.store, &namespace, record)?.id)
+    Ok(Tokens::make_batch(&kernel.store, &namespace, record)?.id)
 }
 
 fn own_namespace(identity: &Identity, cx: &Writing<'_>) -> Result<Arc<Namespace>> {
