@@ -4,6 +4,8 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
 use crate::random::Random;
 
+/// Each seal has its own.
+pub(crate) const NONCE_SIZE: usize = NONCE_LEN;
 /// What sealing adds to the length of a plain text: nonce and tag.
 pub(crate) const OVERHEAD: usize = NONCE_LEN + 16;
 

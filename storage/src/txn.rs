@@ -6,10 +6,11 @@ use std::sync::Arc;
 use foldhash::quality::FixedState;
 
 use crate::backend::{Cipher, SealedKey, SealedWrite};
+use crate::cipher::NONCE_SIZE;
 use crate::error::{Error, Result};
 use crate::key::{self, Key, Kind, Logical, LogicalRef, MountId, Name, Place};
 use crate::names;
-use crate::random::Random;
+use crate::random::{Drawn, Random};
 use crate::ring::{self, Keys, Ring, RingChange, RingId};
 use crate::rings::RingsOf;
 use crate::snapshot::{EachPath, EachRow, Snapshot, ids_scanned, sets_of, walk};
@@ -295,6 +296,7 @@ impl Txn {
 
     /// Seals everything, in the thread of whoever wants it committed.
     pub(crate) fn prepare(mut self, random: &dyn Random) -> Prepared {
+        let random = &Drawn::of(random, self.writes.len() * NONCE_SIZE);
         let Reads { set, found } =
             std::mem::replace(self.reads.get_mut(), Reads { set: ReadSet::at(0), found: HashMap::default() });
         let mut prepared = Prepared {

@@ -7,13 +7,18 @@ use storage::Random;
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// How many random characters a token has: 142 bits. An accessor is as long.
-pub(crate) const BODY_LENGTH: usize = 24;
-/// How many characters of checksum follow the body of a token.
-pub(crate) const CHECKSUM_LENGTH: usize = 6;
-
-/// So many characters of an accessor are milliseconds since 1970; they suffice until 2081, and then begin again.
-const ACCESSOR_TIME_LENGTH: usize = 7;
+/// The length of what is no token: an accessor, the last name of a lease.
+pub(crate) const LENGTH: usize = 24;
+/// So many characters that an id begins with are milliseconds since 1970; they suffice until 2081, and then begin again.
+const TIME_LENGTH: usize = 7;
+/// How many random characters a token has: 131 bits.
+const SECRET_LENGTH: usize = 22;
+/// How many characters of checksum end a token.
+const CHECKSUM_LENGTH: usize = 6;
+/// What a service token begins with.
+const SERVICE: &str = "s.";
+/// The length of a service token.
+pub(crate) const TOKEN_LENGTH: usize = SERVICE.len() + TIME_LENGTH + SECRET_LENGTH + CHECKSUM_LENGTH;
 
 /// Random characters without bias.
 pub(crate) fn base62(random: &dyn Random, length: usize) -> String {
@@ -29,30 +34,49 @@ pub(crate) fn base62(random: &dyn Random, length: usize) -> String {
     text
 }
 
-/// A new service token: `s.`, 24 random characters, 6 of checksum, by which a scanner of leaked text knows it.
-pub(crate) fn token(random: &dyn Random) -> String {
-    let body = base62(random, BODY_LENGTH);
+/// A new service token: `s.`, the time, 22 random characters, and 6 of checksum, by which a scanner of leaked text knows
+/// it.
+pub(crate) fn token(random: &dyn Random, now: Time) -> String {
+    let body = dated(random, now, TIME_LENGTH + SECRET_LENGTH);
     let sum = checksum(&body);
-    format!("s.{body}{sum}")
+    format!("{SERVICE}{body}{sum}")
 }
 
-/// A new accessor. It begins with the time, so that those made together lie together in the store: of the pages that a
-/// group of new tokens touches, every third was one for its accessor. 101 bits are random, and an accessor opens nothing.
+/// When a service token was made, in milliseconds since 1970, if it has the form of ours. Nothing but its place in the
+/// store hangs on that: who changes it has another token.
+pub(crate) fn made(token: &str) -> Option<u64> {
+    let (token, ending) = token.split_at_checked(TOKEN_LENGTH)?;
+    let body = token.strip_prefix(SERVICE).filter(|_| ending.is_empty() || ending.starts_with('.'))?;
+    let value = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'A'..=b'Z' => Some(digit - b'A' + 10),
+        b'a'..=b'z' => Some(digit - b'a' + 36),
+        _ => None,
+    };
+    body.bytes().take(TIME_LENGTH).try_fold(0, |time, digit| Some(time * 62 + u64::from(value(digit)?)))
+}
+
+/// A new accessor, or the last name of a new lease: the time, and 101 random bits. It opens nothing.
 pub(crate) fn accessor(random: &dyn Random, now: Time) -> String {
-    let mut rest = now.0 / 1_000_000;
-    let mut digits = [b'0'; ACCESSOR_TIME_LENGTH];
-    for digit in digits.iter_mut().rev() {
-        *digit = BASE62.get((rest % 62) as usize).copied().unwrap_or(b'0');
-        rest /= 62;
-    }
-    let time = digits.iter().map(|digit| char::from(*digit));
-    time.chain(base62(random, BODY_LENGTH - ACCESSOR_TIME_LENGTH).chars()).collect()
+    dated(random, now, LENGTH)
+}
+
+/// The time, then random characters up to a length. What is made together lies together in the store then: a commit
+/// writes one page for many new entries, not several for each.
+fn dated(random: &dyn Random, now: Time, length: usize) -> String {
+    let mut id = digits::<TIME_LENGTH>(now.0 / 1_000_000);
+    id.push_str(&base62(random, length - TIME_LENGTH));
+    id
 }
 
 /// The checksum of a token's body: its CRC-32 in base 62.
-pub(crate) fn checksum(body: &str) -> String {
-    let mut rest = crc32(body.as_bytes());
-    let mut digits = [b'0'; CHECKSUM_LENGTH];
+fn checksum(body: &str) -> String {
+    digits::<CHECKSUM_LENGTH>(crc32(body.as_bytes()).into())
+}
+
+/// The last digits of a number in base 62.
+fn digits<const LENGTH: usize>(mut rest: u64) -> String {
+    let mut digits = [b'0'; LENGTH];
     for digit in digits.iter_mut().rev() {
         *digit = BASE62.get((rest % 62) as usize).copied().unwrap_or(b'0');
         rest /= 62;
@@ -136,10 +160,15 @@ mod tests {
 
     #[test]
     fn a_token_can_be_recognised() {
-        let token = token(&storage::SystemRandom);
-        assert_eq!(token.len(), 32);
-        let (body, sum) = token[2..].split_at(BODY_LENGTH);
+        let token = token(&storage::SystemRandom, Time(1_800_000_000_123_456_789));
+        assert_eq!(token.len(), TOKEN_LENGTH);
+        let (body, sum) = token[2..].split_at(TOKEN_LENGTH - SERVICE.len() - CHECKSUM_LENGTH);
         assert_eq!(checksum(body), sum);
+        assert_eq!(made(&token), Some(1_800_000_000_123));
+        assert_eq!(made(&format!("{token}.ns1")), Some(1_800_000_000_123));
+        for other in ["s.short", "root", &format!("{token}x"), &format!("b.{}", &token[2..]), "s.---"] {
+            assert_eq!(made(other), None, "{other}");
+        }
         assert_ne!(checksum("000000000000000000000001"), checksum("000000000000000000000010"));
     }
 
@@ -147,7 +176,7 @@ mod tests {
     fn accessors_lie_in_the_order_of_their_time() {
         let at = |millis: u64| accessor(&storage::SystemRandom, Time(millis * 1_000_000));
         let times = [0, 1, 61, 62, 1_800_000_000_000, 1_800_000_000_001, 3_521_614_606_207];
-        assert!(times.iter().all(|millis| at(*millis).len() == BODY_LENGTH));
+        assert!(times.iter().all(|millis| at(*millis).len() == LENGTH));
         assert!(times.windows(2).all(|pair| at(pair[0]) < at(pair[1])));
         assert_ne!(at(5), at(5));
     }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use kit::{Doing, Due, Error, Grant, Name, Result, Time};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use storage::{Key, Random, Snapshot, Txn};
+use storage::{Random, Snapshot, Txn};
 
 use crate::agenda::{self, Item};
 use crate::mounts::MountEntry;
@@ -13,7 +13,7 @@ use crate::tokens::{self, TokenHash};
 use crate::ttl::Bounds;
 use crate::{ids, quotas};
 
-/// Leases by their path, those of each namespace for themselves.
+/// Leases by the path that made them and a name of their own, those of each namespace for themselves.
 const LEASES: Shelves<Lease> = Shelves::new(6);
 /// The leases that a token holds, in whatever namespace: token ‖ tag.
 const HELD: Shelf<LeaseId> = Shelf::new(7);
@@ -129,7 +129,7 @@ pub(crate) fn enter(
     let granted = bounds.grant(now, now)?;
     let mut tag = [0; 16];
     random.fill(&mut tag);
-    let path = format!("{}/{}", path.trim_end_matches('/'), ids::base62(random, ids::BODY_LENGTH));
+    let path = format!("{}/{}", path.trim_end_matches('/'), ids::accessor(random, now));
     let id = LeaseId::new(Ns::under(mount), path);
     let thing = Thing {
         tag,
@@ -184,41 +184,91 @@ fn token_lease(ns: Ns, path: &str, hash: TokenHash) -> LeaseId {
 pub(crate) fn find(source: &impl Source, id: &LeaseId) -> Result<Option<Lease>> {
     let path = id.path.trim_matches('/');
     // An id with a doubled slash or over-long names no lease, and the store would refuse to look.
-    if path.is_empty() || path.split('/').any(str::is_empty) || path.len() > storage::NAME_SIZE_MAX {
+    if path.split('/').any(str::is_empty) || path.len() > storage::NAME_SIZE_MAX {
         return Ok(None);
     }
-    LEASES.of(id.ns).get(source, Name::Path(path))
+    let Some(name) = name(path) else { return Ok(None) };
+    LEASES.of(id.ns).get(source, name)
 }
 
 fn put(txn: &mut Txn, id: &LeaseId, lease: &Lease) -> Result<()> {
-    LEASES.of(id.ns).put(txn, Name::Path(&id.path), lease)
+    LEASES.of(id.ns).put(txn, name(&id.path).ok_or_else(nowhere)?, lease)
+}
+
+/// What a lease is stored under: its last name is made by the server and lies in clear, so that those that were made
+/// together lie together.
+fn name(path: &str) -> Option<Name<'_>> {
+    path.rsplit_once('/').map(|(maker, own)| Name::PathThen(maker, own.as_bytes()))
+}
+
+fn nowhere() -> Error {
+    Error::internal("a lease without the path that made it")
 }
 
 /// The names right below a folder of leases.
-pub(crate) fn list(source: &impl Source, ns: Ns, folder: &str) -> Result<Vec<String>> {
-    Ok(LEASES.of(ns).list(source, folder)?.to_vec())
+pub(crate) fn list(snapshot: &Snapshot, ns: Ns, folder: &str) -> Result<Vec<String>> {
+    let shelf = LEASES.of(ns);
+    let makers = shelf.list(snapshot, folder)?;
+    let mut names: Vec<String> =
+        makers.iter().map(|maker| format!("{}/", maker.trim_end_matches('/'))).collect();
+    if !folder.is_empty() {
+        snapshot.scan_path(shelf.place(), folder, &[], None, &mut |own, _| {
+            names.push(String::from_utf8_lossy(own).into_owned());
+            Ok(ControlFlow::Continue(()))
+        })?;
+    }
+    names.sort_unstable();
+    names.dedup();
+    Ok(names)
+}
+
+/// Shows the leases of a namespace in a folder and beneath it, until told to stop.
+fn each_in(
+    source: &impl Source,
+    ns: Ns,
+    folder: &str,
+    mut each: impl FnMut(LeaseId) -> Result<ControlFlow<()>>,
+) -> Result<()> {
+    let (place, mut ended) = (LEASES.of(ns).place(), None);
+    let mut show = |maker: &str, own: &[u8]| {
+        let flow = each(LeaseId::new(ns, format!("{maker}/{}", String::from_utf8_lossy(own))));
+        let go_on = matches!(flow, Ok(ControlFlow::Continue(())));
+        if !go_on {
+            ended = Some(flow.map(drop));
+        }
+        Ok(more(go_on))
+    };
+    let mut in_it = ControlFlow::Continue(());
+    if !folder.is_empty() {
+        source.suffixes(place, folder, &mut |own, _| {
+            in_it = show(folder, own)?;
+            Ok(in_it)
+        })?;
+    }
+    if in_it.is_continue() {
+        let above = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+        source.paths(place, folder, &mut |maker, own| show(&format!("{above}{maker}"), own))?;
+    }
+    ended.unwrap_or(Ok(()))
 }
 
 /// Up to `limit` leases of a namespace below a prefix, which need not end at a slash, that were issued until then.
 pub(crate) fn below(txn: &Txn, ns: Ns, prefix: &str, until: Time, limit: usize) -> Result<Vec<LeaseId>> {
     let prefix = prefix.trim_start_matches('/');
-    let (folder, partial) = prefix.rsplit_once('/').unwrap_or(("", prefix));
-    let (mut ids, mut failed) = (Vec::new(), None);
-    txn.walk(LEASES.of(ns).place(), folder, &mut |path, _| {
-        if !path.starts_with(partial) {
-            return Ok(ControlFlow::Continue(()));
+    let (folder, _) = prefix.rsplit_once('/').unwrap_or(("", prefix));
+    let mut ids = Vec::new();
+    each_in(txn, ns, folder, |id| {
+        if id.path.starts_with(prefix) && issued(txn, &id)?.is_none_or(|at| at <= until) {
+            ids.push(id);
         }
-        let path = if folder.is_empty() { path.to_owned() } else { format!("{folder}/{path}") };
-        let id = LeaseId { ns, path };
-        match issued(txn, &id) {
-            Ok(at) if at.is_none_or(|at| at <= until) => ids.push(id),
-            Ok(_) => {}
-            Err(error) => failed = Some(error),
-        }
-        let more = ids.len() < limit && failed.is_none();
-        Ok(if more { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        Ok(more(ids.len() < limit))
     })?;
-    failed.map_or(Ok(ids), Err)
+    Ok(ids)
+}
+
+/// To go on as long as there is more to do.
+fn more(more: bool) -> ControlFlow<()> {
+    if more { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
 }
 
 /// What a mount has lent.
@@ -231,24 +281,18 @@ pub(crate) struct Lent {
 
 /// Up to `limit` leases of a mount, and tokens that came by it, that were issued until then.
 pub(crate) fn of_mount(txn: &Txn, entry: &MountEntry, until: Time, limit: usize) -> Result<Lent> {
-    let (mut lent, mut failed) = (Lent { fresh: Vec::new(), tried: false }, None);
+    let mut lent = Lent { fresh: Vec::new(), tried: false };
     let folder = entry.path.trim_end_matches('/');
-    txn.walk(LEASES.of(entry.namespace).place(), folder, &mut |path, _| {
-        let id = LeaseId::new(entry.namespace, format!("{folder}/{path}"));
-        match find(txn, &id) {
-            Ok(Some(Lease::Thing(thing))) if thing.mount != entry.uuid => {}
-            Ok(Some(Lease::Thing(thing))) if thing.ending || thing.attempts > 0 => lent.tried = true,
-            Ok(_) => match issued(txn, &id) {
-                Ok(at) if at.is_none_or(|at| at <= until) => lent.fresh.push(id),
-                Ok(_) => {}
-                Err(error) => failed = Some(error),
-            },
-            Err(error) => failed = Some(error),
+    each_in(txn, entry.namespace, folder, |id| {
+        match find(txn, &id)? {
+            Some(Lease::Thing(thing)) if thing.mount != entry.uuid => {}
+            Some(Lease::Thing(thing)) if thing.ending || thing.attempts > 0 => lent.tried = true,
+            _ if issued(txn, &id)?.is_none_or(|at| at <= until) => lent.fresh.push(id),
+            _ => {}
         }
-        let more = lent.fresh.len() < limit && failed.is_none();
-        Ok(if more { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        Ok(more(lent.fresh.len() < limit))
     })?;
-    failed.map_or(Ok(lent), Err)
+    Ok(lent)
 }
 
 /// When a lease was issued; nothing, if it names a token that is gone.
@@ -262,35 +306,21 @@ fn issued(source: &impl Source, id: &LeaseId) -> Result<Option<Time>> {
 
 /// Shows every lease of a namespace that could not be ended. It looks at all leases there.
 pub(crate) fn irrevocable(snapshot: &Snapshot, ns: Ns, mut each: impl FnMut(&str, Thing)) -> Result<()> {
-    let mut failed = None;
-    snapshot.walk(LEASES.of(ns).place(), "", &mut |path, _| {
-        match find(snapshot, &LeaseId::new(ns, path)) {
-            Ok(Some(Lease::Thing(thing))) if thing.irrevocable() => each(path, thing),
-            Ok(_) => {}
-            Err(error) => {
-                failed = Some(error);
-                return Ok(ControlFlow::Break(()));
-            }
+    each_in(snapshot, ns, "", |id| {
+        match find(snapshot, &id)? {
+            Some(Lease::Thing(thing)) if thing.irrevocable() => each(&id.path, thing),
+            _ => {}
         }
         Ok(ControlFlow::Continue(()))
-    })?;
-    failed.map_or(Ok(()), Err)
+    })
 }
 
 /// Shows what is counted of each lease of a namespace. It looks at all leases there.
 pub(crate) fn labels(snapshot: &Snapshot, ns: Ns, mut each: impl FnMut(&str)) -> Result<()> {
-    let mut failed = None;
-    snapshot.walk(LEASES.of(ns).place(), "", &mut |path, _| {
-        match role(snapshot, &LeaseId::new(ns, path)) {
-            Ok(role) => each(&quotas::label(ns, maker(path), &role)),
-            Err(error) => {
-                failed = Some(error);
-                return Ok(ControlFlow::Break(()));
-            }
-        }
+    each_in(snapshot, ns, "", |id| {
+        each(&quotas::label(ns, maker(&id.path), &role(snapshot, &id)?));
         Ok(ControlFlow::Continue(()))
-    })?;
-    failed.map_or(Ok(()), Err)
+    })
 }
 
 /// The role by which the token of a lease came in.
@@ -393,7 +423,7 @@ pub(crate) fn renew(
 
 /// Deletes a record that names no token any more.
 pub(crate) fn forget_by_id(txn: &mut Txn, id: &LeaseId) -> Result<()> {
-    Ok(txn.delete(&Key::path(LEASES.of(id.ns).place(), &id.path))?)
+    LEASES.of(id.ns).delete(txn, name(&id.path).ok_or_else(nowhere)?)
 }
 
 fn held_key(token: TokenHash, tag: [u8; 16]) -> [u8; 48] {

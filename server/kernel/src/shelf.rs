@@ -41,7 +41,14 @@ pub(crate) trait Source {
         until: Option<&[u8]>,
         each: &mut Row<'_>,
     ) -> storage::Result<()>;
+    /// The suffixes under one path, in order.
+    fn suffixes(&self, place: Place, path: &str, each: &mut Row<'_>) -> storage::Result<()>;
+    /// Every path beneath a folder, relative to it, once for each of its suffixes.
+    fn paths(&self, place: Place, folder: &str, each: &mut Named<'_>) -> storage::Result<()>;
 }
+
+/// Takes a path and a suffix.
+pub(crate) type Named<'a> = dyn FnMut(&str, &[u8]) -> storage::Result<ControlFlow<()>> + 'a;
 
 /// Takes one row of a scan.
 pub(crate) type Row<'a> = dyn FnMut(&[u8], Value) -> storage::Result<ControlFlow<()>> + 'a;
@@ -77,6 +84,14 @@ macro_rules! source {
                 each: &mut Row<'_>,
             ) -> storage::Result<()> {
                 self.scan(place, from, until, each)
+            }
+
+            fn suffixes(&self, place: Place, path: &str, each: &mut Row<'_>) -> storage::Result<()> {
+                self.scan_path(place, path, &[], None, each)
+            }
+
+            fn paths(&self, place: Place, folder: &str, each: &mut Named<'_>) -> storage::Result<()> {
+                self.walk(place, folder, each)
             }
         }
     };

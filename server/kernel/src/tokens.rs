@@ -118,11 +118,16 @@ impl Tokens {
         Self { memo, acls, entity_acls, key, known: AtomicU64::new(0) }
     }
 
-    /// What a token lies under in the store.
+    /// What a token lies under in the store: a hash, which begins with the time if the token does. So does whatever else
+    /// is kept under the hash, and what is made together lies together.
     pub(crate) fn hash(&self, id: &str) -> TokenHash {
         let tag = hmac::sign(&self.key, id.as_bytes());
         let mut hash = [0; 32];
         hash.iter_mut().zip(tag.as_ref()).for_each(|(to, from)| *to = *from);
+        if let Some(made) = ids::made(id) {
+            let [_, _, time @ ..] = made.to_be_bytes();
+            hash.iter_mut().zip(time).for_each(|(to, from)| *to = from);
+        }
         TokenHash(hash)
     }
 
@@ -178,7 +183,7 @@ impl Tokens {
         record: TokenRecord,
     ) -> Result<Made> {
         let is_chosen = chosen.is_some();
-        let id = Secret::new(chosen.unwrap_or_else(|| namespace.mark(ids::token(random))));
+        let id = Secret::new(chosen.unwrap_or_else(|| namespace.mark(ids::token(random, record.created))));
         let hash = self.hash(id.expose());
         // Of those that were made at random there is no second.
         if is_chosen && TOKENS.get(txn, Name::Id(&hash.0))?.is_some() {
@@ -314,7 +319,7 @@ impl TokenHash {
     /// What its entry in the agenda is told apart by.
     pub(crate) fn tag(&self) -> [u8; 16] {
         let mut tag = [0; 16];
-        tag.iter_mut().zip(self.0).for_each(|(to, from)| *to = from);
+        tag.iter_mut().zip(self.0.into_iter().skip(16)).for_each(|(to, from)| *to = from);
         tag
     }
 

@@ -85,7 +85,7 @@ impl Door for Open {
 }
 
 /// How long the one-time password is: as long as a token.
-const OTP_LENGTH: usize = 2 + ids::BODY_LENGTH + ids::CHECKSUM_LENGTH;
+const OTP_LENGTH: usize = ids::TOKEN_LENGTH;
 
 /// How far it is.
 #[derive(Clone, Default, JsonSchema, Serialize)]

@@ -58,7 +58,7 @@ fn lock(engine: &Sys, cx: &mut Writing<'_>, path: &str) -> Result<Reply<Locked>>
         }
         None => {}
     }
-    let unlock_key = ids::base62(cx.randomness(), ids::BODY_LENGTH);
+    let unlock_key = ids::base62(cx.randomness(), ids::LENGTH);
     let lock = Some(Lock { key_hash: hash(&unlock_key) });
     NamespaceEntry { lock, ..entry }.store(cx.beyond(&beyond))?;
     Ok(Locked { unlock_key }.into())
