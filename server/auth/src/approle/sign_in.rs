@@ -71,7 +71,7 @@ impl Login<AppRole> for SignIn {
         };
         check_address(cx, &role.secret_id_bound_cidrs, "role")?;
         let (mut metadata, token_bound_cidrs) = match secret {
-            Some(secret) => (secret.metadata, secret.token_bound_cidrs),
+            Some(secret) => (secret.metadata.clone(), secret.token_bound_cidrs.clone()),
             None => (BTreeMap::new(), Vec::new()),
         };
         metadata.insert("role_name".to_owned(), named.name.clone());
@@ -92,7 +92,7 @@ impl Login<AppRole> for SignIn {
 }
 
 /// Looks at the secret id, and takes one of its uses.
-fn prove(cx: &mut Writing<'_>, named: &Named, secret_id: Option<Secret<String>>) -> Result<SecretId> {
+fn prove(cx: &mut Writing<'_>, named: &Named, secret_id: Option<Secret<String>>) -> Result<Arc<SecretId>> {
     let given = secret_id.filter(|secret_id| !secret_id.expose().is_empty());
     let secret_id = given.ok_or_else(|| Error::invalid("missing secret_id"))?;
     if secret_id.expose().len() > ID_SIZE_MAX {
@@ -100,7 +100,8 @@ fn prove(cx: &mut Writing<'_>, named: &Named, secret_id: Option<Secret<String>>)
     }
     // The record lies under a keyed hash: how far a guess is right cannot be told from the time it takes.
     let place = named.hasher.secret_id(named.role.key, secret_id.expose());
-    let mut secret = SECRET_IDS.get(cx, &place.bytes())?.ok_or_else(wrong)?;
+    let lies = place.bytes();
+    let secret = cx.memo(&hex::encode(&lies), |cx| SECRET_IDS.get(cx, &lies)?.ok_or_else(wrong))?;
     if secret.is_over(cx.now()) {
         return Err(wrong());
     }
@@ -109,9 +110,8 @@ fn prove(cx: &mut Writing<'_>, named: &Named, secret_id: Option<Secret<String>>)
     match secret.uses_left {
         None => {}
         Some(uses) if uses > 1 => {
-            secret.uses_left = Some(uses - 1);
-            secret.updated = cx.now();
-            SECRET_IDS.put(cx, &place.bytes(), &secret)?;
+            let less = SecretId { uses_left: Some(uses - 1), updated: cx.now(), ..(*secret).clone() };
+            SECRET_IDS.put(cx, &lies, &less)?;
         }
         Some(_) => forget(cx, place, &secret.accessor)?,
     }
