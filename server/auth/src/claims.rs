@@ -6,9 +6,9 @@ use kit::Time;
 use serde_json::{Map, Number, Value};
 
 /// By how much a token without an end, or without a beginning, is good at most.
-const LEEWAY_SECONDS: i64 = 150;
+pub(crate) const LEEWAY_SECONDS: i64 = 150;
 /// By how much clocks may differ.
-const SKEW_SECONDS: i64 = 60;
+pub(crate) const SKEW_SECONDS: i64 = 60;
 /// No date lies farther from 1970, in seconds.
 const DATE_MAX: f64 = 1e13;
 

@@ -292,8 +292,21 @@ impl<'de> MapAccess<'de> for Walk<'_, 'de> {
 }
 
 fn not_converted(entry: &Entry<'_>, error: &serde_json::Error) -> Refused {
-    let text = format!("Field validation failed: error converting input for field {:?}: {error}", entry.name);
+    let why = said_without_value(&error.to_string());
+    let text = format!("Field validation failed: error converting input for field {:?}: {why}", entry.name);
     Refused(Error::invalid(text))
+}
+
+/// What serde says is wrong, without the value, which may be a secret, and without the line and column, which are those of
+/// this field alone.
+fn said_without_value(text: &str) -> String {
+    let text = text.rsplit_once(" at line ").map_or(text, |(text, _)| text);
+    match text.rsplit_once(", expected ") {
+        Some((found, expected)) if found.starts_with("invalid ") || found.starts_with("unknown ") => {
+            format!("expected {expected}")
+        }
+        _ => text.to_owned(),
+    }
 }
 
 /// What a path or a query says. A field may be optional; this one is there.
@@ -469,6 +482,20 @@ mod tests {
         let (page, _): (Page, _) = Fields { query: &query, ..Fields::default() }.parse().unwrap();
         assert_eq!((page.after, page.limit), (Some(Text("a".to_owned())), Some(Number(3))));
         assert_eq!(page.names, Some(Texts(vec!["x".to_owned(), "y".to_owned()])));
+    }
+
+    #[test]
+    fn refusals_do_not_repeat_what_was_given() {
+        #[derive(Debug, Deserialize)]
+        struct Kept {
+            #[allow(dead_code, reason = "it is only refused")]
+            settings: BTreeMap<String, Value>,
+        }
+        for given in [r#""s3cret""#, r#""s3cret, expected s3cret at line 3""#, "7353537", "[7353537]"] {
+            let body = format!(r#"{{"settings":{given}}}"#);
+            let told = parse::<Kept>("role", "role", &body).unwrap_err().to_string();
+            assert!(told.ends_with("input for field \"settings\": expected a map"), "{told}");
+        }
     }
 
     #[test]

@@ -41,10 +41,14 @@ impl State {
     pub(super) fn health(&self, query: &Pairs) -> Answer {
         let mut codes = CODES;
         for (name, value) in query {
+            // There is no standby, so the wish changes nothing; what is no wish is refused all the same.
+            if name == "standbyok" && !is_flag(value) {
+                return refused();
+            }
             if let Some((_, code)) = codes.iter_mut().find(|(known, _)| known == name) {
                 match code_of(value) {
                     Some(wanted) => *code = wanted,
-                    None => return Answer::json(400, b"{\"errors\":[]}\n".to_vec()),
+                    None => return refused(),
                 }
             }
         }
@@ -74,6 +78,17 @@ impl State {
         };
         written(status, &health)
     }
+}
+
+/// A question that cannot be meant.
+fn refused() -> Answer {
+    Answer::json(400, b"{\"errors\":[]}\n".to_vec())
+}
+
+/// The words for yes and no that clients know; none is yes.
+fn is_flag(text: &str) -> bool {
+    let words = ["", "1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"];
+    words.contains(&text)
 }
 
 /// A status that can be sent: with one below 200 there would be no end of the answer.

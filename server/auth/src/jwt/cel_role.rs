@@ -7,13 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{CEL_ROLES, Signed, Title};
-use crate::claims::Leeways;
+use crate::claims::{LEEWAY_SECONDS, Leeways, SKEW_SECONDS};
 use crate::listing::Keys;
-
-/// By how much an end or a beginning may be past that a token does not say, unless the role says so.
-const LEEWAY_SECONDS: i64 = 150;
-/// By how much clocks may differ, unless the role says so.
-const SKEW_SECONDS: i64 = 60;
 
 /// What a program can say of who it lets in. Some of it is known and has no effect: the kernel decides it.
 pub(super) const AUTH: Record = Record {
