@@ -47,6 +47,10 @@ impl<V: Size> Memory<V> {
         self.0.clear();
     }
 
+    pub(crate) fn remove(&self, key: &Hashed<'_>) {
+        self.0.remove(key);
+    }
+
     pub(crate) fn insert(&self, hash: u64, key: Logical, item: Arc<V>) {
         self.0.insert(OwnedKey { hash, key }, item);
     }

@@ -361,9 +361,13 @@ impl Core {
         let mut used = std::mem::take(&mut change.used);
         used.sort_unstable_by_key(|ring| ring.id);
         used.dedup_by_key(|ring| ring.id);
+        let rings = self.shared.rings.load();
         for ring in used {
+            // It may have had a new term or root key since: one more follows the keys of today.
+            let today = rings.open(ring.id);
+            let ring = today.unwrap_or(&ring);
             let count = ring.keyring.status().encryptions;
-            if count >= SEALS_PER_TERM_MAX {
+            if count >= SEALS_PER_TERM_MAX && today.is_some() {
                 let ring = Arc::new(ring.rotated(&*self.random, (self.clock)())?);
                 batch.push(ring.keys_write(&*self.random));
                 batch.push(ring.used_write(SEALS_RESERVED));
@@ -381,15 +385,16 @@ impl Core {
         let mut rings = (**shared.rings.load()).clone();
         work(&mut rings);
         shared.rings.store(Arc::new(rings));
-        shared.lists.clear();
-        shared.folders.clear();
-        shared.entries.clear();
         let current = self.current.load_full();
         let index = current.index + 1;
         shared.stripes.all_written(index);
         let moment = Moment { index, view: Arc::clone(&current.view), shared: Arc::clone(shared) };
         self.current.store(Arc::new(moment));
-        shared.published.store(index, Ordering::Relaxed);
+        shared.published.store(index, Ordering::SeqCst);
+        // After that: who is about to remember something of before sees that it is not of today.
+        shared.lists.clear();
+        shared.folders.clear();
+        shared.entries.clear();
     }
 
     /// Brings the backend into the form that opens fast, once after the last write.

@@ -36,6 +36,16 @@ enum Kind {
     Recovery(KeyBytes, Split),
 }
 
+impl NewSeal {
+    /// The seal, if people hold shares of its key.
+    pub(crate) fn of_shares(self) -> Option<Box<record::Made>> {
+        match self.0 {
+            Kind::Whole(made) if matches!(made.config, SealConfig::Shamir(_)) => Some(made),
+            _ => None,
+        }
+    }
+}
+
 impl Open {
     pub(crate) fn start(core: Core, options: Options, unseal_key: UnsealKey) -> Result<Self> {
         let core = Arc::new(core);

@@ -12,6 +12,7 @@ use crate::key::MountId;
 use crate::keyring::Keyring;
 use crate::names::{self, NameKey};
 use crate::random::Random;
+use crate::seal::KeyBytes;
 
 /// How many rings there can be.
 pub const RINGS_MAX: usize = 1000;
@@ -36,6 +37,8 @@ pub(crate) struct Ring {
     pub(crate) id: RingId,
     pub(crate) keyring: Keyring,
     pub(crate) names: NameKey,
+    /// What its shares make. A new root key is put under the same seal with it.
+    pub(crate) unseal_key: KeyBytes,
     /// The stored count of seals of the active term.
     pub(crate) reserved: AtomicU64,
 }
@@ -49,7 +52,7 @@ pub(crate) struct Rings(HashMap<RingId, Option<Arc<Ring>>>);
 pub(crate) enum RingChange {
     /// It is there, and sealed.
     Founded,
-    /// It has a new term.
+    /// It has a new term, or a new root key.
     Rotated(Arc<Ring>),
     /// It is no more.
     Dropped,
@@ -91,8 +94,8 @@ impl fmt::Debug for RingId {
 }
 
 impl Ring {
-    pub(crate) fn new(id: RingId, keyring: Keyring, reserved: u64) -> io::Result<Self> {
-        Ok(Self { id, names: keyring.names()?, keyring, reserved: AtomicU64::new(reserved) })
+    pub(crate) fn new(id: RingId, keyring: Keyring, unseal_key: KeyBytes, reserved: u64) -> io::Result<Self> {
+        Ok(Self { id, names: keyring.names()?, keyring, unseal_key, reserved: AtomicU64::new(reserved) })
     }
 
     pub(crate) fn seal(&self, name: &[u8], plain: &[u8], random: &dyn Random) -> Cipher {
@@ -107,7 +110,13 @@ impl Ring {
 
     /// The same ring with one more term.
     pub(crate) fn rotated(&self, random: &dyn Random, now: u64) -> io::Result<Self> {
-        Self::new(self.id, self.keyring.rotated(random, now)?, 0)
+        Self::new(self.id, self.keyring.rotated(random, now)?, self.unseal_key.clone(), 0)
+    }
+
+    /// The same ring with a new root key, which this key is to unseal.
+    pub(crate) fn rerooted(&self, random: &dyn Random, unseal_key: KeyBytes) -> io::Result<Self> {
+        let reserved = self.reserved.load(Ordering::Relaxed);
+        Self::new(self.id, self.keyring.rerooted(random)?, unseal_key, reserved)
     }
 
     pub(crate) fn keys_write(&self, random: &dyn Random) -> SealedWrite {

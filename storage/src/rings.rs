@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::backend::SealedWrite;
-use crate::commit::SEALS_RESERVED;
+use crate::backend::{Cipher, SealedWrite};
+use crate::commit::{SEALS_RESERVED, Writer};
 use crate::error::{Error, Result};
 use crate::key::{MountId, Place};
 use crate::keyring::{KeyStatus, Keyring};
-use crate::open::Open;
+use crate::open::{NewSeal, Open};
 use crate::phase::{self, UnsealError};
 use crate::ring::{self, RINGS_MAX, Ring, RingChange, RingId};
 use crate::seal::record::{self, Made, SealRecord};
@@ -97,7 +97,8 @@ impl Open {
         let mut seal = record::make(&SealChoice::Shamir(split), random)?;
         let shares = std::mem::take(&mut seal.handed_out.shares);
         let keyring = Keyring::fresh(random, (self.core.clock)())?;
-        Ok((RingDraft { ring: Ring::new(id, keyring, 0)?, seal }, shares))
+        let ring = Ring::new(id, keyring, seal.key().clone(), 0)?;
+        Ok((RingDraft { ring, seal }, shares))
     }
 
     /// Opens a ring with its unseal key. What it sealed can be read from then on.
@@ -107,8 +108,8 @@ impl Open {
     pub fn unseal_ring(&self, id: RingId, key: &KeyBytes) -> Result<(), UnsealError> {
         self.core.exclusively(|writer| {
             let record = self.ring_record(id)?;
-            let key = UnsealKey::Shamir(key.clone());
-            let (root, _) = record.open(&key).ok_or(UnsealError::WrongKey)?;
+            let opened = record.open(&UnsealKey::Shamir(key.clone()));
+            let (root, _) = opened.ok_or(UnsealError::WrongKey)?;
             let view = &self.core.current.load().view;
             let read = |key| view.get(&key).map_err(Error::from);
             let stored = read(ring::keys_key(id))?.ok_or(UnsealError::Damaged)?;
@@ -116,7 +117,7 @@ impl Open {
             let keyring = keyring.ok_or(UnsealError::Damaged)?;
             let used = phase::seals(read(ring::used_key(id))?.as_ref(), keyring.status().term);
             keyring.count_from(used);
-            let ring = Arc::new(Ring::new(id, keyring, used).map_err(Error::from)?);
+            let ring = Arc::new(Ring::new(id, keyring, key.clone(), used).map_err(Error::from)?);
             if self.core.shared.rings.load().open(id).is_none() {
                 self.core.swap_rings(writer, |rings| rings.set(id, Some(ring)));
             }
@@ -148,10 +149,7 @@ impl Open {
     pub fn rotate_ring(&self, id: RingId) -> Result<KeyStatus> {
         self.core.exclusively(|writer| {
             let (random, now) = (&*self.core.random, (self.core.clock)());
-            let ring = {
-                let rings = self.core.shared.rings.load();
-                Arc::new(rings.open(id).ok_or(Error::Sealed)?.rotated(random, now)?)
-            };
+            let ring = Arc::new(self.open_ring(id)?.rotated(random, now)?);
             let batch = vec![ring.keys_write(random), ring.used_write(SEALS_RESERVED)];
             let status = ring.keyring.status();
             self.core.store_rings(writer, batch, vec![(id, RingChange::Rotated(ring))])?;
@@ -159,12 +157,57 @@ impl Open {
         })
     }
 
+    /// Makes a new seal of a ring hold, with a new root key. Its old shares are worth nothing from then on.
+    ///
+    /// # Errors
+    /// If it is sealed, or the disk fails; then the old seal holds.
+    pub fn install_ring(&self, id: RingId, seal: NewSeal) -> Result<()> {
+        let made = seal.of_shares().ok_or(Error::Seal("the seal of a namespace is made of key shares"))?;
+        self.core.exclusively(|writer| {
+            let random = &*self.core.random;
+            let ring = self.open_ring(id)?.rerooted(random, made.key().clone())?;
+            let record = made.keep(ring.keyring.root(), random);
+            self.store_rerooted(writer, ring, record)
+        })
+    }
+
+    /// Makes a new root key of a ring, under its seal as it is: no share changes.
+    ///
+    /// # Errors
+    /// If it is sealed, or the disk fails; then the old root key holds.
+    pub fn reroot_ring(&self, id: RingId) -> Result<()> {
+        self.core.exclusively(|writer| {
+            let random = &*self.core.random;
+            let open = self.open_ring(id)?;
+            let ring = open.rerooted(random, open.unseal_key.clone())?;
+            let config = self.ring_record(id)?.config;
+            let record = record::keep(&config, &ring.unseal_key, ring.keyring.root(), random);
+            self.store_rerooted(writer, ring, record)
+        })
+    }
+
+    /// Root key and seal go in one commit: there is no moment at which neither the old shares open it nor the new ones.
+    fn store_rerooted(&self, writer: &mut Writer, ring: Ring, record: Cipher) -> Result<()> {
+        let record = SealedWrite { key: ring::seal_key(ring.id), value: Some(record) };
+        let batch = vec![ring.keys_write(&*self.core.random), record];
+        let change = (ring.id, RingChange::Rotated(Arc::new(ring)));
+        self.core.store_rings(writer, batch, vec![change]).map(drop)
+    }
+
+    /// True for the key that a ring's shares make.
+    ///
+    /// # Errors
+    /// If there is no such ring, its record is damaged, or the disk fails.
+    pub fn ring_admits(&self, id: RingId, key: &KeyBytes) -> Result<bool> {
+        Ok(self.ring_record(id)?.open(&UnsealKey::Shamir(key.clone())).is_some())
+    }
+
     /// The active term of a ring.
     ///
     /// # Errors
     /// If it is sealed.
     pub fn ring_status(&self, id: RingId) -> Result<KeyStatus> {
-        Ok(self.core.shared.rings.load().open(id).ok_or(Error::Sealed)?.keyring.status())
+        Ok(self.open_ring(id)?.keyring.status())
     }
 
     /// Into how many shares the unseal key of a ring is split.
@@ -176,6 +219,10 @@ impl Open {
             SealConfig::Shamir(split) => Ok(split),
             SealConfig::Static { .. } => Err(damaged()),
         }
+    }
+
+    fn open_ring(&self, id: RingId) -> Result<Arc<Ring>> {
+        self.core.shared.rings.load().open(id).map(Arc::clone).ok_or(Error::Sealed)
     }
 
     fn ring_record(&self, id: RingId) -> Result<SealRecord> {

@@ -7,7 +7,7 @@ use foldhash::quality::FixedState;
 
 use crate::Index;
 use crate::backend::{Cipher, SealedKey, View};
-use crate::cache::{Entry, Listing, Memory};
+use crate::cache::{Entry, Listing, Memory, Size};
 use crate::error::{Error, Result};
 use crate::key::{self, Hashed, Key, Kind, Logical, LogicalRef, MountId, Name, Place};
 use crate::keyring::Keyring;
@@ -93,10 +93,8 @@ impl Snapshot {
         names.sort_unstable();
         names.dedup();
         let names: Arc<[String]> = names.into();
-        if self.is_latest() {
-            let listing = Listing { index: self.index(), names: Arc::clone(&names) };
-            self.0.shared.lists.insert(hashed.hash, hashed.key.owned(), Arc::new(listing));
-        }
+        let listing = Listing { index: self.index(), names: Arc::clone(&names) };
+        self.remember(&self.0.shared.lists, hashed, Arc::new(listing));
         Ok(names)
     }
 
@@ -299,7 +297,7 @@ impl Snapshot {
             return Ok(known);
         }
         let sealed = Arc::new(self.names(place.mount)?.folder(place, folder));
-        self.0.shared.folders.insert(hashed.hash, hashed.key.owned(), Arc::clone(&sealed));
+        self.remember(&self.0.shared.folders, hashed, Arc::clone(&sealed));
         Ok(sealed)
     }
 
@@ -314,10 +312,20 @@ impl Snapshot {
         let sealed = known.map_or_else(|| self.seal(key), |known| Ok(known.sealed.clone()))?;
         let cipher = self.0.view.get(&sealed).map_err(|error| self.sick(error))?;
         let entry = Arc::new(Entry { index: self.index(), sealed, cipher });
-        if self.is_latest() {
-            self.0.shared.entries.insert(hashed.hash, hashed.key.owned(), Arc::clone(&entry));
-        }
+        self.remember(&self.0.shared.entries, hashed, Arc::clone(&entry));
         Ok(entry)
+    }
+
+    /// Keeps what was read for others, if it is of today. When a ring is sealed all is forgotten, and then also what
+    /// somebody is about to keep: its names shall not stay.
+    fn remember<V: Size>(&self, memory: &Memory<V>, hashed: Hashed<'_>, item: Arc<V>) {
+        if !self.is_latest() {
+            return;
+        }
+        memory.insert(hashed.hash, hashed.key.owned(), item);
+        if !self.is_latest() {
+            memory.remove(&hashed);
+        }
     }
 
     /// True if what was loaded at `loaded` is right for this snapshot: not written after the older of the two.

@@ -18,11 +18,11 @@ fn unsealing_itself(recovery: Option<Split>) -> SealChoice {
     SealChoice::Static { key, recovery }
 }
 
-fn share(key: &str, nonce: &Value) -> String {
+pub(crate) fn share(key: &str, nonce: &Value) -> String {
     json!({ "key": key, "nonce": nonce }).to_string()
 }
 
-fn keys(of: &Value) -> Vec<String> {
+pub(crate) fn keys(of: &Value) -> Vec<String> {
     of["keys"].as_array().unwrap().iter().map(|key| key.as_str().unwrap().to_owned()).collect()
 }
 

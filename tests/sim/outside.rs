@@ -263,6 +263,8 @@ pub(crate) enum Mood {
     Down,
     /// It does what it is told and never answers.
     Mute,
+    /// The same, and nobody's patience ends meanwhile.
+    Asleep,
 }
 
 impl World for Directory {
@@ -272,7 +274,10 @@ impl World for Directory {
 
     fn pause(&self, _: Duration) -> Soon<'_, ()> {
         // Patience ends at once with the one that never answers; `patiently` looks at the answer first.
-        Box::pin(std::future::ready(()))
+        match self.0.lock().unwrap().mood {
+            Mood::Asleep => Box::pin(std::future::pending()),
+            _ => Box::pin(std::future::ready(())),
+        }
     }
 
     fn fetch(&self, call: Call) -> Soon<'_, Result<Told>> {
@@ -298,7 +303,7 @@ impl World for Directory {
             _ => {}
         }
         match mood {
-            Mood::Mute => Box::pin(std::future::pending()),
+            Mood::Mute | Mood::Asleep => Box::pin(std::future::pending()),
             Mood::Lies => Box::pin(std::future::ready(Ok(Told { status: 500, ..Told::default() }))),
             _ => {
                 let status = if call.method == "GET" && !known { 404 } else { 200 };

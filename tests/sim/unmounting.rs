@@ -171,3 +171,86 @@ fn a_deleted_namespace_waits_for_what_its_engines_made_outside() {
     desk.tick();
     assert!(directory.there("dir/").is_empty(), "it is tried until it succeeds");
 }
+
+/// A namespace that has lent something while the directory outside is dead, deleted.
+fn stuck(seed: u64) -> (Desk, crate::outside::Directory) {
+    let (desk, directory) = desk(seed);
+    // The one above would go on trying to turn what it has, and leave its own plans behind.
+    desk.ask(Delete, "sys/mounts/r", "").expect(204);
+    desk.tick();
+    desk.ask(Post, "sys/namespaces/n", "").expect(200);
+    let within = |verb, path: &str, body: &str| {
+        let request = tests::desk::request(&desk.root, verb, path, body);
+        desk.send(&kernel::Request { namespace: "n".to_owned(), ..request })
+    };
+    within(Post, "sys/mounts/r", r#"{"type":"rented"}"#).expect(204);
+    within(Post, "r/creds/web", "{}").expect(200);
+    directory.mood(Mood::Down);
+    desk.ask(Delete, "sys/namespaces/n", "").expect(200);
+    desk.tick();
+    (desk, directory)
+}
+
+#[test]
+fn a_deleted_namespace_says_what_it_waits_for() {
+    let (desk, directory) = stuck(17);
+    for hours in [1, 10, 20] {
+        let said = desk.ask(Get, "sys/namespaces/n", "").expect(200);
+        assert_eq!(said.json["data"]["tainted"], true);
+        let waits = said.json["data"]["waits_for"].as_array().unwrap().clone();
+        assert_eq!(waits.len(), 1, "{waits:?}");
+        assert!(waits[0].as_str().unwrap().contains("r/"), "after {hours} hours: {waits:?}");
+        let listed = desk.ask(List, "sys/namespaces", "").expect(200);
+        assert_eq!(listed.json["data"]["key_info"]["n/"]["tainted"], true);
+        let again = desk.ask(Delete, "sys/namespaces/n", "").expect(200);
+        assert!(again.json["warnings"][0].as_str().unwrap().starts_with("still waited for: "), "{again:?}");
+        desk.wait(Duration::from_secs(hours * 3600));
+        desk.tick();
+    }
+    // Nobody reaches it meanwhile, and its name is free.
+    desk.ask(Get, "n/sys/mounts", "").expect(404);
+    desk.ask(Post, "sys/namespaces/n", "").expect(200);
+    assert_eq!(desk.ask(Get, "sys/namespaces/n", "").expect(200).json["data"]["tainted"], false);
+    desk.ask(Delete, "sys/namespaces/n", "").expect(200);
+    directory.mood(Mood::Well);
+    for _ in 0..4 {
+        desk.wait(Duration::from_secs(7200));
+        desk.tick();
+    }
+    desk.ask(Get, "sys/namespaces/n", "").expect(404);
+    assert!(directory.there("dir/").is_empty(), "what it lent is taken back");
+}
+
+#[test]
+fn by_force_a_deleted_namespace_leaves_behind_what_it_cannot_take_back() {
+    for after in [0, 24] {
+        let (desk, directory) = stuck(18 + after);
+        desk.wait(Duration::from_secs(after * 3600));
+        desk.tick();
+        let said = desk.ask(Delete, "sys/namespaces/n?force=true", "").expect(200);
+        let warning = said.json["warnings"][0].as_str().unwrap().to_owned();
+        assert!(warning.starts_with("no longer waited for: "), "{warning}");
+        for _ in 0..3 {
+            desk.wait(Duration::from_secs(200));
+            desk.tick();
+        }
+        desk.ask(Get, "sys/namespaces/n", "").expect(404);
+        assert_eq!(directory.there("dir/").len(), 1);
+        desk.wait(Duration::from_secs(7200));
+        desk.tick();
+        let (_, left) = desk.look(|snapshot| {
+            let of = |table| {
+                let place = storage::Place { mount: storage::MountId(*b"sealkeep/kernel\0"), table };
+                let mut rows = 0;
+                let each = &mut |_: &[u8], _| {
+                    rows += 1;
+                    Ok(std::ops::ControlFlow::Continue(()))
+                };
+                snapshot.scan(place, &[], None, each).unwrap();
+                rows
+            };
+            [of(18), of(29)]
+        });
+        assert_eq!(left, [0, 0], "nothing of it is kept");
+    }
+}

@@ -7,7 +7,7 @@ use storage::{Snapshot, Txn};
 use crate::ids;
 use crate::leases::LeaseId;
 use crate::namespaces::Ns;
-use crate::shelf::{KERNEL, Shelf, Source};
+use crate::shelf::{KERNEL, OfNamespaces, SharedTable, Shelf, Source};
 use crate::tokens::TokenHash;
 
 /// Everything that is to happen later, in the order of its date: date ‖ tag. It is in the store, so a new
@@ -17,7 +17,7 @@ const NUMBER: u8 = 8;
 
 /// What is on the agenda to be undone outside, by the mount that did it: mount ‖ tag. So an unmounted engine knows when
 /// it has nothing left to do.
-const UNDOING: Shelf<()> = Shelf::new(29);
+const UNDOING: Shelf<(), OfNamespaces> = Shelf::shared(SharedTable::Undoing);
 
 /// What tells entries of one date apart.
 pub(crate) type Tag = [u8; 16];
@@ -170,7 +170,7 @@ fn due_on(agenda: &Shelf<Item>, today: &Snapshot, now: Time, limit: usize) -> Re
 
 /// Notes that something of a mount is to be undone outside.
 pub(crate) fn note_undo(txn: &mut Txn, mount: MountId, tag: Tag) -> Result<()> {
-    UNDOING.put_for(txn, mount, Name::Id(&undo_key(mount, tag)), &())
+    UNDOING.put(txn, mount, Name::Id(&undo_key(mount, tag)), &())
 }
 
 /// Notes that it is undone, or need not be.

@@ -1,19 +1,26 @@
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kit::{Error, Result};
+use storage::NewSeal;
 use storage::seal::shamir::Share;
 use storage::seal::{KeyBytes, Split};
-use storage::{NewSeal, Open};
 use zeroize::Zeroizing;
 
+use crate::namespaces::Ns;
 use crate::openpgp::PgpKey;
 
-/// What several people do together, each with a share of a key, one request after the other. Soft by design: a
-/// restart forgets it, and they begin again.
+/// What several people do together, each with a share of a key, one request after the other: the owners of the server's
+/// key, and those of a namespace's with a seal of its own. Soft by design: a restart forgets it, and so does sealing the
+/// namespace, and they begin again.
 #[derive(Default)]
-pub(crate) struct Ceremonies {
+pub(crate) struct Ceremonies(Mutex<HashMap<Ns, Arc<Gathering>>>);
+
+/// What the owners of one seal do.
+#[derive(Default)]
+pub(crate) struct Gathering {
     root: Mutex<Option<Rekey>>,
     recovery: Mutex<Option<Rekey>>,
     generation: Mutex<Option<Generation>>,
@@ -95,6 +102,29 @@ pub(crate) enum Added {
 }
 
 impl Ceremonies {
+    /// What the owners of this namespace's seal do; in the root, those of the server's.
+    pub(crate) fn of(&self, ns: Ns) -> Arc<Gathering> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !all.contains_key(&ns) {
+            // Those who do nothing are not remembered, so there are no more than there are seals.
+            all.retain(|_, gathering| Arc::strong_count(gathering) > 1 || gathering.is_busy());
+        }
+        Arc::clone(all.entry(ns).or_default())
+    }
+
+    /// Forgets what is under way in these namespaces.
+    pub(crate) fn forget(&self, namespaces: &[Ns]) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        namespaces.iter().for_each(|ns| drop(all.remove(ns)));
+    }
+}
+
+impl Gathering {
+    fn is_busy(&self) -> bool {
+        let rekeys = [Target::Root, Target::Recovery];
+        self.generation().is_some() || rekeys.into_iter().any(|target| self.rekey(target).is_some())
+    }
+
     /// The one that makes this key anew, if it is under way.
     pub(crate) fn rekey(&self, target: Target) -> MutexGuard<'_, Option<Rekey>> {
         let rekey = match target {
@@ -129,20 +159,6 @@ impl Shown {
             return Added::Wanting;
         }
         Added::Enough(std::mem::take(&mut self.0))
-    }
-}
-
-/// The shares that it takes to prove to be an owner: of the unseal key, or of the recovery key.
-pub(crate) fn owners(store: &Open) -> Result<Option<Split>> {
-    Ok(store.seal_config()?.split())
-}
-
-/// Whether these shares are those of an owner.
-pub(crate) fn prove(store: &Open, shares: &[Share]) -> Result<bool> {
-    let Some(split) = owners(store)? else { return Ok(false) };
-    match split.combine(shares) {
-        Ok(key) => Ok(store.admits(&key)?),
-        Err(_) => Ok(false),
     }
 }
 

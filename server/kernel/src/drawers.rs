@@ -4,15 +4,15 @@ use kit::{Name, Result};
 use storage::Txn;
 
 use crate::namespaces::Ns;
-use crate::shelf::{Shelf, Source};
+use crate::shelf::{OfNamespaces, SharedTable, Shelf, Source};
 use crate::tokens::TokenHash;
 
 /// In which namespaces beneath its own a token has a drawer: token ‖ namespace.
-const DRAWERS: Shelf<()> = Shelf::new(19);
+const DRAWERS: Shelf<(), OfNamespaces> = Shelf::shared(SharedTable::Drawers);
 
 /// Notes that a token has a drawer in a namespace beneath its own, which is to be emptied with the others.
 pub(crate) fn note(txn: &mut Txn, hash: TokenHash, ns: Ns) -> Result<()> {
-    DRAWERS.put_for(txn, ns.mount(), Name::Id(&key(hash, ns)), &())
+    DRAWERS.put(txn, ns.mount(), Name::Id(&key(hash, ns)), &())
 }
 
 /// Up to `limit` namespaces beneath its own in which a token has a drawer.

@@ -17,7 +17,7 @@ use crate::lockout::Lockouts;
 use crate::metrics::Metrics;
 use crate::mounts::{self, Mounts, Registry, System};
 use crate::namespaces::{self, Namespace, Ns};
-use crate::outside::OUTSIDE_MAX;
+use crate::outside::{OUTSIDE_MAX, PHONES_MAX};
 use crate::quotas::Quotas;
 use crate::regulars::Regulars;
 use crate::router::Router;
@@ -25,6 +25,7 @@ use crate::settings::{AuditSpec, Settings};
 use crate::shelf::Shelf;
 use crate::sys::Sys;
 use crate::token::Token;
+use crate::token_record::ROOT_PATH;
 use crate::tokens::{TokenRecord, Tokens};
 use crate::unsealing::Unsealing;
 use crate::web::Web;
@@ -62,6 +63,8 @@ pub struct Kernel {
     pub(crate) queue: Semaphore,
     /// Places to wait for the outside.
     pub(crate) outside: Semaphore,
+    /// Places to wait for people's phones.
+    pub(crate) phones: Semaphore,
     /// Held alone by a command that lost too many races.
     pub(crate) turn: RwLock<()>,
     woken: Notify,
@@ -168,6 +171,7 @@ impl Kernel {
                 pool,
                 queue: Semaphore::new(QUEUE_MAX),
                 outside: Semaphore::new(OUTSIDE_MAX),
+                phones: Semaphore::new(PHONES_MAX),
                 turn: RwLock::new(()),
                 woken: Notify::new(),
                 request_ids,
@@ -301,7 +305,7 @@ impl System for Kernel {
 pub(crate) fn root_record(now: Time) -> TokenRecord {
     TokenRecord {
         policies: vec!["root".to_owned()],
-        path: "auth/token/root".to_owned(),
+        path: ROOT_PATH.to_owned(),
         display_name: "root".to_owned(),
         created: now,
         ..TokenRecord::default()

@@ -8,7 +8,7 @@ use storage::{Random, Snapshot, Txn};
 use crate::agenda::{self, Item};
 use crate::mounts::MountEntry;
 use crate::namespaces::Ns;
-use crate::shelf::{Shelf, Shelves, Source};
+use crate::shelf::{OfNamespaces, SharedTable, Shelf, Shelves, Source};
 use crate::tokens::{self, TokenHash};
 use crate::ttl::Bounds;
 use crate::{ids, quotas};
@@ -16,7 +16,7 @@ use crate::{ids, quotas};
 /// Leases by the path that made them and a name of their own, those of each namespace for themselves.
 const LEASES: Shelves<Lease> = Shelves::new(6);
 /// The leases that a token holds, in whatever namespace: token ‖ tag.
-const HELD: Shelf<LeaseId> = Shelf::new(7);
+const HELD: Shelf<LeaseId, OfNamespaces> = Shelf::shared(SharedTable::Held);
 
 /// The last name of a token's lease: an `h`, and the hash.
 const TOKEN_NAME_SIZE: usize = 65;
@@ -149,7 +149,7 @@ pub(crate) fn enter(
     put(txn, &id, &Lease::Thing(thing.clone()))?;
     txn.count(quotas::label(id.ns, maker(&id.path), ""), 1);
     if let Some(token) = holder {
-        HELD.put_for(txn, id.ns.mount(), Name::Id(&held_key(token, tag)), &id)?;
+        HELD.put(txn, id.ns.mount(), Name::Id(&held_key(token, tag)), &id)?;
     }
     agenda::enter(txn, thing.expires, tag, &Item::Lease { id: id.clone() })?;
     Ok((id, thing, granted.warnings))

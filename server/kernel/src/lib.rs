@@ -41,6 +41,7 @@ mod regulars;
 mod request;
 mod router;
 mod run;
+mod seals;
 mod settings;
 mod shelf;
 mod sys;

@@ -103,6 +103,7 @@ impl Kernel {
         if !owed.is_empty() {
             let waiting = WaitingLogin {
                 claim,
+                namespace: mounted.entry.namespace,
                 mount: mounted.entry.uuid.clone(),
                 path: path.to_owned(),
                 who: rule.map(|_| who.name()).unwrap_or_default(),
@@ -172,7 +173,12 @@ impl Kernel {
         let mut outcome = Outcome::new(kit::Body::Nothing);
         outcome.warnings = warnings;
         outcome.owes = Some(Requirement::new(&id, &login.owed));
-        self.waiting.put(id, login);
+        let ns = login.namespace;
+        self.waiting.put(id.clone(), login);
+        // If its namespace was sealed a moment ago, what waits there has been forgotten already.
+        if self.store.snapshot().is_sealed(ns.mount()) {
+            self.waiting.take(&id);
+        }
         outcome
     }
 

@@ -9,10 +9,10 @@ use storage::{Random, Snapshot, Txn};
 
 use crate::namespaces::{self, Namespace, Ns};
 use crate::router::Router;
-use crate::shelf::{Shelf, Source};
+use crate::shelf::{OfNamespaces, SharedTable, Shelf, Source};
 
 /// What is mounted where. Few, so that a change makes the whole router anew.
-const MOUNTS: Shelf<MountEntry> = Shelf::new(1);
+const MOUNTS: Shelf<MountEntry, OfNamespaces> = Shelf::shared(SharedTable::Mounts);
 
 /// How many mounts there may be.
 pub(crate) const MOUNTS_MAX: usize = 100_000;
@@ -264,7 +264,7 @@ impl MountEntry {
     }
 
     pub(crate) fn store(&self, txn: &mut Txn) -> Result<()> {
-        MOUNTS.put_for(txn, self.namespace.mount(), Name::Id(&self.id()?.0), self)
+        MOUNTS.put(txn, self.namespace.mount(), Name::Id(&self.id()?.0), self)
     }
 
     pub(crate) fn forget(&self, txn: &mut Txn) -> Result<()> {

@@ -7,18 +7,18 @@ use kit::{Error, MountId, Name, Reads, Result};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use storage::{FAMILY_SIZE, Random, RingId, Snapshot, Txn};
 
-use crate::shelf::{KERNEL, Shelf, Source};
+use crate::shelf::{KERNEL, OfNamespaces, SharedTable, Shelf, Source};
 use crate::{ids, mounts, policies};
 
 /// Every namespace but the root, which is nowhere written down.
-const NAMESPACES: Shelf<NamespaceEntry> = Shelf::new(18);
+const NAMESPACES: Shelf<NamespaceEntry, OfNamespaces> = Shelf::shared(SharedTable::Namespaces);
 
 /// How many namespaces there may be.
 pub(crate) const NAMESPACES_MAX: usize = 10_000;
 /// How long the path of a namespace may be.
 pub(crate) const PATH_SIZE_MAX: usize = 1024;
 /// How many characters end the ids of a namespace's tokens and leases.
-const ID_LENGTH: usize = 6;
+pub(crate) const ID_LENGTH: usize = 6;
 /// Names that mean something else where a namespace could stand.
 const RESERVED: [&str; 6] = ["audit", "auth", "cubbyhole", "identity", "root", "sys"];
 
@@ -47,6 +47,9 @@ pub(crate) struct NamespaceEntry {
     /// It has been deleted: nobody reaches it any more, and what it holds is being ended and cleared away.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) dying: bool,
+    /// What it lent outside and cannot be taken back does not hold the clearing up.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) forced: bool,
 }
 
 /// What takes a lock off, as far as the server knows it.
@@ -177,7 +180,7 @@ impl NamespaceEntry {
         let ns = self.ns()?;
         // It is its parent's, and not sealed with what it holds.
         let owner = self.above.unwrap_or(ns).mount();
-        NAMESPACES.put_for(txn, owner, Name::Id(&ns.0.0), self)
+        NAMESPACES.put(txn, owner, Name::Id(&ns.0.0), self)
     }
 }
 
@@ -240,7 +243,8 @@ pub(crate) fn make(
     }
     let New { ns, path, custom_metadata, above } = new;
     let uuid = ids::uuid(ns.0.0);
-    let entry = NamespaceEntry { uuid, id, path, custom_metadata, lock: None, above, dying: false };
+    let entry =
+        NamespaceEntry { uuid, id, path, custom_metadata, lock: None, above, dying: false, forced: false };
     entry.store(txn)?;
     mounts::first_mounts(txn, ns, random)?;
     policies::first_policies(txn, ns, now)?;

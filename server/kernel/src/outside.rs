@@ -1,8 +1,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kit::{Asking, Caller, Error, Fault, Fields, Heard, Kind, Once, Recording, Remote, Result, Right, Route};
-use kit::{Time, Writing};
+use kit::{
+    Asking, Awaited, Caller, Error, Fault, Fields, Heard, Kind, Once, Recording, Remote, Result, Right,
+};
+use kit::{Route, Time, Writing};
 use serde_json::Value;
 use storage::{ReadSet, Snapshot, Txn};
 
@@ -22,6 +24,8 @@ const CLAIM: Duration = Duration::from_secs(150);
 pub(crate) const ASKS_MAX: u32 = 4;
 /// How many requests may wait for the outside at once.
 pub(crate) const OUTSIDE_MAX: usize = 512;
+/// How many logins may wait at once for somebody to look at their phone. They take no place of those above.
+pub(crate) const PHONES_MAX: usize = 512;
 
 /// What was heard from outside, or why nothing was, and what the question was made from.
 pub(crate) struct Told {
@@ -83,14 +87,17 @@ impl Acting {
 impl Kernel {
     /// Asks outside. That there was no answer is one, too: it is told where the answer would be.
     pub(crate) async fn hear(&self, asking: Asking, reads: Vec<ReadSet>) -> Result<Told> {
-        let _place = self.outside.try_acquire().map_err(|_| busy())?;
+        let _place = match asking.awaits() {
+            Awaited::Systems => self.outside.try_acquire().map_err(|_| busy())?,
+            Awaited::People => self.phones.try_acquire().map_err(|_| ringing())?,
+        };
         let heard = self.patiently(asking.ask(Arc::clone(&self.env.world))).await;
         Ok(Told { heard, reads })
     }
 
     /// Asks others about the second factors that a login has shown.
     pub(crate) async fn prove(&self, round: &Round) -> Result<Proofs> {
-        let _place = self.outside.try_acquire().map_err(|_| busy())?;
+        let _place = self.phones.try_acquire().map_err(|_| ringing())?;
         self.patiently(async { Ok(round.ask(&*self.env.world, &self.waiting).await) }).await
     }
 
@@ -416,6 +423,10 @@ fn check_lives(txn: &Txn, mounted: &Mounted) -> Result<()> {
 /// What was asked about has changed while it was asked.
 pub(crate) fn changing() -> Error {
     Error::new(Fault::Busy, "what this asks about outside keeps changing; try again")
+}
+
+fn ringing() -> Error {
+    Error::new(Fault::Busy, "too many logins wait for a second factor; try again in a minute")
 }
 
 fn busy() -> Error {

@@ -23,7 +23,7 @@ const OWN: [&str; 6] = [
 /// What a locked namespace still answers, and what lies below it.
 const UNLOCK: &str = "sys/namespaces/api-lock/unlock";
 /// Paths of `sys/` and below that are about the server as a whole, whether or not this server has them.
-const SERVER: [&str; 12] = [
+const SERVER: [&str; 13] = [
     "generate-root",
     "health",
     "in-flight-req",
@@ -32,15 +32,14 @@ const SERVER: [&str; 12] = [
     "pprof",
     "raw",
     "rekey",
+    "rekey-recovery-key",
     "seal",
     "step-down",
     "storage/raft",
     "unseal",
 ];
 /// Paths of `sys/` about keys, of which a namespace has some of its own if it has a seal.
-const KEYS: [&str; 2] = ["key-status", "rotate"];
-/// Those of them that such a namespace answers.
-const OWN_KEYS: [&str; 3] = ["key-status", "rotate", "rotate/keyring"];
+const KEYS: [&str; 3] = ["generate-root-token", "key-status", "rotate"];
 
 /// The namespace that a request leads into. The header names one and the path may lead on from there; what comes of
 /// both is one path from the root on, and everybody reads that one.
@@ -123,10 +122,7 @@ pub(crate) fn check_reach(request: &Request, space: &Space, mounted: &Mounted, r
     let server = sys && SERVER.iter().any(whole);
     if sys && KEYS.iter().any(whole) {
         return match space.has_seal() {
-            true if OWN_KEYS.contains(&rest) => Ok(()),
-            true => Err(Error::invalid(
-                "in a namespace a new term of its keys begins by rotate/keyring; it has neither a rule for that nor new shares here",
-            )),
+            true => Ok(()),
             false => Err(Error::invalid("namespace is not sealable")),
         };
     }

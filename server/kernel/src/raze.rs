@@ -1,17 +1,17 @@
 use kit::Result;
-use storage::{Key, Place, RingId, Txn};
+use storage::{Key, RingId, Txn};
 
 use crate::agenda::{self, Found, Item};
 use crate::kernel::Kernel;
 use crate::leases::{self, Lease};
 use crate::namespaces::{self, Ns};
-use crate::shelf::KERNEL;
+use crate::shelf::SharedTable;
 use crate::{mounts, tokens};
 
 /// How much one step clears away at most.
 const PIECE: usize = 256;
-/// The kernel's tables whose rows are sealed as the namespaces are that they belong to.
-const SHARED: [u8; 8] = [1, 3, 5, 7, 14, 18, 19, 29];
+/// How many things are named that hold a clearing up.
+const WAITS_SHOWN_MAX: usize = 20;
 
 /// How far the clearing of a deleted namespace or an unmounted engine has come.
 pub(crate) enum Razed {
@@ -37,7 +37,7 @@ impl Kernel {
         let mut left = 0;
         for id in &lent {
             match leases::find(txn, id)? {
-                Some(Lease::Thing(thing)) if thing.irrevocable() => {
+                Some(Lease::Thing(thing)) if thing.irrevocable() || (entry.forced && thing.attempts > 0) => {
                     tracing::error!(
                         lease = id.path,
                         why = thing.error,
@@ -62,8 +62,8 @@ impl Kernel {
             return Ok(Razed::InPart);
         }
         let unmounted = mounts::of_namespace(txn, ns, PIECE)?;
-        for entry in &unmounted {
-            if agenda::undoes(txn, entry.id()?)? {
+        for mount in &unmounted {
+            if agenda::undoes(txn, mount.id()?)? && !entry.forced {
                 return Ok(Razed::Waiting);
             }
         }
@@ -87,11 +87,38 @@ impl Kernel {
         Ok(Razed::Wholly)
     }
 
+    /// What keeps a deleted namespace from being cleared away, for people. Nothing: its turn has only not come yet.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub(crate) fn waits_for(&self, txn: &Txn, ns: Ns) -> Result<Vec<String>> {
+        if txn.is_sealed(ns.mount()) {
+            let text =
+                "it is sealed: unseal it, so that what it lent is taken back, or delete it by delete-sealed";
+            return Ok(vec![text.to_owned()]);
+        }
+        let mut waits = Vec::new();
+        for id in leases::below(txn, ns, "", self.now(), PIECE)? {
+            let Some(Lease::Thing(thing)) = leases::find(txn, &id)? else { continue };
+            if let Some(why) = thing.error.filter(|_| waits.len() < WAITS_SHOWN_MAX) {
+                waits.push(format!("lease {} was not ended in {} attempts: {why}", id.path, thing.attempts));
+            }
+        }
+        for mount in mounts::of_namespace(txn, ns, PIECE)? {
+            if waits.len() < WAITS_SHOWN_MAX && agenda::undoes(txn, mount.id()?)? {
+                let text = format!("what {} ({}) did outside is not undone yet", mount.path, mount.kind);
+                waits.push(text);
+            }
+        }
+        Ok(waits)
+    }
+
     /// Ends a namespace with a seal of its own. With this commit its keys are gone; what they sealed is swept behind.
     pub(crate) fn drop_sealable(&self, txn: &mut Txn, ns: Ns, above: Ns) -> Result<()> {
         let mut tag = [0; 16];
         self.env.random.fill(&mut tag);
         namespaces::forget(txn, ns)?;
+        self.ceremonies.forget(&[ns]);
         txn.drop_ring(RingId::of(ns.mount()));
         agenda::enter(txn, self.now(), tag, &Item::Wipe { above, ring: ns, table: 0, from: String::new() })
     }
@@ -110,8 +137,8 @@ impl Kernel {
         if txn.sweep_family(id, PIECE)? > 0 {
             return self.again(txn, true, found);
         }
-        let Some(number) = SHARED.get(usize::from(table)) else { return Ok(()) };
-        let place = Place { mount: KERNEL, table: *number };
+        let Some(shared) = SharedTable::ALL.get(usize::from(table)) else { return Ok(()) };
+        let place = shared.place();
         let start = hex::decode(from).unwrap_or_default();
         let rows = txn.snapshot().ids_of_rings(place, &start, PIECE, &|found| found == id)?;
         rows.iter().try_for_each(|row| txn.delete(&Key::id(place, row)))?;

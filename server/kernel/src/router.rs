@@ -123,6 +123,20 @@ impl Router {
         if path.is_empty() { Some(&self.root) } else { self.spaces.get(path) }
     }
 
+    /// A namespace of exactly this path that is being cleared away.
+    pub(crate) fn dying(&self, path: &str) -> Option<&Arc<Space>> {
+        self.by_ns.values().find(|space| space.namespace.path == path && !space.lives())
+    }
+
+    /// The namespaces beneath a path that are being cleared away, and whose names no others have taken.
+    pub(crate) fn dying_beneath<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a Arc<Space>> {
+        let here = move |space: &&Arc<Space>| {
+            let own = &space.namespace.path;
+            !space.lives() && own.starts_with(path) && own != path && !self.spaces.contains_key(own)
+        };
+        self.by_ns.values().filter(here)
+    }
+
     /// The namespace of exactly this path that has a seal of its own, even if it is being cleared away.
     pub(crate) fn sealable(&self, path: &str) -> Option<&Arc<Space>> {
         let dying = || {
@@ -174,7 +188,7 @@ impl Router {
 
     /// The namespaces right below a path.
     pub(crate) fn children<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a Arc<Space>> {
-        self.beneath(path).filter(move |space| split_last(&space.namespace.path).0 == path)
+        self.beneath(path).filter(move |space| space.is_child_of(path))
     }
 
     /// How many namespaces there are.
@@ -248,6 +262,11 @@ impl Space {
         self.entry.as_ref().is_some_and(|entry| entry.above.is_some())
     }
 
+    /// Whether it lies right below the namespace of this path.
+    pub(crate) fn is_child_of(&self, path: &str) -> bool {
+        split_last(&self.namespace.path).0 == path
+    }
+
     /// Whether it has not been deleted.
     pub(crate) fn lives(&self) -> bool {
         self.entry.as_ref().is_none_or(|entry| !entry.dying)
@@ -293,6 +312,7 @@ mod tests {
                 lock: None,
                 above: None,
                 dying: false,
+                forced: false,
             };
             let namespace = Arc::new(entry.namespace().unwrap());
             (entry, namespace)

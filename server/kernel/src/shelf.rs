@@ -13,9 +13,48 @@ use crate::namespaces::Ns;
 pub(crate) const KERNEL: MountId = MountId(*b"sealkeep/kernel\0");
 
 /// A typed table of the kernel, or of one of its own mounts. The numbers stand in docs/FORMAT.md.
-pub(crate) struct Shelf<V> {
+pub(crate) struct Shelf<V, Of = Own> {
     place: Place,
-    value: PhantomData<fn() -> V>,
+    value: PhantomData<fn() -> (V, Of)>,
+}
+
+/// All rows are sealed as the table's owner is.
+pub(crate) struct Own;
+/// Each row is sealed as the namespace is that it belongs to, and is cleared away with that.
+pub(crate) struct OfNamespaces;
+
+/// Names the kernel's tables whose rows are those of namespaces. There is no other way to have such a table, so all are
+/// cleared away when the keys of a namespace are gone.
+macro_rules! shared_tables {
+    ($($(#[$about:meta])* $name:ident = $number:literal,)*) => {
+        /// A table of the kernel with rows of many namespaces.
+        #[derive(Clone, Copy)]
+        pub(crate) enum SharedTable {
+            $($(#[$about])* $name = $number,)*
+        }
+
+        impl SharedTable {
+            /// All of them. How far a clearing has come is stored as a place in this order: new ones come last.
+            pub(crate) const ALL: &'static [Self] = &[$(Self::$name,)*];
+        }
+    };
+}
+
+shared_tables! {
+    Mounts = 1,
+    Tokens = 3,
+    Children = 5,
+    Held = 7,
+    Moves = 14,
+    Namespaces = 18,
+    Drawers = 19,
+    Undoing = 29,
+}
+
+impl SharedTable {
+    pub(crate) fn place(self) -> Place {
+        Place { mount: KERNEL, table: self as u8 }
+    }
 }
 
 /// A typed table that each namespace has one of. There is no way to it but by saying whose.
@@ -111,7 +150,7 @@ impl<V> Shelves<V> {
     }
 }
 
-impl<V: Serialize + DeserializeOwned> Shelf<V> {
+impl<V: Serialize> Shelf<V> {
     pub(crate) const fn new(number: u8) -> Self {
         Self::within(KERNEL, number)
     }
@@ -121,31 +160,41 @@ impl<V: Serialize + DeserializeOwned> Shelf<V> {
         Self { place: Place { mount, table: number }, value: PhantomData }
     }
 
+    pub(crate) fn put(&self, txn: &mut Txn, name: Name<'_>, value: &V) -> Result<()> {
+        Ok(txn.put(&Key { place: self.place, name }, serde_json::to_vec(value)?)?)
+    }
+}
+
+impl<V: Serialize> Shelf<V, OfNamespaces> {
+    pub(crate) const fn shared(table: SharedTable) -> Self {
+        Self { place: Place { mount: KERNEL, table: table as u8 }, value: PhantomData }
+    }
+
+    /// Puts a row that belongs to a namespace, or to a mount in one, and is sealed as that is.
+    pub(crate) fn put(&self, txn: &mut Txn, owner: MountId, name: Name<'_>, value: &V) -> Result<()> {
+        Ok(txn.put_for(owner, &Key { place: self.place, name }, serde_json::to_vec(value)?)?)
+    }
+}
+
+impl<V> Shelf<V, OfNamespaces> {
+    /// Whether there are rows under this prefix that cannot be read now.
+    pub(crate) fn hides(&self, source: &impl Source, prefix: &[u8]) -> Result<bool> {
+        Ok(source.hides(self.place, prefix)?)
+    }
+}
+
+impl<V: DeserializeOwned, Of> Shelf<V, Of> {
     pub(crate) fn place(&self) -> Place {
         self.place
     }
 
     pub(crate) fn get(&self, from: &impl Source, name: Name<'_>) -> Result<Option<V>> {
-        let value = from.value(&Key { place: self.place(), name })?;
+        let value = from.value(&Key { place: self.place, name })?;
         Ok(value.map(|bytes| serde_json::from_slice(&bytes)).transpose()?)
     }
 
-    pub(crate) fn put(&self, txn: &mut Txn, name: Name<'_>, value: &V) -> Result<()> {
-        Ok(txn.put(&Key { place: self.place(), name }, serde_json::to_vec(value)?)?)
-    }
-
-    /// Puts a row that belongs to a namespace, or to a mount in one, and is sealed as that is.
-    pub(crate) fn put_for(&self, txn: &mut Txn, owner: MountId, name: Name<'_>, value: &V) -> Result<()> {
-        Ok(txn.put_for(owner, &Key { place: self.place(), name }, serde_json::to_vec(value)?)?)
-    }
-
     pub(crate) fn delete(&self, txn: &mut Txn, name: Name<'_>) -> Result<()> {
-        Ok(txn.delete(&Key { place: self.place(), name })?)
-    }
-
-    /// Whether there are rows under this prefix that cannot be read now.
-    pub(crate) fn hides(&self, source: &impl Source, prefix: &[u8]) -> Result<bool> {
-        Ok(source.hides(self.place(), prefix)?)
+        Ok(txn.delete(&Key { place: self.place, name })?)
     }
 
     /// The names right below a folder, sorted.

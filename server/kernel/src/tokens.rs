@@ -13,16 +13,16 @@ use crate::agenda::{self, Item};
 use crate::cidr::Cidr;
 use crate::identity::Bearer;
 use crate::namespaces::{self, Namespace, Ns};
-use crate::shelf::{Shelf, Shelves, Source};
+use crate::shelf::{OfNamespaces, SharedTable, Shelf, Shelves, Source};
 pub(crate) use crate::token_record::TokenRecord;
 use crate::{identity, ids, leases, policies, quotas};
 
 /// Tokens by the keyed hash of their id. The id itself is nowhere.
-const TOKENS: Shelf<TokenRecord> = Shelf::new(3);
+const TOKENS: Shelf<TokenRecord, OfNamespaces> = Shelf::shared(SharedTable::Tokens);
 /// The hash of a token by its accessor, those of each namespace for themselves.
 const ACCESSORS: Shelves<TokenHash> = Shelves::new(4);
 /// Which tokens a token made: parent ‖ child.
-const CHILDREN: Shelf<()> = Shelf::new(5);
+const CHILDREN: Shelf<(), OfNamespaces> = Shelf::shared(SharedTable::Children);
 
 /// How deep tokens may make tokens. Each request looks at the ancestors of its token, once.
 const DEPTH_MAX: usize = 128;
@@ -192,10 +192,10 @@ impl Tokens {
         let accessor = namespace.mark(ids::accessor(random, record.created));
         let record = TokenRecord { accessor, namespace: namespace.ns, ..record };
         let owner = record.namespace.mount();
-        TOKENS.put_for(txn, owner, Name::Id(&hash.0), &record)?;
+        TOKENS.put(txn, owner, Name::Id(&hash.0), &record)?;
         ACCESSORS.of(record.namespace).put(txn, Name::Id(record.accessor.as_bytes()), &hash)?;
         if let Some(parent) = record.parent {
-            CHILDREN.put_for(txn, owner, Name::Id(&child_key(parent, hash)), &())?;
+            CHILDREN.put(txn, owner, Name::Id(&child_key(parent, hash)), &())?;
         }
         if let Some(expires) = record.expires {
             leases::enter_token(txn, record.namespace, &record.path, hash)?;
@@ -246,6 +246,8 @@ impl Tokens {
             "" => bearer.policies.join("\n"),
             inline => format!("{}\n\n\n{inline}", bearer.policies.join("\n")),
         };
+        // Who is root is not told by a name of a policy.
+        let name = if bearer.root { format!("\n{name}") } else { name };
         let nobody = Bearer { entity: None, ..bearer.clone() };
         let name = (record.namespace, name);
         let kept = self.acls.get(&name, txn.snapshot(), |txn| {
@@ -376,7 +378,7 @@ pub(crate) fn of_namespace(source: &impl Source, ns: Ns, limit: usize) -> Result
 /// Writes a changed token back, and moves its date if that changed.
 pub(crate) fn update(txn: &mut Txn, hash: TokenHash, old: &TokenRecord, new: &TokenRecord) -> Result<()> {
     let owner = new.namespace.mount();
-    TOKENS.put_for(txn, owner, Name::Id(&hash.0), new)?;
+    TOKENS.put(txn, owner, Name::Id(&hash.0), new)?;
     if old.expires != new.expires {
         if let Some(expires) = old.expires {
             agenda::strike(txn, owner, expires, hash.tag())?;
@@ -396,7 +398,7 @@ pub(crate) fn spend(txn: &mut Txn, hash: TokenHash) -> Result<bool> {
     let record = find(txn, hash)?.ok_or_else(Error::denied)?;
     let left = record.uses_left.unwrap_or(0).checked_sub(1).ok_or_else(Error::denied)?;
     let owner = record.namespace.mount();
-    TOKENS.put_for(txn, owner, Name::Id(&hash.0), &TokenRecord { uses_left: Some(left), ..record })?;
+    TOKENS.put(txn, owner, Name::Id(&hash.0), &TokenRecord { uses_left: Some(left), ..record })?;
     Ok(left == 0)
 }
 
@@ -414,7 +416,7 @@ pub(crate) fn revoke_and_orphan(txn: &mut Txn, hash: TokenHash, now: Time) -> Re
             let child = child_of(key)?;
             if let Some(record) = find(txn, child)? {
                 let owner = record.namespace.mount();
-                TOKENS.put_for(txn, owner, Name::Id(&child.0), &TokenRecord { parent: None, ..record })?;
+                TOKENS.put(txn, owner, Name::Id(&child.0), &TokenRecord { parent: None, ..record })?;
             }
             CHILDREN.delete(txn, Name::Id(key))?;
         }
@@ -460,7 +462,7 @@ pub(crate) fn children_hidden(source: &impl Source, hash: TokenHash) -> Result<b
 /// The rules of a bearer, for paths from the root namespace on.
 pub(crate) fn compile(source: &impl Source, bearer: &Bearer, now: Time) -> Result<Acl> {
     if bearer.root {
-        return Ok(Acl::root());
+        return Ok(Acl::root_below(&bearer.namespace.path));
     }
     let policies = parsed(source, bearer)?;
     let placed: Vec<_> = policies.iter().map(|policy| (&*bearer.namespace.path, policy)).collect();

@@ -72,6 +72,11 @@ impl Kernel {
         if !self.store.snapshot().is_sealed(ns.mount()) {
             return self.progress(&table, ns);
         }
+        if table.len() >= UNSEALING_MAX {
+            // Some may have been deleted meanwhile.
+            let today = self.store.snapshot();
+            table.retain(|ns, _| today.ring(ns.mount()).is_some());
+        }
         if table.len() >= UNSEALING_MAX && !table.contains_key(&ns) {
             return Err(Error::internal("more namespaces are being unsealed than there are"));
         }
@@ -100,6 +105,7 @@ impl Kernel {
             let inside = namespaces::with_root(txn)?.into_iter().filter(|ns| RingId::of(ns.mount()) == ring);
             inside.into_iter().try_for_each(|ns| mounts::first_mounts(txn, ns, &*self.env.random))
         })?;
+        self.ceremonies.forget(&[ns]);
         self.quotas.counts.forget();
         self.wake();
         Ok(())
@@ -119,6 +125,9 @@ impl Kernel {
         closed.iter().for_each(|ns| drop(table.remove(ns)));
         let rings: Vec<RingId> = closed.iter().map(|ns| RingId::of(ns.mount())).collect();
         self.store.seal_rings(&rings);
+        self.ceremonies.forget(&closed);
+        let today = self.store.snapshot();
+        self.waiting.keep(|ns| !today.is_sealed(ns.mount()));
         self.tokens.forget();
         self.regulars.forget();
         self.mounts.forget();

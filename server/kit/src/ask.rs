@@ -28,6 +28,8 @@ pub trait Ask<E: Engine>: DeserializeOwned + JsonSchema + Send + Sync + 'static 
     type Heard: Send + Sync + 'static;
     /// What stands in `data`.
     type Reply: Serialize + JsonSchema;
+    /// Whom it waits for. Those who wait for people leave those alone who wait for systems.
+    const AWAITS: Awaited = Awaited::Systems;
 
     /// Finds out what to ask.
     ///
@@ -85,8 +87,20 @@ pub trait AskLogin<M: AuthMethod>: DeserializeOwned + JsonSchema + Send + Sync +
 #[derive(Clone)]
 pub struct Heard(Arc<dyn Any + Send + Sync>);
 
+/// Whom a question is put to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Awaited {
+    /// A system, which answers as fast as it can.
+    Systems,
+    /// Somebody who is to look at their phone.
+    People,
+}
+
 /// A question that is ready to be asked.
-pub struct Asking(Box<Question>);
+pub struct Asking {
+    question: Box<Question>,
+    awaits: Awaited,
+}
 
 type Question = dyn FnOnce(Arc<dyn World>) -> Soon<'static, Result<Heard>> + Send;
 
@@ -109,7 +123,12 @@ impl fmt::Debug for Heard {
 impl Asking {
     /// Asks.
     pub fn ask(self, world: Arc<dyn World>) -> Soon<'static, Result<Heard>> {
-        (self.0)(world)
+        (self.question)(world)
+    }
+
+    /// Whom it is put to.
+    pub fn awaits(&self) -> Awaited {
+        self.awaits
     }
 }
 
@@ -124,9 +143,10 @@ pub const fn ask<E: Engine, O: Ask<E>>() -> Endpoint<E> {
     fn facts<E: Engine, O: Ask<E>>(engine: &E, cx: &Recording<'_>, fields: &Fields<'_>) -> Result<Asking> {
         let (operation, _) = fields.parse::<O>()?;
         let facts = operation.facts(engine, cx)?;
-        Ok(Asking(Box::new(move |world| {
+        let question: Box<Question> = Box::new(move |world| {
             Box::pin(async move { operation.ask(&facts, &*world).await.map(Heard::new) })
-        })))
+        });
+        Ok(Asking { question, awaits: O::AWAITS })
     }
     fn run<E: Engine, O: Ask<E>>(
         engine: &E,
@@ -157,9 +177,9 @@ pub const fn ask_login<M: AuthMethod, L: AskLogin<M>>() -> LoginPoint<M> {
     ) -> Result<Asking> {
         let (login, _) = fields.parse::<L>()?;
         let facts = login.facts(method, cx)?;
-        Ok(Asking(Box::new(move |world| {
-            Box::pin(async move { login.ask(&facts, &*world).await.map(Heard::new) })
-        })))
+        let question: Box<Question> =
+            Box::new(move |world| Box::pin(async move { login.ask(&facts, &*world).await.map(Heard::new) }));
+        Ok(Asking { question, awaits: Awaited::Systems })
     }
     fn run<M: AuthMethod, L: AskLogin<M>>(
         method: &M,

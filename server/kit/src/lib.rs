@@ -64,7 +64,7 @@ mod uuid;
 mod world;
 
 pub use any::{AnyEngine, Found, Kind, Listed};
-pub use ask::{Ask, AskLogin, Asking, Heard, ask, ask_login};
+pub use ask::{Ask, AskLogin, Asking, Awaited, Heard, ask, ask_login};
 pub use caller::{Caller, Entity, Mount, Remote, Shown, TokenKind};
 pub use context::{Beyond, Doing, Due, Each, Grant, Notes, Reading, Reads, Recording, Right, Writing};
 pub use effect::{Effect, effect};

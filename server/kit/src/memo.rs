@@ -2,7 +2,10 @@ use std::any::{Any, TypeId};
 use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
 
 use quick_cache::Equivalent;
 use quick_cache::sync::Cache;
@@ -14,6 +17,8 @@ use storage::{MountId, ReadSet, Snapshot, Txn};
 /// write, not on a standby, not after a restore. Bounded: what is used least is forgotten first.
 pub struct Memo<K, V> {
     kept: Cache<K, Arc<Kept<V>>>,
+    /// How often all was forgotten: what was worked out before that is not kept after it.
+    forgotten: AtomicU64,
 }
 
 /// A value and what it was worked out from.
@@ -30,7 +35,7 @@ pub type Memos = Memo<(MountId, TypeId, String), Arc<dyn Any + Send + Sync>>;
 impl<K: Eq + Hash, V> Memo<K, V> {
     /// A memo of at most `capacity` values.
     pub fn new(capacity: usize) -> Self {
-        Self { kept: Cache::new(capacity) }
+        Self { kept: Cache::new(capacity), forgotten: AtomicU64::new(0) }
     }
 
     /// The value of `key`, made anew if what it was made from has changed.
@@ -51,17 +56,23 @@ impl<K: Eq + Hash, V> Memo<K, V> {
         {
             return Ok(kept);
         }
+        let before = self.forgotten.load(SeqCst);
         let mut txn = Txn::on(today.clone());
         let value = make(&mut txn)?;
         let kept = Arc::new(Kept { reads: txn.reads(), held_at: AtomicU64::new(today.index()), value });
         self.kept.insert(key.to_owned(), Arc::clone(&kept));
+        if self.forgotten.load(SeqCst) != before {
+            self.kept.remove(key);
+        }
         Ok(kept)
     }
 }
 
 impl<K: Eq + Hash, V> Memo<K, V> {
-    /// Forgets everything, so that what lay in it is wiped. It is never needed for an answer to be right.
+    /// Forgets everything, so that what lay in it is wiped, and what somebody is working out at this moment, too. It is
+    /// never needed for an answer to be right.
     pub fn forget(&self) {
+        self.forgotten.fetch_add(1, SeqCst);
         self.kept.clear();
     }
 }
@@ -92,5 +103,43 @@ impl<V> Kept<V> {
             self.held_at.fetch_max(today.index(), Relaxed);
         }
         holds
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use storage::seal::{SealChoice, Split};
+    use storage::{Committer, Memory, Open, Options, Phase, SystemRandom};
+
+    use super::*;
+
+    fn store() -> Open {
+        let options = Options { committer: Committer::Inline, ..Options::new(|| 0) };
+        let Ok(Phase::Blank(blank)) = storage::open(Box::new(Memory::new()), options) else {
+            panic!("a new store is blank")
+        };
+        let seal = SealChoice::Shamir(Split { shares: 1, threshold: 1 });
+        let (sealed, made) = blank.init(&seal, &SystemRandom).unwrap();
+        sealed.unseal(&made.key, Arc::new(SystemRandom)).unwrap()
+    }
+
+    #[test]
+    fn what_was_being_worked_out_when_all_was_forgotten_is_not_kept() {
+        let (store, memo) = (store(), Memo::<String, u32>::new(10));
+        let today = store.snapshot();
+        let get = |value: u32, meanwhile: &dyn Fn()| {
+            let made = memo.get("key", &today, |_| {
+                meanwhile();
+                Ok::<_, Infallible>(value)
+            });
+            *made.unwrap().value()
+        };
+        assert_eq!(get(1, &|| memo.forget()), 1);
+        assert!(memo.kept.is_empty(), "it lingers");
+        assert_eq!((get(2, &|| ()), get(3, &|| ())), (2, 2));
+        memo.forget();
+        assert_eq!(get(4, &|| ()), 4);
     }
 }

@@ -56,6 +56,11 @@ pub(crate) fn make(choice: &SealChoice, random: &dyn Random) -> Result<Made> {
 }
 
 impl Made {
+    /// What the root key is kept under.
+    pub(crate) fn key(&self) -> &KeyBytes {
+        &self.key
+    }
+
     /// The key that unseals under this seal.
     pub(crate) fn unseal_key(&self) -> UnsealKey {
         match &self.config {

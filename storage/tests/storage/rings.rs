@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use storage::faulty::{LyingDisk, PowerCut};
-use storage::seal::{KeyBytes, Split, UnsealKey};
+use storage::seal::{KeyBytes, NamedKey, SealChoice, Split, UnsealKey};
 use storage::{
     Committer, Error, Key, Memory, MountId, Open, Place, Redb, RingId, Snapshot, Txn, UnsealError,
 };
@@ -224,5 +224,100 @@ fn every_power_cut_leaves_it_whole() {
                 assert_eq!(open.damaged(), 0);
             }
         }
+    }
+}
+
+fn one_of_one() -> Split {
+    Split { shares: 1, threshold: 1 }
+}
+
+/// Makes a new seal hold, and hands out its key, and whether somebody was told that it holds.
+fn renew(open: &Open) -> (KeyBytes, bool) {
+    let (seal, made) = open.draft_seal(&SealChoice::Shamir(one_of_one())).unwrap();
+    let UnsealKey::Shamir(key) = made.key else { panic!("a seal of shares has a key") };
+    (key, open.install_ring(ring(), seal).is_ok())
+}
+
+#[test]
+fn new_shares_take_the_place_of_the_old_ones() {
+    let memory = Memory::new();
+    let (open, server) = found(Box::new(memory.clone()), Committer::Inline);
+    let old = ring_in(&open);
+    let (seal, _) = open.draft_seal(&SealChoice::Shamir(one_of_one())).unwrap();
+    assert!(matches!(open.install_ring(ring(), seal), Err(Error::Sealed)), "nobody rekeys what is sealed");
+    assert!(matches!(open.reroot_ring(ring()), Err(Error::Sealed)));
+    open.unseal_ring(ring(), &old).unwrap();
+    open.reroot_ring(ring()).unwrap();
+    assert!(open.ring_admits(ring(), &old).unwrap(), "a new root key changes no share");
+    assert_eq!(open.rotate_ring(ring()).unwrap().term, 2);
+    let (new, held) = renew(&open);
+    assert!(held);
+    assert!(open.ring_admits(ring(), &new).unwrap() && !open.ring_admits(ring(), &old).unwrap());
+    assert_eq!(open.ring_split(ring()).unwrap(), one_of_one());
+    // The server's own seal is another.
+    let UnsealKey::Shamir(own) = &server else { panic!("a seal of shares") };
+    assert!(
+        open.admits(own).unwrap() && !open.admits(&new).unwrap() && !open.ring_admits(ring(), own).unwrap()
+    );
+    open.reroot_ring(ring()).unwrap();
+    drop(open);
+    let open = again(Box::new(memory), &server, Committer::Inline);
+    check_sealed(&open);
+    assert!(matches!(open.unseal_ring(ring(), &old), Err(UnsealError::WrongKey)));
+    open.unseal_ring(ring(), &new).unwrap();
+    check_open(&open);
+    assert_eq!(open.ring_status(ring()).unwrap().term, 2);
+}
+
+#[test]
+fn a_server_that_unseals_itself_has_no_seal_for_a_ring() {
+    let (open, _memory) = in_memory();
+    let key = ring_in(&open);
+    open.unseal_ring(ring(), &key).unwrap();
+    let named = NamedKey { id: "one".to_owned(), key: KeyBytes::from_bytes([7; 32]) };
+    let (seal, _) = open.draft_seal(&SealChoice::Static { key: named, recovery: None }).unwrap();
+    assert!(open.install_ring(ring(), seal).is_err());
+    assert!(open.ring_admits(ring(), &key).unwrap());
+}
+
+#[test]
+fn a_power_cut_while_shares_are_made_anew_leaves_the_old_ones_or_the_new() {
+    let origin = LyingDisk::new();
+    let (open, server): (_, UnsealKey) = found(redb(&origin), Committer::Inline);
+    let old = ring_in(&open);
+    drop(open.shut().unwrap());
+    drop(open);
+    // A new root key, new shares, a new term, and the next new shares.
+    let work = |open: &Open| {
+        open.unseal_ring(ring(), &old).unwrap();
+        let _ = open.reroot_ring(ring());
+        let first = renew(open);
+        let _ = open.rotate_ring(ring());
+        vec![(old.clone(), true), first, renew(open)]
+    };
+    let whole = origin.copy();
+    let open = again(redb(&whole), &server, Committer::Inline);
+    let start = whole.changes();
+    assert!(work(&open).iter().all(|(_, told)| *told));
+    drop(open);
+    let points = whole.changes() - start;
+    assert!(points > 12, "there are writes to cut: {points}");
+    for point in 0..points {
+        let disk = origin.copy();
+        let open = again(redb(&disk), &server, Committer::Inline);
+        disk.cut_at(disk.changes() + point);
+        let keys = work(&open);
+        drop(open);
+        let cut = [PowerCut::Drop, PowerCut::Tail, PowerCut::Sectors][usize::try_from(point).unwrap() % 3];
+        disk.restart(cut, &Seeded::new(point));
+        let open = again(redb(&disk), &server, Committer::Inline);
+        let fits: Vec<_> = keys.iter().map(|(key, _)| open.ring_admits(ring(), key).unwrap()).collect();
+        assert_eq!(fits.iter().filter(|fits| **fits).count(), 1, "one of all keys opens it, at {point}");
+        let fits = fits.iter().position(|fits| *fits).unwrap();
+        let told = keys.iter().rposition(|(_, told)| *told).unwrap();
+        assert!(fits >= told, "what was acknowledged holds, at {point}");
+        open.unseal_ring(ring(), &keys[fits].0).unwrap();
+        check_open(&open);
+        assert_eq!(open.damaged(), 0);
     }
 }

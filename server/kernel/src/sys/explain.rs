@@ -79,7 +79,7 @@ impl Query<Sys> for Explain {
             (None, None) => bearer(snapshot, &own(&kernel, cx)?)?,
         };
         let path = path.within(&cx.mount().namespace).map_err(|error| Error::invalid(error.to_string()))?;
-        if bearer.root {
+        if bearer.root && path.as_str().starts_with(&bearer.namespace.path) {
             return Ok(Json(serde_json::to_value(everything(&path, capability))?).into());
         }
         let parsed = policies::parsed(snapshot, bearer.namespace.ns, &bearer.policies)?;

@@ -20,8 +20,9 @@ use crate::ceremonies::{self, Added, Cover, Generation, Shown};
 use crate::envelope::Attached;
 use crate::ids;
 use crate::kernel::{Kernel, root_record};
-use crate::namespaces::Namespace;
+use crate::namespaces::{self, Ns};
 use crate::openpgp::PgpKey;
+use crate::seals::SealOf;
 
 /// Through which door the owners come.
 pub(super) trait Door: Send + Sync + 'static {
@@ -84,8 +85,13 @@ impl Door for Open {
     }
 }
 
-/// How long the one-time password is: as long as a token.
-const OTP_LENGTH: usize = ids::TOKEN_LENGTH;
+/// How long the one-time password is: as long as a token, which outside the root says its namespace.
+fn otp_length(ns: Ns) -> usize {
+    match ns.is_root() {
+        true => ids::TOKEN_LENGTH,
+        false => ids::TOKEN_LENGTH + 1 + namespaces::ID_LENGTH,
+    }
+}
 
 /// How far it is.
 #[derive(Clone, Default, JsonSchema, Serialize)]
@@ -110,7 +116,7 @@ pub(super) struct Attempt {
 
 impl Attempt {
     /// As `attempt` shows it.
-    fn of(generation: Option<&Generation>, required: u8) -> Self {
+    fn of(generation: Option<&Generation>, required: u8, otp_length: usize) -> Self {
         Self {
             nonce: generation.map(|generation| generation.nonce.clone()),
             started: generation.is_some(),
@@ -118,7 +124,7 @@ impl Attempt {
             required,
             pgp_fingerprint: generation.map(|generation| generation.cover.fingerprint()),
             otp: Some(String::new()),
-            otp_length: Some(OTP_LENGTH),
+            otp_length: Some(otp_length),
             ..Self::default()
         }
     }
@@ -137,11 +143,13 @@ impl<D: Door> Query<Sys> for Status<D> {
     const ROUTE: Route = D::STATUS;
     type Reply = Attempt;
 
-    fn run(self, engine: &Sys, _: &Reading<'_>) -> Result<Reply<Attempt>> {
+    fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Attempt>> {
         let kernel = engine.kernel()?;
         D::enter(&kernel)?;
-        let required = required(&kernel)?.unwrap_or(0);
-        Ok(D::reply(Attempt::of(kernel.ceremonies.generation().as_ref(), required)))
+        let seal = kernel.seal_of(Ns::of(cx))?;
+        let (required, length) = (seal.required()?.unwrap_or(0), otp_length(seal.ns));
+        let gathering = kernel.ceremonies.of(seal.ns);
+        Ok(D::reply(Attempt::of(gathering.generation().as_ref(), required, length)))
     }
 }
 
@@ -167,28 +175,36 @@ impl<D: Door> Command<Sys> for Begin<D> {
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Attempt>> {
         let kernel = engine.kernel()?;
         D::enter(&kernel)?;
+        let seal = kernel.seal_of(Ns::of(cx))?;
         let nonce = ids::new_uuid(cx.randomness());
-        let fresh = Zeroizing::new(ids::base62(cx.randomness(), OTP_LENGTH));
+        let fresh = Zeroizing::new(ids::base62(cx.randomness(), otp_length(seal.ns)));
         let now = cx.now();
-        let attempt = cx.once(|| self.begin(&kernel, nonce, fresh, now))?;
+        let attempt = cx.once(|| self.begin(&seal, nonce, fresh, now))?;
         Ok(D::reply(attempt))
     }
 }
 
 impl<D: Door> Begin<D> {
-    fn begin(&self, kernel: &Kernel, nonce: String, fresh: Zeroizing<String>, now: Time) -> Result<Attempt> {
+    fn begin(
+        &self,
+        seal: &SealOf<'_>,
+        nonce: String,
+        fresh: Zeroizing<String>,
+        now: Time,
+    ) -> Result<Attempt> {
         let own = self.otp.expose();
-        if !own.is_empty() && own.len() != OTP_LENGTH {
+        if !own.is_empty() && own.len() != fresh.len() {
             return Err(Error::invalid("OTP string has incorrect length"));
         }
         if !own.is_empty() && !self.pgp_key.is_empty() {
             return Err(Error::invalid("give otp or pgp_key, not both: the token is hidden by one of them"));
         }
-        let mut slot = kernel.ceremonies.generation();
+        let gathering = seal.kernel.ceremonies.of(seal.ns);
+        let mut slot = gathering.generation();
         if slot.is_some() {
             return Err(Error::invalid("root generation already in progress for this namespace"));
         }
-        let required = required(kernel)?.ok_or_else(|| {
+        let required = seal.required()?.ok_or_else(|| {
             Error::invalid("this server has no recovery key, so nobody can prove to own it: make one with sys/rotate/recovery/init")
         })?;
         let (cover, shown) = match (own.as_str(), self.pgp_key.as_str()) {
@@ -201,7 +217,8 @@ impl<D: Door> Begin<D> {
             (own, _) => (Cover::Otp(Zeroizing::new(own.to_owned())), String::new()),
         };
         let generation = Generation { nonce, cover, shown: Shown::default() };
-        let attempt = Attempt { otp: Some(shown), ..Attempt::of(Some(&generation), required) };
+        let attempt = Attempt::of(Some(&generation), required, fresh.len());
+        let attempt = Attempt { otp: Some(shown), ..attempt };
         *slot = Some(generation);
         Ok(attempt)
     }
@@ -226,7 +243,8 @@ impl<D: Door> Command<Sys> for Cancel<D> {
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
         let kernel = engine.kernel()?;
         D::enter(&kernel)?;
-        let mut slot = kernel.ceremonies.generation();
+        let gathering = kernel.ceremonies.of(Ns::of(cx));
+        let mut slot = gathering.generation();
         if let Some(generation) = &*slot
             && D::CANCEL.open
             && !ceremonies::same(&self.nonce, &generation.nonce)
@@ -273,9 +291,10 @@ impl<D: Door> Command<Sys> for Update<D> {
         if !D::UPDATE.open && self.nonce.is_empty() {
             return Err(Error::invalid("nonce is required"));
         }
+        let seal = kernel.seal_of(Ns::of(cx))?;
         let turn = cx.once(|| {
             let share = ceremonies::share(self.key.expose())?;
-            self.update(&kernel, share)
+            self.update(&seal, share)
         })?;
         let (nonce, cover, required) = match turn {
             Turn::Going(attempt) => return Ok(D::reply(attempt)),
@@ -283,11 +302,12 @@ impl<D: Door> Command<Sys> for Update<D> {
         };
         let beyond = Beyond::for_the_kernel();
         let (now, random) = (cx.now(), cx.randomness());
-        let made =
-            kernel.tokens.make(cx.beyond(&beyond), random, &Namespace::root(), None, root_record(now))?;
+        let router = kernel.router(cx.peek(&beyond).snapshot())?;
+        let here = &router.value().here(cx)?.namespace;
+        let made = kernel.tokens.make(cx.beyond(&beyond), random, here, None, root_record(now))?;
         let encoded = cover.hide(made.id.expose(), &*kernel.env.random)?;
         cx.notes().attach(&beyond, Box::new(Attached::Made(made.place()?)));
-        tracing::info!("a root token has been made by the owners of the key");
+        tracing::info!(namespace = here.path, "a root token has been made by the owners of the key");
         Ok(D::reply(Attempt {
             nonce: Some(nonce),
             started: true,
@@ -302,8 +322,9 @@ impl<D: Door> Command<Sys> for Update<D> {
 }
 
 impl<D: Door> Update<D> {
-    fn update(&self, kernel: &Kernel, share: Share) -> Result<Turn> {
-        let mut slot = kernel.ceremonies.generation();
+    fn update(&self, seal: &SealOf<'_>, share: Share) -> Result<Turn> {
+        let gathering = seal.kernel.ceremonies.of(seal.ns);
+        let mut slot = gathering.generation();
         let generation = slot.as_mut().ok_or_else(|| Error::invalid("no root generation in progress"))?;
         if !ceremonies::same(&self.nonce, &generation.nonce) {
             return Err(Error::invalid(format!(
@@ -311,7 +332,7 @@ impl<D: Door> Update<D> {
                 generation.nonce
             )));
         }
-        let required = required(kernel)?.unwrap_or(1);
+        let required = seal.required()?.unwrap_or(1);
         let shares = match generation.shown.add(share, required) {
             Added::Again => {
                 return Err(Error::invalid(
@@ -319,16 +340,16 @@ impl<D: Door> Update<D> {
                 ));
             }
             Added::Wanting => {
-                let attempt =
-                    Attempt { otp: None, otp_length: None, ..Attempt::of(Some(generation), required) };
+                let attempt = Attempt::of(Some(generation), required, 0);
+                let attempt = Attempt { otp: None, otp_length: None, ..attempt };
                 return Ok(Turn::Going(Attempt { encoded_token: Some(String::new()), ..attempt }));
             }
             Added::Enough(shares) => shares,
         };
-        if !ceremonies::prove(&kernel.store, &shares)? {
+        if !seal.prove(&shares)? {
             tracing::warn!("the shares that were shown to make a root token are not those of an owner");
             return Err(Error::invalid(
-                "root generation aborted: unable to authenticate: the shares are not those of this store. All of them are forgotten; begin again",
+                "root generation aborted: unable to authenticate: the shares are not those of this seal. All of them are forgotten; begin again",
             ));
         }
         let nonce = generation.nonce.clone();
@@ -336,11 +357,6 @@ impl<D: Door> Update<D> {
         *slot = None;
         Ok(Turn::Done { nonce, cover, required })
     }
-}
-
-/// So many shares prove an owner. Nothing: there is no key to prove it with.
-fn required(kernel: &Kernel) -> Result<Option<u8>> {
-    Ok(ceremonies::owners(&kernel.store)?.map(|split| split.threshold))
 }
 
 impl Cover {

@@ -5,15 +5,15 @@ use kit::{Beyond, Command, Error, Name, Query, Reading, Reply, Result, Route, Ti
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use storage::RingId;
+use storage::{KeyStatus, MountId, RingId, Snapshot};
 
 use super::Sys;
 use crate::kernel::Kernel;
 use crate::namespaces::Ns;
-use crate::shelf::{Shelf, Source};
+use crate::shelf::{KERNEL, Shelf, Source};
 
-/// When a new term of the keyring begins by itself. One record.
-const ROTATION: Shelf<Rotation> = Shelf::new(17);
+/// When a new term of a keyring begins by itself. One record, for the server and for each namespace with a seal.
+const TABLE: u8 = 17;
 const RECORD: Name<'static> = Name::Id(b"rotation");
 
 /// A term ends at the latest after so many entries, whatever else was set.
@@ -35,23 +35,48 @@ impl Default for Rotation {
     }
 }
 
-fn rotation(source: &impl Source) -> Result<Rotation> {
-    Ok(ROTATION.get(source, RECORD)?.unwrap_or_default())
+fn table(owner: MountId) -> Shelf<Rotation> {
+    Shelf::within(owner, TABLE)
 }
 
-/// Begins a new term if the operator's rule says so. The leader looks at every tick.
+fn rotation(source: &impl Source, owner: MountId) -> Result<Rotation> {
+    Ok(table(owner).get(source, RECORD)?.unwrap_or_default())
+}
+
+impl Rotation {
+    /// Whether a term like this is to end.
+    fn wants_another(&self, status: KeyStatus, now: Time) -> bool {
+        let age = Time(status.installed).until(now).as_secs();
+        let old = self.interval_seconds > 0 && age >= self.interval_seconds;
+        let worn = i64::try_from(status.encryptions).is_ok_and(|count| count >= self.operations_max);
+        self.enabled && (old || worn)
+    }
+}
+
+/// Begins new terms where the operator's rules say so: of the server's keyring, and of those of namespaces that are
+/// open. The leader looks at every tick.
 ///
 /// # Errors
 /// If the disk fails.
-pub(crate) fn rotate_if_due(kernel: &Kernel, source: &impl Source, now: Time) -> Result<()> {
-    let rule = rotation(source)?;
-    let status = kernel.store.key_status();
-    let age = Time(status.installed).until(now).as_secs();
-    let old = rule.interval_seconds > 0 && age >= rule.interval_seconds;
-    let worn = i64::try_from(status.encryptions).is_ok_and(|count| count >= rule.operations_max);
-    if rule.enabled && (old || worn) {
+pub(crate) fn rotate_if_due(kernel: &Kernel, today: &Snapshot, now: Time) -> Result<()> {
+    if rotation(today, KERNEL)?.wants_another(kernel.store.key_status(), now) {
         let status = kernel.store.rotate()?;
         tracing::info!(term = status.term, "a new term of the keyring has begun by itself");
+    }
+    for ring in today.open_rings() {
+        match rotate_ring_if_due(kernel, today, ring, now) {
+            // It was sealed a moment ago.
+            Err(_) if kernel.store.snapshot().is_sealed(ring.owner()) => {}
+            done => done?,
+        }
+    }
+    Ok(())
+}
+
+fn rotate_ring_if_due(kernel: &Kernel, today: &Snapshot, ring: RingId, now: Time) -> Result<()> {
+    if rotation(today, ring.owner())?.wants_another(kernel.store.ring_status(ring)?, now) {
+        let status = kernel.store.rotate_ring(ring)?;
+        tracing::info!(term = status.term, "a new term of a namespace's keyring has begun by itself");
     }
     Ok(())
 }
@@ -72,11 +97,7 @@ impl Query<Sys> for Status {
     type Reply = StatusShown;
 
     fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<StatusShown>> {
-        let (kernel, ns) = (engine.kernel()?, Ns::of(cx));
-        let status = match ns.is_root() {
-            true => kernel.store.key_status(),
-            false => kernel.store.ring_status(RingId::of(ns.mount()))?,
-        };
+        let status = engine.kernel()?.seal_of(Ns::of(cx))?.status()?;
         let install_time = Time(status.installed).rfc3339();
         Ok(StatusShown { encryptions: status.encryptions, install_time, term: status.term }.into())
     }
@@ -111,10 +132,7 @@ impl Command<Sys> for RotateKeyring {
 fn rotate(engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<kit::Nothing>> {
     let kernel = engine.kernel()?;
     let ns = Ns::of(cx);
-    cx.once(|| match ns.is_root() {
-        true => Ok(kernel.store.rotate()?.term),
-        false => Ok(kernel.store.rotate_ring(RingId::of(ns.mount()))?.term),
-    })?;
+    cx.once(|| Ok(kernel.seal_of(ns)?.rotate()?.term))?;
     Ok(Reply::Nothing)
 }
 
@@ -143,9 +161,10 @@ struct Wish {
     max_operations: Option<Number>,
 }
 
-fn set(cx: &mut Writing<'_>, wish: Wish) -> Result<Reply<kit::Nothing>> {
+fn set(engine: &Sys, cx: &mut Writing<'_>, wish: Wish) -> Result<Reply<kit::Nothing>> {
+    let owner = engine.kernel()?.seal_of(Ns::of(cx))?.owner();
     let txn = cx.beyond(&Beyond::for_the_kernel());
-    let mut rule = rotation(txn)?;
+    let mut rule = rotation(txn, owner)?;
     if let Some(Number(count)) = wish.max_operations {
         if !(OPERATIONS_MIN..=OPERATIONS_MAX).contains(&count) {
             let text = format!("max_operations must be in the range [{OPERATIONS_MIN},{OPERATIONS_MAX}]");
@@ -162,8 +181,13 @@ fn set(cx: &mut Writing<'_>, wish: Wish) -> Result<Reply<kit::Nothing>> {
     if let Some(Flag(flag)) = wish.enabled {
         rule.enabled = flag;
     }
-    ROTATION.put(txn, RECORD, &rule)?;
+    table(owner).put(txn, RECORD, &rule)?;
     Ok(Reply::Nothing)
+}
+
+fn shown(engine: &Sys, cx: &Reading<'_>) -> Result<Reply<RotationShown>> {
+    let owner = engine.kernel()?.seal_of(Ns::of(cx))?.owner();
+    Ok(RotationShown::of(rotation(cx.beyond(&Beyond::for_the_kernel()), owner)?).into())
 }
 
 /// Says when a new term begins by itself.
@@ -171,11 +195,11 @@ fn set(cx: &mut Writing<'_>, wish: Wish) -> Result<Reply<kit::Nothing>> {
 pub(super) struct Config {}
 
 impl Query<Sys> for Config {
-    const ROUTE: Route = Route::get("rotate/config").root_only();
+    const ROUTE: Route = Route::get("rotate/config");
     type Reply = RotationShown;
 
-    fn run(self, _: &Sys, cx: &Reading<'_>) -> Result<Reply<RotationShown>> {
-        Ok(RotationShown::of(rotation(cx.beyond(&Beyond::for_the_kernel()))?).into())
+    fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<RotationShown>> {
+        shown(engine, cx)
     }
 }
 
@@ -184,11 +208,11 @@ impl Query<Sys> for Config {
 pub(super) struct KeyringConfig {}
 
 impl Query<Sys> for KeyringConfig {
-    const ROUTE: Route = Route::get("rotate/keyring/config").root_only();
+    const ROUTE: Route = Route::get("rotate/keyring/config");
     type Reply = RotationShown;
 
-    fn run(self, _: &Sys, cx: &Reading<'_>) -> Result<Reply<RotationShown>> {
-        Ok(RotationShown::of(rotation(cx.beyond(&Beyond::for_the_kernel()))?).into())
+    fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<RotationShown>> {
+        shown(engine, cx)
     }
 }
 
@@ -204,11 +228,15 @@ pub(super) struct SetConfig {
 }
 
 impl Command<Sys> for SetConfig {
-    const ROUTE: Route = Route::post("rotate/config").root_only();
+    const ROUTE: Route = Route::post("rotate/config");
     type Reply = kit::Nothing;
 
-    fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
-        set(cx, Wish { enabled: self.enabled, interval: self.interval, max_operations: self.max_operations })
+    fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
+        set(
+            engine,
+            cx,
+            Wish { enabled: self.enabled, interval: self.interval, max_operations: self.max_operations },
+        )
     }
 }
 
@@ -224,10 +252,14 @@ pub(super) struct SetKeyringConfig {
 }
 
 impl Command<Sys> for SetKeyringConfig {
-    const ROUTE: Route = Route::post("rotate/keyring/config").root_only();
+    const ROUTE: Route = Route::post("rotate/keyring/config");
     type Reply = kit::Nothing;
 
-    fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
-        set(cx, Wish { enabled: self.enabled, interval: self.interval, max_operations: self.max_operations })
+    fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
+        set(
+            engine,
+            cx,
+            Wish { enabled: self.enabled, interval: self.interval, max_operations: self.max_operations },
+        )
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kit::loose::{Json, Text};
-use kit::{Ask, Beyond, Error, Reads, Recording, Reply, Result, Route, World, Writing};
+use kit::{Ask, Awaited, Beyond, Error, Reads, Recording, Reply, Result, Route, World, Writing};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
@@ -32,6 +32,7 @@ impl Ask<Sys> for Validate {
     type Facts = (Arc<Kernel>, Round);
     type Heard = Proofs;
     type Reply = kit::Nothing;
+    const AWAITS: Awaited = Awaited::People;
 
     fn facts(&self, engine: &Sys, cx: &Recording<'_>) -> Result<(Arc<Kernel>, Round)> {
         let Text(id) = &self.mfa_request_id;

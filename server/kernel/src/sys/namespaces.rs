@@ -1,15 +1,17 @@
 use std::collections::BTreeMap;
 
-use kit::loose::{Json, Slice};
+use kit::loose::{Flag, Json, Slice};
 use kit::{Beyond, Command, Error, Fault, Query, Reading, Reads, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use storage::Txn;
 
 use super::Sys;
 use super::namespace_seals::{Shares, Wish};
 use super::ui::known_acl;
 use crate::agenda::{self, Item};
+use crate::kernel::Kernel;
 use crate::namespaces::{self, NAMESPACES_MAX, NamespaceEntry, New, Ns, PATH_SIZE_MAX};
 use crate::router::{Router, Space};
 
@@ -27,6 +29,9 @@ pub(super) struct Shown {
     path: String,
     tainted: bool,
     uuid: String,
+    /// It has been deleted, and this keeps what it holds from being cleared away.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    waits_for: Vec<String>,
     #[serde(flatten)]
     shares: Option<Shares>,
 }
@@ -40,6 +45,7 @@ impl Shown {
             path: entry.path.clone(),
             tainted: entry.dying,
             uuid: entry.uuid.clone(),
+            waits_for: Vec::new(),
             shares: None,
         }
     }
@@ -52,12 +58,12 @@ pub(super) struct Keys {
 }
 
 fn keys<'a>(here: &Space, spaces: impl Iterator<Item = &'a std::sync::Arc<Space>>) -> Result<Reply<Keys>> {
-    let mut shown = Keys { key_info: BTreeMap::new(), keys: Vec::new() };
+    let mut key_info = BTreeMap::new();
     for entry in spaces.filter_map(|space| space.entry.as_ref()) {
         let key = entry.path.strip_prefix(&here.namespace.path).unwrap_or(&entry.path).to_owned();
-        shown.keys.push(key.clone());
-        shown.key_info.insert(key, Shown::of(entry));
+        key_info.insert(key, Shown::of(entry));
     }
+    let shown = Keys { keys: key_info.keys().cloned().collect(), key_info };
     if shown.keys.is_empty() { Err(Error::not_found()) } else { Ok(shown.into()) }
 }
 
@@ -72,7 +78,10 @@ impl Query<Sys> for List {
     fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Keys>> {
         let router = engine.kernel()?.router(cx.beyond(&Beyond::for_the_kernel()))?;
         let here = router.value().here(cx)?;
-        keys(here, router.value().children(&here.namespace.path))
+        let path = &here.namespace.path;
+        // With those that have been deleted and are not cleared away yet.
+        let dying = router.value().dying_beneath(path).filter(|space| space.is_child_of(path));
+        keys(here, router.value().children(path).chain(dying))
     }
 }
 
@@ -87,11 +96,13 @@ impl Query<Sys> for Scan {
     fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Keys>> {
         let router = engine.kernel()?.router(cx.beyond(&Beyond::for_the_kernel()))?;
         let here = router.value().here(cx)?;
-        keys(here, router.value().beneath(&here.namespace.path))
+        let path = &here.namespace.path;
+        keys(here, router.value().beneath(path).chain(router.value().dying_beneath(path)))
     }
 }
 
-/// Shows a namespace right below this one.
+/// Shows a namespace right below this one. One that has been deleted is shown until all that it held is cleared away, with
+/// what that waits for.
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct Get {
     /// Its name.
@@ -103,9 +114,22 @@ impl Query<Sys> for Get {
     type Reply = Shown;
 
     fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Shown>> {
-        let router = engine.kernel()?.router(cx.beyond(&Beyond::for_the_kernel()))?;
-        Ok(Shown::of(&child(router.value(), cx, &self.path)?.ok_or_else(Error::not_found)?).into())
+        let (kernel, today) = (engine.kernel()?, cx.beyond(&Beyond::for_the_kernel()));
+        let router = kernel.router(today)?;
+        let name = self.path.strip_suffix('/').unwrap_or(&self.path);
+        if let Some(entry) = child(router.value(), cx, name)? {
+            return Ok(Shown::of(&entry).into());
+        }
+        let entry = dying(router.value(), cx, name)?.ok_or_else(Error::not_found)?;
+        let waits_for = kernel.waits_for(&Txn::on(today.clone()), entry.ns()?)?;
+        Ok(Shown { waits_for, ..Shown::of(&entry) }.into())
     }
+}
+
+/// One of this name that has been deleted and is not cleared away yet.
+fn dying(router: &Router, cx: &impl Reads, name: &str) -> Result<Option<NamespaceEntry>> {
+    let path = format!("{}{}/", cx.mount().namespace, namespaces::name(name)?);
+    Ok(router.dying(&path).and_then(|space| space.entry.clone()))
 }
 
 /// The namespace of this name right below the one that asks.
@@ -237,6 +261,10 @@ pub(super) struct Deleting {
 pub(super) struct Delete {
     /// Its name.
     path: String,
+    /// What it lent outside is taken back if that succeeds at once, and left there if not. Also of one that has been deleted
+    /// and waits.
+    #[serde(default)]
+    force: Flag,
 }
 
 impl Command<Sys> for Delete {
@@ -246,9 +274,9 @@ impl Command<Sys> for Delete {
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
         let (kernel, beyond) = (engine.kernel()?, Beyond::for_the_kernel());
         let router = kernel.router(cx.peek(&beyond).snapshot())?;
-        let Some(entry) = child(router.value(), cx, &self.path)? else {
-            cx.warn("requested namespace does not exist");
-            return Ok(None.into());
+        let name = self.path.strip_suffix('/').unwrap_or(&self.path);
+        let Some(entry) = child(router.value(), cx, name)? else {
+            return self.press(&kernel, router.value(), cx);
         };
         if cx.peek(&beyond).is_sealed(entry.ns()?.mount()) {
             return Err(Error::new(Fault::Unavailable, "namespace is sealed"));
@@ -258,8 +286,33 @@ impl Command<Sys> for Delete {
         }
         let (now, tag, namespace, above) = (cx.now(), cx.random::<16>(), entry.ns()?, Ns::of(cx));
         let txn = cx.beyond(&beyond);
-        NamespaceEntry { dying: true, ..entry }.store(txn)?;
+        NamespaceEntry { dying: true, forced: self.force.0, ..entry }.store(txn)?;
         agenda::enter(txn, now, tag, &Item::Raze { namespace, above })?;
+        Ok(Some(Deleting { status: "in-progress" }).into())
+    }
+}
+
+impl Delete {
+    /// One that has been deleted already: says what it waits for, and waits no longer where that is wished for.
+    fn press(
+        self,
+        kernel: &Kernel,
+        router: &Router,
+        cx: &mut Writing<'_>,
+    ) -> Result<Reply<Option<Deleting>>> {
+        let beyond = Beyond::for_the_kernel();
+        let name = self.path.strip_suffix('/').unwrap_or(&self.path);
+        let Some(entry) = dying(router, cx, name)? else {
+            cx.warn("requested namespace does not exist");
+            return Ok(None.into());
+        };
+        let waits = kernel.waits_for(cx.peek(&beyond), entry.ns()?)?;
+        if self.force.0 && !entry.forced && !cx.peek(&beyond).is_sealed(entry.ns()?.mount()) {
+            NamespaceEntry { forced: true, ..entry }.store(cx.beyond(&beyond))?;
+            waits.iter().for_each(|wait| cx.warn(format!("no longer waited for: {wait}")));
+        } else {
+            waits.iter().for_each(|wait| cx.warn(format!("still waited for: {wait}")));
+        }
         Ok(Some(Deleting { status: "in-progress" }).into())
     }
 }

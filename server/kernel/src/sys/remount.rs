@@ -12,10 +12,10 @@ use crate::agenda::{self, Item};
 use crate::ids;
 use crate::mounts::{Class, MountEntry};
 use crate::router::Conflict;
-use crate::shelf::Shelf;
+use crate::shelf::{OfNamespaces, SharedTable, Shelf};
 
 /// Moves of mounts by their id, for a day.
-const MOVES: Shelf<Move> = Shelf::new(14);
+const MOVES: Shelf<Move, OfNamespaces> = Shelf::shared(SharedTable::Moves);
 /// How long a move can be asked about.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
 const QUEUED: &str = "Mount move has been queued. Progress will be reported in OpenBao's server log, tagged with the returned migration_id";
@@ -99,7 +99,7 @@ impl Command<Sys> for Remount {
         agenda::enter(txn, now, tag, &Item::EndAll { namespace, prefix, force: true, until: now })?;
         forget_old(txn, now)?;
         let made = Move { source: full_from, target: full_to, at: now, above: above.namespace.path.clone() };
-        MOVES.put_for(txn, source.namespace.ns.mount(), Name::Id(id.as_bytes()), &made)?;
+        MOVES.put(txn, source.namespace.ns.mount(), Name::Id(id.as_bytes()), &made)?;
         cx.warn(QUEUED);
         Ok(Started { migration_id: id }.into())
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use kit::{Claim, Time};
 
 use super::gate::Owed;
+use crate::namespaces::Ns;
 
 /// How long a login waits for its second factor.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -16,6 +17,8 @@ const COUNTED_MAX: usize = 65_536;
 /// A login whose proof was right, and that still owes a second factor.
 pub(crate) struct WaitingLogin {
     pub(crate) claim: Claim,
+    /// Where the auth mount lies.
+    pub(crate) namespace: Ns,
     /// The auth mount, by id.
     pub(crate) mount: String,
     pub(crate) path: String,
@@ -61,6 +64,12 @@ impl Waiting {
     /// Takes the login of this id out. True for one caller only.
     pub(crate) fn take(&self, id: &str) -> bool {
         self.logins.lock().unwrap_or_else(PoisonError::into_inner).remove(id).is_some()
+    }
+
+    /// Keeps only those that wait in such namespaces.
+    pub(crate) fn keep(&self, namespaces: impl Fn(Ns) -> bool) {
+        let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
+        logins.retain(|_, login| namespaces(login.namespace));
     }
 
     /// Counts a try of an entity at a method, and says how many there were in this period.

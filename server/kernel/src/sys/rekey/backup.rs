@@ -11,11 +11,12 @@ use zeroize::Zeroizing;
 use super::super::Sys;
 use super::way::Keeping;
 use crate::ceremonies::{Rekey, Target};
-use crate::kernel::Kernel;
+use crate::namespaces::Ns;
+use crate::seals::SealOf;
 use crate::shelf::Shelf;
 
-/// New shares that were handed out encrypted, by what they are shares of.
-const BACKUPS: Shelf<Kept> = Shelf::new(30);
+/// New shares of a seal that were handed out encrypted, by what they are shares of.
+const TABLE: u8 = 30;
 
 /// Shares, encrypted, in hex, by the fingerprint of the key.
 #[derive(Deserialize, Serialize)]
@@ -27,7 +28,7 @@ struct Kept {
 /// Keeps what is about to be handed out. It is durable before the new key holds: whatever happens to the answer, the
 /// owners can still get at their shares.
 pub(super) fn keep(
-    kernel: &Kernel,
+    seal: &SealOf<'_>,
     target: Target,
     rekey: &Rekey,
     shares: &[Zeroizing<Vec<u8>>],
@@ -37,7 +38,11 @@ pub(super) fn keep(
         keys.entry(owner.fingerprint().to_owned()).or_default().push(hex::encode(share));
     }
     let kept = Kept { nonce: rekey.nonce.clone(), keys };
-    kernel.write(|txn| BACKUPS.put(txn, name(target), &kept))
+    seal.kernel.write(|txn| table(seal).put(txn, name(target), &kept))
+}
+
+fn table(seal: &SealOf<'_>) -> Shelf<Kept> {
+    Shelf::within(seal.owner(), TABLE)
 }
 
 fn name(target: Target) -> Name<'static> {
@@ -69,8 +74,10 @@ impl<W: Keeping> Query<Sys> for Backup<W> {
     const ROUTE: Route = W::BACKUP;
     type Reply = Shown;
 
-    fn run(self, _: &Sys, cx: &Reading<'_>) -> Result<Reply<Shown>> {
-        let kept = BACKUPS.get(cx.beyond(&Beyond::for_the_kernel()), name(W::TARGET))?;
+    fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Shown>> {
+        let kernel = engine.kernel()?;
+        let table = table(&kernel.seal_of(Ns::of(cx))?);
+        let kept = table.get(cx.beyond(&Beyond::for_the_kernel()), name(W::TARGET))?;
         let Kept { nonce, keys } = kept.ok_or_else(|| Error::invalid("no backed-up keys found"))?;
         let base64 = |share: &String| STANDARD.encode(hex::decode(share).unwrap_or_default());
         let both = keys.iter().map(|(owner, shares)| (owner.clone(), shares.iter().map(base64).collect()));
@@ -92,8 +99,10 @@ impl<W: Keeping> Command<Sys> for ForgetBackup<W> {
     const ROUTE: Route = W::FORGET_BACKUP;
     type Reply = kit::Nothing;
 
-    fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
-        BACKUPS.delete(cx.beyond(&Beyond::for_the_kernel()), name(W::TARGET))?;
+    fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
+        let kernel = engine.kernel()?;
+        let table = table(&kernel.seal_of(Ns::of(cx))?);
+        table.delete(cx.beyond(&Beyond::for_the_kernel()), name(W::TARGET))?;
         Ok(Reply::Nothing)
     }
 }

@@ -12,8 +12,9 @@ use super::update::{Complete, hand_out};
 use super::way::{Form, Speech, Way};
 use crate::ceremonies::{self, Keeping, Proof, Rekey, Shown, Target};
 use crate::ids;
-use crate::kernel::Kernel;
+use crate::namespaces::Ns;
 use crate::openpgp::PgpKey;
+use crate::seals::SealOf;
 
 /// How far it is.
 #[derive(Clone, JsonSchema, Serialize)]
@@ -92,11 +93,13 @@ impl<W: Way> Query<Sys> for Status<W> {
     const ROUTE: Route = W::STATUS;
     type Reply = Shape;
 
-    fn run(self, engine: &Sys, _: &Reading<'_>) -> Result<Reply<Shape>> {
-        let kernel = engine.kernel()?;
-        W::enter(&kernel)?;
-        let required = ceremonies::owners(&kernel.store)?.map_or(0, |split| split.threshold);
-        let rekey = kernel.ceremonies.rekey(W::TARGET);
+    fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Shape>> {
+        let (kernel, ns) = (engine.kernel()?, Ns::of(cx));
+        let seal = kernel.seal_of(ns)?;
+        W::enter(&seal)?;
+        let required = seal.required()?.unwrap_or(0);
+        let gathering = kernel.ceremonies.of(ns);
+        let rekey = gathering.rekey(W::TARGET);
         Ok(W::reply(Shape::of(rekey.as_ref(), required, W::SPEECH.form)))
     }
 }
@@ -141,24 +144,26 @@ impl<W: Way> Command<Sys> for Begin<W> {
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Begun>> {
         let kernel = engine.kernel()?;
-        W::enter(&kernel)?;
+        let seal = kernel.seal_of(Ns::of(cx))?;
+        W::enter(&seal)?;
         let nonce = ids::new_uuid(cx.randomness());
         let now = cx.now();
-        let begun = cx.once(|| self.begin(&kernel, nonce, now))?;
+        let begun = cx.once(|| self.begin(&seal, nonce, now))?;
         Ok(W::reply(begun))
     }
 }
 
 impl<W: Way> Begin<W> {
-    fn begin(&self, kernel: &Kernel, nonce: String, now: Time) -> Result<Begun> {
+    fn begin(&self, seal: &SealOf<'_>, nonce: String, now: Time) -> Result<Begun> {
         let speech = W::SPEECH;
-        let mut slot = kernel.ceremonies.rekey(W::TARGET);
+        let gathering = seal.kernel.ceremonies.of(seal.ns);
+        let mut slot = gathering.rekey(W::TARGET);
         if slot.is_some() {
             return Err(Error::invalid(speech.busy));
         }
         let proof = if self.require_verification.0 { Proof::Wanted } else { Proof::Unwanted };
-        let seal = kernel.store.seal_config()?;
-        let split = match (&seal, W::TARGET) {
+        let config = seal.config()?;
+        let split = match (&config, W::TARGET) {
             (SealConfig::Static { .. }, Target::Root) if proof == Proof::Wanted => {
                 return Err(Error::invalid(speech.unprovable));
             }
@@ -169,7 +174,7 @@ impl<W: Way> Begin<W> {
         let owners = self.owners(split, now)?;
         let keeping = if self.backup.0 && !owners.is_empty() { Keeping::Wanted } else { Keeping::Unwanted };
         let mut rekey = Rekey { nonce, split, proof, shown: Shown::default(), draft: None, owners, keeping };
-        match (seal.split(), W::TARGET, W::SPEECH.form) {
+        match (config.split(), W::TARGET, W::SPEECH.form) {
             (Some(owners), ..) => {
                 let shape = Shape::of(Some(&rekey), owners.threshold, speech.form);
                 *slot = Some(rekey);
@@ -177,7 +182,7 @@ impl<W: Way> Begin<W> {
             }
             // A server that never had a recovery key gives one to whom its policies let ask.
             (None, Target::Recovery, Form::Rotate) => {
-                let done = hand_out(kernel, &mut rekey, W::TARGET, speech.form)?;
+                let done = hand_out(seal, &mut rekey, W::TARGET, speech.form)?;
                 *slot = rekey.draft.is_some().then_some(rekey);
                 Ok(Begun::Done(done))
             }
@@ -246,10 +251,12 @@ impl<W: Way> Command<Sys> for Cancel<W> {
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
         let kernel = engine.kernel()?;
+        let seal = kernel.seal_of(Ns::of(cx))?;
         if W::SPEECH.form == Form::Rekey {
-            W::enter(&kernel)?;
+            W::enter(&seal)?;
         }
-        let mut slot = kernel.ceremonies.rekey(W::TARGET);
+        let gathering = kernel.ceremonies.of(seal.ns);
+        let mut slot = gathering.rekey(W::TARGET);
         if let Some(rekey) = &*slot
             && W::CANCEL.open
             && !ceremonies::same(&self.nonce, &rekey.nonce)
@@ -270,8 +277,8 @@ impl Command<Sys> for RotateRoot {
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
-        let kernel = engine.kernel()?;
-        cx.once(|| Ok(kernel.store.reroot()?))?;
+        let (kernel, ns) = (engine.kernel()?, Ns::of(cx));
+        cx.once(|| kernel.seal_of(ns)?.reroot())?;
         Ok(Reply::Nothing)
     }
 }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use storage::seal::shamir::Share;
-use storage::seal::{SealChoice, SealConfig, UnsealKey};
+use storage::seal::{SealConfig, UnsealKey};
 use zeroize::Zeroizing;
 
 use super::super::Sys;
@@ -17,7 +17,9 @@ use super::way::{Form, Way};
 use crate::ceremonies::{self, Added, Draft, Keeping, Proof, Rekey, Shown, Target};
 use crate::ids;
 use crate::kernel::Kernel;
+use crate::namespaces::Ns;
 use crate::openpgp::PgpKey;
+use crate::seals::SealOf;
 
 /// New shares, shown once.
 #[derive(Clone, JsonSchema, Serialize)]
@@ -70,10 +72,11 @@ impl<W: Way> Command<Sys> for Update<W> {
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Updated>> {
         let kernel = engine.kernel()?;
-        W::enter(&kernel)?;
+        let seal = kernel.seal_of(Ns::of(cx))?;
+        W::enter(&seal)?;
         check_given(W::SPEECH.form, &self.key, &self.nonce)?;
         let share = ceremonies::share(self.key.expose())?;
-        let updated = cx.once(|| self.update(&kernel, share))?;
+        let updated = cx.once(|| self.update(&seal, share))?;
         Ok(W::reply(updated))
     }
 }
@@ -90,9 +93,10 @@ pub(super) fn check_given(form: Form, key: &Secret<String>, nonce: &str) -> Resu
 }
 
 impl<W: Way> Update<W> {
-    fn update(&self, kernel: &Kernel, share: Share) -> Result<Updated> {
+    fn update(&self, seal: &SealOf<'_>, share: Share) -> Result<Updated> {
         let speech = W::SPEECH;
-        let mut slot = kernel.ceremonies.rekey(W::TARGET);
+        let gathering = seal.kernel.ceremonies.of(seal.ns);
+        let mut slot = gathering.rekey(W::TARGET);
         let Some(rekey) = &mut *slot else {
             return Err(Error::invalid(match (speech.form, W::TARGET) {
                 (Form::Rotate, _) => speech.idle,
@@ -106,24 +110,24 @@ impl<W: Way> Update<W> {
         if !ceremonies::same(&self.nonce, &rekey.nonce) {
             return Err(Error::invalid(format!("{} {:?}", speech.nonce, rekey.nonce)));
         }
-        let required = ceremonies::owners(&kernel.store)?.map_or(1, |split| split.threshold);
+        let required = seal.required()?.unwrap_or(1);
         let shares = match rekey.shown.add(share, required) {
             Added::Again => return Err(Error::invalid(speech.doubled)),
             Added::Wanting => return Ok(Updated::Going(Shape::of(Some(rekey), required, speech.form))),
             Added::Enough(shares) => shares,
         };
-        if !ceremonies::prove(&kernel.store, &shares)? {
+        if !seal.prove(&shares)? {
             tracing::warn!("the shares that were shown to make a new key are not those of an owner");
-            return Err(Error::invalid(match kernel.store.seal_config()? {
+            return Err(Error::invalid(match seal.config()? {
                 SealConfig::Shamir(_) => {
-                    "failed to read root key: invalid key: the shares are not those of this store. All of them are forgotten; begin again"
+                    "failed to read root key: invalid key: the shares are not those of this seal. All of them are forgotten; begin again"
                 }
                 SealConfig::Static { .. } => {
                     "recovery key verification failed: recovery key does not match submitted values. All shares are forgotten; begin again"
                 }
             }));
         }
-        let done = hand_out(kernel, rekey, W::TARGET, speech.form)?;
+        let done = hand_out(seal, rekey, W::TARGET, speech.form)?;
         if rekey.draft.is_none() {
             *slot = None;
         }
@@ -132,40 +136,40 @@ impl<W: Way> Update<W> {
 }
 
 /// Makes the new key. It holds at once, or waits in `rekey` for the proof of its shares.
-pub(super) fn hand_out(kernel: &Kernel, rekey: &mut Rekey, target: Target, form: Form) -> Result<Complete> {
-    let store = &kernel.store;
-    let owned = store.seal_config()?.split().is_some();
-    let (seal, key, shares) = match (store.seal_config()?, target) {
+pub(super) fn hand_out(seal: &SealOf<'_>, rekey: &mut Rekey, target: Target, form: Form) -> Result<Complete> {
+    let (kernel, config) = (seal.kernel, seal.config()?);
+    let owned = config.split().is_some();
+    let (new, key, shares) = match (config, target) {
         (SealConfig::Shamir(_), _) => {
-            let (seal, made) = store.draft_seal(&SealChoice::Shamir(rekey.split))?;
+            let (new, made) = seal.draft(rekey.split)?;
             let UnsealKey::Shamir(key) = made.key else {
                 return Err(Error::internal("a seal of shares has a key that is not split"));
             };
-            (seal, key, made.shares)
+            (new, key, made.shares)
         }
         (SealConfig::Static { .. }, Target::Recovery) => {
-            let (seal, shares) = store.draft_recovery(rekey.split)?;
+            let (new, shares) = kernel.store.draft_recovery(rekey.split)?;
             let enough = shares.get(..usize::from(rekey.split.threshold)).unwrap_or(&shares);
             let key = rekey.split.combine(enough).map_err(storage::Error::from)?;
-            (seal, key, shares)
+            (new, key, shares)
         }
         (SealConfig::Static { .. }, Target::Root) => {
-            store.reroot()?;
+            seal.reroot()?;
             return Ok(Complete::of(rekey, form, &[], owned));
         }
     };
     let told = sealed(kernel, &rekey.owners, &shares)?;
     if rekey.keeping == Keeping::Wanted {
-        backup::keep(kernel, target, rekey, &told)?;
+        backup::keep(seal, target, rekey, &told)?;
     }
     match rekey.proof {
         Proof::Unwanted => {
-            store.install(seal)?;
+            seal.install(new)?;
             tracing::info!("a new key has been made, and the old shares are worth nothing");
         }
         Proof::Wanted => {
             let nonce = ids::new_uuid(&*kernel.env.random);
-            rekey.draft = Some(Draft { seal, key, nonce, shown: Shown::default() });
+            rekey.draft = Some(Draft { seal: new, key, nonce, shown: Shown::default() });
         }
     }
     Ok(Complete::of(rekey, form, &told, owned))

@@ -11,7 +11,8 @@ use super::update::check_given;
 use super::way::Way;
 use crate::ceremonies::{self, Added, Draft};
 use crate::ids;
-use crate::kernel::Kernel;
+use crate::namespaces::Ns;
+use crate::seals::SealOf;
 
 /// How far the proof of the new shares is.
 #[derive(Clone, JsonSchema, Serialize)]
@@ -65,10 +66,12 @@ impl<W: Way> Query<Sys> for Progress<W> {
     const ROUTE: Route = W::PROGRESS;
     type Reply = Proving;
 
-    fn run(self, engine: &Sys, _: &Reading<'_>) -> Result<Reply<Proving>> {
+    fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Proving>> {
         let kernel = engine.kernel()?;
-        W::enter(&kernel)?;
-        let slot = kernel.ceremonies.rekey(W::TARGET);
+        let seal = kernel.seal_of(Ns::of(cx))?;
+        W::enter(&seal)?;
+        let gathering = kernel.ceremonies.of(seal.ns);
+        let slot = gathering.rekey(W::TARGET);
         let rekey = slot.as_ref().ok_or_else(|| Error::invalid(W::SPEECH.nothing))?;
         let draft = rekey.draft.as_ref().ok_or_else(|| Error::invalid(W::SPEECH.nothing))?;
         Ok(W::reply(Proving::of(draft, rekey.split)))
@@ -90,9 +93,11 @@ impl<W: Way> Command<Sys> for Restart<W> {
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Proving>> {
         let kernel = engine.kernel()?;
-        W::enter(&kernel)?;
+        let seal = kernel.seal_of(Ns::of(cx))?;
+        W::enter(&seal)?;
         let nonce = ids::new_uuid(cx.randomness());
-        let mut slot = kernel.ceremonies.rekey(W::TARGET);
+        let gathering = kernel.ceremonies.of(seal.ns);
+        let mut slot = gathering.rekey(W::TARGET);
         let rekey = slot.as_mut().ok_or_else(|| Error::invalid(W::SPEECH.nothing))?;
         let draft = rekey.draft.as_mut().ok_or_else(|| Error::invalid(W::SPEECH.nothing))?;
         draft.nonce = nonce;
@@ -122,18 +127,20 @@ impl<W: Way> Command<Sys> for Verify<W> {
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Verified>> {
         let kernel = engine.kernel()?;
-        W::enter(&kernel)?;
+        let seal = kernel.seal_of(Ns::of(cx))?;
+        W::enter(&seal)?;
         check_given(W::SPEECH.form, &self.key, &self.nonce)?;
         let share = ceremonies::share(self.key.expose())?;
         let next = ids::new_uuid(cx.randomness());
-        let verified = cx.once(|| self.verify(&kernel, share, next))?;
+        let verified = cx.once(|| self.verify(&seal, share, next))?;
         Ok(W::reply(verified))
     }
 }
 
 impl<W: Way> Verify<W> {
-    fn verify(&self, kernel: &Kernel, share: Share, next: String) -> Result<Verified> {
-        let mut slot = kernel.ceremonies.rekey(W::TARGET);
+    fn verify(&self, seal: &SealOf<'_>, share: Share, next: String) -> Result<Verified> {
+        let gathering = seal.kernel.ceremonies.of(seal.ns);
+        let mut slot = gathering.rekey(W::TARGET);
         let rekey = slot.as_mut().ok_or_else(|| Error::invalid(W::SPEECH.idle))?;
         let split = rekey.split;
         let draft = rekey.draft.as_mut().ok_or_else(|| {
@@ -163,7 +170,7 @@ impl<W: Way> Verify<W> {
         // What could not be installed is gone with its shares; the old key holds, and one begins again.
         let nonce = draft.nonce.clone();
         if let Some(draft) = slot.take().and_then(|rekey| rekey.draft) {
-            kernel.store.install(draft.seal)?;
+            seal.install(draft.seal)?;
         }
         tracing::info!("a new key has been made and proven, and the old shares are worth nothing");
         Ok(Verified::Done(Proven { nonce, complete: true }))

@@ -4,6 +4,7 @@ use storage::seal::SealConfig;
 
 use crate::ceremonies::Target;
 use crate::kernel::Kernel;
+use crate::seals::SealOf;
 
 /// One of the ways to a new key.
 pub(in crate::sys) trait Way: Send + Sync + 'static {
@@ -18,7 +19,7 @@ pub(in crate::sys) trait Way: Send + Sync + 'static {
     const RESTART: Route;
 
     /// Whether this way is open at all.
-    fn enter(kernel: &Kernel) -> Result<()>;
+    fn enter(seal: &SealOf<'_>) -> Result<()>;
 
     /// The reply in the form that clients of this way know.
     fn reply<T: Serialize>(value: T) -> Reply<T>;
@@ -96,8 +97,8 @@ impl Way for RekeyRoot {
     const VERIFY: Route = Route::post("rekey/verify").unauthenticated();
     const RESTART: Route = Route::delete("rekey/verify").unauthenticated();
 
-    fn enter(kernel: &Kernel) -> Result<()> {
-        opened(kernel)
+    fn enter(seal: &SealOf<'_>) -> Result<()> {
+        opened(seal.kernel)
     }
 
     fn reply<T: Serialize>(value: T) -> Reply<T> {
@@ -116,9 +117,9 @@ impl Way for RekeyRecovery {
     const VERIFY: Route = Route::post("rekey-recovery-key/verify").unauthenticated();
     const RESTART: Route = Route::delete("rekey-recovery-key/verify").unauthenticated();
 
-    fn enter(kernel: &Kernel) -> Result<()> {
-        opened(kernel)?;
-        recoverable(kernel, "recovery rekeying not supported")
+    fn enter(seal: &SealOf<'_>) -> Result<()> {
+        opened(seal.kernel)?;
+        recoverable(seal, "recovery rekeying not supported")
     }
 
     fn reply<T: Serialize>(value: T) -> Reply<T> {
@@ -137,7 +138,7 @@ impl Way for RotationOfRoot {
     const VERIFY: Route = Route::post("rotate/root/verify");
     const RESTART: Route = Route::delete("rotate/root/verify");
 
-    fn enter(_: &Kernel) -> Result<()> {
+    fn enter(_: &SealOf<'_>) -> Result<()> {
         Ok(())
     }
 
@@ -162,11 +163,8 @@ impl Way for RotationOfRecovery {
     const VERIFY: Route = Route::post("rotate/recovery/verify");
     const RESTART: Route = Route::delete("rotate/recovery/verify");
 
-    fn enter(kernel: &Kernel) -> Result<()> {
-        recoverable(
-            kernel,
-            "recovery keys not supported: the seal of this server is made of key shares; use sys/rotate/root",
-        )
+    fn enter(seal: &SealOf<'_>) -> Result<()> {
+        recoverable(seal, "recovery keys not supported: this seal is made of key shares; use sys/rotate/root")
     }
 
     fn reply<T: Serialize>(value: T) -> Reply<T> {
@@ -187,8 +185,8 @@ fn opened(kernel: &Kernel) -> Result<()> {
     }
 }
 
-fn recoverable(kernel: &Kernel, why_not: &str) -> Result<()> {
-    match kernel.store.seal_config()? {
+fn recoverable(seal: &SealOf<'_>, why_not: &str) -> Result<()> {
+    match seal.config()? {
         SealConfig::Static { .. } => Ok(()),
         SealConfig::Shamir(_) => Err(Error::invalid(why_not)),
     }
