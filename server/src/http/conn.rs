@@ -257,6 +257,8 @@ struct Dress {
     namespace: Option<HeaderValue>,
     /// The answer is the log as it comes.
     watch: Option<(Level, Format)>,
+    /// The answer is that of a seal.
+    seals: bool,
 }
 
 impl Dress {
@@ -267,7 +269,8 @@ impl Dress {
         request: &kernel::Request,
     ) -> Self {
         let watch = (request.path.as_str() == "sys/monitor").then(|| watched(&request.query));
-        Self { door: Arc::clone(door), origin, namespace, watch }
+        let seals = request.path.as_str() == "sys/seal";
+        Self { door: Arc::clone(door), origin, namespace, watch, seals }
     }
 
     fn put_on(self, answer: Answer) -> Reply {
@@ -312,7 +315,7 @@ fn answer(door: &Arc<Door>, asked: Asked) -> Answering {
         return Answering::Now(Some(dress.put_on(reply::error_answer(503, "Vault is sealed"))));
     };
     match catch_unwind(AssertUnwindSafe(|| kernel.handle(&request))) {
-        Ok(Handled::Done(answer)) => Answering::Now(Some(dress.put_on(answer.into_inner()))),
+        Ok(Handled::Done(answer)) => told(dress, answer.into_inner()),
         Ok(Handled::Later(pending)) => later(dress, Arc::clone(kernel), request, pending),
         Err(_) => Answering::Now(Some(dress.put_on(fault()))),
     }
@@ -323,16 +326,13 @@ fn answer(door: &Arc<Door>, asked: Asked) -> Answering {
 /// must be recorded.
 fn later(dress: Dress, kernel: Arc<Kernel>, request: kernel::Request, pending: kernel::Pending) -> Answering {
     let limit = dress.door.listener.limits.request_duration_max;
-    let seals = request.path.as_str() == "sys/seal";
     let mut work = Box::pin(async move { kernel.finish(pending, &request).await.into_inner() });
-    if !seals {
-        // A task of its own, which goes on without the client, is made only for what really waits.
-        let mut context = Context::from_waker(Waker::noop());
-        match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(&mut context))) {
-            Ok(Poll::Ready(answer)) => return Answering::Now(Some(dress.put_on(answer))),
-            Ok(Poll::Pending) => {}
-            Err(_) => return Answering::Now(Some(dress.put_on(fault()))),
-        }
+    // A task of its own, which goes on without the client, is made only for what really waits.
+    let mut context = Context::from_waker(Waker::noop());
+    match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(&mut context))) {
+        Ok(Poll::Ready(answer)) => return told(dress, answer),
+        Ok(Poll::Pending) => {}
+        Err(_) => return Answering::Now(Some(dress.put_on(fault()))),
     }
     let work = tokio::spawn(work);
     Answering::Later(Box::pin(async move {
@@ -341,11 +341,24 @@ fn later(dress: Dress, kernel: Arc<Kernel>, request: kernel::Request, pending: k
             Ok(Err(_)) => fault(),
             Err(_) => reply::error_answer(500, "1 error occurred:\n\t* context deadline exceeded\n\n"),
         };
-        if seals && answer.status == 204 {
-            sealed(&dress.door.state).await;
-        }
-        dress.put_on(answer)
+        after(dress, answer).await
     }))
+}
+
+/// An answer that is there already.
+fn told(dress: Dress, answer: Answer) -> Answering {
+    match dress.seals && answer.status == 204 {
+        true => Answering::Later(Box::pin(after(dress, answer))),
+        false => Answering::Now(Some(dress.put_on(answer))),
+    }
+}
+
+/// The answer as it goes out: that of a seal when it has fallen.
+async fn after(dress: Dress, answer: Answer) -> Reply {
+    if dress.seals && answer.status == 204 {
+        sealed(&dress.door.state).await;
+    }
+    dress.put_on(answer)
 }
 
 /// The answer to a request that ended in a panic, which has told the log where.
