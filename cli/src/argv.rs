@@ -5,6 +5,9 @@ use clap::{Arg, ArgAction, Command};
 
 use crate::stop::{LOCAL, UNKNOWN};
 
+/// No command has a longer name.
+const NAME_SIZE_MAX: usize = 20;
+
 /// What the command line turned out to be.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Line {
@@ -14,8 +17,8 @@ pub(crate) enum Line {
     Help(Vec<String>),
     /// The version was asked for.
     Version,
-    /// A group without its command, or a command that does not exist: its help, and the exit code.
-    Lost(Vec<String>, u8),
+    /// A group without its command, or a command that does not exist: its help, the exit code, and the word that is none.
+    Lost(Vec<String>, u8, Option<String>),
     /// A mistake, told in Vault's words.
     Wrong(String),
 }
@@ -77,7 +80,7 @@ impl<'a> Reader<'a> {
                 self.names.push(found.get_name().to_owned());
                 Ok(())
             }
-            None => Err(self.lost()),
+            None => Err(self.lost(Some(arg))),
         }
     }
 
@@ -115,13 +118,14 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn lost(&self) -> Line {
-        Line::Lost(self.names.clone(), if self.names.is_empty() { UNKNOWN } else { LOCAL })
+    fn lost(&self, word: Option<&str>) -> Line {
+        let code = if self.names.is_empty() { UNKNOWN } else { LOCAL };
+        Line::Lost(self.names.clone(), code, word.and_then(shown))
     }
 
     fn finish(self) -> Line {
         if self.command.has_subcommands() && self.command.is_subcommand_required_set() {
-            return self.lost();
+            return self.lost(None);
         }
         if let Some(wrong) = miscounted(self.command, self.operands.len()) {
             return Line::Wrong(wrong);
@@ -132,6 +136,13 @@ impl<'a> Reader<'a> {
         out.extend(self.operands);
         Line::Run(out)
     }
+}
+
+/// A word as an error may repeat it: what does not look like the name of a command may be a secret.
+fn shown(word: &str) -> Option<String> {
+    let like_a_name =
+        word.len() <= NAME_SIZE_MAX && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+    like_a_name.then(|| word.to_owned())
 }
 
 /// Vault's sentence about too few or too many arguments.
@@ -172,7 +183,7 @@ fn help_of(root: &Command, names: &[String]) -> Line {
                 command = next;
                 found.push(next.get_name().to_owned());
             }
-            None => return Line::Lost(found, UNKNOWN),
+            None => return Line::Lost(found, UNKNOWN, shown(name)),
         }
     }
     Line::Help(found)
@@ -238,10 +249,12 @@ mod tests {
         check("token lookup a b", wrong("Too many arguments (expected 0-1, got 2)"));
         check("policy write x", wrong("Not enough arguments (expected 2, got 1)"));
         check("kv get -field", wrong("flag needs an argument: -field"));
-        check("nope", Line::Lost(vec![], UNKNOWN));
-        check("", Line::Lost(vec![], UNKNOWN));
-        check("kv nope", Line::Lost(vec!["kv".to_owned()], LOCAL));
-        check("kv", Line::Lost(vec!["kv".to_owned()], LOCAL));
+        check("nope", Line::Lost(vec![], UNKNOWN, Some("nope".to_owned())));
+        check("s.hunter2", Line::Lost(vec![], UNKNOWN, None));
+        check("help nope", Line::Lost(vec![], UNKNOWN, Some("nope".to_owned())));
+        check("", Line::Lost(vec![], UNKNOWN, None));
+        check("kv nope", Line::Lost(vec!["kv".to_owned()], LOCAL, Some("nope".to_owned())));
+        check("kv", Line::Lost(vec!["kv".to_owned()], LOCAL, None));
         check("kv get -help", Line::Help(vec!["kv".to_owned(), "get".to_owned()]));
         check("help kv", Line::Help(vec!["kv".to_owned()]));
         check("-version", Line::Version);

@@ -15,7 +15,7 @@ use crate::{
     refused::{Answer, Refused},
     secret::Secret,
     settings::Settings,
-    transport::{Sender, Transport, Trouble},
+    transport::{MALFORMED, Sender, Transport, Trouble, said_by_tls},
 };
 
 /// No answer of the API is larger; a listing of a million keys is about half of it.
@@ -353,8 +353,11 @@ fn http_date(text: &str) -> Option<i64> {
 }
 
 fn broken(error: &hyper::Error) -> Trouble {
+    if let Some(trouble) = said_by_tls(error) {
+        return trouble;
+    }
     if error.is_parse() {
-        return Trouble::Broken("malformed HTTP response".to_owned());
+        return Trouble::Broken(MALFORMED.to_owned());
     }
     Trouble::Broken(if error.is_incomplete_message() { "EOF".to_owned() } else { error.to_string() })
 }

@@ -96,8 +96,12 @@ fn run(args: &[String]) -> Outcome {
             say(help::text(&root, &names));
             Ok(0)
         }
-        Line::Lost(names, code) => {
+        Line::Lost(names, code, word) => {
             warn(help::text(&root, &names));
+            if let Some(word) = word {
+                let group: String = names.iter().map(|name| format!("{name} ")).collect();
+                warn(format!("There is no command \"keep {group}{word}\": those there are stand above."));
+            }
             Ok(code)
         }
         Line::Wrong(message) => Err(Stop::local(message)),

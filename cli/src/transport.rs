@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use rustls::{CertificateError, ClientConfig, pki_types::ServerName};
+use rustls::{AlertDescription, CertificateError, ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpStream, UnixStream},
@@ -17,6 +17,9 @@ use crate::address::{Address, Scheme};
 
 /// A proxy's answer to CONNECT is a few lines; more is not a proxy.
 const PROXY_ANSWER_SIZE_MAX: usize = 16 * 1024;
+
+/// What came back is no HTTP, in the words of the Go client.
+pub(crate) const MALFORMED: &str = "malformed HTTP response";
 
 /// What carries requests once a connection stands.
 pub(crate) type Sender = SendRequest<Full<Bytes>>;
@@ -55,6 +58,7 @@ pub(crate) enum Trouble {
     /// The certificate is for another name.
     Misnamed,
     NotTls,
+    WantsCertificate,
     Tls(String),
     Proxy(String),
     TimedOut,
@@ -76,6 +80,7 @@ impl Trouble {
                 "tls: failed to verify certificate: x509: certificate is not valid for any names like the one in the address"
                     .to_owned()
             }
+            Trouble::WantsCertificate => "remote error: tls: certificate required".to_owned(),
             Trouble::NotTls => "http: server gave HTTP response to HTTPS client".to_owned(),
             Trouble::TimedOut => "context deadline exceeded".to_owned(),
         }
@@ -93,10 +98,16 @@ impl Trouble {
                 "The certificate is for another name: use that name in -address, or give -tls-server-name."
             }
             Trouble::Untrusted(_) => "Trust the server's CA with -ca-cert=FILE or KEEP_CACERT.",
+            Trouble::WantsCertificate => {
+                "The server lets in only who shows a certificate: give -client-cert and -client-key."
+            }
             Trouble::NotTls => "The server speaks plain HTTP: write the address with http://.",
             Trouble::Proxy(_) => "Check HTTPS_PROXY, or name the host in NO_PROXY.",
             Trouble::TimedOut => {
                 "The server did not answer in time; KEEP_CLIENT_TIMEOUT sets how long to wait."
+            }
+            Trouble::Broken(text) if text == MALFORMED => {
+                "What answers there does not speak HTTP in clear: does it want https://?"
             }
             Trouble::Tls(_) | Trouble::Broken(_) => return None,
         })
@@ -215,6 +226,14 @@ async fn tunnel(stream: &mut TcpStream, host: &str, port: u16) -> Result<(), Tro
     }
 }
 
+/// What TLS has said after the handshake, if that is why a request broke off: in its version 1.3 a server looks at the
+/// client's certificate only then.
+pub(crate) fn said_by_tls(error: &hyper::Error) -> Option<Trouble> {
+    let cause = std::error::Error::source(error)?.downcast_ref::<io::Error>()?;
+    cause.get_ref()?.downcast_ref::<rustls::Error>()?;
+    Some(tls_trouble(cause))
+}
+
 fn tls_trouble(error: &io::Error) -> Trouble {
     let Some(cause) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
         return Trouble::Tls(format!("tls: {error}"));
@@ -224,6 +243,7 @@ fn tls_trouble(error: &io::Error) -> Trouble {
         rustls::Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => Trouble::Misnamed,
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => Trouble::WantsCertificate,
         rustls::Error::InvalidCertificate(why) => Trouble::Untrusted(untrusted(why)),
         other => Trouble::Tls(format!("tls: {other}")),
     }

@@ -1,6 +1,6 @@
 //! Why a request is allowed or denied: which rule of which policy decided, and what came close.
 
-use crate::acl::{Acl, Entry, Source};
+use crate::acl::{Acl, Entry, Pattern, Source};
 use crate::capability::{Capabilities, Capability};
 use crate::control_group::ControlGroup;
 use crate::permit::Question;
@@ -194,8 +194,25 @@ fn why_not(entry: &Entry, question: &Question<'_>, winner: Option<&str>, rule: &
             "matches only without \"{folder}/\", which the paths of a versioned kv mount have"
         ));
     }
+    if path.strip_prefix(rule).is_some_and(|below| below.starts_with('/')) {
+        return Some(format!("matches itself and nothing below: \"{rule}/*\" would"));
+    }
+    if let Some(meant) = with_pluses(rule).filter(|meant| Pattern::new(meant).matches(path)) {
+        return Some(format!(
+            "a star that is not at the end is only a star: \"{meant}\" has a \"+\" for one segment"
+        ));
+    }
     let lower = path.to_lowercase();
     (entry.pattern.matches(&lower)).then(|| "matches only in lower case".to_owned())
+}
+
+/// A rule with a plus for each segment that is a star, but for the last one; `None` if there is no such.
+fn with_pluses(rule: &str) -> Option<String> {
+    let (head, last) = rule.rsplit_once('/')?;
+    let meant: Vec<&str> =
+        head.split('/').map(|segment| if segment == "*" { "+" } else { segment }).collect();
+    let meant = meant.join("/");
+    (meant != head).then(|| format!("{meant}/{last}"))
 }
 
 /// Which of the folders of a versioned kv mount, taken out of the path, makes it match.

@@ -60,6 +60,14 @@ pub struct Block<'a> {
     pub line: usize,
 }
 
+/// What blocks are looked for.
+struct Wanted<'n> {
+    kind: &'n str,
+    labels: usize,
+    /// Under which names labels may stand in a block.
+    names: &'n [&'n str],
+}
+
 /// Where and why a text is not HCL or JSON.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("At {line}:{column}: {message}")]
@@ -123,12 +131,31 @@ impl Body {
     /// Reads all the spellings in use: `listener "tcp" { … }`, `listener { tcp { … } }`, and in JSON
     /// `{"listener": {"tcp": {…}}}` and `{"listener": [{"tcp": {…}}, {"tcp": {…}}]}`.
     pub fn blocks<'a>(&'a self, kind: &str, labels: usize) -> Result<Vec<Block<'a>>, ParseError> {
+        self.collect(&Wanted { kind, labels, names: &[] })
+    }
+
+    /// The same, where labels may stand in the block itself under these names: `listener { type = "tcp" … }`, and in JSON
+    /// `{"listener": [{"type": "tcp", …}]}`.
+    pub fn named_blocks<'a>(&'a self, kind: &str, names: &[&str]) -> Result<Vec<Block<'a>>, ParseError> {
+        self.collect(&Wanted { kind, labels: names.len(), names })
+    }
+
+    fn collect<'a>(&'a self, wanted: &Wanted<'_>) -> Result<Vec<Block<'a>>, ParseError> {
         let mut blocks = Vec::new();
-        for item in self.all(kind) {
+        for item in self.all(wanted.kind) {
             let given: Vec<&str> = item.keys.iter().skip(1).map(String::as_str).collect();
-            item.value.collect_blocks(kind, given, labels, item, &mut blocks)?;
+            item.value.collect_blocks(wanted, given, item, &mut blocks)?;
         }
         Ok(blocks)
+    }
+
+    /// The labels that stand in the block, if all of them do.
+    fn labels_within(&self, names: &[&str]) -> Option<Vec<&str>> {
+        names
+            .iter()
+            .map(|name| self.attribute(name)?.as_str())
+            .collect::<Option<Vec<_>>>()
+            .filter(|all| !all.is_empty())
     }
 }
 
@@ -219,29 +246,37 @@ impl Value {
 
     fn collect_blocks<'a>(
         &'a self,
-        kind: &str,
-        labels: Vec<&'a str>,
-        wanted: usize,
+        wanted: &Wanted<'_>,
+        mut labels: Vec<&'a str>,
         item: &'a Item,
         blocks: &mut Vec<Block<'a>>,
     ) -> Result<(), ParseError> {
+        let (kind, count) = (wanted.kind, wanted.labels);
         match self {
             Self::List(list) => {
-                list.iter().try_for_each(|one| one.collect_blocks(kind, labels.clone(), wanted, item, blocks))
+                list.iter().try_for_each(|one| one.collect_blocks(wanted, labels.clone(), item, blocks))
             }
-            Self::Object(body) if labels.len() == wanted => {
+            Self::Object(body) if labels.len() == count => {
                 blocks.push(Block { labels, body, line: item.line });
                 Ok(())
             }
-            Self::Object(body) if labels.len() < wanted => body.items.iter().try_for_each(|inner| {
-                let mut labels = labels.clone();
-                labels.extend(inner.keys.iter().map(String::as_str));
-                inner.value.collect_blocks(kind, labels, wanted, inner, blocks)
-            }),
+            Self::Object(body) if labels.len() < count => {
+                let missing = wanted.names.get(labels.len()..).unwrap_or_default();
+                if let Some(within) = body.labels_within(missing) {
+                    labels.extend(within);
+                    blocks.push(Block { labels, body, line: item.line });
+                    return Ok(());
+                }
+                body.items.iter().try_for_each(|inner| {
+                    let mut labels = labels.clone();
+                    labels.extend(inner.keys.iter().map(String::as_str));
+                    inner.value.collect_blocks(wanted, labels, inner, blocks)
+                })
+            }
             Self::Object(_) => Err(item.error(format!(
-                "\"{kind}\" takes {wanted} label(s), not {}: remove \"{}\"",
+                "\"{kind}\" takes {count} label(s), not {}: remove \"{}\"",
                 labels.len(),
-                labels.get(wanted..).unwrap_or_default().join("\" \"")
+                labels.get(count..).unwrap_or_default().join("\" \"")
             ))),
             other => Err(item.error(format!("\"{kind}\" must be a block in braces, not {}", other.kind()))),
         }

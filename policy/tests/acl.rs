@@ -436,6 +436,22 @@ fn an_explanation_names_the_line_and_the_near_misses() {
     assert_eq!(explanation.verdict, Verdict::Denied);
     assert_eq!(explanation.rule.as_deref(), Some("kv/data/prod/*"));
     assert_eq!((explanation.decided_by[0].policy.as_str(), explanation.decided_by[0].line), ("reader", 6));
+    for (rule, expect) in [
+        ("kv/data/prod", "matches itself and nothing below: \"kv/data/prod/*\" would"),
+        (
+            "kv/*/prod/db",
+            "a star that is not at the end is only a star: \"kv/+/prod/db\" has a \"+\" for one segment",
+        ),
+        (
+            "*/data/*/*",
+            "a star that is not at the end is only a star: \"+/data/+/*\" has a \"+\" for one segment",
+        ),
+    ] {
+        let policy = Policy::parse("p", &format!("path \"{rule}\" {{ policy = \"read\" }}")).unwrap();
+        let explanation = explain(&[("", &policy)], &Subject::default(), &question);
+        let why: Vec<&str> = explanation.near_misses.iter().map(|miss| miss.why.as_str()).collect();
+        assert_eq!(why, [expect], "{rule}");
+    }
     let text = explanation.to_string();
     for expected in [
         "denied: read kv/data/prod/db",

@@ -129,6 +129,10 @@ fn load_as(extent: Extent, paths: &[PathBuf], environment: &Environment) -> Load
             }
         })
         .collect();
+    // What a file that does not read would have said is not known: nothing else can be called missing or wrong.
+    if findings.has_errors() {
+        return Err(findings.into_vec());
+    }
     let parts = bodies.iter().map(|(file, body)| (*file, body)).collect();
     let config = whole(Section::files(parts, &findings), extent, environment);
     let findings = findings.into_vec();

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kernel::AuditSpec;
+use kit::Verb;
 use storage::seal::Split;
 use zeroize::Zeroizing;
 
 use crate::authority::{self, Authority, RENEW_EVERY};
 use crate::config::{Config, Environment, KeySource, Listener, Place, Seal, StaticKey, Storage};
 use crate::dev;
+use crate::inside;
 use crate::log::Logs;
 use crate::phase::Phase;
 use crate::run::{self, Failure, Plan, Running};
@@ -24,6 +26,8 @@ struct Folders {
 const ADDRESS: &str = "127.0.0.1:8200";
 const KEY_FILE: &str = "unseal.key";
 const TOKEN_FILE: &str = "root-token";
+/// Lies there from before the store is made until the first token is written down and `secret/` is mounted.
+const UNFINISHED_FILE: &str = "unfinished";
 const KEY_ID: &str = "first-run";
 const ONE: Split = Split { shares: 1, threshold: 1 };
 
@@ -99,18 +103,31 @@ impl Folders {
         Failure::start(format!("{} cannot be written: {error}", folder.display()))
     }
 
-    /// Makes the store if there is none yet.
+    /// Makes the store if there is none yet, and does what a start that was cut short has left undone.
     fn prepare(&self, running: &Running) -> Result<Start, Failure> {
-        if !matches!(&**running.state.phase(), Phase::Blank) {
+        let unfinished = self.config.join(UNFINISHED_FILE);
+        let blank = matches!(&**running.state.phase(), Phase::Blank);
+        if !blank && !unfinished.exists() {
             return Ok(Start::Again);
         }
         let failed = |text: String| Failure::start(format!("the server cannot be set up: {text}"));
-        let shares = running.state.init_open(ONE, None).map_err(|stuck| failed(stuck.to_string()))?;
+        let token = if blank {
+            authority::write(&unfinished, b"").map_err(|error| self.unwritable(&unfinished, &error))?;
+            running.state.init_open(ONE, None).map_err(|stuck| failed(stuck.to_string()))?.root_token
+        } else {
+            // If one was made at that start, nobody has been told it.
+            let kernel = running.state.kernel().ok_or_else(|| failed("it is sealed".to_owned()))?;
+            Zeroizing::new(kernel.root_token(None).map_err(|error| failed(error.to_string()))?)
+        };
         let token_file = self.config.join(TOKEN_FILE);
-        authority::write(&token_file, shares.root_token.as_bytes())
+        authority::write(&token_file, token.as_bytes())
             .map_err(|error| self.unwritable(&token_file, &error))?;
         let kernel = running.state.kernel().ok_or_else(|| failed("it is sealed".to_owned()))?;
-        dev::mount_secret(&kernel, &shares.root_token).map_err(failed)?;
+        let mounted = inside::ask(&kernel, &token, Verb::Get, "sys/mounts/secret", Vec::new());
+        if inside::refusal(&mounted.map_err(failed)?).is_some() {
+            dev::mount_secret(&kernel, &token).map_err(failed)?;
+        }
+        std::fs::remove_file(&unfinished).map_err(|error| self.unwritable(&unfinished, &error))?;
         Ok(Start::First)
     }
 

@@ -23,6 +23,7 @@ use std::process::ExitCode;
 use args::{Cli, Command, Files, Server};
 use config::{Config, Environment, Finding, Weight};
 use dev::Dev;
+use http::tls::Certificates;
 use log::Logs;
 use run::{Failure, Plan};
 
@@ -89,13 +90,24 @@ fn hide_memory() {
 
 fn validate(files: &Files, environment: &Environment) -> Result<(), Failure> {
     match config::load(&files.config, environment) {
-        Ok((_, warnings)) => {
+        Ok((config, warnings)) => {
             shown(&warnings);
+            for lack in lacking(&config, environment) {
+                println!("warning: on this machine the server would not start: {lack}");
+            }
             println!("The configuration is right.");
             Ok(())
         }
         Err(findings) => Err(wrong(&findings)),
     }
+}
+
+/// What the configuration names and this machine does not have. It may be checked elsewhere than it is used, so that
+/// is no error.
+fn lacking(config: &Config, environment: &Environment) -> Vec<String> {
+    let tls = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    let tls = tls.filter_map(|tls| Certificates::read(tls).err()).map(|error| error.to_string());
+    tls.chain(store::keys(&config.seal, environment).err().map(|failure| failure.text)).collect()
 }
 
 fn server(flags: &Server, environment: Environment) -> Result<(), Failure> {

@@ -214,3 +214,29 @@ fn also_a_vanished_audit_file_is_noticed() {
             || std::fs::read_to_string(stage.audit_path()).is_ok_and(|text| text.contains("kv/none"))
     });
 }
+
+#[test]
+fn row_018_a_token_is_shown_to_nobody_as_a_header() {
+    let stage = Stage::audited();
+    // What audit may show, a mount may be passed.
+    for name in ["authorization", "x-vault-token", "x-other"] {
+        let shown =
+            stage.root.post(&format!("sys/config/auditing/request-headers/{name}"), json!({"hmac": false}));
+        shown.must_be_any(&[204, 400]);
+    }
+    let tune = json!({"passthrough_request_headers": ["Authorization", "X-Vault-Token", "X-Other"]});
+    stage.root.post("sys/mounts/kv/tune", tune).must_be_any(&[204, 400]);
+    let token = stage.root.token().to_owned();
+    for (name, value) in [
+        ("Authorization", format!("Bearer {token}")),
+        ("Authorization", format!("bearer {token}")),
+        ("Authorization", format!("BEARER {token}")),
+        ("X-Vault-Token", token.clone()),
+    ] {
+        let request = Request::new("GET", "/v1/kv/a").header(name, &value).header("X-Other", "canary-header");
+        stage.anonymous().send(&request).must_be_any(&[403, 404]);
+    }
+    let text = stage.audit_text();
+    assert!(text.contains("canary-header"), "headers that are asked for are shown");
+    assert!(!text.contains(&token), "a token is in the audit file");
+}

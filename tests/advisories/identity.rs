@@ -109,3 +109,72 @@ fn row_045_an_alias_is_not_turned_into_another() {
     }
     assert_eq!((read(&victim), read(&attacker)), (before, own));
 }
+
+#[test]
+fn row_046_a_login_changes_its_own_alias_alone() {
+    let stage = Stage::dev();
+    let mut accessors = Vec::new();
+    for mount in ["one", "two"] {
+        stage.root.post(&format!("sys/auth/{mount}"), json!({"type": "approle"})).must(204);
+        let role = json!({"role_id": "x", "token_policies": ["own"]});
+        stage.root.post(&format!("auth/{mount}/role/r"), role).must(204);
+        accessors.push(stage.root.get("sys/auth").must(200).at(&format!("/data/{mount}~1/accessor")));
+    }
+    let log_in = |mount: &str| {
+        let metadata = json!({"metadata": format!("{{\"m\":\"{mount}\"}}")});
+        let secret = stage.root.post(&format!("auth/{mount}/role/r/secret-id"), metadata).must(200);
+        let body = json!({"role_id": "x", "secret_id": secret.at("/data/secret_id")});
+        stage.anonymous().post(&format!("auth/{mount}/login"), body).must(200)
+    };
+    let entity = log_in("one").at("/auth/entity_id");
+    let alias = json!({"name": "x", "mount_accessor": accessors[1], "canonical_id": entity});
+    stage.root.post("identity/entity-alias", alias).must(200);
+    let login = log_in("two");
+    assert_eq!(login.at("/auth/entity_id"), entity);
+    let shown = stage.root.get(&format!("identity/entity/id/{entity}")).must(200).json();
+    for alias in shown["data"]["aliases"].as_array().unwrap() {
+        let expect = if alias["mount_accessor"] == accessors[0].as_str() { "one" } else { "two" };
+        assert_eq!(alias["metadata"]["m"], expect, "{alias}");
+    }
+    let policy = format!(
+        "path \"secret/data/{{{{identity.entity.aliases.{}.metadata.m}}}}\" {{ capabilities = [\"read\"] }}",
+        accessors[1]
+    );
+    stage.policy("own", &policy);
+    let caller = stage.root.with(&login.at("/auth/client_token"));
+    for (name, status) in [("two", 200), ("one", 403)] {
+        stage.root.post(&format!("secret/data/{name}"), json!({"data": {"a": "b"}})).must(200);
+        caller.get(&format!("secret/data/{name}")).must(status);
+    }
+}
+
+#[test]
+fn row_047_who_has_left_a_group_has_left_its_rights() {
+    let stage = Stage::dev();
+    stage.userpass(json!({}));
+    stage.policy("of-group", r#"path "kv/*" { capabilities = ["read"] }"#);
+    stage.root.post("kv/a", json!({"a": "b"})).must(204);
+    let (ann, entity) = person(&stage, "ann");
+    let group = |body: Value| stage.root.post("identity/group", body).must_be_any(&[200, 204]);
+    let may = |status: u16| drop(ann.get("kv/a").must(status));
+    let inner = group(json!({"name": "inner", "member_entity_ids": [entity]})).at("/data/id");
+    may(403);
+    group(json!({"name": "outer", "policies": ["of-group"], "member_group_ids": [inner]}));
+    may(200);
+    group(json!({"name": "inner", "member_entity_ids": []}));
+    may(403);
+    group(json!({"name": "inner", "member_entity_ids": [entity]}));
+    may(200);
+    group(json!({"name": "outer", "policies": ["of-group"], "member_group_ids": []}));
+    may(403);
+    group(json!({"name": "outer", "policies": ["of-group"], "member_entity_ids": [entity]}));
+    may(200);
+    stage.root.delete("identity/group/name/outer").must(204);
+    may(403);
+    // A group whose members are those of a mount: it is the login that says who is in it, and the group that is gone.
+    let outside =
+        group(json!({"name": "outside", "type": "external", "policies": ["of-group"]})).at("/data/id");
+    let alias = json!({"name": "anns", "mount_accessor": accessor(&stage), "canonical_id": outside});
+    stage.root.post("identity/group-alias", alias).must(200);
+    may(403);
+}

@@ -280,3 +280,53 @@ fn also_namespaces_that_may_not_be_seen_are_not_listed() {
     assert_eq!(nobody.get("sys/internal/ui/namespaces").must(200).json()["data"], json!({}));
     stage.anonymous().get("sys/internal/ui/namespaces").must(500);
 }
+
+#[test]
+fn row_035_a_batch_deletes_nobody_of_another_namespace() {
+    let stage = Stage::dev();
+    team(&stage, "a");
+    let eve = team(&stage, "b");
+    let entity = |namespace: &str, name: &str| {
+        let made = within(&stage.root, namespace, "POST", "identity/entity", &json!({"name": name}));
+        made.must(200).at("/data/id")
+    };
+    let (victim, other, own) = (
+        entity("a", "victim"),
+        stage.root.post("identity/entity", json!({"name": "root's"})),
+        entity("b", "own"),
+    );
+    let other = other.must(200).at("/data/id");
+    for ids in [json!([victim]), json!([other]), json!([own, victim, other])] {
+        let body = json!({"entity_ids": ids});
+        within(&eve, "b", "POST", "identity/entity/batch-delete", &body).must_be_any(&[204, 400, 404]);
+    }
+    within(&stage.root, "a", "GET", &format!("identity/entity/id/{victim}"), &Value::Null).must(200);
+    stage.root.get(&format!("identity/entity/id/{other}")).must(200);
+}
+
+#[test]
+fn row_039_what_binds_a_person_in_one_namespace_binds_nobody_in_another() {
+    let stage = Stage::dev();
+    let mut callers = Vec::new();
+    for namespace in ["a", "b"] {
+        team(&stage, namespace);
+        let root = |path: &str, body: &Value| within(&stage.root, namespace, "POST", path, body);
+        root("sys/auth/userpass", &json!({"type": "userpass"})).must(204);
+        let reads = json!({"policy": r#"path "kv/*" { capabilities = ["read"] }"#});
+        root("sys/policies/acl/reads", &reads).must(204);
+        root("auth/userpass/users/ann", &json!({"password": "pw", "token_policies": "reads"})).must(204);
+        let login = root("auth/userpass/login/ann", &json!({"password": "pw"})).must(200);
+        callers.push((
+            namespace,
+            stage.root.with(&login.at("/auth/client_token")),
+            login.at("/auth/entity_id"),
+        ));
+    }
+    let deny = json!({"policy": r#"path "kv/*" { capabilities = ["deny"] }"#});
+    within(&stage.root, "a", "POST", "sys/policies/acl/none", &deny).must(204);
+    let bind = format!("identity/entity/id/{}", callers[0].2);
+    within(&stage.root, "a", "POST", &bind, &json!({"policies": ["none"]})).must_be_any(&[200, 204]);
+    for ((namespace, caller, _), status) in callers.iter().zip([403, 200]) {
+        within(caller, namespace, "GET", "kv/a", &Value::Null).must(status);
+    }
+}

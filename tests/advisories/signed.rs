@@ -3,6 +3,9 @@
 use crate::issuer::{FROM, Issuer, Site, UNTIL, base64};
 use crate::stage::Stage;
 use serde_json::{Value, json};
+use tests::binary::Binary;
+use tests::scratch::Scratch;
+use tests::server::Server;
 
 fn with_issuer() -> (Stage, Site, Issuer) {
     let (stage, site, issuer) = (Stage::dev(), Site::open(), Issuer::new());
@@ -152,4 +155,25 @@ fn row_114_odd_tokens_are_refused_at_once() {
         assert_eq!(reply.status, 400, "{}: {reply}", token.chars().take(60).collect::<String>());
     }
     stage.anonymous().post("auth/jwt/login", json!({"role": "r", "jwt": good})).must(200);
+}
+
+#[test]
+fn row_097_no_token_lies_in_the_log() {
+    let server = Server::dev_with(&Binary::sealkeep(), &["-log-level=trace"]);
+    let stage = Stage { root: server.root(), server, folder: Scratch::new() };
+    let (site, issuer) = (Site::open(), Issuer::new());
+    site.put("/keys", &json!({"keys": [issuer.jwk("k")]}));
+    stage.root.post("sys/auth/jwt", json!({"type": "jwt"})).must(204);
+    stage.root.post("auth/jwt/config", json!({"jwks_url": format!("{}/keys", site.url)})).must(204);
+    let role = json!({"role_type": "jwt", "user_claim": "sub", "bound_subject": "ann"});
+    stage.root.post("auth/jwt/role/r", role).must(204);
+    let token = |subject: &str| issuer.token("k", &json!({"sub": subject, "iat": FROM, "exp": UNTIL}));
+    let log_in = |jwt: String| stage.anonymous().post("auth/jwt/login", json!({"role": "r", "jwt": jwt}));
+    let made = log_in(token("ann")).must(200).at("/auth/client_token");
+    log_in(token("eve")).must(400);
+    log_in(format!("{}x", token("ann"))).must(400);
+    stage.root.post("auth/jwt/login", json!({"jwt": [token("ann")]})).must_be_any(&[400]);
+    let log = stage.server.log();
+    assert!(log.contains("TRACE") || log.contains("DEBUG"), "it says all that it can say");
+    assert!(!log.contains("eyJ") && !log.contains(&made), "a token lies in the log");
 }

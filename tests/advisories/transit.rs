@@ -152,3 +152,26 @@ fn also_a_backup_that_holds_no_key_is_refused() {
     }
     stage.lives();
 }
+
+#[test]
+fn row_167_a_rewrap_keeps_what_a_ciphertext_is_bound_to() {
+    let stage = Stage::dev();
+    mount(&stage);
+    stage.root.post("transit/keys/k", json!({"derived": true})).must(200);
+    stage.root.post("transit/keys/other", json!({"derived": true})).must(200);
+    let (own, foreign) = ("b3du", "Zm9yZWlnbg==");
+    let sealed = stage.root.post("transit/encrypt/k", json!({"plaintext": SECRET, "context": own})).must(200);
+    let sealed = sealed.at("/data/ciphertext");
+    stage.root.post("transit/keys/k/rotate", json!({})).must_be_any(&[200, 204]);
+    let rewrap = |key: &str, context: &str| {
+        stage.root.post(&format!("transit/rewrap/{key}"), json!({"ciphertext": sealed, "context": context}))
+    };
+    rewrap("k", foreign).must(400);
+    rewrap("other", own).must(400);
+    let wrapped = rewrap("k", own).must(200).at("/data/ciphertext");
+    let open = |context: &str| {
+        stage.root.post("transit/decrypt/k", json!({"ciphertext": wrapped, "context": context}))
+    };
+    open(foreign).must(400);
+    assert_eq!(open(own).must(200).at("/data/plaintext"), SECRET);
+}

@@ -18,15 +18,7 @@ struct FirstRun {
 
 impl FirstRun {
     fn start(home: &Path) -> Self {
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL"]).arg(Binary::sealkeep().path());
-        command
-            .env_clear()
-            .env("HOME", home)
-            .env("PATH", "/usr/bin:/bin")
-            .env("SEALKEEP_ADDRESS", "127.0.0.1:0");
-        command.stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
-        let mut child = command.spawn().unwrap();
+        let mut child = spawn(home);
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut address = String::new();
         output.read_line(&mut address).unwrap();
@@ -34,6 +26,14 @@ impl FirstRun {
         assert!(ready.is_some(), "the first run did not say what to type next");
         Self { child, address: address.trim().to_owned(), _output: output }
     }
+}
+
+fn spawn(home: &Path) -> Child {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(Binary::sealkeep().path());
+    command.env_clear().env("HOME", home).env("PATH", "/usr/bin:/bin").env("SEALKEEP_ADDRESS", "127.0.0.1:0");
+    command.stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+    command.spawn().unwrap()
 }
 
 impl Drop for FirstRun {
@@ -86,4 +86,45 @@ fn every_command_of_the_page_does_what_it_says() {
     }
     assert!(wrong.contains("permission denied"), "the program was let do what it may not\n{wrong}");
     assert!(wrong.contains("www.example.com"), "the refusal does not name what it refused\n{wrong}");
+}
+
+/// What a first start makes, in its order.
+const MADE: [&str; 6] = [
+    ".config/sealkeep/unseal.key",
+    ".config/sealkeep/ca.key",
+    ".config/sealkeep/server.pem",
+    ".local/share/sealkeep/sealkeep.redb",
+    ".config/sealkeep/unfinished",
+    ".config/sealkeep/root-token",
+];
+
+#[test]
+fn a_first_start_that_is_killed_is_finished_by_the_next() {
+    for made in MADE {
+        let home = Scratch::new();
+        let mut child = spawn(home.path());
+        while !home.path().join(made).exists() {
+            assert!(child.try_wait().unwrap().is_none(), "it ended before {made} was there");
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let first = FirstRun::start(home.path());
+        let keep = |line: &str| {
+            let mut command = Command::new(Binary::keep().path());
+            command
+                .args(line.split(' '))
+                .env_clear()
+                .env("HOME", home.path())
+                .env("KEEP_ADDR", &first.address);
+            let token = std::fs::read_to_string(home.path().join(".config/sealkeep/root-token"));
+            let output = command.env("KEEP_TOKEN", token.unwrap()).output().unwrap();
+            assert!(output.status.success(), "killed at {made}: {}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).unwrap()
+        };
+        assert_eq!(keep("token lookup -field=policies"), "[root]", "killed at {made}");
+        keep("kv put -mount=secret a b=c");
+        assert_eq!(keep("kv get -mount=secret -field=b a"), "c");
+        assert!(!home.path().join(".config/sealkeep/unfinished").exists());
+    }
 }

@@ -30,6 +30,7 @@ mod keep_restarts;
 mod keep_secrets;
 mod kill;
 mod ldap;
+mod listeners;
 mod ml_dsa;
 mod monitor;
 mod namespaces;

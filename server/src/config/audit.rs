@@ -7,10 +7,10 @@ use super::section::Section;
 /// The types of audit device there are.
 const KINDS: [&str; 4] = ["file", "socket", "syslog", "http"];
 
-/// `audit "TYPE" "NAME" { description = …  options { … } }`
+/// `audit "TYPE" "NAME" { description = …  options { … } }`; in JSON OpenBao knows `"audit": [{"type": …, "path": …}]` alone.
 pub(super) fn read(section: &Section<'_>, allow_prefix: bool) -> Vec<AuditSpec> {
     let mut specs: BTreeMap<String, AuditSpec> = BTreeMap::new();
-    for block in section.blocks("audit", 2) {
+    for block in section.named_blocks("audit", &["type", "path"]) {
         let [kind, name] = block.labels.as_slice() else { continue };
         let device = block.section;
         let path = format!("{}/", name.trim_matches('/'));

@@ -46,6 +46,10 @@ impl Findings {
         self.add(Finding { file: file.to_owned(), line, weight: Weight::Warning, text: text.into() });
     }
 
+    pub(super) fn has_errors(&self) -> bool {
+        self.0.borrow().iter().any(|finding| finding.weight == Weight::Error)
+    }
+
     pub(super) fn into_vec(self) -> Vec<Finding> {
         self.0.into_inner()
     }

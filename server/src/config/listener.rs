@@ -4,7 +4,7 @@ mod network;
 mod proxies;
 mod tls;
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -165,7 +165,7 @@ impl Listener {
 
 /// All listeners, in the order of the files.
 pub(super) fn read_all(section: &Section<'_>) -> Vec<Listener> {
-    let blocks = section.blocks("listener", 1);
+    let blocks = section.named_blocks("listener", &["type"]);
     if blocks.is_empty() {
         section.error(
             "listener",
@@ -229,16 +229,23 @@ fn read(block: Labelled<'_>) -> Option<Listener> {
 
 fn tcp_place(stanza: &Section<'_>) -> Place {
     let address = stanza.text("address").unwrap_or_else(|| "127.0.0.1:8200".to_owned());
-    let has_port = address.rsplit_once(':').is_some_and(|(host, port)| {
-        port.parse::<u16>().is_ok() && !(host.contains(':') && address.parse::<SocketAddr>().is_err())
-    });
-    // `:8200` is Go's way to say every address, and a name without a port means the usual one.
-    let address = match address.strip_prefix(':') {
-        Some(port) => format!("[::]:{port}"),
-        None if has_port => address,
-        None => format!("{address}:8200"),
+    // A name without a port means the usual one.
+    let without_port = address.ends_with(']') || !address.contains(':');
+    let whole = match address.parse::<Ipv6Addr>() {
+        Ok(six) => format!("[{six}]:8200"),
+        Err(_) if without_port => format!("{address}:8200"),
+        Err(_) => address,
     };
-    Place::Tcp(address)
+    let (host, port) = whole.rsplit_once(':').unwrap_or((&whole, ""));
+    let port_fits = port.parse::<u16>().is_ok();
+    if !port_fits || host.contains([':', '[']) && whole.parse::<SocketAddr>().is_err() {
+        stanza.error(
+            "address",
+            "\"address\" must be a host and a port up to 65535, such as \"127.0.0.1:8200\" or \"[::1]:8200\"",
+        );
+    }
+    // `:8200` is Go's way to say every address.
+    Place::Tcp(if host.is_empty() { format!("[::]{whole}") } else { whole })
 }
 
 fn unix_place(stanza: &Section<'_>) -> Place {

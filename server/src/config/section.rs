@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kit::loose::Span;
-use policy::hcl::{Body, Item, Value};
+use policy::hcl::{Block, Body, Item, ParseError, Value};
 
 use super::environment::Environment;
 use super::finding::Findings;
@@ -120,10 +120,34 @@ impl<'a> Section<'a> {
 
     /// The blocks of a type, each with so many labels.
     pub(super) fn blocks(&self, kind: &'static str, labels: usize) -> Vec<Labelled<'a>> {
+        self.found(kind, |body| body.blocks(kind, labels))
+    }
+
+    /// The same, where labels may stand in the block itself under these names, as files in JSON often have it.
+    pub(super) fn named_blocks(&self, kind: &'static str, names: &[&'static str]) -> Vec<Labelled<'a>> {
+        let found = self.found(kind, |body| body.named_blocks(kind, names));
+        for block in &found {
+            for (name, label) in names.iter().zip(&block.labels) {
+                if block.section.text(name).is_some_and(|text| text != *label) {
+                    let text = format!(
+                        "\"{name}\" says otherwise than \"{label}\" before the brace: keep one of the two"
+                    );
+                    block.section.error(name, &text);
+                }
+            }
+        }
+        found
+    }
+
+    fn found(
+        &self,
+        kind: &'static str,
+        look: impl Fn(&'a Body) -> Result<Vec<Block<'a>>, ParseError>,
+    ) -> Vec<Labelled<'a>> {
         self.asked.borrow_mut().insert(kind);
         let mut found = Vec::new();
         for (file, body) in &self.parts {
-            match body.blocks(kind, labels) {
+            match look(body) {
                 Ok(blocks) => found.extend(blocks.into_iter().map(|block| {
                     let labels: Vec<String> =
                         block.labels.iter().map(|label| format!(" {label:?}")).collect();

@@ -9,6 +9,14 @@ pub(super) fn check(section: &Section<'_>) {
         // Understood and met: Prometheus asks when it wants to, and nothing is forgotten in between.
         let _ = telemetry.span("prometheus_retention_time");
         let _ = telemetry.flag("disable_hostname");
+        for key in ["unauthenticated_metrics_access", "metrics_only", "disallow_metrics"] {
+            if telemetry.has(key) {
+                let text = format!(
+                    "\"{key}\" is said for each listener: listener \"tcp\" {{ telemetry {{ {key} = true }} }}"
+                );
+                telemetry.error(key, &text);
+            }
+        }
         let pulled = "metrics are not pushed: let Prometheus ask sys/metrics";
         telemetry.ignore(
             &[

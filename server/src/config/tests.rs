@@ -118,6 +118,37 @@ fn takes_json_in_both_forms() {
 }
 
 #[test]
+fn a_listener_may_say_its_type_within() {
+    for text in [
+        "storage \"inmem\" {}\nlistener { type = \"tcp\"\n tls_disable = 1 }",
+        r#"{"storage": {"inmem": {}}, "listener": [{"type": "tcp", "tls_disable": 1}]}"#,
+        r#"{"storage": {"inmem": {}}, "listener": {"type": "tcp", "tls_disable": 1}}"#,
+    ] {
+        let config = config(text);
+        assert_eq!(config.listeners[0].place, Place::Tcp("127.0.0.1:8200".to_owned()), "{text}");
+    }
+    check_listener_error(
+        "tls_disable = 1\ntype = \"unix\"",
+        "c.hcl:4: listener \"tcp\": \"type\" says otherwise than \"tcp\" before the brace: keep one of the two",
+    );
+}
+
+#[test]
+fn an_audit_device_may_say_its_type_and_path_within() {
+    for text in [
+        r#"{"storage": {"inmem": {}}, "listener": {"tcp": {"tls_disable": 1}},
+            "audit": [{"type": "file", "path": "main/", "options": {"file_path": "/a"}}]}"#
+            .to_owned(),
+        format!("{PLAIN}audit {{ type = \"file\"\n path = \"main\"\n options {{ file_path = \"/a\" }} }}"),
+        format!("{PLAIN}audit \"file\" {{ path = \"main\"\n options {{ file_path = \"/a\" }} }}"),
+    ] {
+        let audit = &config(&text).audits[0];
+        assert_eq!((audit.kind.as_str(), audit.path.as_str()), ("file", "main/"), "{text}");
+        assert_eq!(audit.options["file_path"], "/a");
+    }
+}
+
+#[test]
 fn tls_is_switched_off_in_every_spelling() {
     for off in ["true", "1", "\"true\"", "\"1\""] {
         let config = config(&format!("{STORE}listener \"tcp\" {{ tls_disable = {off} }}"));
@@ -133,9 +164,21 @@ fn addresses_are_completed() {
         (":8300", "[::]:8300"),
         ("[::1]:8300", "[::1]:8300"),
         ("localhost:8300", "localhost:8300"),
+        ("::1", "[::1]:8200"),
+        ("[::1]", "[::1]:8200"),
     ] {
         let text = format!("{STORE}listener \"tcp\" {{ tls_disable = 1\naddress = \"{given}\" }}");
         assert_eq!(config(&text).listeners[0].place, Place::Tcp(expect.to_owned()));
+    }
+}
+
+#[test]
+fn an_address_that_cannot_be_is_refused() {
+    for wrong in ["127.0.0.1:99999", "127.0.0.1:", "a:b", "1:2:3", "[a]:1"] {
+        check_listener_error(
+            &format!("tls_disable = 1\naddress = \"{wrong}\""),
+            "c.hcl:4: listener \"tcp\": \"address\" must be a host and a port up to 65535, such as \"127.0.0.1:8200\" or \"[::1]:8200\"",
+        );
     }
 }
 
@@ -150,6 +193,10 @@ fn unknown_keys_are_refused_with_what_was_meant() {
     check_listener_error(
         "tls_disable = true\ntelemetry { unauthenticated_metric_access = true }",
         "c.hcl:4: telemetry: unknown key \"unauthenticated_metric_access\": did you mean \"unauthenticated_metrics_access\"?",
+    );
+    check_error(
+        "telemetry { unauthenticated_metrics_access = true }",
+        "c.hcl:3: telemetry: \"unauthenticated_metrics_access\" is said for each listener: listener \"tcp\" { telemetry { unauthenticated_metrics_access = true } }",
     );
     let far = read_text(&format!("{PLAIN}zzzzzzzzzz = 1"), &Environment::default()).unwrap_err();
     assert!(far[0].text.starts_with("unknown key \"zzzzzzzzzz\": remove it; known here are "), "{far:?}");
@@ -293,8 +340,9 @@ fn several_files_are_one_configuration() {
         findings.iter().any(|finding| finding.file.ends_with("c.hcl") && finding.line > 0),
         "{findings:?}"
     );
+    assert_eq!(findings.len(), 1, "what a broken file would have said is not called missing: {findings:?}");
     let missing = load(&[folder.join("missing.hcl")], &Environment::default()).unwrap_err();
-    assert!(missing[0].text.starts_with("cannot be read: "), "{missing:?}");
+    assert!(missing.len() == 1 && missing[0].text.starts_with("cannot be read: "), "{missing:?}");
     std::fs::remove_dir_all(&folder).unwrap();
 }
 

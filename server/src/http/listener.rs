@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
@@ -32,6 +32,9 @@ const HEAD_SIZE_MAX: usize = 64 * 1024;
 const STREAMS_MAX: u32 = 128;
 /// How long the handshake of TLS may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// What a client hears that speaks HTTP where TLS is spoken: Go's words, which clients look for.
+const NOT_TLS: &[u8] =
+    b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 /// A pause after the system had no room for one more connection.
 const NO_ROOM: Duration = Duration::from_millis(100);
 
@@ -162,7 +165,14 @@ fn taken(address: &str, error: &io::Error) -> io::Error {
 }
 
 async fn unix(path: &Path, mode: Option<u32>) -> io::Result<Socket> {
-    if path.exists() {
+    if let Ok(found) = std::fs::symlink_metadata(path) {
+        if !found.file_type().is_socket() {
+            let text = format!(
+                "{} is there already and is no socket: give the listener another path",
+                path.display()
+            );
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
+        }
         if UnixStream::connect(path).await.is_ok() {
             let text = format!(
                 "{} is taken: another program listens there. Stop it, or give this one another path",
@@ -184,12 +194,40 @@ async fn speak(stream: Stream, certificates: Option<Arc<Certificates>>, mut serv
     let door = Arc::clone(&service.door);
     match (stream, &door.listener.proxy_protocol) {
         (Stream::Unix(stream), _) => serve(stream, service).await,
-        (Stream::Tcp(stream), None) => speak_tcp(stream, certificates, service).await,
+        (Stream::Tcp(mut stream), None) => {
+            let refusing = async {
+                let is_plain = certificates.is_some() && speaks_http(&stream).await;
+                if is_plain {
+                    refuse_plain(&mut stream).await;
+                }
+                is_plain
+            };
+            match tokio::time::timeout(HANDSHAKE, refusing).await {
+                Ok(false) => speak_tcp(stream, certificates, service).await,
+                Ok(true) => tracing::debug!("a client spoke HTTP where TLS is spoken"),
+                Err(_) => tracing::debug!("a TLS handshake took too long"),
+            }
+        }
         (Stream::Tcp(stream), Some(rule)) => match proxy::open(rule, stream, &mut service.peer).await {
             Ok(stream) => speak_tcp(stream, certificates, service).await,
             // The proxy's affair, or that of somebody who is none.
             Err(error) => tracing::debug!(%error, "a connection was closed"),
         },
+    }
+}
+
+/// Whether a client begins as a request in clear does. A handshake of TLS begins with the byte 22.
+async fn speaks_http(stream: &TcpStream) -> bool {
+    let mut first = [0];
+    matches!(stream.peek(&mut first).await, Ok(1) if first.iter().all(u8::is_ascii_uppercase))
+}
+
+/// Says what is wrong, once what was asked has been read: who is still sending hears nothing.
+async fn refuse_plain(stream: &mut TcpStream) {
+    let mut head = [0; 4096];
+    if stream.read(&mut head).await.is_ok() && stream.write_all(NOT_TLS).await.is_ok() {
+        // It may be gone already.
+        let _ = stream.shutdown().await;
     }
 }
 

@@ -274,6 +274,8 @@ impl<'a> Known<'a> {
                 "authorization" => match value.as_bytes().strip_prefix(b"Bearer ") {
                     // A token of ours goes nowhere else, whatever a mount asks for.
                     Some(token) => bearer = std::str::from_utf8(token).ok(),
+                    // Nor does what was meant as one.
+                    None if is_bearer(value.as_bytes()) => {}
                     None => known.others.push((name.as_str().to_owned(), text(value))),
                 },
                 other => known.others.push((other.to_owned(), text(value))),
@@ -300,6 +302,11 @@ impl<'a> Known<'a> {
             Some(_) => Err(refuse(400, "unknown value for \"X-Vault-Inconsistent\" header")),
         }
     }
+}
+
+/// Whether a header begins as one with a token, however the word is written.
+fn is_bearer(value: &[u8]) -> bool {
+    value.split_at_checked(b"bearer ".len()).is_some_and(|(word, _)| word.eq_ignore_ascii_case(b"bearer "))
 }
 
 fn text(value: &HeaderValue) -> String {
