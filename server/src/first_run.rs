@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use crate::authority::{self, Authority, RENEW_EVERY};
 use crate::config::{Config, Environment, KeySource, Listener, Place, Seal, StaticKey, Storage};
 use crate::dev;
+use crate::http::listener::ANOTHER_ADDRESS;
 use crate::inside;
 use crate::log::Logs;
 use crate::phase::Phase;
@@ -55,7 +56,17 @@ pub(crate) fn run(environment: Environment) -> Result<(), Failure> {
         tokio::spawn(renew(Arc::new(authority)));
         Ok(())
     };
-    run::run(Plan { config, files: Vec::new(), environment, logs }, prepare)
+    run::run(Plan { config, files: Vec::new(), environment, logs }, prepare).map_err(elsewhere)
+}
+
+/// Here it is a variable that says where to listen.
+fn elsewhere(failure: Failure) -> Failure {
+    match failure.text.ends_with(ANOTHER_ADDRESS) {
+        true => {
+            Failure { text: format!("{}: SEALKEEP_ADDRESS=127.0.0.1:8300 sealkeep", failure.text), ..failure }
+        }
+        false => failure,
+    }
 }
 
 /// Every request is written down, from the first one on: what was not recorded cannot be looked up later.

@@ -23,7 +23,6 @@ use std::process::ExitCode;
 use args::{Cli, Command, Files, Server};
 use config::{Config, Environment, Finding, Weight};
 use dev::Dev;
-use http::tls::Certificates;
 use log::Logs;
 use run::{Failure, Plan};
 
@@ -106,7 +105,8 @@ fn validate(files: &Files, environment: &Environment) -> Result<(), Failure> {
 /// is no error.
 fn lacking(config: &Config, environment: &Environment) -> Vec<String> {
     let tls = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
-    let tls = tls.filter_map(|tls| Certificates::read(tls).err()).map(|error| error.to_string());
+    let tls =
+        tls.filter_map(|tls| crate::http::tls::Certificates::read(tls).err()).map(|error| error.to_string());
     tls.chain(store::keys(&config.seal, environment).err().map(|failure| failure.text)).collect()
 }
 

@@ -13,6 +13,8 @@ use crate::folder;
 
 /// The file of a store within its folder.
 const FILE: &str = "sealkeep.redb";
+/// What it is called while it is made: the library does that in several steps, and half of them are no store.
+const NEW_FILE: &str = "sealkeep.redb.new";
 const ENTRIES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("entries");
 /// The library's own default is a gigabyte; the entry cache above does most of the work.
 const PAGE_CACHE: usize = 16 * 1024 * 1024;
@@ -44,15 +46,35 @@ impl Redb {
     pub fn open(folder: &Path) -> Result<Self> {
         folder::prepare(folder)?;
         let path = folder.join(FILE);
-        let file = folder::lock(&path)?;
-        folder::sync(folder)?;
-        Self::on(Arc::new(FileDisk(file))).map_err(|error| match error {
+        let opened = match path.try_exists()? {
+            true => Self::on(Arc::new(FileDisk(folder::lock(&path)?))),
+            false => Self::made(folder, &path),
+        };
+        let redb = opened.map_err(|error| match error {
             Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => Error::Foreign(format!(
                 "{} cannot be opened: {error}. It is damaged, or not Sealkeep's: restore it from a backup, or move it away",
                 path.display()
             )),
             error => error,
-        })
+        })?;
+        folder::sync(folder)?;
+        Ok(redb)
+    }
+
+    /// Makes the file, so that what lies at its path is whole, whatever cuts the making short.
+    fn made(folder: &Path, path: &Path) -> Result<Self> {
+        let new = folder.join(NEW_FILE);
+        let file = folder::lock(&new)?;
+        // Another process may have made it a moment ago, and this one a new file to lock.
+        if path.try_exists()? {
+            std::fs::remove_file(&new)?;
+            return Self::on(Arc::new(FileDisk(folder::lock(path)?)));
+        }
+        // What is left of a start that was cut short holds nothing.
+        file.set_len(0)?;
+        let redb = Self::on(Arc::new(FileDisk(file)))?;
+        std::fs::rename(&new, path)?;
+        Ok(redb)
     }
 
     /// Opens or makes the store on any disk.

@@ -2,16 +2,17 @@
 
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use tests::binary::Binary;
-use tests::http::Client;
+use tests::http::{Client, Request};
 use tests::scratch::Scratch;
-use tests::server::{Config, Server, Storage};
+use tests::server::{Config, Server, Storage, free_port};
 
 const SECRET: &str = "hunter2-hunter2";
 
@@ -287,4 +288,45 @@ fn reconfigure(folder: &Path, change: impl Fn(String) -> String) {
     let changed = change(text.clone());
     assert_ne!(text, changed);
     std::fs::File::create(&file).unwrap().write_all(changed.as_bytes()).unwrap();
+}
+
+#[test]
+fn an_output_that_nobody_reads_holds_nobody_up() {
+    let (folder, port) = (Scratch::new(), free_port());
+    let audit = "audit \"file\" \"out\" {\n  options { file_path = \"stdout\" }\n}";
+    let file = folder.file("server.hcl", &Config::new(Storage::Inmem, folder.path()).with(audit).hcl(port));
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(Binary::sealkeep().path());
+    command.arg("server").arg(format!("-config={}", file.display()));
+    let mut server = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut output = server.stdout.take().unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    while Request::new("GET", "/v1/sys/health").send(address).is_err() {
+        assert!(server.try_wait().unwrap().is_none(), "it does not start");
+        thread::yield_now();
+    }
+    let stranger = Client::anonymous(address);
+    let made = stranger.post("sys/init", json!({"secret_shares": 1, "secret_threshold": 1})).must(200);
+    stranger.post("sys/unseal", json!({"key": made.at("/keys/0")})).must(200);
+    let root = stranger.with(&made.at("/root_token"));
+    // A pipe holds 64 KiB, and each request writes a few of them.
+    let refused = (0..200).map(|_| root.get("auth/token/lookup-self").status).find(|status| *status != 200);
+    assert_eq!(refused, Some(500), "what cannot be audited is refused");
+    for _ in 0..2 {
+        stranger.get("sys/health").must(200);
+        root.get("auth/token/lookup-self").must(500);
+    }
+    let reader = thread::spawn(move || {
+        let mut all = String::new();
+        output.read_to_string(&mut all).map(|_| all)
+    });
+    while root.get("auth/token/lookup-self").status != 200 {
+        assert!(server.try_wait().unwrap().is_none(), "it has ended");
+    }
+    server.kill().unwrap();
+    server.wait().unwrap();
+    let all = reader.join().unwrap().unwrap();
+    let whole = all.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    assert!(whole.clone().count() > 100);
+    whole.for_each(|line| drop(serde_json::from_str::<Value>(line).expect("each line is whole")));
 }

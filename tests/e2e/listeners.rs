@@ -19,7 +19,11 @@ fn sealkeep(arguments: &[&str]) -> Output {
 fn status(folder: &Scratch, address: &str, more: &[&str]) -> (Option<i32>, String) {
     let mut keep = Command::new(Binary::keep().path());
     keep.arg("status").args(more).env_clear().env("HOME", folder.path()).env("KEEP_ADDR", address);
-    let output = keep.env("KEEP_CACERT", folder.path().join("door-ca.pem")).output().unwrap();
+    let ca = folder.path().join("door-ca.pem");
+    if ca.exists() {
+        keep.env("KEEP_CACERT", ca);
+    }
+    let output = keep.output().unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
@@ -101,7 +105,7 @@ fn validate_says_what_this_machine_does_not_have() {
         (output.status.code(), String::from_utf8(output.stdout).unwrap())
     };
     let (code, said) = validate();
-    assert!(code == Some(0) && said.contains("would not start") && said.contains("/key\""), "{said}");
+    assert!(code == Some(0) && said.contains("would not start: the static key \"a\""), "{said}");
     folder.file("key", &"00".repeat(32));
     assert_eq!(validate(), (Some(0), "The configuration is right.\n".to_owned()));
     folder.file("door.pem", "no certificate");

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kernel::{Registry, Settings};
-use kit::Verb::{Get, Post};
+use kernel::{AuditSpec, Registry, Settings};
+use kit::Verb::{Get, List, Post};
 use kit::{
     AnyEngine, AnyMethod, AuthMethod, Call, Claim, Endpoint, Engine, Error, Fault, Login, LoginPoint,
     Reading, Renewal, Result, Route, Soon, Terms, Time, Told, World, Writing, login,
@@ -15,6 +15,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tests::desk::{Desk, Everything, Said, Surroundings, request};
+use tests::scratch::Scratch;
 
 /// A method whose people have no name, so that identity knows none of them.
 struct Nameless;
@@ -157,10 +158,14 @@ fn text(value: &Value) -> String {
 
 /// A server whose logins with a password owe a push.
 fn stage(seed: u64) -> Stage {
+    stage_with(seed, Settings::default())
+}
+
+fn stage_with(seed: u64, settings: Settings) -> Stage {
     let phones = Phones::default();
     phones.say(Some("allow"));
     let surroundings = Surroundings { registry: Arc::new(AndNameless), world: Arc::new(phones.clone()) };
-    let desk = Desk::within(seed, Settings::default(), surroundings);
+    let desk = Desk::within(seed, settings, surroundings);
     desk.ask(Post, "sys/auth/userpass", r#"{"type":"userpass"}"#).expect(204);
     desk.ask(Post, "auth/userpass/users/ann", r#"{"password":"pw"}"#).expect(204);
     let accessor = text(&desk.ask(Get, "sys/auth/userpass", "").expect(200).json["data"]["accessor"]);
@@ -317,4 +322,32 @@ fn an_enforced_login_that_nobody_is_known_by_does_not_come_in() {
         .expect(204);
     stage.log_in("push").expect(403);
     assert!(stage.phones.rung().is_empty());
+}
+
+#[test]
+fn a_login_whose_answer_cannot_be_written_down_leaves_no_token() {
+    let folder = Scratch::new();
+    let file = folder.path().join("audit.log");
+    let options = BTreeMap::from([("file_path".to_owned(), file.display().to_string())]);
+    let (kind, path) = ("file".to_owned(), "file".to_owned());
+    let audit = AuditSpec { kind, path, description: String::new(), options };
+    let stage = stage_with(37, Settings { declared_audits: vec![audit], ..Settings::default() });
+    let count = || {
+        let listed = stage.desk.ask(List, "auth/token/accessors", "").expect(200);
+        listed.json["data"]["keys"].as_array().unwrap().len()
+    };
+    stage.log_in("push").expect(200);
+    let before = count();
+    // While the phone rings a folder takes the place of the file, and no lines.
+    let (desk, place) = (Arc::clone(&stage.desk), file.clone());
+    stage.phones.meanwhile(move || {
+        std::fs::remove_file(&place).unwrap();
+        std::fs::create_dir(&place).unwrap();
+        desk.wait(Duration::from_secs(2));
+    });
+    stage.log_in("push").expect(500);
+    std::fs::remove_dir(&file).unwrap();
+    assert_eq!(count(), before);
+    stage.log_in("push").expect(200);
+    assert_eq!(count(), before + 1);
 }

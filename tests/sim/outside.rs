@@ -571,3 +571,22 @@ fn news_of_a_directory_that_was_given_up_meanwhile_count_for_nothing() {
     desk.tick();
     assert_eq!(desk.ask(Get, "r/refreshed", "").expect(200).json["data"]["user"], "new");
 }
+
+#[test]
+fn who_may_no_more_when_the_answer_is_there_gets_nothing() {
+    let (desk, directory) = desk(11);
+    desk.ask(Post, "r/directory", r#"{"at":"dir"}"#).expect(204);
+    desk.ask(Post, "sys/policies/acl/r", r#"{"policy":"path \"r/*\" { policy = \"write\" }"}"#).expect(204);
+    let desk = Arc::new(desk);
+    for (verb, path) in [(Get, "r/lookup/ann"), (Post, "r/creds/ann")] {
+        let body = r#"{"policies":["r"],"ttl":"1h"}"#;
+        let token = desk.ask(Post, "auth/token/create", body).expect(200).token();
+        let (other, revoked) = (Arc::clone(&desk), format!(r#"{{"token":"{token}"}}"#));
+        directory.when_asked("dir/", move || {
+            other.ask(Post, "auth/token/revoke", &revoked).expect(204);
+        });
+        desk.ask_as(&token, verb, path, "").expect(403);
+    }
+    desk.tick();
+    assert!(directory.there("dir/").is_empty(), "what was made for them is undone");
+}

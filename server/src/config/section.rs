@@ -127,7 +127,7 @@ impl<'a> Section<'a> {
     pub(super) fn named_blocks(&self, kind: &'static str, names: &[&'static str]) -> Vec<Labelled<'a>> {
         let found = self.found(kind, |body| body.named_blocks(kind, names));
         for block in &found {
-            for (name, label) in names.iter().zip(&block.labels) {
+            for (name, label) in names.iter().copied().zip(&block.labels) {
                 if block.section.text(name).is_some_and(|text| text != *label) {
                     let text = format!(
                         "\"{name}\" says otherwise than \"{label}\" before the brace: keep one of the two"
@@ -147,7 +147,7 @@ impl<'a> Section<'a> {
         self.asked.borrow_mut().insert(kind);
         let mut found = Vec::new();
         for (file, body) in &self.parts {
-            match look(body) {
+            match look(*body) {
                 Ok(blocks) => found.extend(blocks.into_iter().map(|block| {
                     let labels: Vec<String> =
                         block.labels.iter().map(|label| format!(" {label:?}")).collect();

@@ -35,6 +35,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// What a client hears that speaks HTTP where TLS is spoken: Go's words, which clients look for.
 const NOT_TLS: &[u8] =
     b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+/// What to do where the address is taken.
+pub(crate) const ANOTHER_ADDRESS: &str = "Stop it, or give this one another address";
 /// A pause after the system had no room for one more connection.
 const NO_ROOM: Duration = Duration::from_millis(100);
 
@@ -152,9 +154,7 @@ impl Bound {
 fn taken(address: &str, error: &io::Error) -> io::Error {
     let text = match error.kind() {
         io::ErrorKind::AddrInUse => {
-            format!(
-                "{address} is taken: another program listens there. Stop it, or give this one another address"
-            )
+            format!("{address} is taken: another program listens there. {ANOTHER_ADDRESS}")
         }
         io::ErrorKind::PermissionDenied => {
             format!("{address} cannot be taken: ports below 1024 need the capability CAP_NET_BIND_SERVICE")

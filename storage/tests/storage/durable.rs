@@ -70,6 +70,28 @@ fn a_second_process_is_refused() {
     drop(Sled::open(folder.path()).unwrap());
 }
 
+/// The library writes zeros and a header, and only then that it is one of its files.
+#[test]
+fn a_store_whose_making_was_cut_short_is_made_anew() {
+    let folder = Folder::new();
+    let (whole, half) = (folder.path().join("sealkeep.redb"), folder.path().join("sealkeep.redb.new"));
+    std::fs::write(&half, [0; 8192]).unwrap();
+    drop(Redb::open(folder.path()).unwrap());
+    assert!(whole.exists() && !half.exists());
+    drop(Redb::open(folder.path()).unwrap());
+    // Whoever is at it keeps others out, too.
+    std::fs::remove_file(&whole).unwrap();
+    let busy = std::fs::File::create(&half).unwrap();
+    busy.lock().unwrap();
+    refused(Redb::open(folder.path()), "in use by another process");
+    drop(busy);
+    drop(Redb::open(folder.path()).unwrap());
+    // What lies at the store's own path and is none stays what it is.
+    std::fs::write(&whole, [0; 8192]).unwrap();
+    refused(Redb::open(folder.path()), "It is damaged, or not Sealkeep's");
+    assert_eq!(std::fs::read(&whole).unwrap(), [0; 8192]);
+}
+
 #[test]
 fn the_folder_of_another_program_is_refused_and_left_alone() {
     for sign in ["vault.db", "raft/raft.db", "core/_keyring"] {

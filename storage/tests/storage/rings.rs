@@ -120,6 +120,38 @@ fn a_restart_seals_and_terms_outlive_it() {
     assert!(status.encryptions >= 1, "the count survives");
 }
 
+/// Opens a store with a ring whose active term may have sealed so often, and lets it seal one more time.
+fn used(memory: &Memory, server: &UnsealKey, key: &KeyBytes, count: u64) -> Open {
+    let record = [&1_u32.to_be_bytes()[..], &count.to_be_bytes()].concat();
+    memory.tamper(&[&b"\0ring-used/"[..], &FAMILY].concat(), &record);
+    let open = again(Box::new(memory.clone()), server, Committer::Inline);
+    open.unseal_ring(ring(), key).unwrap();
+    assert_eq!(open.ring_status(ring()).unwrap().encryptions, count);
+    let mut txn = open.begin();
+    txn.put(&Key::path(place(2), "later"), b"one more".to_vec()).unwrap();
+    open.commit(txn).unwrap().unwrap();
+    open
+}
+
+#[test]
+fn a_term_of_a_ring_is_counted_past_a_crash_and_followed_when_it_is_used_up() {
+    let memory = Memory::new();
+    let (open, server) = found(Box::new(memory.clone()), Committer::Inline);
+    let key = ring_in(&open);
+    drop(open);
+    for (count, term) in [(5, 1), (1 << 31, 2)] {
+        drop(used(&memory, &server, &key, count));
+        let open = again(Box::new(memory.clone()), &server, Committer::Inline);
+        open.unseal_ring(ring(), &key).unwrap();
+        let status = open.ring_status(ring()).unwrap();
+        assert_eq!(status.term, term);
+        assert!(term == 2 || status.encryptions > count, "the count is not too small: {status:?}");
+        check_open(&open);
+        let later = open.snapshot().get(&Key::path(place(2), "later")).unwrap();
+        assert_eq!(later.as_deref(), Some(&b"one more"[..]));
+    }
+}
+
 #[test]
 fn sealing_and_unsealing_count_as_a_change_of_everything() {
     let (open, _memory) = in_memory();

@@ -12,6 +12,7 @@ use crate::audit::file::FileSink;
 use crate::audit::http::Web;
 use crate::audit::line::TokenPart;
 use crate::audit::options::{self, Options, Target};
+use crate::audit::output::{self, Output};
 use crate::audit::queue::{Queue, Receipt};
 use crate::audit::socket::Socket;
 use crate::audit::syslog::{self, Syslog};
@@ -73,6 +74,7 @@ impl Device {
         let path = entry.path.as_str();
         let queue = match target {
             Target::File(spot) => Err(FileSink::open(path, spot)),
+            Target::Output => Ok(Queue::new(path, output::PATIENCE, Output)),
             Target::Socket(at) => Ok(Queue::new(path, at.write_timeout, Socket::new(at))),
             Target::Syslog(voice) => Ok(Queue::new(path, syslog::TIMEOUT, Syslog::new(voice))),
             Target::Http(post) => {

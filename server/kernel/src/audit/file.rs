@@ -17,8 +17,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub(crate) enum Spot {
     /// Nowhere.
     Discard,
-    /// The output of the server.
-    Stdout,
     /// A file with these permissions; 0: as they are.
     File(PathBuf, u32),
 }
@@ -36,8 +34,8 @@ struct Opened {
 }
 
 impl Spot {
-    /// Reads the options of a file.
-    pub(crate) fn read(given: &Given<'_>) -> Result<Self> {
+    /// Reads the options of a file; nothing, if that is the output of the server.
+    pub(crate) fn read(given: &Given<'_>) -> Result<Option<Self>> {
         let path = match given.text("file_path") {
             "" => given.text("path"),
             path => path,
@@ -50,9 +48,9 @@ impl Spot {
         };
         Ok(match path {
             "" => return Err(Error::invalid("file_path is required")),
-            "stdout" => Self::Stdout,
-            "discard" => Self::Discard,
-            path => Self::File(PathBuf::from(path), mode),
+            "stdout" => None,
+            "discard" => Some(Self::Discard),
+            path => Some(Self::File(PathBuf::from(path), mode)),
         })
     }
 }
@@ -68,7 +66,7 @@ impl FileSink {
                     None
                 }
             },
-            Spot::Discard | Spot::Stdout => None,
+            Spot::Discard => None,
         };
         Self { spot, open: Mutex::new(Opened { file, looked: Time(0) }) }
     }
@@ -77,7 +75,6 @@ impl FileSink {
     pub(crate) fn write(&self, device: &str, line: &[u8], now: Time) -> io::Result<()> {
         match &self.spot {
             Spot::Discard => Ok(()),
-            Spot::Stdout => io::stdout().lock().write_all(line),
             Spot::File(path, mode) => {
                 let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
                 open.look(device, path, *mode, now)?;

@@ -5,6 +5,7 @@ mod file;
 mod http;
 mod line;
 mod options;
+mod output;
 mod queue;
 mod redact;
 mod socket;

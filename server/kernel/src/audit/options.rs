@@ -26,6 +26,8 @@ pub(crate) struct Options {
 pub(crate) enum Target {
     /// `file`
     File(Spot),
+    /// `file`, where that is the output of the server
+    Output,
     /// `socket`
     Socket(Address),
     /// `syslog`
@@ -78,7 +80,7 @@ pub(crate) fn read(
 ) -> Result<(Target, Options)> {
     let given = Given(options);
     let target = match kind {
-        "file" => Target::File(Spot::read(&given)?),
+        "file" => Spot::read(&given)?.map_or(Target::Output, Target::File),
         "socket" => Target::Socket(Address::read(&given)?),
         "syslog" => Target::Syslog(Voice::read(&given)?),
         "http" => Target::Http(Post::read(&given)?),
