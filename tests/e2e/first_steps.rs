@@ -106,7 +106,9 @@ fn a_first_start_that_is_killed_is_finished_by_the_next() {
         let mut child = spawn(home.path());
         // What is there for a moment only may be missed: then it is killed at the next.
         let seen = |made: &str| home.path().join(made).exists();
-        while !seen(made) && !(made.ends_with(".new") && seen(".local/share/sealkeep/sealkeep.redb")) {
+        let is_time =
+            || seen(made) || (made.ends_with(".new") && seen(".local/share/sealkeep/sealkeep.redb"));
+        while !is_time() {
             assert!(child.try_wait().unwrap().is_none(), "it ended before {made} was there");
             std::thread::yield_now();
         }

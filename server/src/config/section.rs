@@ -146,14 +146,14 @@ impl<'a> Section<'a> {
     ) -> Vec<Labelled<'a>> {
         self.asked.borrow_mut().insert(kind);
         let mut found = Vec::new();
-        for (file, body) in &self.parts {
-            match look(*body) {
+        for &(file, body) in &self.parts {
+            match look(body) {
                 Ok(blocks) => found.extend(blocks.into_iter().map(|block| {
                     let labels: Vec<String> =
                         block.labels.iter().map(|label| format!(" {label:?}")).collect();
                     let section = Section {
                         name: format!("{kind}{}", labels.concat()),
-                        parts: vec![(*file, block.body)],
+                        parts: vec![(file, block.body)],
                         line: block.line,
                         asked: RefCell::default(),
                         findings: self.findings,
