@@ -327,6 +327,6 @@ fn an_output_that_nobody_reads_holds_nobody_up() {
     server.wait().unwrap();
     let all = reader.join().unwrap().unwrap();
     let whole = all.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-    assert!(whole.clone().count() > 100);
+    assert!(whole.clone().count() > 20);
     whole.for_each(|line| drop(serde_json::from_str::<Value>(line).expect("each line is whole")));
 }
