@@ -165,9 +165,16 @@ fn ip(bytes: &[u8]) -> Result<IpAddr> {
     if let Ok(v4) = <[u8; 4]>::try_from(bytes) {
         return Ok(IpAddr::from(v4));
     }
-    <[u8; 16]>::try_from(bytes).map(IpAddr::from).map_err(|_| {
-        Error::malformed("subject alternative names", "an iPAddress is neither 4 nor 16 bytes long")
-    })
+    const WHAT: &str = "subject alternative names";
+    let v6 = <[u8; 16]>::try_from(bytes).map(IpAddr::from);
+    let v6 = v6.map_err(|_| Error::malformed(WHAT, "an iPAddress is neither 4 nor 16 bytes long"))?;
+    // Some would take it for the IPv4 address, and some read no certificate with it.
+    match v6.to_canonical() == v6 {
+        true => Ok(v6),
+        false => {
+            Err(Error::malformed(WHAT, format!("{v6} is an IPv4 address in the form of an IPv6 address")))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -204,6 +211,12 @@ mod tests {
         ] {
             assert!(OtherName::parse(text).unwrap_err().to_string().contains(why), "{text}");
         }
+    }
+
+    #[test]
+    fn an_address_has_one_form() {
+        let mapped = "::ffff:10.0.0.1".parse::<std::net::Ipv6Addr>().unwrap().octets();
+        assert!(AltNames::from_der(&tlv::sequence(&[tlv::implicit(7, &mapped)])).is_err());
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use crate::certificate::value;
 use crate::extensions::NAME_CONSTRAINTS;
-use crate::{AltNames, Certificate, Error, Result, is_hostname_or_wildcard};
+use crate::subject::{Relative, relative_names_of};
+use crate::{AltNames, Certificate, Error, Result, Subtrees, is_hostname_or_wildcard};
 use der::Encode;
 use std::net::IpAddr;
 use x509_cert::ext::pkix::constraints::name::{GeneralSubtrees, NameConstraints as Decoded};
@@ -23,8 +24,8 @@ enum Base {
     Uri(String),
     /// Address and mask, equally long.
     Ip(Vec<u8>, Vec<u8>),
-    /// The first parts of a subject, in DER.
-    Directory(Vec<u8>),
+    /// The first parts of a subject.
+    Directory(Vec<Relative>),
     /// A kind that is not looked into.
     Unknown,
 }
@@ -35,8 +36,21 @@ enum Name<'a> {
     Email(&'a str),
     Uri(&'a str),
     Ip(IpAddr),
-    Directory(&'a [u8]),
+    Directory(&'a [Relative]),
     Other(&'a str),
+    /// One that is not looked into, by the name of its kind.
+    Unread(&'static str),
+}
+
+/// Where a name is, seen from a base.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lies {
+    Inside,
+    Outside,
+    /// The base is about names of another kind.
+    Apart,
+    /// That is not looked into: it is not permitted by the base, and it may be excluded.
+    Unseen,
 }
 
 impl NameConstraints {
@@ -46,26 +60,42 @@ impl NameConstraints {
     /// If they cannot be read.
     pub fn of(certificate: &Certificate) -> Result<Option<Self>> {
         let decoded: Option<Decoded> = value(certificate.extensions(), NAME_CONSTRAINTS)?;
-        Ok(decoded.map(|decoded| Self {
-            permitted: bases(decoded.permitted_subtrees),
-            excluded: bases(decoded.excluded_subtrees),
-        }))
+        decoded
+            .map(|decoded| {
+                Ok(Self {
+                    permitted: bases(decoded.permitted_subtrees)?,
+                    excluded: bases(decoded.excluded_subtrees)?,
+                })
+            })
+            .transpose()
     }
 
-    /// Holds the names of a certificate against them: the alternative ones, the subject (a Name in DER), and the common
-    /// name where it is all that could name a host.
+    /// What they permit and what they exclude, as it could be asked for; nothing where some of it cannot.
+    pub fn subtrees(&self) -> Option<(Subtrees, Subtrees)> {
+        let all = |bases: &[Base]| {
+            let mut found = Subtrees::default();
+            bases.iter().try_for_each(|base| base.add_to(&mut found)).map(|()| found)
+        };
+        Some((all(&self.permitted)?, all(&self.excluded)?))
+    }
+
+    /// Holds the names of a certificate against them: the alternative ones, the subject (a Name in DER) with the mail
+    /// addresses in it, and the common name where it is all that could name a host.
     ///
     /// # Errors
     /// With the name that lies outside.
     pub fn check(&self, names: &AltNames, subject: &[u8], common_name: &str) -> Result<()> {
         let host = names.dns.is_empty() && common_name.contains('.') && is_hostname_or_wildcard(common_name);
+        let relative = relative_names_of(subject)?;
+        let addresses = relative.iter().flat_map(Relative::addresses);
         let all = (names.dns.iter().map(|name| Name::Dns(name)))
             .chain(host.then_some(Name::Dns(common_name)))
-            .chain(names.email.iter().map(|name| Name::Email(name)))
+            .chain(names.email.iter().map(String::as_str).chain(addresses).map(Name::Email))
             .chain(names.uri.iter().map(|name| Name::Uri(name)))
             .chain(names.ip.iter().map(|name| Name::Ip(*name)))
             .chain(names.other.iter().map(|name| Name::Other(&name.value)))
-            .chain((subject != EMPTY).then_some(Name::Directory(subject)));
+            .chain(names.unreadable.iter().map(|kind| Name::Unread(kind)))
+            .chain((!relative.is_empty()).then_some(Name::Directory(&relative)));
         for name in all {
             self.judge(&name)?;
         }
@@ -73,19 +103,20 @@ impl NameConstraints {
     }
 
     fn judge(&self, name: &Name<'_>) -> Result<()> {
-        if let Some(base) = self.excluded.iter().find(|base| name.lies_in(base) != Some(false)) {
+        let excludes = |base: &&Base| matches!(name.lies(base), Lies::Inside | Lies::Unseen);
+        if let Some(base) = self.excluded.iter().find(excludes) {
             return Err(Error::refused(format!(
                 "{} lies in {}, which the name constraints of the CA exclude",
                 name.shown(),
                 base.shown()
             )));
         }
-        let mut permitted = self.permitted.iter().filter(|base| base.is_about(name)).peekable();
+        let mut permitted = self.permitted.iter().filter(|base| name.lies(base) != Lies::Apart).peekable();
         if permitted.peek().is_none() {
             return Ok(());
         }
         let shown: Vec<_> = permitted.clone().map(Base::shown).collect();
-        match permitted.any(|base| name.lies_in(base) == Some(true)) {
+        match permitted.any(|base| name.lies(base) == Lies::Inside) {
             true => Ok(()),
             false => Err(Error::refused(format!(
                 "{} lies outside of what the name constraints of the CA permit: {}",
@@ -96,35 +127,42 @@ impl NameConstraints {
     }
 }
 
-/// A Name without any part.
-const EMPTY: &[u8] = &[0x30, 0];
-
-fn bases(subtrees: Option<GeneralSubtrees>) -> Vec<Base> {
+fn bases(subtrees: Option<GeneralSubtrees>) -> Result<Vec<Base>> {
     subtrees.unwrap_or_default().into_iter().map(|subtree| Base::of(subtree.base)).collect()
 }
 
 impl Base {
-    fn of(name: GeneralName) -> Self {
-        match name {
+    fn of(name: GeneralName) -> Result<Self> {
+        Ok(match name {
             GeneralName::DnsName(name) => Self::Dns(name.as_str().to_ascii_lowercase()),
             GeneralName::Rfc822Name(name) => Self::Email(name.as_str().to_owned()),
             GeneralName::UniformResourceIdentifier(name) => Self::Uri(name.as_str().to_ascii_lowercase()),
             GeneralName::IpAddress(bytes) => {
                 let bytes = bytes.as_bytes();
                 let (address, mask) = bytes.split_at(bytes.len() / 2);
-                match address.len() {
-                    4 | 16 if mask.len() == address.len() => Self::Ip(address.to_vec(), mask.to_vec()),
-                    _ => Self::Unknown,
+                if !matches!(address.len(), 4 | 16) || mask.len() != address.len() {
+                    return Err(Error::malformed("name constraints", "a network in them has no mask"));
                 }
+                Self::Ip(address.to_vec(), mask.to_vec())
             }
-            GeneralName::DirectoryName(name) => name.to_der().map_or(Self::Unknown, Self::Directory),
+            GeneralName::DirectoryName(name) => {
+                let der = name.to_der().map_err(|error| Error::malformed("name constraints", error))?;
+                Self::Directory(relative_names_of(&der)?)
+            }
             _ => Self::Unknown,
-        }
+        })
     }
 
-    /// Whether it is about names of this kind. What is unknown is about those that are.
-    fn is_about(&self, name: &Name<'_>) -> bool {
-        name.lies_in(self).is_some()
+    /// Adds it to what could be asked for; nothing, if it cannot be.
+    fn add_to(&self, found: &mut Subtrees) -> Option<()> {
+        match self {
+            Self::Dns(text) => found.dns.push(text.clone()),
+            Self::Email(text) => found.email.push(text.clone()),
+            Self::Uri(text) => found.uri.push(text.clone()),
+            Self::Ip(address, mask) => found.ip.push(network(address, mask)?),
+            Self::Directory(_) | Self::Unknown => return None,
+        }
+        Some(())
     }
 
     fn shown(&self) -> String {
@@ -133,10 +171,7 @@ impl Base {
                 "" => "all names".to_owned(),
                 text => text.to_owned(),
             },
-            Self::Ip(address, mask) => {
-                let bits: u32 = mask.iter().map(|byte| byte.count_ones()).sum();
-                format!("{}/{bits}", address_of(address).map(|ip| ip.to_string()).unwrap_or_default())
-            }
+            Self::Ip(address, mask) => network(address, mask).unwrap_or_else(|| "a network".to_owned()),
             Self::Directory(_) => "a branch of the directory".to_owned(),
             Self::Unknown => "a name of another kind".to_owned(),
         }
@@ -148,28 +183,36 @@ fn address_of(bytes: &[u8]) -> Option<IpAddr> {
     v4.or_else(|| <[u8; 16]>::try_from(bytes).map(IpAddr::from).ok())
 }
 
+/// A network as people write it; nothing where its mask is not some first bits.
+fn network(address: &[u8], mask: &[u8]) -> Option<String> {
+    let (first, all) = match address_of(mask)? {
+        IpAddr::V4(mask) => (mask.to_bits().leading_ones(), mask.to_bits().count_ones()),
+        IpAddr::V6(mask) => (mask.to_bits().leading_ones(), mask.to_bits().count_ones()),
+    };
+    (first == all).then_some(format!("{}/{first}", address_of(address)?))
+}
+
 impl Name<'_> {
-    /// Whether it lies there; nothing, if that is about names of another kind.
-    fn lies_in(&self, base: &Base) -> Option<bool> {
-        match (self, base) {
-            (Self::Dns(name), Base::Dns(base)) => Some(is_below(name, base)),
-            (Self::Email(name), Base::Email(base)) => Some(mail_is_in(name, base)),
-            (Self::Uri(name), Base::Uri(base)) => {
-                Some(host_of(name).is_some_and(|host| host_is_in(host, base)))
-            }
+    fn lies(&self, base: &Base) -> Lies {
+        let inside = match (self, base) {
+            (Self::Dns(name), Base::Dns(base)) => is_below(name, base),
+            (Self::Email(name), Base::Email(base)) => mail_is_in(name, base),
+            (Self::Uri(name), Base::Uri(base)) => host_of(name).is_some_and(|host| host_is_in(host, base)),
             (Self::Ip(IpAddr::V4(ip)), Base::Ip(address, mask)) if address.len() == 4 => {
-                Some(masked(&ip.octets(), address, mask))
+                masked(&ip.octets(), address, mask)
             }
             (Self::Ip(IpAddr::V6(ip)), Base::Ip(address, mask)) if address.len() == 16 => {
-                Some(masked(&ip.octets(), address, mask))
+                masked(&ip.octets(), address, mask)
             }
-            // Permitted are addresses of the other family alone, so this one is not; nor is it excluded.
-            (Self::Ip(_), Base::Ip(..)) => Some(false),
-            (Self::Directory(name), Base::Directory(base)) => Some(content(name).starts_with(content(base))),
-            // Of what cannot be looked into, nothing is known: it is not permitted, and it may be excluded.
-            (Self::Other(_), Base::Unknown) => Some(false),
-            _ => None,
-        }
+            // One of the other family: permitted it is not, nor is it excluded.
+            (Self::Ip(_), Base::Ip(..)) => false,
+            (Self::Directory(name), Base::Directory(base)) => name.starts_with(base),
+            (Self::Unread(DIRECTORY), Base::Directory(_)) => return Lies::Unseen,
+            (Self::Unread(DIRECTORY), _) => return Lies::Apart,
+            (Self::Other(_) | Self::Unread(_), Base::Unknown) => return Lies::Unseen,
+            _ => return Lies::Apart,
+        };
+        if inside { Lies::Inside } else { Lies::Outside }
     }
 
     fn shown(&self) -> String {
@@ -177,9 +220,13 @@ impl Name<'_> {
             Self::Dns(text) | Self::Email(text) | Self::Uri(text) | Self::Other(text) => (*text).to_owned(),
             Self::Ip(ip) => ip.to_string(),
             Self::Directory(_) => "the subject".to_owned(),
+            Self::Unread(kind) => format!("the {kind}"),
         }
     }
 }
+
+/// How a name that is a subject is called where names are not looked into.
+const DIRECTORY: &str = "directoryName";
 
 /// The name itself or one below. A leading dot wants one below.
 fn is_below(name: &str, base: &str) -> bool {
@@ -221,19 +268,13 @@ fn masked(ip: &[u8], address: &[u8], mask: &[u8]) -> bool {
     ip.iter().zip(address).zip(mask).all(|((ip, address), mask)| ip & mask == address & mask)
 }
 
-/// What stands in a sequence.
-fn content(der: &[u8]) -> &[u8] {
-    match der {
-        [_, length, rest @ ..] if *length < 0x80 => rest,
-        [_, length, rest @ ..] => rest.get(usize::from(length & 0x7f)..).unwrap_or_default(),
-        _ => &[],
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Subject;
+    use crate::{OtherName, Subject, tlv};
+
+    /// A Name without any part.
+    const EMPTY: &[u8] = &[0x30, 0];
 
     fn constraints(permitted: Vec<Base>, excluded: Vec<Base>) -> NameConstraints {
         NameConstraints { permitted, excluded }
@@ -276,7 +317,8 @@ mod tests {
             ("https://a.td.example", ".td.example", true),
             ("urn:x", "td.example", false),
         ] {
-            assert_eq!(Name::Uri(name).lies_in(&Base::Uri(base.into())), Some(expect), "{name} in {base}");
+            let lies = Name::Uri(name).lies(&Base::Uri(base.into()));
+            assert_eq!(lies, if expect { Lies::Inside } else { Lies::Outside }, "{name} in {base}");
         }
     }
 
@@ -306,6 +348,63 @@ mod tests {
     }
 
     #[test]
+    fn what_is_excluded_leaves_all_else_free() {
+        let without = constraints(vec![], vec![Base::Dns("bad.example".into())]);
+        let subject = Subject::common_name("Ann").to_der().unwrap();
+        let mut names = dns(&["a.example"]);
+        names.email.push("a@bad.example".into());
+        names.ip.push("10.0.0.1".parse().unwrap());
+        assert_eq!(without.check(&names, &subject, "Ann"), Ok(()));
+        assert!(without.check(&dns(&["a.bad.example"]), &subject, "").is_err());
+        assert!(without.check(&AltNames::default(), EMPTY, "bad.example").is_err());
+    }
+
+    #[test]
+    fn what_is_not_looked_into_may_be_anything() {
+        let other =
+            || AltNames { other: vec![OtherName::parse("1.2.3;UTF8:x").unwrap()], ..AltNames::default() };
+        let unread = |kind| AltNames { unreadable: vec![kind], ..AltNames::default() };
+        let branch =
+            Base::Directory(relative_names_of(&Subject::common_name("x").to_der().unwrap()).unwrap());
+        for (names, base) in
+            [(other(), Base::Unknown), (unread("registeredID"), Base::Unknown), (unread(DIRECTORY), branch)]
+        {
+            assert!(constraints(vec![base.clone()], vec![]).check(&names, EMPTY, "").is_err(), "{names:?}");
+            assert!(constraints(vec![], vec![base]).check(&names, EMPTY, "").is_err(), "{names:?}");
+            let hosts = Base::Dns("example.com".into());
+            assert_eq!(constraints(vec![hosts.clone()], vec![hosts]).check(&names, EMPTY, ""), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_mail_address_in_the_subject_counts() {
+        let ours = constraints(vec![Base::Email("example.com".into())], vec![]);
+        let subject = |address: &str| {
+            let oid = der::asn1::ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.1");
+            let value = tlv::tlv(0x16, &[address]);
+            tlv::sequence(&[tlv::set_of(vec![tlv::sequence(&[tlv::oid(&oid), value])])])
+        };
+        assert_eq!(ours.check(&AltNames::default(), &subject("a@example.com"), ""), Ok(()));
+        assert!(ours.check(&AltNames::default(), &subject("a@example.org"), "").is_err());
+    }
+
+    #[test]
+    fn constraints_read_as_they_were_asked_for() {
+        let net = |mask: [u8; 4]| Base::Ip(vec![10, 0, 0, 0], mask.to_vec());
+        let asked = constraints(vec![net([255, 0, 0, 0])], vec![Base::Dns(".example.com".into())]);
+        let (permitted, excluded) = asked.subtrees().unwrap();
+        assert_eq!(
+            (permitted.ip, excluded.dns),
+            (vec!["10.0.0.0/8".to_owned()], vec![".example.com".to_owned()])
+        );
+        for strange in
+            [Base::Unknown, Base::Directory(vec![]), net([255, 240, 255, 0]), net([255, 0, 255, 0])]
+        {
+            assert_eq!(constraints(vec![strange], vec![]).subtrees(), None);
+        }
+    }
+
+    #[test]
     fn subjects_lie_in_a_branch() {
         let subject = |organization: &str, name: &str| {
             let of = Subject {
@@ -315,9 +414,18 @@ mod tests {
             };
             of.to_der().unwrap()
         };
-        let ours = constraints(vec![Base::Directory(subject("Example", ""))], vec![]);
+        let branch = |der: &[u8]| Base::Directory(relative_names_of(der).unwrap());
+        let ours = constraints(vec![branch(&subject("Example", ""))], vec![]);
         assert_eq!(ours.check(&AltNames::default(), &subject("Example", "a"), ""), Ok(()));
         assert!(ours.check(&AltNames::default(), &subject("Other", "a"), "").is_err());
         assert_eq!(ours.check(&AltNames::default(), EMPTY, ""), Ok(()));
+        // Case, spaces at the edges and in a row, and the kind of text do not matter (RFC 5280, section 7.1).
+        let other = tlv::sequence(&[
+            tlv::oid(&der::asn1::ObjectIdentifier::new_unwrap("2.5.4.10")),
+            tlv::utf8(" bad  One "),
+        ]);
+        let other = tlv::sequence(&[tlv::set_of(vec![other])]);
+        let without = constraints(vec![], vec![branch(&subject("Bad One", ""))]);
+        assert!(without.check(&AltNames::default(), &other, "").is_err());
     }
 }

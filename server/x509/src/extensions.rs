@@ -1,7 +1,8 @@
 //! Extensions of certificates, requests and revocation lists.
 
-use crate::{AltNames, Error, ExtKeyUsage, KeyUsage, Result, tlv};
+use crate::{AltNames, Error, ExtKeyUsage, KeyUsage, Result, Subtrees, tlv};
 use der::asn1::ObjectIdentifier;
+use x509_cert::ext::pkix::BasicConstraints;
 
 /// One extension, its value as DER.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,10 +30,10 @@ pub(crate) const DELTA_CRL: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5
 pub(crate) const NAME_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.30");
 const ISSUING_POINT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.28");
 pub(crate) const CRL_POINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.31");
-const POLICIES: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.32");
+pub(crate) const POLICIES: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.32");
 pub(crate) const AUTHORITY_KEY_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.35");
 pub(crate) const EXT_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37");
-const FRESHEST_CRL: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.46");
+pub(crate) const FRESHEST_CRL: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.46");
 pub(crate) const AUTHORITY_ACCESS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.1.1");
 pub(crate) const OCSP: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1");
 const CA_ISSUERS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.2");
@@ -147,19 +148,13 @@ impl Extensions {
         Ok(self.with(POLICIES, false, tlv::sequence(&policies)))
     }
 
-    /// Domains below which, and below which alone, this CA may name hosts.
-    pub fn permitted_dns_domains(self, domains: &[String]) -> Result<Self> {
-        if domains.is_empty() {
+    /// The names that this CA may vouch for, and those that it may not.
+    pub fn name_constraints(self, permitted: &Subtrees, excluded: &Subtrees) -> Result<Self> {
+        if permitted.is_empty() && excluded.is_empty() {
             return Ok(self);
         }
-        let mut subtrees = Vec::with_capacity(domains.len());
-        for domain in domains {
-            if !domain.is_ascii() {
-                return Err(Error::refused(format!("the permitted domain {domain} is not in ASCII form")));
-            }
-            subtrees.push(tlv::sequence(&[tlv::implicit(2, domain.as_bytes())]));
-        }
-        Ok(self.with(NAME_CONSTRAINTS, true, tlv::sequence(&[tlv::implicit_of(0, &subtrees)])))
+        let both = [permitted.to_der(0)?, excluded.to_der(1)?];
+        Ok(self.with(NAME_CONSTRAINTS, true, tlv::sequence(&both)))
     }
 
     /// An extension by number, with its value in DER.
@@ -183,6 +178,21 @@ impl Extensions {
     /// If they cannot be read.
     pub fn names(&self) -> Result<AltNames> {
         self.find(&ALT_NAMES).map_or(Ok(AltNames::default()), |e| AltNames::from_der(&e.value))
+    }
+
+    /// What they hold that a CA alone may have, where they are not a CA's.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn beyond_a_leaf(&self) -> Result<Option<&'static str>> {
+        let usage = crate::certificate::key_usage(self)?;
+        let found = match usage.is_some_and(KeyUsage::cert_sign) {
+            true => Some("the key usage to sign certificates"),
+            false => self.find(&NAME_CONSTRAINTS).map(|_| "name constraints"),
+        };
+        let Some(found) = found else { return Ok(None) };
+        let authority: Option<BasicConstraints> = crate::certificate::value(self, BASIC_CONSTRAINTS)?;
+        Ok((!authority.is_some_and(|authority| authority.ca)).then_some(found))
     }
 
     /// The extension of that number.

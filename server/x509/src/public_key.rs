@@ -1,7 +1,7 @@
 //! Public keys: which shape they have, what identifies them, what they have signed.
 
 use crate::error::While;
-use crate::{Error, MlDsa, Result, Scheme, weak};
+use crate::{Error, MlDsa, Result, Scheme, tlv, weak};
 use aws_lc_rs::{digest, signature::UnparsedPublicKey};
 use der::{
     Decode, Reader, SliceReader,
@@ -116,7 +116,8 @@ impl PublicKey {
                     let parameters = match algorithm == EC {
                         true => Parameters::Curve(ObjectIdentifier::decode(inner)?),
                         false if inner.is_finished() => Parameters::None,
-                        false => inner.tlv_bytes().map(|_| Parameters::Other)?,
+                        false if inner.tlv_bytes()? == tlv::NULL => Parameters::Null,
+                        false => Parameters::Other,
                     };
                     Ok::<_, der::Error>((algorithm, parameters))
                 })?;
@@ -180,15 +181,23 @@ impl fmt::Debug for PublicKey {
 /// What stands beside the algorithm of a public key.
 enum Parameters {
     None,
+    Null,
     Curve(ObjectIdentifier),
     Other,
 }
 
 fn shape_of(algorithm: ObjectIdentifier, parameters: Parameters, key: &[u8]) -> Result<KeyShape> {
     if algorithm == RSA {
-        return rsa_shape(key);
+        // RFC 3279 §2.3.1: the parameters are there, and are NULL.
+        return match parameters {
+            Parameters::Null => rsa_shape(key),
+            _ => Err(Error::malformed("public key", "the parameters of an RSA key are NULL")),
+        };
     }
     if algorithm == ED25519 && key.len() == 32 {
+        if !matches!(parameters, Parameters::None) {
+            return Err(Error::malformed("public key", "an Ed25519 key has no parameters"));
+        }
         return Ok(KeyShape { family: Family::Ed25519, bits: 256 });
     }
     if let Some(set) = MlDsa::of(algorithm) {
@@ -203,7 +212,7 @@ fn shape_of(algorithm: ObjectIdentifier, parameters: Parameters, key: &[u8]) -> 
                 "the curve {other} is not accepted; use P-256, P-384 or P-521"
             )));
         }
-        Parameters::None | Parameters::Other => {
+        Parameters::None | Parameters::Null | Parameters::Other => {
             return Err(Error::refused(format!(
                 "keys of the algorithm {algorithm} are not accepted; use RSA, EC, Ed25519 or ML-DSA"
             )));

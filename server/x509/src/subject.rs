@@ -47,6 +47,7 @@ const STREET_ADDRESS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.9")
 const POSTAL_CODE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.17");
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 const SERIAL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.5");
+const EMAIL_ADDRESS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.1");
 const USER_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("0.9.2342.19200300.100.1.1");
 
 impl Subject {
@@ -183,6 +184,68 @@ pub(crate) fn is_readable(der: &[u8]) -> Result<bool> {
     };
     reader.sequence(|names| each_attribute(names, look)).reading("distinguished name")?;
     Ok(readable)
+}
+
+/// One relative name: its attributes, in an order that does not matter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Relative(Vec<Attribute>);
+
+#[derive(Clone, Debug)]
+struct Attribute {
+    oid: ObjectIdentifier,
+    /// As it stands there; empty for what is no text.
+    text: String,
+    /// As it is compared (RFC 5280 §7.1).
+    folded: Vec<u8>,
+}
+
+impl PartialEq for Attribute {
+    fn eq(&self, other: &Self) -> bool {
+        self.oid == other.oid && self.folded == other.folded
+    }
+}
+
+impl Eq for Attribute {}
+
+impl Attribute {
+    fn of(oid: ObjectIdentifier, value: AnyRef<'_>) -> Self {
+        let text = text_of(value).unwrap_or_default();
+        let words: Vec<_> = text.split_whitespace().collect();
+        let folded = match words.is_empty() {
+            true => value.value().to_vec(),
+            false => words.join(" ").to_lowercase().into_bytes(),
+        };
+        Self { oid, text, folded }
+    }
+}
+
+impl Relative {
+    /// The mail addresses in it.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(|one| one.oid == EMAIL_ADDRESS).map(|one| one.text.as_str())
+    }
+}
+
+/// The relative names of a Name, from the most general one on.
+pub(crate) fn relative_names_of(der: &[u8]) -> Result<Vec<Relative>> {
+    const WHAT: &str = "distinguished name";
+    let mut found = Vec::new();
+    let mut reader = SliceReader::new(der).reading(WHAT)?;
+    let each = |names: &mut SliceReader<'_>| {
+        while !names.is_finished() {
+            let mut attributes = Vec::new();
+            let set = names.tlv_bytes()?;
+            each_attribute(&mut SliceReader::new(set)?, |oid, value| {
+                attributes.push(Attribute::of(oid, value))
+            })?;
+            attributes.sort_by(|a, b| (a.oid, &a.folded).cmp(&(b.oid, &b.folded)));
+            found.push(Relative(attributes));
+        }
+        Ok::<_, der::Error>(())
+    };
+    reader.sequence(each).reading(WHAT)?;
+    reader.finish().reading(WHAT)?;
+    Ok(found)
 }
 
 /// Each value in a relative name of its own: X.501 allows one of a type in each, though Go writes them together.

@@ -89,12 +89,13 @@ fn root(kind: (&str, u64), padding: Padding, signature_bits: u64) -> Ca {
 }
 
 fn intermediate(above: &Ca, request: &Request) -> Certificate {
+    let domains = Subtrees { dns: vec!["example.com".to_owned()], ..Subtrees::default() };
     let extensions = Extensions::new()
         .key_usage(KeyUsage::CA)
         .certificate_authority(Some(0))
         .subject_key_id(&request.public_key().key_id())
         .authority_key_id(&above.certificate.subject_key_id().unwrap())
-        .permitted_dns_domains(&["example.com".to_owned()])
+        .name_constraints(&domains, &Subtrees::default())
         .unwrap();
     let template = Template {
         serial: &serial(2),

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use kit::loose::{Flag, Number, Text, Texts};
 use kit::{Command, Error, Reads, Reply, Result, Route, Secret, Writing};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use x509::{
     AltNames, Certificate, ExtKeyUsage, Extensions, KeyUsage, PrivateKey, Request, RequestTemplate, Scheme,
-    Subject, Template, pem,
+    Subject, Subtrees, Template, pem,
 };
 
 use super::authorities::{Authorities, DEFAULT, Issuer, authorities, refused};
@@ -21,6 +21,25 @@ use super::rules::ext_key_usages;
 use super::store::{Id, URLS, new_serial, owner};
 use super::urls::{urls_of, urls_of_new};
 use super::{Pki, lifetime, requests};
+
+/// What an operation asks for in name constraints: permitted, and excluded.
+macro_rules! constraints {
+    ($asked:expr) => {{
+        let permitted = Subtrees {
+            dns: named($asked.permitted_dns_domains.take()),
+            email: named($asked.permitted_email_addresses.take()),
+            uri: named($asked.permitted_uri_domains.take()),
+            ip: named($asked.permitted_ip_ranges.take()),
+        };
+        let excluded = Subtrees {
+            dns: named($asked.excluded_dns_domains.take()),
+            email: named($asked.excluded_email_addresses.take()),
+            uri: named($asked.excluded_uri_domains.take()),
+            ip: named($asked.excluded_ip_ranges.take()),
+        };
+        (permitted, excluded)
+    }};
+}
 
 ca_operation! {
     /// Makes a root: a key, a certificate that it signs itself, and an issuer of the two.
@@ -49,6 +68,20 @@ ca_operation! {
         parameter_set: Option<Text>,
         /// Domains below which, and below which alone, this CA may name hosts.
         permitted_dns_domains: Option<Texts>,
+        /// Mail addresses, or the hosts of such, beside which it may name none.
+        permitted_email_addresses: Option<Texts>,
+        /// Networks, like `10.0.0.0/8`, beside whose addresses it may name none.
+        permitted_ip_ranges: Option<Texts>,
+        /// Hosts of URIs beside which it may name none.
+        permitted_uri_domains: Option<Texts>,
+        /// Domains below which it may name no host.
+        excluded_dns_domains: Option<Texts>,
+        /// Mail addresses, or the hosts of such, that it may not name.
+        excluded_email_addresses: Option<Texts>,
+        /// Networks whose addresses it may not name.
+        excluded_ip_ranges: Option<Texts>,
+        /// Hosts of URIs that it may not name.
+        excluded_uri_domains: Option<Texts>,
     }
 }
 
@@ -89,6 +122,20 @@ ca_operation! {
         max_path_length: Option<Number>,
         /// Domains below which, and below which alone, the new CA may name hosts.
         permitted_dns_domains: Option<Texts>,
+        /// Mail addresses, or the hosts of such, beside which it may name none.
+        permitted_email_addresses: Option<Texts>,
+        /// Networks, like `10.0.0.0/8`, beside whose addresses it may name none.
+        permitted_ip_ranges: Option<Texts>,
+        /// Hosts of URIs beside which it may name none.
+        permitted_uri_domains: Option<Texts>,
+        /// Domains below which it may name no host.
+        excluded_dns_domains: Option<Texts>,
+        /// Mail addresses, or the hosts of such, that it may not name.
+        excluded_email_addresses: Option<Texts>,
+        /// Networks whose addresses it may not name.
+        excluded_ip_ranges: Option<Texts>,
+        /// Hosts of URIs that it may not name.
+        excluded_uri_domains: Option<Texts>,
         /// The subject key id in hex, where it must be a given one.
         skid: Option<Text>,
         /// Whether subject and extensions of the request count, not the parameters.
@@ -199,8 +246,8 @@ impl<const AT: usize> Command<Pki> for GenerateRoot<AT> {
         }
         let usage = KeyUsage::parse(&texts(self.key_usage.take())).map_err(refused)?.fitting(shape.family);
         let purposes = purposes(self.ext_key_usage.take(), self.ext_key_usage_oids.take())?;
-        let permitted = texts(self.permitted_dns_domains.take());
-        let draft = Draft { path_length, usage, purposes, permitted };
+        let (permitted, excluded) = constraints!(self);
+        let draft = Draft { path_length, usage, purposes, permitted, excluded };
         let key_id = key.private.public().key_id();
         let extensions = draft.extensions(&asked, &key_id, &key_id)?;
         let extensions = urls.into_extensions(extensions)?;
@@ -357,11 +404,13 @@ impl<const AT: usize> SignIntermediate<AT> {
             _ => self.max_path_length,
         };
         let usage = KeyUsage::parse(&texts(self.key_usage.take())).map_err(refused)?;
+        let (permitted, excluded) = constraints!(self);
         Ok(Draft {
             path_length: path_length(asked, Some(issuer))?,
             usage: usage.fitting(request.public_key().shape().family),
             purposes: purposes(self.ext_key_usage.take(), self.ext_key_usage_oids.take())?,
-            permitted: texts(self.permitted_dns_domains.take()),
+            permitted,
+            excluded,
         })
     }
 
@@ -466,7 +515,8 @@ struct Draft {
     path_length: Option<u8>,
     usage: KeyUsage,
     purposes: Vec<ExtKeyUsage>,
-    permitted: Vec<String>,
+    permitted: Subtrees,
+    excluded: Subtrees,
 }
 
 impl Draft {
@@ -478,7 +528,7 @@ impl Draft {
             .subject_key_id(own)
             .authority_key_id(authority)
             .alt_names(&ca_names(asked)?, asked.subject == Subject::default())
-            .and_then(|extensions| extensions.permitted_dns_domains(&self.permitted))
+            .and_then(|extensions| extensions.name_constraints(&self.permitted, &self.excluded))
             .map_err(refused)
     }
 }
@@ -488,6 +538,10 @@ fn ca_names(asked: &AskedCa) -> Result<AltNames> {
     asked.names.add_common_name(&asked.names.common_name, &mut names)?;
     names.dedup();
     Ok(names)
+}
+
+fn named(given: Option<Texts>) -> Vec<String> {
+    texts(given).into_iter().filter(|text| !text.is_empty()).collect()
 }
 
 fn purposes(names: Option<Texts>, oids: Option<Texts>) -> Result<Vec<ExtKeyUsage>> {
@@ -517,78 +571,3 @@ pub(super) const NO_URLS: &str = "This mount hasn't configured any authority inf
 const NO_URLS_ABOVE: &str = "Since this certificate is an intermediate, it might be useful to regenerate this certificate after fixing this problem for the root mount.";
 const NO_SUBJECT: &str = "This issuer certificate was generated without a Subject; this makes it likely that issuing leaf certs with this certificate will cause TLS validation libraries to reject this certificate.";
 const PATH_ENDS: &str = "Max path length of the signed certificate is zero. This certificate cannot be used to issue intermediate CA certificates.";
-
-/// Signs a self-issued certificate again with an issuer of this mount, to bridge two roots.
-#[derive(Deserialize, JsonSchema)]
-pub(super) struct SignSelfIssued<const AT: usize> {
-    /// The certificate, in PEM.
-    certificate: Option<Text>,
-    /// Who signs: a name, an id, or `default`.
-    issuer_ref: Option<Text>,
-    /// Whether a certificate with a key of another kind than the issuer's is refused.
-    require_matching_certificate_algorithms: Option<Flag>,
-}
-
-const SELF_ISSUED_ROUTES: [Route; 2] =
-    [Route::post("root/sign-self-issued").sudo(), Route::post("issuer/{issuer_ref}/sign-self-issued").sudo()];
-
-/// A certificate and who signed it.
-#[derive(JsonSchema, Serialize)]
-pub(super) struct Bridged {
-    /// The certificate.
-    certificate: String,
-    /// Who signed it.
-    issuing_ca: String,
-}
-
-impl<const AT: usize> Command<Pki> for SignSelfIssued<AT> {
-    const ROUTE: Route = SELF_ISSUED_ROUTES[AT];
-    type Reply = Bridged;
-
-    fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<Bridged>> {
-        let pem = text(self.certificate);
-        if pem.is_empty() {
-            return Err(Error::invalid("no certificate was provided in \"certificate\""));
-        }
-        if !pem.contains("-----BEGIN ") {
-            return Err(Error::invalid("certificate could not be PEM-decoded"));
-        }
-        let given = Certificate::from_pem(&pem).map_err(refused)?;
-        if !given.is_ca() {
-            return Err(Error::invalid("given certificate is not a CA certificate"));
-        }
-        if !given.is_self_issued() {
-            return Err(Error::invalid("given certificate is not self-issued"));
-        }
-        let reference = self.issuer_ref.map_or(DEFAULT.to_owned(), |text| text.0);
-        let all = authorities(cx)?;
-        let (issuer, key) = all.signer(&reference)?;
-        let (theirs, ours) = (given.public_key().shape().family, key.public().shape().family);
-        if flag(self.require_matching_certificate_algorithms) && theirs != ours {
-            return Err(Error::invalid(format!(
-                "signing certificate has keys of type {}, the given one of type {}; require_matching_certificate_algorithms refuses that",
-                ours.name(),
-                theirs.name()
-            )));
-        }
-        let extensions = given.extensions().clone();
-        let authority = issuer.certificate.subject_key_id().unwrap_or_else(|| key.public().key_id());
-        let extensions = extensions.authority_key_id(&authority);
-        let extensions = urls_of(issuer, cx)?.into_extensions(extensions)?;
-        given.public_key().check_strength().map_err(refused)?;
-        let serial = new_serial(cx);
-        let template = Template {
-            // A number of its own: that of the given one may be that of a certificate of this very issuer.
-            serial: &serial,
-            validity: given.validity(),
-            subject: given.subject_der(),
-            public_key: given.public_key(),
-            extensions: &extensions,
-        };
-        let scheme = issuer.scheme(0, x509::Padding::Pkcs1)?;
-        let signer = Signer::Issuer(&all, issuer, key);
-        let der = Decided { template, signer, scheme }.issue(cx, "", owner(cx.caller()))?;
-        let certificate = pem::encode(pem::CERTIFICATE, &der);
-        Ok(Reply::Data(Bridged { certificate, issuing_ca: issuer.pem.clone() }))
-    }
-}

@@ -236,10 +236,11 @@ impl Names {
             }
         }
         for text in self.ip_sans.iter().filter(|text| !text.is_empty()) {
-            let ip = text.parse();
-            names.ip.push(
-                ip.map_err(|_| Error::invalid(format!("the value {text:?} is not a valid IP address")))?,
-            );
+            let ip = text.parse::<std::net::IpAddr>();
+            let ip =
+                ip.map_err(|_| Error::invalid(format!("the value {text:?} is not a valid IP address")))?;
+            // An IPv4 address in IPv6's clothes is the IPv4 address.
+            names.ip.push(ip.to_canonical());
         }
         names.uri = self.uri_sans.iter().filter(|uri| !uri.is_empty()).cloned().collect();
         for uri in &names.uri {

@@ -319,6 +319,7 @@ impl<'a> Leaf<'a> {
             extensions = extensions.not_an_authority();
         }
         for extension in request.extensions().iter() {
+            extension.check_shape().map_err(refused)?;
             extensions = extensions.with(extension.oid, extension.critical, extension.value.clone());
         }
         let extensions = self.keyed(extensions, request.public_key());
@@ -365,7 +366,7 @@ impl<'a> Leaf<'a> {
         let Validity { not_before, not_after } = self.validity;
         let decided = self.decided(&subject, holder.public(), &extensions);
         let der = match rules.role.no_store {
-            true => decided.issue_unrecorded()?,
+            true => decided.issue_unrecorded(cx)?,
             false => decided.issue(cx, &self.role, owner(cx.caller()))?,
         };
         let chain = chain(self.authorities, self.issuer, asked.format, asked.remove_roots);

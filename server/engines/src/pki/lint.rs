@@ -28,11 +28,16 @@ pub(super) fn root(template: &Template<'_>) -> Result<()> {
 
 /// What holds for every certificate.
 fn every(template: &Template<'_>) -> Result<()> {
-    match template.validity.not_after < template.validity.not_before {
-        false => Ok(()),
-        true => Err(Error::invalid(
+    if template.validity.not_after < template.validity.not_before {
+        return Err(Error::invalid(
             "the certificate would end before it begins; give a later not_after, or a ttl",
-        )),
+        ));
+    }
+    match template.extensions.beyond_a_leaf().map_err(refused)? {
+        None => Ok(()),
+        Some(what) => Err(Error::invalid(format!(
+            "the certificate would be no CA's, and have {what}; leave that out, or use root/sign-intermediate for a CA (RFC 5280, section 4.2.1)"
+        ))),
     }
 }
 

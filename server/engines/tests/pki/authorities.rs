@@ -260,6 +260,52 @@ fn a_role_is_bound_to_its_issuer() {
 }
 
 #[test]
+fn what_a_ca_excludes_leaves_all_else_free() {
+    let bench = mount();
+    let made = json!({
+        "common_name": "Example", "key_type": "ec", "ttl": "87600h", "permitted_ip_ranges": "10.0.0.0/8",
+        "excluded_dns_domains": "bad.example", "excluded_ip_ranges": "10.9.0.0/16",
+        "permitted_email_addresses": "example.com", "excluded_uri_domains": ".evil.example",
+    });
+    let root = bench.post("root/generate/internal", made).is(200);
+    role(&bench, json!({"allow_any_name": true, "allowed_uri_sans": "*"})).is(200);
+    let desk = Desk::new("excluded");
+    desk.put("ca.pem", text(&root, "certificate"));
+    let said = desk.openssl("x509 -in ca.pem -noout -text");
+    for line in ["IP:10.0.0.0/255.0.0.0", "email:example.com", "DNS:bad.example", "URI:.evil.example"] {
+        assert!(said.contains(line), "{said}");
+    }
+    let issue = |names: Value| {
+        let mut body = json!({"common_name": "a.good.example"});
+        body.as_object_mut().unwrap().extend(names.as_object().unwrap().clone());
+        bench.post("issue/r", body)
+    };
+    let good = issue(
+        json!({"ip_sans": "10.1.1.1", "alt_names": "a@example.com", "uri_sans": "https://a.example/x"}),
+    );
+    desk.put("l.pem", text(&good.is(200), "certificate"));
+    desk.openssl(&format!("verify -attime {} -CAfile ca.pem l.pem", NOW + 60));
+    for (names, why) in [
+        (json!({"alt_names": "x.bad.example"}), "x.bad.example lies in bad.example, which"),
+        (json!({"ip_sans": "10.9.1.1"}), "10.9.1.1 lies in 10.9.0.0/16, which"),
+        (json!({"ip_sans": "11.0.0.1"}), "11.0.0.1 lies outside of what"),
+        (json!({"ip_sans": "::ffff:10.9.1.1"}), "10.9.1.1 lies in 10.9.0.0/16, which"),
+        (json!({"alt_names": "a@example.org"}), "a@example.org lies outside of what"),
+        (json!({"uri_sans": "https://x.evil.example/"}), "lies in .evil.example, which"),
+    ] {
+        issue(names).refuses(400, why);
+    }
+    for (field, value) in [
+        ("permitted_ip_ranges", "10.0.0.0"),
+        ("excluded_dns_domains", "a b"),
+        ("permitted_uri_domains", "*.x"),
+    ] {
+        let body = json!({"common_name": "Other", "key_type": "ec", field: value});
+        bench.post("root/generate/internal", body).refuses(400, "the name constraint");
+    }
+}
+
+#[test]
 fn a_ca_obeys_the_constraints_on_its_own_names() {
     let bench = mount();
     let made = json!({"common_name": "Example", "key_type": "ec", "ttl": "87600h", "permitted_dns_domains": "example.com"});
