@@ -14,6 +14,7 @@ use crate::ask::Ask;
 use crate::caller::{Caller, Mount, Remote};
 use crate::effect::Effect;
 use crate::error::{Error, Fault, Result};
+use crate::notes::Notes;
 use crate::once::Once;
 use crate::operation::{Command, Engine};
 use crate::time::Time;
@@ -38,21 +39,6 @@ pub(crate) struct Scene<'a> {
     remote: &'a Remote,
     now: Time,
     sudo: bool,
-}
-
-/// What an operation says beside its reply.
-#[derive(Debug, Default)]
-pub struct Notes {
-    inner: RefCell<Inner>,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    warnings: Vec<String>,
-    advised_seconds: Option<u64>,
-    wrapped_accessor: Option<String>,
-    headers: Vec<(&'static str, String)>,
-    attached: Option<Box<dyn Any + Send>>,
 }
 
 /// Something granted for a while. The kernel makes a lease of it in the same transaction.
@@ -150,6 +136,20 @@ pub trait Reads {
     where
         Self: Sized;
 
+    /// A value that says by a stamp what it was made from, kept until the stamp is another. For what comes of so many
+    /// records that reads of its own would be spoilt by any other write.
+    ///
+    /// # Errors
+    /// Those of `make`; a failure is not kept.
+    fn memo_stamped<T: Send + Sync + 'static>(
+        &self,
+        key: &str,
+        stamp: &str,
+        make: impl FnOnce() -> Result<T>,
+    ) -> Result<Arc<T>>
+    where
+        Self: Sized;
+
     /// A sentence for the caller that is no error.
     fn warn(&self, text: impl Into<String>)
     where
@@ -197,64 +197,6 @@ impl Beyond {
     /// For the kernel alone.
     pub fn for_the_kernel() -> Self {
         Self(())
-    }
-}
-
-impl Notes {
-    /// A sentence for the caller that is no error.
-    pub fn warn(&self, text: impl Into<String>) {
-        self.inner.borrow_mut().warnings.push(text.into());
-    }
-
-    /// Advises the caller to ask again after so many seconds; no lease stands behind it.
-    pub fn advise(&self, seconds: u64) {
-        self.inner.borrow_mut().advised_seconds = Some(seconds);
-    }
-
-    /// A header of the answer, its name in lower case.
-    pub fn header(&self, name: &'static str, value: impl Into<String>) {
-        self.inner.borrow_mut().headers.push((name, value.into()));
-    }
-
-    /// Takes the headers out.
-    pub fn take_headers(&self) -> Vec<(&'static str, String)> {
-        std::mem::take(&mut self.inner.borrow_mut().headers)
-    }
-
-    /// The accessor that a wrapped answer shows of what it holds.
-    pub fn wrapped_accessor(&self, accessor: impl Into<String>) {
-        self.inner.borrow_mut().wrapped_accessor = Some(accessor.into());
-    }
-
-    /// What the kernel's own engines hand to the kernel: a token made, an answer unwrapped.
-    pub fn attach(&self, _: &Beyond, what: Box<dyn Any + Send>) {
-        self.inner.borrow_mut().attached = Some(what);
-    }
-
-    /// Whether anything stands beside the reply already.
-    pub(crate) fn speak(&self) -> bool {
-        let inner = self.inner.borrow();
-        !inner.warnings.is_empty() || inner.attached.is_some()
-    }
-
-    /// Takes out what was attached.
-    pub fn take_attached(&self) -> Option<Box<dyn Any + Send>> {
-        self.inner.borrow_mut().attached.take()
-    }
-
-    /// Takes the warnings out.
-    pub fn take_warnings(&self) -> Vec<String> {
-        std::mem::take(&mut self.inner.borrow_mut().warnings)
-    }
-
-    /// The advised seconds, if any.
-    pub fn advised(&self) -> Option<u64> {
-        self.inner.borrow().advised_seconds
-    }
-
-    /// The accessor to show, if any.
-    pub fn take_wrapped_accessor(&self) -> Option<String> {
-        self.inner.borrow_mut().wrapped_accessor.take()
     }
 }
 
@@ -552,6 +494,15 @@ macro_rules! reads {
                 let $it = self;
                 $memo(key, make)
             }
+
+            fn memo_stamped<T: Send + Sync + 'static>(
+                &self,
+                key: &str,
+                stamp: &str,
+                make: impl FnOnce() -> Result<T>,
+            ) -> Result<Arc<T>> {
+                self.scene.memo_stamped(key, stamp, make)
+            }
         }
     };
 }
@@ -559,6 +510,12 @@ macro_rules! reads {
 reads!(Reading, snapshot, |it| |key, make| Ok(it.scene.memo(it.snapshot, key, make)?.0));
 reads!(Recording, txn, |it| |key, make| it.scene.memo_joined(it.txn.snapshot(), &it.joined, key, make));
 reads!(Writing, txn, |it| |key, make| it.scene.memo_joined(it.txn.snapshot(), &it.joined, key, make));
+
+/// A value with what says what it was made from.
+struct Stamped<T> {
+    stamp: String,
+    value: Arc<T>,
+}
 
 impl Scene<'_> {
     fn memo<T: Send + Sync + 'static>(
@@ -579,6 +536,28 @@ impl Scene<'_> {
         let value = value
             .map_err(|_| crate::error::Error::internal("a memo holds another type than its key says"))?;
         Ok((value, kept.reads().clone()))
+    }
+
+    fn memo_stamped<T: Send + Sync + 'static>(
+        &self,
+        key: &str,
+        stamp: &str,
+        make: impl FnOnce() -> Result<T>,
+    ) -> Result<Arc<T>> {
+        let key = (self.mount.id, TypeId::of::<Stamped<T>>(), key.to_owned());
+        let known = |kept: &Arc<dyn Any + Send + Sync>| {
+            let kept = (**kept).downcast_ref::<Stamped<T>>()?;
+            (kept.stamp == stamp).then(|| Arc::clone(&kept.value))
+        };
+        let kept = self.mount.memos.wanted(
+            &key,
+            |kept| known(kept).is_some(),
+            || {
+                let value = Stamped { stamp: stamp.to_owned(), value: Arc::new(make()?) };
+                Ok::<_, Error>(Arc::new(value) as Arc<dyn Any + Send + Sync>)
+            },
+        )?;
+        known(kept.value()).ok_or_else(|| Error::internal("a memo holds another type than its key says"))
     }
 
     /// The same for a context whose own reads are to hold what the value was made from.

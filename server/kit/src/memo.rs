@@ -60,15 +60,49 @@ impl<K: Eq + Hash, V> Memo<K, V> {
         let mut txn = Txn::on(today.clone());
         let value = make(&mut txn)?;
         let kept = Arc::new(Kept { reads: txn.reads(), held_at: AtomicU64::new(today.index()), value });
-        self.kept.insert(key.to_owned(), Arc::clone(&kept));
-        if self.forgotten.load(SeqCst) != before {
-            self.kept.remove(key);
-        }
+        self.keep(key, &kept, before);
         Ok(kept)
     }
 }
 
 impl<K: Eq + Hash, V> Memo<K, V> {
+    /// The value of `key` if it is still the one that is wanted, made anew otherwise. Such a value tells by itself what it was
+    /// made from, so it holds no reads.
+    ///
+    /// # Errors
+    /// Those of `make`; a failure is not kept.
+    pub fn wanted<Q, E>(
+        &self,
+        key: &Q,
+        is_wanted: impl FnOnce(&V) -> bool,
+        make: impl FnOnce() -> Result<V, E>,
+    ) -> Result<Arc<Kept<V>>, E>
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    {
+        if let Some(kept) = self.kept.get(key)
+            && is_wanted(kept.value())
+        {
+            return Ok(kept);
+        }
+        let before = self.forgotten.load(SeqCst);
+        let value = make()?;
+        let kept = Arc::new(Kept { reads: ReadSet::default(), held_at: AtomicU64::default(), value });
+        self.keep(key, &kept, before);
+        Ok(kept)
+    }
+
+    /// Keeps a value, unless all was forgotten since `before`.
+    fn keep<Q>(&self, key: &Q, kept: &Arc<Kept<V>>, before: u64)
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    {
+        self.kept.insert(key.to_owned(), Arc::clone(kept));
+        if self.forgotten.load(SeqCst) != before {
+            self.kept.remove(key);
+        }
+    }
+
     /// Forgets everything, so that what lay in it is wiped, and what somebody is working out at this moment, too. It is
     /// never needed for an answer to be right.
     pub fn forget(&self) {
@@ -141,5 +175,23 @@ mod tests {
         assert_eq!((get(2, &|| ()), get(3, &|| ())), (2, 2));
         memo.forget();
         assert_eq!(get(4, &|| ()), 4);
+    }
+
+    #[test]
+    fn what_says_itself_what_it_was_made_from_is_kept_until_another_is_wanted() {
+        let memo = Memo::<String, u32>::new(10);
+        let get = |wanted: u32, made: u32, meanwhile: &dyn Fn()| {
+            let kept = memo.wanted(
+                "key",
+                |kept| *kept == wanted,
+                || {
+                    meanwhile();
+                    Ok::<_, Infallible>(made)
+                },
+            );
+            *kept.unwrap().value()
+        };
+        assert_eq!((get(1, 1, &|| ()), get(1, 9, &|| ()), get(2, 2, &|| ())), (1, 1, 2));
+        assert_eq!((get(3, 3, &|| memo.forget()), get(3, 4, &|| ())), (3, 4));
     }
 }

@@ -4,10 +4,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::ask::{Asking, Heard};
-use crate::context::{Notes, Reading, Reads, Recording, Writing};
+use crate::context::{Reading, Reads, Recording, Writing};
 use crate::effect::Steps;
 use crate::error::Result;
 use crate::fields::{Fields, Ignored};
+use crate::notes::Notes;
 use crate::reply::{Body, Reply};
 use crate::route::{Captures, Route};
 use crate::shape::Shape;

@@ -5,7 +5,7 @@
 //! same list: it begins at the last change, or a whole number of steps after it, so that it never runs out.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kit::{Error, Reads, Result, Time};
@@ -42,10 +42,6 @@ struct Draft<'a> {
     extensions: Extensions,
 }
 
-/// The last list of its kind that was signed, and from what.
-#[derive(Default)]
-struct Kept(Mutex<Option<(String, Arc<Vec<u8>>)>>);
-
 /// The revocation list of an issuer, in DER.
 pub(super) fn list(cx: &impl Reads, issuer: &Issuer, extent: Extent) -> Result<Arc<Vec<u8>>> {
     if issuer.key.is_none() || !issuer.record.usage.crl {
@@ -71,7 +67,8 @@ pub(super) fn list(cx: &impl Reads, issuer: &Issuer, extent: Extent) -> Result<A
     };
     let stamp =
         format!("{}/{mark}/{algorithm}/{}/{}/{}", start.0, config.expiry, config.disable, urls.join(" "));
-    kept(cx, issuer.id, extent, stamp, || {
+    // Those of a hundred thousand revocations, as reads, would be spoilt by any other write.
+    cx.memo_stamped(&format!("crl/{}/{extent}", issuer.id), &stamp, || {
         let mut draft = dates.draft(extent, &found, start, &config);
         if let Extent::Shard(_) = extent {
             draft.extensions = draft.extensions.issuing_point(&urls).map_err(refused)?;
@@ -97,29 +94,6 @@ fn revocations(cx: &impl Reads, all: &Authorities, issuer: &Issuer) -> Result<Re
     };
     let ids: Vec<Id> = all.issuers.iter().filter(same).map(|issuer| issuer.id).collect();
     Revocations::of(cx, &ids)
-}
-
-/// The list as it was signed the last time, if it would come out the same.
-///
-/// What is kept says itself what it was made from, so it is given no reads to hold: those of a hundred thousand
-/// revocations would be spoilt by any other write.
-fn kept(
-    cx: &impl Reads,
-    issuer: Id,
-    extent: Extent,
-    stamp: String,
-    make: impl FnOnce() -> Result<Vec<u8>>,
-) -> Result<Arc<Vec<u8>>> {
-    let kept = cx.memo(&format!("crl/{issuer}/{extent}"), |_| Ok(Kept::default()))?;
-    let mut last = kept.0.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((of, list)) = &*last
-        && *of == stamp
-    {
-        return Ok(Arc::clone(list));
-    }
-    let list = Arc::new(make()?);
-    *last = Some((stamp, Arc::clone(&list)));
-    Ok(list)
 }
 
 impl fmt::Display for Extent {
