@@ -4,10 +4,11 @@
 //! order. What fails before leaves no signature. All of it is one transaction, and no answer leaves before that is on the
 //! disk: a certificate that anybody has seen has its record, and where the power goes earlier there is neither.
 
-use kit::{Result, Writing};
+use kit::{Reads, Result, Writing};
 use x509::{PrivateKey, Scheme, Template};
 
 use super::authorities::{Authorities, Issuer, refused};
+use super::blocked;
 use super::issued;
 use super::lint;
 use super::store::{CERTIFICATES, CertificateRecord, Der, Id};
@@ -30,26 +31,28 @@ pub(super) enum Signer<'a> {
 impl Decided<'_> {
     /// Records and signs it, for this owner and under this role, and returns its DER.
     pub(super) fn issue(&self, cx: &mut Writing<'_>, role: &str, owner: String) -> Result<Vec<u8>> {
-        self.lint()?;
+        self.lint(cx)?;
         let issuer = match &self.signer {
             Signer::Issuer(_, issuer, _) => issuer.id,
             Signer::Itself(id, _) => *id,
         };
-        let Template { serial, validity, subject, extensions, .. } = self.template;
+        let Template { serial, validity, subject, extensions, public_key } = self.template;
         let mut record = CertificateRecord::new(Vec::new(), Some(issuer)).asked_for(role, owner);
-        issued::enter(cx, serial, &record, validity.not_after, &issued::names(subject, extensions)?)?;
+        let names = issued::names(subject, extensions)?;
+        issued::enter(cx, serial, &record, validity.not_after, names, public_key)?;
         record.der = Der(self.sign()?);
         CERTIFICATES.put(cx, serial.as_bytes(), &record)?;
         Ok(record.der.0)
     }
 
     /// Signs it without a record, as a role with `no_store` has it.
-    pub(super) fn issue_unrecorded(&self) -> Result<Vec<u8>> {
-        self.lint()?;
+    pub(super) fn issue_unrecorded(&self, cx: &impl Reads) -> Result<Vec<u8>> {
+        self.lint(cx)?;
         self.sign()
     }
 
-    fn lint(&self) -> Result<()> {
+    fn lint(&self, cx: &impl Reads) -> Result<()> {
+        blocked::check(cx, self.template.public_key)?;
         match &self.signer {
             // Those above the issuer may constrain it too, as far as they are known here.
             Signer::Issuer(all, issuer, _) => lint::below(&self.template, all.chain(issuer)),

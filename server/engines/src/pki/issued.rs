@@ -7,10 +7,13 @@
 use std::ops::ControlFlow;
 
 use kit::{Error, IdTable, Reads, Result, Table, Writing};
-use serde::{Deserialize, Serialize};
-use x509::{Certificate, Extensions, Serial, Subject};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use x509::{Certificate, Extensions, PublicKey, Serial, Subject};
 
 use super::authorities::refused;
+use super::key_mark::KeyMark;
 use super::store::{CERTIFICATES, CertificateRecord, Id, behind};
 
 /// The ids of classes, by what they are of.
@@ -18,7 +21,7 @@ const CLASS_IDS: Table<Id> = Table::new(16);
 /// What classes are of, by id.
 const CLASSES: IdTable<Class> = IdTable::new(17);
 /// Certificates by class, end and serial number.
-const BY_END: IdTable<Vec<String>> = IdTable::new(18);
+const BY_END: IdTable<Entered> = IdTable::new(18);
 
 /// What some certificates have in common.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -40,6 +43,49 @@ pub(super) struct Entry {
     pub(super) serial: Vec<u8>,
     /// Its common name and its other names.
     pub(super) names: Vec<String>,
+    /// What can be told of its key.
+    pub(super) key: KeyMark,
+}
+
+/// What an entry holds. One that was made before there were marks is a bare list of names.
+#[derive(Serialize)]
+struct Entered {
+    key: KeyMark,
+    names: Vec<String>,
+}
+
+/// An entry as it is written now.
+#[derive(Deserialize)]
+struct Marked {
+    key: KeyMark,
+    names: Vec<String>,
+}
+
+impl<'de> Deserialize<'de> for Entered {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Either)
+    }
+}
+
+/// Reads both forms of an entry.
+struct Either;
+
+impl<'de> Visitor<'de> for Either {
+    type Value = Entered;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the names of a certificate, with a mark of its key")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Entered, A::Error> {
+        let Marked { key, names } = Marked::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(Entered { key, names })
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, names: A) -> Result<Entered, A::Error> {
+        let names = Vec::deserialize(SeqAccessDeserializer::new(names))?;
+        Ok(Entered { key: KeyMark::default(), names })
+    }
 }
 
 impl Class {
@@ -81,10 +127,12 @@ pub(super) fn enter(
     serial: &Serial,
     record: &CertificateRecord,
     not_after: u64,
-    names: &Vec<String>,
+    names: Vec<String>,
+    public_key: &PublicKey,
 ) -> Result<()> {
     let class = Class::of(record).enter(cx)?;
-    BY_END.put(cx, &key(class, not_after, serial.as_bytes()), names)
+    let entered = Entered { key: KeyMark::of(public_key), names };
+    BY_END.put(cx, &key(class, not_after, serial.as_bytes()), &entered)
 }
 
 /// Records a certificate that was signed elsewhere, or another time. Its number may be that of another, which it replaces.
@@ -96,7 +144,8 @@ pub(super) fn keep_parsed(
     forget(cx, certificate.serial().as_bytes())?;
     let names = names(certificate.subject_der(), certificate.extensions())?;
     CERTIFICATES.put(cx, certificate.serial().as_bytes(), record)?;
-    enter(cx, certificate.serial(), record, certificate.validity().not_after, &names)
+    let (serial, end) = (certificate.serial(), certificate.validity().not_after);
+    enter(cx, serial, record, end, names, certificate.public_key())
 }
 
 /// Forgets a certificate.
@@ -171,8 +220,8 @@ pub(super) fn ending(
     if !after.1.is_empty() {
         from.push(0);
     }
-    BY_END.range(cx, &from, &key(class, until, &[]), |id, names| {
-        found.push(read(id, names)?);
+    BY_END.range(cx, &from, &key(class, until, &[]), |id, entered| {
+        found.push(read(id, entered)?);
         Ok(if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     })?;
     Ok(found)
@@ -234,9 +283,9 @@ pub(super) fn walk(
             false => key(id, living, &[]),
         };
         let mut goes_on = ControlFlow::Continue(());
-        BY_END.range(cx, &from, &key(id, u64::MAX, &[]), |at, names| {
+        BY_END.range(cx, &from, &key(id, u64::MAX, &[]), |at, entered| {
             place.0 = at.to_vec();
-            goes_on = each(&read(at, names)?, &class)?;
+            goes_on = each(&read(at, entered)?, &class)?;
             Ok(goes_on)
         })?;
         if goes_on.is_break() {
@@ -265,9 +314,23 @@ fn key(class: Id, not_after: u64, serial: &[u8]) -> Vec<u8> {
     [class.as_bytes(), &not_after.to_be_bytes(), serial].concat()
 }
 
-fn read(id: &[u8], names: Vec<String>) -> Result<Entry> {
+fn read(id: &[u8], Entered { key, names }: Entered) -> Result<Entry> {
     let damaged = || Error::internal("an entry of the index of certificates cannot be read");
     let end = id.get(16..24).and_then(|end| end.try_into().ok()).ok_or_else(damaged)?;
     let serial = id.get(24..).ok_or_else(damaged)?;
-    Ok(Entry { not_after: u64::from_be_bytes(end), serial: serial.to_vec(), names })
+    Ok(Entry { not_after: u64::from_be_bytes(end), serial: serial.to_vec(), names, key })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_from_before_there_were_marks_are_read() {
+        let old: Entered = serde_json::from_str(r#"["a.example"]"#).unwrap();
+        assert!(old.names == ["a.example"] && old.key == KeyMark::default());
+        let new = serde_json::to_string(&Entered { key: KeyMark::default(), names: old.names }).unwrap();
+        assert_eq!(new, r#"{"key":"","names":["a.example"]}"#);
+        assert_eq!(serde_json::from_str::<Entered>(&new).unwrap().names, ["a.example"]);
+    }
 }

@@ -10,6 +10,8 @@
 mod acme;
 mod advice;
 mod authorities;
+mod blocked;
+mod bridge;
 mod ca;
 mod cel;
 mod certificates;
@@ -23,6 +25,7 @@ mod import;
 mod inventory;
 mod issued;
 mod issuers;
+mod key_mark;
 mod keys;
 mod leaf;
 mod lifetime;
@@ -95,6 +98,9 @@ impl Engine for Pki {
         command::<Pki, revoke::Revoke>(),
         command::<Pki, revoke::RevokeWithKey>(),
         command::<Pki, revoke::RevokeLeased>(),
+        query::<Pki, blocked::ListBlocked>(),
+        command::<Pki, blocked::BlockKey>(),
+        command::<Pki, blocked::UnblockKey>(),
         query::<Pki, role::ListRoles>(),
         query::<Pki, role::ReadRole>(),
         command::<Pki, role::WriteRole<0>>(),
@@ -115,8 +121,8 @@ impl Engine for Pki {
         command::<Pki, ca::GenerateIntermediate<2>>(),
         command::<Pki, ca::SignIntermediate<0>>(),
         command::<Pki, ca::SignIntermediate<1>>(),
-        command::<Pki, ca::SignSelfIssued<0>>(),
-        command::<Pki, ca::SignSelfIssued<1>>(),
+        command::<Pki, bridge::SignSelfIssued<0>>(),
+        command::<Pki, bridge::SignSelfIssued<1>>(),
         command::<Pki, root::DeleteRoot>(),
         command::<Pki, import::ImportBundle<0>>(),
         command::<Pki, import::ImportBundle<1>>(),

@@ -12,7 +12,7 @@ use x509::{Certificate, PrivateKey, Reason, Serial};
 use super::authorities::{authorities, refused};
 use super::fields::text;
 use super::store::{CERTIFICATES, CRL, CertificateRecord, Id, REVOKED, RevokedRecord};
-use super::{Pki, issued, listed};
+use super::{Pki, blocked, issued, listed};
 
 /// A PEM text shorter than this holds nothing; it is rather the path of a file.
 const PEM_SIZE_MIN: usize = 75;
@@ -153,8 +153,21 @@ pub(super) fn by_certificate(cx: &Writing<'_>, pem: &str) -> Result<Found> {
     Ok(Found { issuer: Some(issuer.id), certificate, stored: false })
 }
 
-/// Revokes it; once is enough. The first reason stands.
+/// Revokes it, on the word of who answers for its key: if others have that, it is certified no more.
 pub(super) fn revoke(
+    cx: &mut Writing<'_>,
+    found: &Found,
+    reason: Option<Reason>,
+) -> Result<Reply<Option<Revoked>>> {
+    if reason == Some(Reason::KeyCompromise) {
+        let why = format!("the certificate {} was revoked for keyCompromise", found.certificate.serial());
+        blocked::block(cx, found.certificate.public_key(), why)?;
+    }
+    take_back(cx, found, reason)
+}
+
+/// Revokes it; once is enough. The first reason stands.
+pub(super) fn take_back(
     cx: &mut Writing<'_>,
     found: &Found,
     reason: Option<Reason>,

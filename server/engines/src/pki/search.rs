@@ -1,4 +1,4 @@
-//! Finding certificates: by name, issuer, role, owner, and by when they end.
+//! Finding certificates: by name, issuer, role, owner, key, and by when they end.
 //!
 //! The classes that a question is about are found first; their entries lie in the order of their ends, and are gone
 //! through together. So a question costs what its answer and its window cost, not what is stored.
@@ -16,6 +16,7 @@ use super::Pki;
 use super::authorities::{authorities, refused};
 use super::fields::{Seconds, text};
 use super::issued::{self, Class, Entry};
+use super::key_mark;
 use super::store::{CERTIFICATES, Id, REVOKED};
 
 /// So many are shown, unless fewer are asked for.
@@ -25,7 +26,7 @@ const LOOKED_AT_MAX: usize = 20_000;
 /// So many entries of a class are read at a time.
 const CHUNK: usize = 64;
 
-/// Finds certificates by name, issuer, role, owner or serial number, or by when they end: those that end first, first.
+/// Finds certificates by name, issuer, role, owner, key or serial number, or by when they end: those that end first, first.
 /// What is left out does not matter.
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct Search {
@@ -39,6 +40,8 @@ pub(super) struct Search {
     ends_within: Option<Seconds>,
     /// The issuer: a name, an id, or `default`.
     issuer: Option<Text>,
+    /// The key, in hex: its identifier (SHA-1) or the SHA-256 of its SPKI.
+    key_id: Option<Text>,
     /// How many to show at most.
     limit: Option<Number>,
     /// Its common name or one of its other names, in any case; `*` stands for any text.
@@ -82,6 +85,8 @@ pub(super) struct FoundCertificate {
     issuer_id: String,
     issuer_name: String,
     key_bits: u32,
+    /// The identifier of its key.
+    key_id: String,
     key_type: &'static str,
     /// Its common name and its other names.
     names: Vec<String>,
@@ -104,7 +109,8 @@ impl Query<Pki> for Search {
     fn run(self, _: &Pki, cx: &Reading<'_>) -> Result<Reply<Found>> {
         let question = Question::of(self, cx)?;
         if let Some(serial) = &question.serial {
-            let shown = show(cx, serial.as_bytes())?.filter(|(class, shown)| question.fits(class, shown));
+            let shown = show(cx, serial.as_bytes(), &question.key)?
+                .filter(|(class, shown)| question.fits(class, shown));
             return Ok(Reply::Data(Found::of(shown.into_iter().map(|(_, shown)| shown), None)));
         }
         let mut sources = Sources::open(cx, &question)?;
@@ -114,10 +120,11 @@ impl Query<Pki> for Search {
             looked_at += 1;
             last = Some((entry.not_after, entry.serial.clone()));
             if question.name_fits(&entry.names)
+                && (question.key.is_empty() || entry.key.may_be(&question.key))
                 && question
                     .revoked
                     .is_none_or(|wanted| is_revoked(cx, &entry.serial).is_ok_and(|is| is == wanted))
-                && let Some((_, shown)) = show(cx, &entry.serial)?
+                && let Some((_, shown)) = show(cx, &entry.serial, &question.key)?
             {
                 certificates.push(shown);
             }
@@ -139,6 +146,7 @@ struct Question {
     after: (u64, Vec<u8>),
     until: u64,
     issuer: Option<Id>,
+    key: String,
     limit: usize,
     name: String,
     owner: Option<String>,
@@ -162,6 +170,7 @@ impl Question {
             after: given(asked.after).map(|text| cursor(&text)).transpose()?.unwrap_or(begin),
             until: seconds(asked.ends_before).unwrap_or(u64::MAX).min(within),
             issuer: issuer.transpose()?,
+            key: key_mark::named(&text(asked.key_id))?,
             limit: limit.unwrap_or(SHOWN_MAX).min(SHOWN_MAX),
             name: text(asked.name).to_lowercase(),
             owner: given(asked.owner),
@@ -236,9 +245,13 @@ impl Sources {
     }
 }
 
-fn show(cx: &Reading<'_>, serial: &[u8]) -> Result<Option<(Class, FoundCertificate)>> {
+/// What is known of a certificate, if it is there and has the key of this name; an empty one stands for any.
+fn show(cx: &Reading<'_>, serial: &[u8], key: &str) -> Result<Option<(Class, FoundCertificate)>> {
     let Some(record) = CERTIFICATES.get(cx, serial)? else { return Ok(None) };
     let Ok(certificate) = Certificate::from_der(&record.der.0) else { return Ok(None) };
+    if !key.is_empty() && !key_mark::is_named(certificate.public_key(), key) {
+        return Ok(None);
+    }
     let all = authorities(cx)?;
     let issuer = all.issuers.iter().find(|issuer| Some(issuer.id) == record.issuer);
     let revoked = REVOKED.get(cx, serial)?;
@@ -251,6 +264,7 @@ fn show(cx: &Reading<'_>, serial: &[u8]) -> Result<Option<(Class, FoundCertifica
         issuer_id: record.issuer.map(|id| id.to_string()).unwrap_or_default(),
         issuer_name: issuer.map(|issuer| issuer.record.name.clone()).unwrap_or_default(),
         key_bits: shape.bits,
+        key_id: hex::encode(certificate.public_key().key_id()),
         key_type: shape.family.name(),
         names: issued::names(certificate.subject_der(), certificate.extensions()).unwrap_or_default(),
         not_after: time(certificate.validity().not_after),

@@ -106,6 +106,11 @@ fn unsigned() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("a name beyond ASCII", named(DNS, "b\u{fc}cher.example.com".as_bytes()), "cannot be read"),
         ("an address of five bytes", named(0x87, &[1, 2, 3, 4, 5]), "iPAddress"),
         (
+            "an address in another's clothes",
+            named(0x87, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 1]),
+            "an IPv4 address in the form of an IPv6 address",
+        ),
+        (
             "an extension twice",
             asking(vec![wish(vec![names(&[(DNS, CN.1)]), names(&[(DNS, b"x.example.com")])])]),
             "the extension 2.5.29.17 twice",
@@ -270,6 +275,83 @@ fn what_a_role_does_not_allow_is_refused() {
     let list: Vec<(u8, &[u8])> = list.iter().map(|name| (DNS, name.as_bytes())).collect();
     let many = asking(vec![wish(vec![names(&list)])]);
     all_refuse(&bench, &["sign/r"], "a list", &to_pem(&many), "there are more than 2048");
+}
+
+/// Whoever may have anything signed gets nothing that nobody could read, and nothing that a CA alone may have.
+#[test]
+fn what_no_certificate_may_say_is_refused_verbatim() {
+    let bench = ready();
+    let verbatim = |extensions: Vec<Node>| {
+        let csr = to_pem(&asking(vec![wish(extensions)]));
+        bench.post("sign-verbatim", json!({"csr": csr, "ttl": "1h"}))
+    };
+    let nothing = || Node::Leaf(5, vec![]);
+    for number in [15, 17, 18, 30, 31, 32, 36, 37, 46] {
+        // Alternative names are looked at wherever they are asked for.
+        let answer = verbatim(vec![extension(number, nothing())]);
+        let why = if number == 17 { "cannot be read" } else { "is not what it should be" };
+        answer.refuses(400, why);
+    }
+    for number in [17, 31, 32, 37] {
+        verbatim(vec![extension(number, sequence(vec![]))]).refuses(400, "is not what it should be");
+    }
+    let usage = |bits: &[u8]| extension(15, Node::Leaf(3, bits.to_vec()));
+    verbatim(vec![usage(&[2, 4])]).refuses(400, "no CA's, and have the key usage to sign certificates");
+    verbatim(vec![usage(&[7, 0])]).refuses(400, "is not what it should be");
+    let domain = sequence(vec![Node::Leaf(DNS, b"example.org".to_vec())]);
+    let constraints = sequence(vec![Node::Inner(0xa0, vec![], vec![domain])]);
+    verbatim(vec![extension(30, constraints)]).refuses(400, "no CA's, and have name constraints");
+    verbatim(vec![usage(&[7, 0x80]), extension(99, nothing())]).is(200);
+    assert_eq!(
+        bench.list("certs").data["keys"].as_array().map(Vec::len),
+        Some(2),
+        "the root, and the last one"
+    );
+    role(&bench, json!({"key_usage": ["CertSign"]})).is(200);
+    bench.post("issue/r", json!({"common_name": "a.example.com"})).refuses(400, "no CA's");
+}
+
+/// A key that others have is not certified again, by whatever door it comes.
+#[test]
+fn a_blocked_key_is_certified_no_more() {
+    let bench = ready();
+    role(&bench, json!({"key_type": "any", "allow_any_name": true})).is(200);
+    let desk = Desk::new("blocked");
+    let csr = desk.csr("-newkey ec -pkeyopt ec_paramgen_curve:P-256 -subj /CN=a.example.com");
+    let sign =
+        |door: &str| bench.post(door, json!({"csr": csr, "common_name": "a.example.com", "ttl": "1h"}));
+    let first = sign("sign/r").is(200);
+    bench.list("blocked-keys").is(404);
+    let body = json!({"serial_number": first.data["serial_number"], "reason": "superseded"});
+    bench.post("revoke", body).is(200);
+    let second = sign("sign/r").is(200);
+    let body = json!({"serial_number": second.data["serial_number"], "reason": "keyCompromise"});
+    bench.post("revoke", body).is(200);
+    let keys = bench.list("blocked-keys").is(200).data["keys"].as_array().unwrap().clone();
+    assert_eq!(keys.len(), 1);
+    all_refuse(&bench, &DOORS, "a leaked key", &csr, "was revoked for keyCompromise; make a new one");
+    role(&bench, json!({"key_type": "any", "allow_any_name": true, "no_store": true})).is(200);
+    all_refuse(
+        &bench,
+        &["sign/r"],
+        "without a record",
+        &csr,
+        "the key is blocked since 2026-01-01T00:00:00Z",
+    );
+    bench.post("issue/r", json!({"common_name": "a.example.com", "key_type": "ec"})).is(200);
+
+    bench.delete(&format!("blocked-keys/{}", keys[0].as_str().unwrap())).is(204);
+    sign("sign/r").is(200);
+    // By its key alone, and why is told.
+    desk.openssl("pkey -in k.pem -pubout -out p.pem");
+    let body = json!({"certificate": desk.text("p.pem"), "reason": "on a list of leaked keys"});
+    assert_eq!(bench.post("blocked-keys", body).is(200).data["key_id"], keys[0]);
+    all_refuse(&bench, &DOORS, "a listed key", &csr, "on a list of leaked keys; make");
+    bench.post("blocked-keys", json!({"key_id": "ab"})).refuses(400, "SHA-256 of the key's SPKI");
+    bench.post("blocked-keys", json!({})).refuses(400, "give certificate or key_id");
+    bench
+        .post("blocked-keys", json!({"certificate": csr}))
+        .refuses(400, "neither a certificate nor a public key");
 }
 
 /// What comes in by ACME is refused by the same rules, as a problem.

@@ -73,6 +73,11 @@ fn certificates_are_found_by_what_is_known_of_them() {
         assert_eq!(found(&search(&bench, query)), expect, "{query}");
     }
     let all = search(&bench, "?role=r");
+    let key = shown(&all, 0)["key_id"].as_str().unwrap().to_owned();
+    assert_eq!(found(&search(&bench, &format!("?key_id={key}"))), of(&[0]));
+    assert_eq!(found(&search(&bench, &format!("?key_id={key}&role=other"))), of(&[]));
+    assert_eq!(found(&search(&bench, &format!("?key_id={key}&serial_number={}", serials[1]))), of(&[]));
+    bench.list("certs/search?key_id=abc").refuses(400, "key_id must be");
     assert_eq!(shown(&all, 0)["owner"], "e1");
     assert_eq!(shown(&all, 1)["owner"], "", "a token is nobody that holds certificates");
     assert_eq!(shown(&all, 0)["issuer_name"], "main");

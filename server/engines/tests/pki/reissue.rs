@@ -154,6 +154,31 @@ fn owners_keys_and_issuers_are_found() {
 }
 
 #[test]
+fn the_certificates_of_one_key_are_revoked_among_many() {
+    let mut bench = two_roles();
+    let desk = crate::Desk::new("one-key");
+    let csr = desk.csr(&format!("{} -subj /CN=a.example.com", crate::EC));
+    let sign = || bench.post("sign/r", json!({"csr": csr})).is(200);
+    let own: Vec<_> = (0..3).map(|_| text(&sign(), "certificate").to_owned()).collect();
+    for _ in 0..40 {
+        issue(&bench, "r");
+    }
+    desk.openssl("req -in r.pem -noout -pubkey -out p.pem");
+    desk.openssl("pkey -pubin -in p.pem -outform DER -out p.der");
+    let digest = desk.openssl("dgst -sha256 -r p.der");
+    bench.wait(1);
+    let body = json!({"key_id": digest.split(' ').next(), "revoke_after": "1h", "reason": "keyCompromise"});
+    let id = start(&bench, body);
+    assert!(own.iter().all(|pem| is_wanted(&bench, pem)));
+    bench.tick();
+    assert_eq!(state(&bench, &id)["matched"], 3);
+    bench.wait(3600);
+    bench.tick();
+    assert_eq!((&state(&bench, &id)["state"], revoked(&bench)), (&json!("done"), 3));
+    bench.post("sign/r", json!({"csr": csr})).refuses(400, "the key is blocked");
+}
+
+#[test]
 fn a_dry_run_counts_and_does_nothing() {
     let mut bench = two_roles();
     let leaf = issue(&bench, "r");

@@ -48,14 +48,18 @@ fn run(cx: &mut Writing<'_>, asked: &Asked<'_>) -> Result<Said> {
         return Err(Refused::new(Kind::BadRevocationReason, why));
     }
     let found = revoke::by_certificate(cx, &certificate.to_pem())?;
-    let may = match &asked.signer {
-        Signer::Account(owner) => is_of(cx, owner, &certificate)? || proves_all(cx, owner, &certificate)?,
+    let answers_for_key = match &asked.signer {
+        Signer::Account(owner) => is_of(cx, owner, &certificate)?,
         Signer::Key(_) => {
             let key = jws::PublicKey::of(certificate.public_key());
             key.is_some_and(|key| asked.message.signed_by(&key).is_some())
         }
     };
-    if !may {
+    let has_names = match &asked.signer {
+        Signer::Account(owner) if !answers_for_key => proves_all(cx, owner, &certificate)?,
+        _ => false,
+    };
+    if !answers_for_key && !has_names {
         let why = "the certificate is not this account's, nor was the request signed by its key";
         return Err(Refused::new(Kind::Unauthorized, why).with_status(403));
     }
@@ -64,7 +68,11 @@ fn run(cx: &mut Writing<'_>, asked: &Asked<'_>) -> Result<Said> {
     }
     let reason = Reason::numbered(named.reason.unwrap_or_default())
         .map_err(|error| Refused::new(Kind::BadRevocationReason, error))?;
-    revoke::revoke(cx, &found, reason)?;
+    match answers_for_key {
+        true => revoke::revoke(cx, &found, reason)?,
+        // Who has the names now says nothing of a key that was never theirs.
+        false => revoke::take_back(cx, &found, reason)?,
+    };
     Ok(Said::raw("application/json", Vec::new()))
 }
 

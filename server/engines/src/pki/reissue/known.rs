@@ -11,7 +11,7 @@ use crate::pki::cel::is_role;
 use crate::pki::issued::{self, Class, Place};
 use crate::pki::store::{CERTIFICATES, Id, ROLES};
 
-/// So many certificates are looked at for a key. Where there are more, the count tells whether it is there.
+/// So many entries of the index are looked at for a key. Where there are more, the count tells whether it is there.
 const LOOKED_AT_MAX: usize = 20_000;
 
 /// The issuer of this reference.
@@ -55,7 +55,9 @@ fn may_have_key(cx: &impl Reads, scope: &Scope) -> Result<bool> {
     loop {
         let is_last = issued::walk(cx, &mut place, wanted, |entry, _| {
             seen += 1;
-            if let Some(record) = CERTIFICATES.get(cx, &entry.serial)? {
+            if scope.may_be(entry)
+                && let Some(record) = CERTIFICATES.get(cx, &entry.serial)?
+            {
                 found = scope.is_key_of(&Certificate::from_der(&record.der.0).map_err(refused)?);
             }
             let goes_on = !found && seen < LOOKED_AT_MAX;

@@ -2,12 +2,12 @@
 
 use std::ops::ControlFlow;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use kit::{IdTable, Reads, Result, Time};
 use serde::{Deserialize, Serialize};
 use x509::{Certificate, Serial};
 
-use crate::pki::issued::{Class, TOKEN};
+use crate::pki::issued::{Class, Entry, TOKEN};
+use crate::pki::key_mark::is_named;
 use crate::pki::store::{CertificateRecord, Id};
 
 /// Re-issues by id.
@@ -103,6 +103,11 @@ impl Scope {
         (self.issuer.is_none() || self.issuer == class.issuer) && given(&self.role, &class.role) && owner
     }
 
+    /// Whether one of such a class may be among them.
+    pub(super) fn may_be(&self, entry: &Entry) -> bool {
+        self.key.is_empty() || entry.key.may_be(&self.key)
+    }
+
     fn names(&self, record: &CertificateRecord, certificate: &Certificate) -> bool {
         let given = |own: &str, theirs: &str| own.is_empty() || own == theirs;
         (self.issuer.is_none() || self.issuer == record.issuer)
@@ -113,8 +118,7 @@ impl Scope {
 
     /// Whether the key that it names is that of a certificate.
     pub(super) fn is_key_of(&self, certificate: &Certificate) -> bool {
-        let key = certificate.public_key();
-        self.key == hex::encode(key.key_id()) || self.key == hex::encode(digest(&SHA256, key.spki()))
+        is_named(certificate.public_key(), &self.key)
     }
 }
 

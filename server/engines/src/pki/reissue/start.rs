@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::known;
 use super::scope::{REISSUES, Reissue, Scope, State};
 use super::step::ReissueStep;
-use crate::pki::Pki;
 use crate::pki::fields::text;
 use crate::pki::store::Id;
+use crate::pki::{Pki, key_mark};
 
 /// The grace, unless the request says otherwise: time for agents that were away for a night.
 const GRACE_SECONDS: u64 = 24 * 3600;
@@ -115,13 +115,7 @@ impl Start {
             "" => None,
             reference => Some(known::issuer(cx, reference)?),
         };
-        let key = text(self.key_id.take()).replace([':', '-'], "").to_ascii_lowercase();
-        let is_hash = matches!(key.len(), 40 | 64) && key.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if !key.is_empty() && !is_hash {
-            return Err(Error::invalid(
-                "key_id must be the identifier of a key (SHA-1, 40 digits of hex) or the SHA-256 of its SPKI (64 digits)",
-            ));
-        }
+        let key = key_mark::named(&text(self.key_id.take()))?;
         let (role, owner) = (text(self.role.take()), text(self.entity_id.take()));
         let scope = Scope { issuer, role, owner, key };
         if scope.is_empty() {

@@ -17,6 +17,8 @@ use crate::pki::store::{CERTIFICATES, Id, REVOKED};
 
 /// How many certificates one piece looks at.
 const PAGE: usize = 500;
+/// How many entries of the index it looks at for them, where it tells by those alone that most are others.
+const ENTRIES: usize = 5000;
 /// Between two pieces that revoke as many as a second may have.
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -73,9 +75,13 @@ struct Piece {
 /// Looks at certificates from where the last piece ended, until a page is full or so many are found.
 fn piece(cx: &Writing<'_>, reissue: &mut Reissue, found_max: usize) -> Result<Piece> {
     let mut place = Place::read(&reissue.after);
-    let (mut found, mut seen) = (Vec::new(), 0);
+    let (mut found, mut seen, mut passed) = (Vec::new(), 0, 0);
     let wanted = |class: &Class| reissue.scope.may_name(class);
     let is_last = issued::walk(cx, &mut place, wanted, |entry, _| {
+        if !reissue.scope.may_be(entry) {
+            passed += 1;
+            return Ok(if passed < ENTRIES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) });
+        }
         seen += 1;
         if reissue.reaches(&entry.serial)
             && REVOKED.get(cx, &entry.serial)?.is_none()
