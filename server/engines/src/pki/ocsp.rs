@@ -13,13 +13,13 @@ use base64::{alphabet, engine::DecodePaddingMode};
 use kit::{Query, Reading, Reads, Reply, Result, Route, Time};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use x509::{CertId, OcspAnswer, OcspQuestion, OcspRefusal, Status, StatusOf};
+use x509::{CertId, Certificate, OcspAnswer, OcspQuestion, OcspRefusal, Status, StatusOf};
 
 use super::Pki;
 use super::authorities::{Authorities, Issuer, authorities, refused};
 use super::crl::begin;
 use super::crl_config::CrlConfig;
-use super::store::{CERTIFICATES, CRL, REVOKED};
+use super::store::{CERTIFICATES, CRL, CertificateRecord, REVOKED};
 
 /// The content type of an answer.
 const ANSWER: &str = "application/ocsp-response";
@@ -149,15 +149,21 @@ fn sign(
 /// What is known of a certificate of this issuer.
 fn known(cx: &impl Reads, issuer: &Issuer, id: &CertId) -> Result<Status> {
     let serial = id.serial.as_bytes();
+    let certificate = CERTIFICATES.get(cx, serial)?;
+    // Who asks about a number that this issuer never gave out is told so: a forged certificate is not good.
+    let is_own = |record: &CertificateRecord| record.issuer == Some(issuer.id) || is_of(issuer, record);
+    if certificate.as_ref().is_some_and(|record| !is_own(record)) {
+        return Ok(Status::Unknown);
+    }
     if let Some(record) = REVOKED.get(cx, serial)? {
         return Ok(Status::Revoked { at: record.at.seconds(), reason: super::revoke::reason(record.reason) });
     }
-    if issuer.certificate.serial() == &id.serial {
-        return Ok(Status::Good);
-    }
-    // Who asks about a number that was never given out is told so: a forged certificate is not good.
-    Ok(match CERTIFICATES.get(cx, serial)?.is_some() {
-        true => Status::Good,
-        false => Status::Unknown,
-    })
+    let is_known = certificate.is_some() || issuer.certificate.serial() == &id.serial;
+    Ok(if is_known { Status::Good } else { Status::Unknown })
+}
+
+/// Whether a certificate that the record of this issuer does not say to be its own was signed by its key: several
+/// issuers may have one, and certificates are brought from elsewhere.
+fn is_of(issuer: &Issuer, record: &CertificateRecord) -> bool {
+    Certificate::from_der(&record.der.0).is_ok_and(|it| it.verify_issued_by(&issuer.certificate).is_ok())
 }

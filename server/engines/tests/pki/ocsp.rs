@@ -13,6 +13,36 @@ fn ask(desk: &Desk, bench: &crate::bench::Bench, nonce: &str) -> Answer {
     bench.get(&format!("ocsp/{}", STANDARD.encode(question))).is(200)
 }
 
+/// What another issuer of the mount has given out is no certificate of this one, whatever its number.
+#[test]
+fn a_number_of_another_issuer_is_unknown() {
+    let (bench, desk) = (ready(), Desk::new("ocsp-other"));
+    let other = bench
+        .post("root/generate/internal", json!({"common_name": "Other", "key_type": "ec", "ttl": "700h"}));
+    desk.put("other.pem", text(&other.is(200), "certificate")).put("ca.pem", bench.get("ca/pem").text);
+    let leaf = bench.post("issue/r", json!({"common_name": "a.example.com"})).is(200);
+    desk.put("l.pem", text(&leaf, "certificate"));
+    let serial = format!("0x{}", text(&leaf, "serial_number").replace(':', ""));
+    let status = |issuer: &str| {
+        desk.openssl(&format!("ocsp -issuer {issuer} -serial {serial} -no_nonce -reqout q.der"));
+        let question = std::fs::read(desk.0.join("q.der")).unwrap();
+        desk.put("a.der", &bench.get(&format!("ocsp/{}", STANDARD.encode(question))).is(200).bytes);
+        desk.openssl(&format!(
+            "ocsp -respin a.der -issuer {issuer} -serial {serial} -no_nonce -CAfile {issuer} -attime {}",
+            NOW + 1
+        ))
+    };
+    let expect = |issuer: &str, word: &str| {
+        let said = status(issuer);
+        assert!(said.contains(word), "{issuer}: {said}");
+    };
+    expect("ca.pem", "good");
+    expect("other.pem", "unknown");
+    bench.post("revoke", json!({"serial_number": leaf.data["serial_number"]})).is(200);
+    expect("ca.pem", "revoked");
+    expect("other.pem", "unknown");
+}
+
 #[test]
 fn an_answer_to_a_get_may_be_kept_as_long_as_it_is_good() {
     let (mut bench, desk) = (ready(), Desk::new("ocsp-cache"));
