@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::config::EabPolicy;
 use super::eab;
-use super::limits::{Limit, Limits};
+use super::limits::{Limit, Limits, network};
 use super::place::Directory;
 use super::problem::{Kind, Problem, Refused, Result};
 use super::records::{
@@ -334,6 +334,5 @@ pub(super) fn count(cx: &mut Writing<'_>, limit: Limit, who: &[u8]) -> Result<()
 }
 
 fn address(cx: &Writing<'_>) -> Vec<u8> {
-    let address = kit::Reads::remote(cx).address.map(|address| address.to_canonical().to_string());
-    address.unwrap_or_default().into_bytes()
+    kit::Reads::remote(cx).address.map(network).unwrap_or_default().into_bytes()
 }

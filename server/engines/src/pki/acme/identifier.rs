@@ -36,7 +36,9 @@ impl Identifier {
             "ip" => {
                 let address: Option<IpAddr> = self.value.parse().ok();
                 // One address has one text; else it could be asked for in several.
-                let address = address.filter(|address| address.to_string() == self.value);
+                let address = address.filter(|address| {
+                    address.to_string() == self.value && address.to_canonical() == *address
+                });
                 address.map(Name::Address).ok_or_else(|| {
                     let why = format!("{:?} is no address in its usual form", short(&self.value));
                     Problem::new(Kind::Malformed, why)
@@ -66,6 +68,12 @@ impl Name {
         };
         if host.contains('*') {
             return Err(wrong("has a wildcard that is not its whole first label"));
+        }
+        // `10.1` and `0x7f000001` are names to some and addresses to others: a proof for one would count for the other.
+        if is_number(host.rsplit('.').next().unwrap_or_default()) {
+            return Err(wrong(
+                "ends in a number, so it is an address to some; ask for it with the type \"ip\"",
+            ));
         }
         // Names in other scripts come as they stand in certificates.
         if !x509::is_hostname(host) {
@@ -108,6 +116,12 @@ impl Name {
     }
 }
 
+/// Whether a last label makes an address of a name, as browsers read URLs.
+fn is_number(label: &str) -> bool {
+    let hex = label.strip_prefix("0x").is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+    hex || !label.is_empty() && label.bytes().all(|b| b.is_ascii_digit())
+}
+
 fn short(text: &str) -> String {
     text.chars().take(NAME_SIZE_MAX).collect()
 }
@@ -132,6 +146,11 @@ mod tests {
         check("dns", "*", Err(Kind::Malformed));
         check("dns", "10.0.0.1", Err(Kind::Malformed));
         check("dns", "::1", Err(Kind::Malformed));
+        for odd in ["10.1", "2130706433", "0x7f000001", "127.0.0.0x1", "a.1", "*.1", "0X7F.1", "0x"] {
+            check("dns", odd, Err(Kind::Malformed));
+        }
+        check("dns", "1.example", Ok("1.example"));
+        check("dns", "0x7g", Ok("0x7g"));
         check("dns", "a b", Err(Kind::Malformed));
         check("dns", "", Err(Kind::Malformed));
         check("dns", "a/../b", Err(Kind::Malformed));
@@ -140,6 +159,7 @@ mod tests {
         check("ip", "2001:db8::1", Ok("2001:db8::1"));
         check("ip", "2001:0db8::1", Err(Kind::Malformed));
         check("ip", "010.0.0.1", Err(Kind::Malformed));
+        check("ip", "::ffff:10.0.0.1", Err(Kind::Malformed));
         check("ip", "10.0.0.0/8", Err(Kind::Malformed));
         check("uri", "spiffe://x/y", Err(Kind::UnsupportedIdentifier));
     }

@@ -1,6 +1,7 @@
 //! How often one may ask: so that a client gone wild costs others nothing. In memory; a restart forgets.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use kit::{Reads, Time};
 
 use super::problem::{Kind, Refused, Result};
 
-/// How many are counted at once. Beyond that, those are forgotten first who have not asked for long.
+/// How many are counted at once. Beyond that, those are forgotten first who have asked least.
 const COUNTED_MAX: usize = 20_000;
 
 /// What is limited.
@@ -69,10 +70,22 @@ impl Limits {
             counted.retain(|_, paid| *paid > now);
         }
         if counted.len() >= COUNTED_MAX {
-            counted.clear();
+            // Those who owe most are kept: else many names at once would set anybody free.
+            let mut owed: Vec<Time> = counted.values().copied().collect();
+            let (_, middle, _) = owed.select_nth_unstable(COUNTED_MAX / 2);
+            let middle = *middle;
+            counted.retain(|_, paid| *paid > middle);
         }
         counted.insert(key, paid.plus(pace));
         Ok(())
+    }
+}
+
+/// What one caller has of the addresses: all that a network of IPv6 has for one site, of which everybody has one.
+pub(super) fn network(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).to_string(),
     }
 }
 
@@ -98,5 +111,26 @@ mod tests {
         assert_eq!((page.status, page.headers.first()), (429, Some(&("retry-after", "61".to_owned()))));
         limits.count(Limit::Proofs, b"b", now).unwrap();
         limits.count(Limit::Proofs, b"a", now.plus(Duration::from_secs(61))).unwrap();
+    }
+
+    #[test]
+    fn many_others_set_nobody_free() {
+        let (limits, now) = (Limits::default(), Time::from_seconds(1_000_000));
+        for _ in 0..30 {
+            limits.count(Limit::Proofs, b"a", now).unwrap();
+        }
+        for other in 0..3 * COUNTED_MAX {
+            limits.count(Limit::Proofs, &other.to_be_bytes(), now).unwrap();
+        }
+        assert!(limits.0.lock().unwrap().len() <= COUNTED_MAX);
+        assert!(limits.count(Limit::Proofs, b"a", now).is_err());
+    }
+
+    #[test]
+    fn who_has_a_network_is_one_caller() {
+        let of = |address: &str| network(address.parse().unwrap());
+        assert_eq!(of("2001:db8:1:2::5"), of("2001:db8:1:2:ffff::7"));
+        assert_ne!(of("2001:db8:1:2::5"), of("2001:db8:1:3::5"));
+        assert_eq!((of("::ffff:10.0.0.1"), of("10.0.0.2")), ("10.0.0.1".to_owned(), "10.0.0.2".to_owned()));
     }
 }

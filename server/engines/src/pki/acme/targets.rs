@@ -9,9 +9,11 @@ use crate::pki::rules::Network;
 
 /// This machine and its nearest surroundings, what is nobody's address, and what cloud providers tell a machine about
 /// itself.
-const CLOSED: [&str; 13] = [
+const CLOSED: [&str; 16] = [
     "0.0.0.0/8",
+    "100.100.100.200/32",
     "127.0.0.0/8",
+    "168.63.129.16/32",
     "169.254.0.0/16",
     "192.0.0.0/24",
     "224.0.0.0/4",
@@ -21,6 +23,7 @@ const CLOSED: [&str; 13] = [
     "64:ff9b:1::/48",
     "2002::/16",
     "fd00:ec2::254/128",
+    "fd20:ce::254/128",
     "fe80::/10",
     "ff00::/8",
 ];
@@ -108,10 +111,14 @@ mod tests {
             "ff02::1",
             "64:ff9b::7f00:1",
             "fd00:ec2::254",
+            "fd20:ce::254",
+            "100.100.100.200",
+            "168.63.129.16",
         ] {
             check(&usual, closed, false, false);
         }
         check(&usual, "10.0.0.1", true, false);
+        check(&usual, "100.100.100.201", true, false);
         check(&usual, "::ffff:10.0.0.1", true, false);
         check(&usual, "fd12::1", true, false);
         check(&usual, "203.0.113.5", true, true);
