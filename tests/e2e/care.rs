@@ -120,3 +120,46 @@ fn until_the_next_ca_signs(site: &Site, agent: &Program, old: &str) {
         (!output.unwrap().status.success() && site.served() == site.held()).then_some(())
     });
 }
+
+/// A CA whose parent is in another mount is rolled by one command of somebody who may use both, and by nobody else.
+#[test]
+fn a_roll_is_signed_in_another_mount() {
+    let site = Site::new();
+    let rules = r#"
+keep secrets enable -max-lease-ttl=87600h -path=top pki >/dev/null
+keep secrets enable -max-lease-ttl=87600h -path=other pki >/dev/null
+keep secrets enable -max-lease-ttl=43800h -path=int pki >/dev/null
+for mount in top other; do
+    keep write $mount/root/generate/internal common_name="Root of $mount" key_type=ec ttl=80000h >/dev/null
+done
+keep pki issue top/issuer/default int common_name=Below key_type=ec ttl=20000h max_path_length=0 >/dev/null
+echo 'path "int/*" { capabilities = ["create", "read", "update", "sudo"] }' | keep policy write below - >/dev/null
+echo 'path "top/issuer/default/sign-intermediate" { capabilities = ["update"] }' | keep policy write above - >/dev/null
+"#;
+    site.shell(rules);
+    let run = |script: &str| String::from_utf8(site.shell(&format!("({script}) 2>&1")).stdout).unwrap();
+    let said = run("! keep pki roll start -parent-mount=other int");
+    assert!(said.contains("other/issuer/default (Root of other) did not sign Below in int"), "{said}");
+    let said = run("! keep pki roll status int");
+    assert!(said.contains("was ever rolled"), "nothing is begun that cannot be ended: {said}");
+
+    let below = "KEEP_TOKEN=$(keep token create -policy=below -field=token)";
+    let said = run(&format!("{below}; export KEEP_TOKEN; ! keep pki roll start -parent-mount=top int"));
+    assert!(
+        said.contains("permission denied") && said.contains("`keep pki roll sign` tries again"),
+        "{said}"
+    );
+    assert_eq!(site.server.root().get("int/roll").must(200).at("/data/state"), "requested");
+    let both = "KEEP_TOKEN=$(keep token create -policy=below -policy=above -field=token)";
+    let said = run(&format!("{both}; export KEEP_TOKEN; keep pki roll sign -parent-mount=top int"));
+    assert!(said.contains("top/issuer/default (Root of top) signed the next CA"), "{said}");
+    assert!(said.contains("Below → Below 2: published"), "{said}");
+    let said = run("! keep pki roll sign -parent-mount=top int");
+    assert!(said.contains("The roll in int waits for no certificate: it is published"), "{said}");
+    let next = site.server.root().get("int/roll").must(200).at("/data/next/issuer_id");
+    let look = format!(
+        "keep read -field=certificate int/issuer/{next} > next.pem; keep read -field=certificate top/issuer/default > top.pem
+         openssl verify -CAfile top.pem next.pem; openssl x509 -in next.pem -noout -text | grep pathlen:0"
+    );
+    site.shell(&look);
+}

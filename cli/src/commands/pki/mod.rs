@@ -6,6 +6,7 @@ mod health;
 mod holders;
 mod inventory;
 mod leaf;
+mod parent;
 mod probe;
 mod reissue;
 mod roll;

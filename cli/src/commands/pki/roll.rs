@@ -1,6 +1,7 @@
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
+use super::parent::{Above, Parent};
 use crate::{
     call::Call,
     output::{say, warn},
@@ -16,10 +17,12 @@ use crate::{
 ///
 /// The next CA is published first: agents fetch the bundle with both, and nothing is signed by it. Then it signs, and the old
 /// one does not any more. When the last certificate of the old one has ended, it leaves the bundle. Where the CA above the
-/// old one is elsewhere, the roll first waits for a certificate, and says for which request.
+/// old one is elsewhere, the roll first waits for a certificate, and says for which request; -parent-mount has it signed by a CA
+/// in another mount of this server.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Roll {
     Start(Start),
+    Sign(Sign),
     Status(Status),
     Switch(Switch),
     Abort(Abort),
@@ -29,6 +32,7 @@ impl Roll {
     pub(super) async fn run(self, session: &Session) -> Outcome {
         match self {
             Roll::Start(verb) => verb.run(session).await,
+            Roll::Sign(verb) => verb.run(session).await,
             Roll::Status(verb) => verb.run(session).await,
             Roll::Switch(verb) => post(session, &verb.mount, "/switch", json!({})).await,
             Roll::Abort(verb) => post(session, &verb.mount, "/abort", json!({})).await,
@@ -60,6 +64,8 @@ pub(crate) struct Start {
     /// How long the next CA lives; as long as the old one if left out
     #[arg(long, value_name = "DURATION")]
     ttl: Option<Span>,
+    #[command(flatten)]
+    above: Option<Above>,
     /// Mount
     #[arg(default_value = "pki")]
     mount: String,
@@ -67,6 +73,12 @@ pub(crate) struct Start {
 
 impl Start {
     async fn run(self, session: &Session) -> Outcome {
+        let mount = paths::clean(&self.mount);
+        let old = self.issuer.as_deref().unwrap_or("default");
+        let parent = match &self.above {
+            Some(above) => Some(Parent::find(session, above, &mount, old).await?),
+            None => None,
+        };
         let seconds = |span: Span| format!("{}s", span.seconds());
         let fields = [
             ("issuer_ref", self.issuer),
@@ -79,8 +91,42 @@ impl Start {
         ];
         let body: Map<String, Value> =
             fields.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.into()))).collect();
-        post(session, &self.mount, "", Value::Object(body)).await
+        let begun = write(session, &mount, "", Value::Object(body)).await?;
+        match parent {
+            // One whose CA above was in the mount after all needs nobody else.
+            Some(parent) if begun.text("csr").is_some() => {
+                session.output.warnings(&begun);
+                show(session, &parent.sign(session, &mount, &begun).await?)
+            }
+            _ => show(session, &begun),
+        }
     }
+}
+
+/// Have the request of a roll signed by a CA in another mount, and bring the certificate
+#[derive(Args, Debug)]
+pub(crate) struct Sign {
+    #[command(flatten)]
+    above: Above,
+    /// Mount
+    #[arg(default_value = "pki")]
+    mount: String,
+}
+
+impl Sign {
+    async fn run(self, session: &Session) -> Outcome {
+        let mount = paths::clean(&self.mount);
+        let roll = read(session, &mount).await?;
+        let old = roll.field("old").and_then(|old| old.get("issuer_id")).map(plain).unwrap_or_default();
+        let parent = Parent::find(session, &self.above, &mount, &old).await?;
+        show(session, &parent.sign(session, &mount, &roll).await?)
+    }
+}
+
+async fn read(session: &Session, mount: &str) -> Result<Secret, Stop> {
+    let read = session.client.read(Call::get(format!("{mount}/roll"))).await;
+    let found = read.map_err(|e| e.during("Error reading the roll"))?;
+    found.ok_or_else(|| Stop::remote("No CA of this mount was ever rolled"))
 }
 
 /// Show how far it is, and whom it waits for
@@ -93,10 +139,7 @@ pub(crate) struct Status {
 
 impl Status {
     async fn run(self, session: &Session) -> Outcome {
-        let path = format!("{}/roll", paths::clean(&self.mount));
-        let read = session.client.read(Call::get(&path)).await;
-        let found = read.map_err(|e| e.during("Error reading the roll"))?;
-        show(session, &found.ok_or_else(|| Stop::remote("No CA of this mount was ever rolled"))?)
+        show(session, &read(session, &paths::clean(&self.mount)).await?)
     }
 }
 
@@ -117,10 +160,14 @@ pub(crate) struct Abort {
 }
 
 async fn post(session: &Session, mount: &str, verb: &str, body: Value) -> Outcome {
-    let path = format!("{}/roll{verb}", paths::clean(mount));
+    show(session, &write(session, &paths::clean(mount), verb, body).await?)
+}
+
+async fn write(session: &Session, mount: &str, verb: &str, body: Value) -> Result<Secret, Stop> {
+    let path = format!("{mount}/roll{verb}");
     let done = session.client.write(Call::post(&path, body)).await;
     let done = done.map_err(|e| e.during(format!("Error writing {path}")))?;
-    show(session, &done.ok_or_else(|| Stop::remote("The server returned no roll"))?)
+    done.ok_or_else(|| Stop::remote("The server returned no roll"))
 }
 
 /// The steps in their order, each with its date or what it waits for.

@@ -310,6 +310,10 @@ fn where_the_ca_above_is_elsewhere_the_roll_waits_for_a_certificate() {
     assert_eq!(count(&bundle_of(&bench, &old)), 1);
     bench.wait(5 * 3600);
     assert_eq!(bench.tick(), 0, "it waits as long as it takes");
+    assert_eq!(
+        begun["sign_with"],
+        json!({"use_csr_values": true, "ttl": 600 * 3600 + 30, "max_path_length": -1})
+    );
     let signed = sign(&begun["csr"]);
     let set = bench.post("intermediate/set-signed", json!({"certificate": signed})).is(200);
     let shown = state(&bench);
@@ -326,4 +330,53 @@ fn where_the_ca_above_is_elsewhere_the_roll_waits_for_a_certificate() {
     assert_eq!(state(&bench)["switched"], "2026-01-01T06:00:00Z");
     let answer = bench.post("issue/r", json!({"common_name": "b.example.com"})).is(200);
     assert_eq!(text(&answer, "issuing_ca").trim(), signed.as_str().unwrap().trim());
+}
+
+#[test]
+fn a_next_ca_is_bound_by_the_same_constraints() {
+    let names = |ca: &Answer| {
+        let certificate = Certificate::from_pem(text(ca, "certificate")).unwrap();
+        x509::NameConstraints::of(&certificate).unwrap().and_then(|constraints| constraints.subtrees())
+    };
+    // A root.
+    let bench = mount();
+    let body = json!({
+        "common_name": "Root", "key_type": "ec", "ttl": "700h", "permitted_dns_domains": "example.com,.example.org",
+        "excluded_ip_ranges": "10.9.0.0/16", "permitted_email_addresses": "example.com",
+    });
+    bench.post("root/generate/internal", body).is(200);
+    bench.post("roll", json!({"publish_for": "1h", "issuer_name": "g2"})).is(200);
+    let (old, new) = (bench.get("issuer/default"), bench.get("issuer/g2"));
+    assert!(names(&old).is_some());
+    assert_eq!(names(&old), names(&new));
+
+    // An intermediate whose CA above is elsewhere: its constraints are among what is to be asked for.
+    let (above, bench) = (ready(), mount());
+    let sign = |csr: &Value, with: &Value| {
+        let mut body = with.clone();
+        body["csr"] = csr.clone();
+        above.post("root/sign-intermediate", body).is(200).data["certificate"].clone()
+    };
+    let asked =
+        bench.post("intermediate/generate/internal", json!({"common_name": "I", "key_type": "ec"})).is(200);
+    let with = json!({
+        "use_csr_values": true, "ttl": "600h", "max_path_length": 0, "excluded_uri_domains": ".example.net",
+        "ext_key_usage": "ServerAuth",
+    });
+    bench.post("intermediate/set-signed", json!({"certificate": sign(&asked.data["csr"], &with)})).is(200);
+    let begun =
+        bench.post("roll", json!({"publish_for": "1h", "issuer_name": "g2", "ttl": "500h"})).is(200).data;
+    assert_eq!(
+        begun["sign_with"],
+        json!({
+            "use_csr_values": true, "ttl": 500 * 3600, "max_path_length": 0, "excluded_uri_domains": [".example.net"],
+            "ext_key_usage_oids": ["1.3.6.1.5.5.7.3.1"],
+        })
+    );
+    let signed = sign(&begun["csr"], &begun["sign_with"]);
+    let set = bench.post("intermediate/set-signed", json!({"certificate": signed})).is(200);
+    assert!(set.warnings.iter().any(|text| text.contains("does not outlive")), "{:?}", set.warnings);
+    let (old, new) = (bench.get("issuer/default"), bench.get("issuer/g2"));
+    assert!(names(&old).is_some());
+    assert_eq!(names(&old), names(&new));
 }

@@ -48,6 +48,9 @@ pub(super) struct Awaited {
     pub(super) csr: String,
     /// What the issuer will be called; empty for no name.
     pub(super) issuer_name: String,
+    /// How long it shall live, in seconds; 0 in rolls that began before this was kept.
+    #[serde(default)]
+    pub(super) ttl: u64,
 }
 
 /// Live leaves of the old CA.

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use kit::{Reads, Result, Writing};
+use serde_json::{Map, Value};
 use x509::Certificate;
 
 use super::record::{Awaited, ROLL, Roll, State};
 use super::start::may_issue;
 use super::step::RollStep;
-use super::successor::like;
+use super::successor::{self, like};
 use crate::pki::Pki;
 use crate::pki::authorities::Authorities;
 use crate::pki::store::{ISSUERS, Id, KEYS};
@@ -21,8 +22,19 @@ pub(super) fn awaits(cx: &impl Reads, all: &Authorities, roll: &Roll) -> String 
         above.filter(|name| !name.is_empty()).unwrap_or_else(|| "the CA above the old one".to_owned());
     let mount = &cx.mount().path;
     format!(
-        "have the request in csr signed by {above}, which signed the old CA and is not in {mount} with its key (root/sign-intermediate with use_csr_values=true, where it is a mount of this server), and bring the certificate: `bao write {mount}intermediate/set-signed certificate=@signed.pem`; the roll goes on by itself then"
+        "have the request in csr signed by {above}, which signed the old CA and is not in {mount} with its key (root/sign-intermediate with what sign_with says, where it is a mount of this server), and bring the certificate: `bao write {mount}intermediate/set-signed certificate=@signed.pem`; the roll goes on by itself then. `keep pki roll sign -parent-mount=MOUNT` does both"
     )
+}
+
+/// What the CA above is to be asked for, beside the request.
+pub(super) fn sign_with(all: &Authorities, roll: &Roll, awaited: &Awaited) -> Result<Map<String, Value>> {
+    let Some(old) = all.issuers.iter().find(|issuer| issuer.id == roll.old) else { return Ok(Map::new()) };
+    let life = old.certificate.validity();
+    let ttl = match awaited.ttl {
+        0 => life.not_after.saturating_sub(life.not_before),
+        ttl => ttl,
+    };
+    successor::sign_with(old, ttl)
 }
 
 /// The issuer that a roll awaits for this key, and its name.

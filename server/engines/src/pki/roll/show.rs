@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use kit::{Error, Query, Reading, Reads, Reply, Result, Route, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::record::{ROLL, Roll, State};
 use super::request;
@@ -44,6 +45,9 @@ pub(in crate::pki) struct ShownRoll {
     publish_until: Option<String>,
     /// When it began.
     started: String,
+    /// What to ask the CA above for in `sign-intermediate`, beside the request, so that the next CA is like the old one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sign_with: Option<Map<String, Value>>,
     /// `requested`, `published`, `draining`, `finished`, `aborted`.
     state: &'static str,
     /// When the next CA began to sign.
@@ -86,12 +90,13 @@ pub(super) fn show(cx: &impl Reads, all: &Authorities, roll: &Roll) -> Result<Sh
         State::Published => laggards(cx, all, roll)?,
         _ => Laggards::default(),
     };
+    let awaited = roll.awaited.as_ref().filter(|_| roll.goes_on());
     let ends = roll.leaves.map(|leaves| leaves.last_ends.max(roll.unstored_until)).filter(|ends| *ends > 0);
     Ok(ShownRoll {
         abortable: roll.is_abortable(),
-        awaits: roll.awaited.as_ref().filter(|_| roll.goes_on()).map(|_| request::awaits(cx, all, roll)),
+        awaits: awaited.map(|_| request::awaits(cx, all, roll)),
         bundle: wanted_bundle(cx, all, roll)?,
-        csr: roll.awaited.as_ref().filter(|_| roll.goes_on()).map(|awaited| awaited.csr.clone()),
+        csr: awaited.map(|awaited| awaited.csr.clone()),
         finished: roll.finished.map(date),
         last_leaf_ends: ends.map(|ends| Time::from_seconds(ends).rfc3339()),
         leaves: roll.leaves.map(|leaves| leaves.count),
@@ -99,6 +104,7 @@ pub(super) fn show(cx: &impl Reads, all: &Authorities, roll: &Roll) -> Result<Sh
         old: ca(all, roll.old),
         publish_until: roll.awaited.is_none().then(|| date(roll.publish_until)),
         started: date(roll.started),
+        sign_with: awaited.map(|awaited| request::sign_with(all, roll, awaited)).transpose()?,
         state: roll.state.word(),
         switched: roll.switched.map(date),
         waiting_for: waiting.count,

@@ -52,8 +52,11 @@ impl Wish {
             _ if old.certificate.is_self_issued() => Next::Here(self.root(engine, cx, old)?),
             Some(parent) => Next::Here(self.intermediate(engine, cx, old, parent, all)?),
             None => {
+                // What cannot be asked for is said before a key is made.
+                sign_with(old, self.ttl)?;
                 let (key, csr) = self.request(engine, cx, old)?;
-                return Ok(Next::Requested(Awaited { key, csr, issuer_name: self.issuer_name }));
+                let (issuer_name, ttl) = (self.issuer_name, self.ttl);
+                return Ok(Next::Requested(Awaited { key, csr, issuer_name, ttl }));
             }
         };
         DEFAULTS.put(cx, &defaults)?;
@@ -66,8 +69,8 @@ impl Wish {
     }
 
     fn root(&self, engine: &Pki, cx: &mut Writing<'_>, old: &Issuer) -> Result<Id> {
-        unconstrained(old, "root/rotate")?;
         let mut asked = self.subject(old)?;
+        asked.extend(constraints(old, "root/rotate")?);
         asked.insert("ttl".to_owned(), json!(self.ttl));
         asked.insert("issuer_name".to_owned(), json!(self.issuer_name));
         asked.insert("max_path_length".to_owned(), path_length(old));
@@ -83,10 +86,6 @@ impl Wish {
         parent: &Issuer,
         all: &Authorities,
     ) -> Result<Id> {
-        unconstrained(
-            old,
-            "issuers/generate/intermediate, issuer/:ref/sign-intermediate, issuers/import/cert",
-        )?;
         let (parent_ends, old_ends) =
             (parent.certificate.validity().not_after, old.certificate.validity().not_after);
         if parent_ends <= old_ends {
@@ -97,13 +96,9 @@ impl Wish {
             )));
         }
         let (key, csr) = self.request(engine, cx, old)?;
-        let purposes = old.certificate.ext_key_usage().map_err(refused)?.unwrap_or_default();
-        let purposes: Vec<_> = purposes.iter().map(|purpose| purpose.0.to_string()).collect();
-        let asked = json!({
-            "issuer_ref": parent.id.to_string(), "csr": csr, "use_csr_values": true, "ttl": self.ttl,
-            "max_path_length": path_length(old), "ext_key_usage_oids": purposes,
-        });
-        let asked: Map<String, Value> = serde_json::from_value(asked)?;
+        let mut asked = sign_with(old, self.ttl)?;
+        asked.insert("issuer_ref".to_owned(), json!(parent.id.to_string()));
+        asked.insert("csr".to_owned(), json!(csr));
         let signed = answer(parse::<SignIntermediate<1>>(asked)?.run(engine, cx)?)?;
         let certificate = Certificate::from_pem(signed.certificate.expose()).map_err(refused)?;
         let id = Id::new(cx);
@@ -140,13 +135,40 @@ pub(super) fn like(old: &IssuerRecord, new: IssuerRecord) -> IssuerRecord {
     IssuerRecord { urls: old.urls.clone(), leaf_not_after: old.leaf_not_after, ..new }
 }
 
-fn unconstrained(old: &Issuer, way: &str) -> Result<()> {
-    match NameConstraints::of(&old.certificate).map_err(refused)? {
-        None => Ok(()),
-        Some(_) => Err(Error::invalid(format!(
-            "the CA has name constraints: make the next one with those that it shall have ({way}), and name it with next_ref"
-        ))),
+/// What the CA above is asked for in `sign-intermediate`, beside the request, so that the next CA may do what the old one may.
+pub(super) fn sign_with(old: &Issuer, ttl: u64) -> Result<Map<String, Value>> {
+    let purposes = old.certificate.ext_key_usage().map_err(refused)?.unwrap_or_default();
+    let purposes: Vec<_> = purposes.iter().map(|purpose| purpose.0.to_string()).collect();
+    let mut asked = constraints(
+        old,
+        "issuers/generate/intermediate, issuer/:ref/sign-intermediate, issuers/import/cert",
+    )?;
+    asked.insert("use_csr_values".to_owned(), json!(true));
+    asked.insert("ttl".to_owned(), json!(ttl));
+    asked.insert("max_path_length".to_owned(), path_length(old));
+    if !purposes.is_empty() {
+        asked.insert("ext_key_usage_oids".to_owned(), json!(purposes));
     }
+    Ok(asked)
+}
+
+/// The name constraints of a CA as they are asked for. Some cannot be, and are left to people, who go this way.
+fn constraints(old: &Issuer, way: &str) -> Result<Map<String, Value>> {
+    let Some(own) = NameConstraints::of(&old.certificate).map_err(refused)? else { return Ok(Map::new()) };
+    let (permitted, excluded) = own.subtrees().ok_or_else(|| {
+        Error::invalid(format!(
+            "the CA has name constraints of a kind that cannot be asked for here: make the next one with those that it shall have ({way}), and name it with next_ref"
+        ))
+    })?;
+    let given = [("permitted", permitted), ("excluded", excluded)].into_iter().flat_map(|(what, names)| {
+        [
+            (format!("{what}_dns_domains"), names.dns),
+            (format!("{what}_email_addresses"), names.email),
+            (format!("{what}_uri_domains"), names.uri),
+            (format!("{what}_ip_ranges"), names.ip),
+        ]
+    });
+    Ok(given.filter(|(_, names)| !names.is_empty()).map(|(key, names)| (key, json!(names))).collect())
 }
 
 fn path_length(old: &Issuer) -> Value {
