@@ -49,6 +49,7 @@ pub(crate) struct Config {
     pub(crate) ui: bool,
     pub(crate) raw_storage_endpoint: bool,
     pub(crate) introspection_endpoint: bool,
+    pub(crate) profiling_endpoint: bool,
     /// Strangers may run workflows that allow it.
     pub(crate) allow_unauthenticated_workflows: bool,
     pub(crate) allow_audit_api: bool,
@@ -216,6 +217,7 @@ fn whole(section: Section<'_>, extent: Extent, environment: &Environment) -> Con
         ui: environment.setting("UI").map_or(flag("ui"), |ui| matches!(ui, "1" | "t" | "true")),
         raw_storage_endpoint: flag("raw_storage_endpoint"),
         introspection_endpoint: flag("introspection_endpoint"),
+        profiling_endpoint: flag("profiling_endpoint"),
         allow_unauthenticated_workflows: flag("allow_unauthenticated_workflows"),
         allow_audit_api: flag("unsafe_allow_api_audit_creation"),
         allow_audit_prefix: flag("allow_audit_log_prefixing"),
@@ -256,6 +258,7 @@ impl Config {
             ui: false,
             raw_storage_endpoint: false,
             introspection_endpoint: false,
+            profiling_endpoint: false,
             allow_unauthenticated_workflows: false,
             allow_audit_api: false,
             allow_audit_prefix: false,

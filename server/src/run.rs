@@ -192,6 +192,7 @@ fn settings(config: &Config) -> Settings {
         allow_audit_prefix: config.allow_audit_prefix,
         raw_storage_endpoint: config.raw_storage_endpoint,
         introspection_endpoint: config.introspection_endpoint,
+        profiling_endpoint: config.profiling_endpoint,
         allow_unauthenticated_workflows: config.allow_unauthenticated_workflows,
         open_metrics: config.listeners.iter().any(open_metrics),
         open_rekey: config.listeners.iter().any(|listener| listener.ceremonies.rekey),

@@ -43,6 +43,11 @@ impl<V: Size> Memory<V> {
         self.0.get(key)
     }
 
+    /// What is held, as it is reckoned.
+    pub(crate) fn weight(&self) -> u64 {
+        self.0.weight()
+    }
+
     pub(crate) fn clear(&self) {
         self.0.clear();
     }

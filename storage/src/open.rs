@@ -256,6 +256,12 @@ impl Open {
         self.core.shared.damaged.load(Ordering::Relaxed)
     }
 
+    /// How many bytes of memory hold what was read of late, as they are reckoned.
+    pub fn cached_bytes(&self) -> u64 {
+        let shared = &self.core.shared;
+        shared.entries.weight() + shared.lists.weight() + shared.folders.weight()
+    }
+
     /// What `storage_type` shows.
     pub fn storage_kind(&self) -> &'static str {
         self.core.backend.kind()

@@ -51,6 +51,12 @@ impl Difference {
         self.found.starts_with(said)
     }
 
+    /// Whether both refuse in the same words, bao as a fault of its own and we as one of the caller's.
+    pub(crate) fn blames_the_caller(&self) -> bool {
+        let said = self.expected.strip_prefix("500 ");
+        said.is_some() && said == self.found.strip_prefix("400 ")
+    }
+
     /// Whether both say that the value of one and the same field is of the wrong kind.
     pub(crate) fn refuses_the_same_field(&self) -> bool {
         let field = |text: &str| {

@@ -19,6 +19,7 @@ mod policy;
 mod rows;
 mod run;
 mod script;
+mod sweep;
 
 macro_rules! areas {
     ($($area:ident)+) => {
@@ -29,7 +30,7 @@ macro_rules! areas {
     };
 }
 
-areas! { acme approle audit cel cert config control_group cubbyhole generate_root http identity init jwt kubernetes kv1 kv2 leases mfa namespaces oidc pki pki_cel policies quotas raw rekey sealable ssh sys token totp transit userpass workflows wrapping }
+areas! { acme approle audit cel cert config control_group cubbyhole generate_root http identity init jwt kubernetes kv1 kv2 leases mfa namespaces oidc pki pki_cel policies pprof quotas raw rekey sealable ssh sys token totp transit userpass workflows wrapping }
 
 macro_rules! recorded {
     ($($part:ident: $($area:ident)*;)+) => {

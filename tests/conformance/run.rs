@@ -9,7 +9,7 @@ use tests::scratch::Scratch;
 use tests::server::{Config, DEV_TOKEN, Server, Storage};
 
 /// One server, with what its answers gave so far.
-struct Side {
+pub(crate) struct Side {
     server: Server,
     kept: Kept,
     version: String,
@@ -88,7 +88,7 @@ fn check_like(area: &str, like: &[&str], text: &str) {
 }
 
 impl Side {
-    fn start(binary: &Binary, start: Start) -> Self {
+    pub(crate) fn start(binary: &Binary, start: Start) -> Self {
         let folder = Scratch::new();
         let server = match start {
             Start::Dev => Server::dev(binary),
@@ -98,7 +98,8 @@ impl Side {
             }
             Start::Recorded => {
                 let config = Config::new(Storage::Inmem, folder.path());
-                let looked_at = "raw_storage_endpoint = true\nintrospection_endpoint = true";
+                let looked_at =
+                    "raw_storage_endpoint = true\nintrospection_endpoint = true\nprofiling_endpoint = true";
                 Server::configured(binary, &config.with(looked_at))
             }
             Start::Open => {
@@ -117,7 +118,7 @@ impl Side {
         Self { server, kept, version, _folder: folder }
     }
 
-    fn take(&mut self, step: &Step) -> Reply {
+    pub(crate) fn take(&mut self, step: &Step) -> Reply {
         let mut request = Request::new(&step.verb, &step.target(&self.kept));
         for (name, value) in &step.headers {
             request = request.header(name, &fill(value, &self.kept));
@@ -153,6 +154,16 @@ impl Side {
         fill(body, &self.kept.iter().map(one_line).collect())
     }
 
+    /// What the owner is answered; kept values are filled in.
+    pub(crate) fn ask(&self, verb: &str, path: &str, body: Option<&str>) -> Reply {
+        let mut request = Request::new(verb, &format!("/v1/{}", fill(path, &self.kept)));
+        if let Some(body) = body {
+            request = request.body(self.fill_body(body));
+        }
+        let anonymous = self.server.anonymous();
+        self.kept.get("root").map_or(anonymous.clone(), |root| anonymous.with(root)).send(&request)
+    }
+
     fn client(&self, step: &Step) -> Client {
         let anonymous = self.server.anonymous();
         match step.token.as_deref() {
@@ -170,16 +181,18 @@ impl Side {
 impl Allowed {
     fn matches(&self, area: &str, like: &[&str], request: &str, difference: &Difference) -> bool {
         let here = glob(&self.area, area) || like.iter().any(|area| glob(&self.area, area));
-        let (pointer, text) = match (self.pointer.strip_suffix('+'), self.pointer.strip_suffix('~')) {
-            (Some(pointer), _) => (pointer, difference.adds()),
-            (_, Some(pointer)) => (pointer, difference.refuses_the_same_field()),
-            _ => (self.pointer.as_str(), true),
+        let pointer = self.pointer.trim_end_matches(['+', '~', '^']);
+        let text = match self.pointer.strip_prefix(pointer) {
+            Some("+") => difference.adds(),
+            Some("~") => difference.refuses_the_same_field(),
+            Some("^") => difference.blames_the_caller(),
+            _ => true,
         };
         here && text && glob(pointer, &difference.pointer) && glob(&self.request, request)
     }
 }
 
-/// `area | request | pointer | reason`, with `*` for anything; an area may be `*:AREA` or end in `?`; a pointer may end in `+` or `~` (see the file); an entry without a reason is refused.
+/// `area | request | pointer | reason`, with `*` for anything; an area may be `*:AREA` or end in `?`; a pointer may end in `+`, `~` or `^` (see the file); an entry without a reason is refused.
 fn allowed(text: &str) -> Vec<Allowed> {
     let lines = text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
     let parse = |line: &str| {

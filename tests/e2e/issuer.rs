@@ -89,6 +89,11 @@ impl Site {
         self.answers.lock().unwrap().insert(path.to_owned(), answer);
     }
 
+    /// The same, whatever path it is asked for.
+    pub(crate) fn does_always(&self, answer: Answer) {
+        self.does("", answer);
+    }
+
     /// What it was asked: paths and bodies.
     pub(crate) fn asked(&self) -> Vec<(String, String)> {
         self.asked.lock().unwrap().clone()
@@ -114,7 +119,9 @@ impl Site {
         let mut body = vec![0; length];
         reader.read_exact(&mut body).ok()?;
         self.asked.lock().unwrap().push((path.clone(), String::from_utf8_lossy(&body).into_owned()));
-        let answer = self.answers.lock().unwrap().get(&path).cloned();
+        let answers = self.answers.lock().unwrap();
+        let answer = answers.get(&path).or_else(|| answers.get("")).cloned();
+        drop(answers);
         let (status, body) = match answer.unwrap_or(Answer::Say(404, "nothing here".to_owned())) {
             Answer::Say(status, body) => (status, body),
             Answer::Babble => return stream.write_all(b"what is this\r\n\r\n").ok(),

@@ -20,7 +20,7 @@ use crate::{
 /// Collect what helps to find out what is wrong with a server, without secrets
 ///
 /// It asks again and again for a while and writes the answers into one archive: the configuration without secrets, the
-/// host, health and seal status, metrics, requests in flight, and the log. What the token may not read is left out, and
+/// host, health and seal status, metrics, requests in flight, profiles, and the log. What the token may not read is left out, and
 /// the index says so. Nothing in it is a secret, but it names mounts, addresses and paths of requests.
 #[derive(Args, Debug)]
 pub(crate) struct Debug {
@@ -36,7 +36,7 @@ pub(crate) struct Debug {
     /// Where to write it; keep-debug-TIME here if left out
     #[arg(long, value_name = "PATH")]
     output: Option<PathBuf>,
-    /// What to collect: config, host, metrics, server-status, requests, log; repeatable, all if left out
+    /// What to collect: config, host, metrics, server-status, requests, pprof, log; repeatable, all if left out
     #[arg(long, value_name = "NAME")]
     target: Vec<String>,
 }
@@ -51,8 +51,12 @@ const TARGETS: &[(&str, &[(&str, &str)])] = &[
         &[("seal_status", "sys/seal-status"), ("health", "sys/health"), ("ha_status", "sys/ha-status")],
     ),
     ("requests", &[("in_flight", "sys/in-flight-req")]),
+    ("pprof", &[]),
     ("log", &[]),
 ];
+
+/// Profiles, as text.
+const PROFILES: [&str; 3] = ["goroutine", "heap", "threadcreate"];
 
 /// Asking more often would be the trouble that it looks for.
 const INTERVAL_MIN: Duration = Duration::from_secs(5);
@@ -164,8 +168,30 @@ async fn collect(
                 collected.left_out.insert(file.to_owned(), message);
             }
         }
+        if targets.contains(&"pprof") {
+            profile(session, folder, collected).await;
+        }
         collected.rounds += 1;
         warn(format!("    round {} done", collected.rounds));
+    }
+}
+
+/// Asks what the server does with its processors and its memory.
+async fn profile(session: &Session, folder: &Path, collected: &mut Collected) {
+    for name in PROFILES {
+        let call = Call::get(format!("sys/pprof/{name}")).query("debug", "2");
+        let mut text = Vec::new();
+        let asked = session.client.stream(call, |piece| text.extend_from_slice(piece)).await;
+        let kept = match asked {
+            Ok(_) => append(
+                &folder.join(format!("{name}.jsonl")),
+                &json!({ "timestamp": now(), "answer": String::from_utf8_lossy(&text) }),
+            ),
+            Err(refused) => Err(refused.during(format!("sys/pprof/{name}"))),
+        };
+        if let Err(Stop::Failed { message, .. }) = kept {
+            collected.left_out.insert(name.to_owned(), message);
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bcrypt::{HashParts, Version};
 use kit::loose::{Number, Span, Text, Texts};
 use kit::{
-    AuthMethod, Claim, Command, Endpoint, Engine, Error, Exists, Fault, Login, LoginPoint, Nothing, Query,
+    AuthMethod, Claim, Command, Endpoint, Engine, Error, Exists, Login, LoginPoint, Nothing, Query,
     Reading, Reads, Renewal, Reply, Result, Route, Secret, Table, Terms, Writing, command, login, query,
 };
 use schemars::JsonSchema;
@@ -91,7 +91,7 @@ impl Login<Userpass> for LogIn {
 
     fn run(self, _: &Userpass, cx: &mut Writing<'_>) -> Result<Claim> {
         let given = self.password.filter(|password| !password.expose().is_empty());
-        let password = given.ok_or_else(|| Error::new(Fault::Internal, "missing password"))?;
+        let password = given.ok_or_else(|| Error::invalid("missing password"))?;
         let user = USERS.get(cx, &self.username)?;
         let hash = user.as_ref().map_or(NOBODY, |user| user.hash.expose());
         // A hash that does not read matches nothing; passwords that are too long were never taken.
@@ -240,7 +240,7 @@ fn hash(
         (Some(_), Some(_)) => Err(Error::invalid("only one of password or password_hash may be provided")),
         (None, Some(ready)) => checked(ready.expose()).map(Some),
         (Some(password), None) if password.expose().len() > PASSWORD_SIZE_MAX => {
-            Err(Error::server(format!("bcrypt: password length exceeds {PASSWORD_SIZE_MAX} bytes")))
+            Err(Error::listed(format!("bcrypt: password length exceeds {PASSWORD_SIZE_MAX} bytes")))
         }
         (Some(password), None) => {
             let salt = cx.random();

@@ -77,13 +77,13 @@ fn a_role_is_made_read_changed_and_deleted() {
 fn roles_that_cannot_be_are_refused() {
     let bench = approle();
     let constraint = "at least one constraint should be enabled on the role";
-    bench.post("role/a", json!({"bind_secret_id": false})).refuses(500, constraint);
+    bench.post("role/a", json!({"bind_secret_id": false})).refuses(400, constraint);
     bench
         .post("role/a", json!({"secret_id_num_uses": -1}))
         .refuses(400, "secret_id_num_uses cannot be negative");
     bench.post("role/a", json!({"secret_id_ttl": -1})).refuses(400, "cannot provide negative value '-1'");
     let cidr = "failed to validate CIDR blocks: invalid CIDR address: 10.0.0.1";
-    bench.post("role/a", json!({"secret_id_bound_cidrs": ["10.0.0.1"]})).refuses(500, cidr);
+    bench.post("role/a", json!({"secret_id_bound_cidrs": ["10.0.0.1"]})).refuses(400, cidr);
     bench.post("role/a", json!({"role_id": ""})).refuses(400, "invalid role_id supplied");
     bench.get("role/a").is(404);
     bench.post("role/a", json!({"local_secret_ids": true})).is(204);
@@ -94,7 +94,7 @@ fn roles_that_cannot_be_are_refused() {
         .post("role/a", json!({"token_type": "batch", "token_num_uses": 1}))
         .refuses(400, "limited use count");
     bench.post("role/b", json!({"bind_secret_id": false, "secret_id_bound_cidrs": "127.0.0.0/8"})).is(204);
-    bench.delete("role/b/secret-id-bound-cidrs").refuses(500, constraint);
+    bench.delete("role/b/secret-id-bound-cidrs").refuses(400, constraint);
 }
 
 #[track_caller]
@@ -186,7 +186,7 @@ fn secret_ids_stay_within_what_the_role_allows() {
     assert_eq!(made["secret_id_ttl"], json!(2_764_800));
     bench.post("role/bound", json!({"secret_id_bound_cidrs": "127.0.0.0/8"})).is(204);
     let subset = "failed to verify subset relationship between CIDR blocks on the role";
-    bench.post("role/bound/secret-id", json!({"cidr_list": "10.0.0.0/8"})).refuses(500, subset);
+    bench.post("role/bound/secret-id", json!({"cidr_list": "10.0.0.0/8"})).refuses(400, subset);
     bench.post("role/bound", json!({"bind_secret_id": false})).is(204);
     bench.post("role/bound/secret-id", json!({})).refuses(400, "bind_secret_id is not set on the role");
 }
@@ -234,7 +234,7 @@ fn a_wrong_login_is_refused() {
     bench.post("login", json!({"role_id": id})).refuses(400, "missing secret_id");
     bench.post("login", json!({"role_id": "nope"})).refuses(400, WRONG);
     let missing = bench.post("login", json!({"secret_id": secret}));
-    assert_eq!((missing.status, missing.errors), (500, vec!["missing role_id".to_owned()]));
+    assert_eq!((missing.status, missing.errors), (400, vec!["missing role_id".to_owned()]));
     bench.post("role/app", json!({"role_id": "renamed"})).is(204);
     bench.post("login", json!({"role_id": id, "secret_id": secret})).refuses(400, WRONG);
     log_in(&bench, "app", &secret).is(200);

@@ -381,7 +381,7 @@ fn roles_are_made_read_changed_and_deleted() {
     }
     bench
         .post("role/a", jwt(json!({"token_policies": "{{.sub", "token_policies_template_claims": true})))
-        .refuses(500, "failed to parse template policy [0]");
+        .refuses(400, "failed to parse template policy [0]");
     bench.get("role/a").is(404);
     assert_eq!(bench.exists("role/a"), Some(false));
     let body =
@@ -516,7 +516,7 @@ fn roles_with_programs_are_kept_changed_and_checked() {
     bench.post("cel/role/c", json!({"cel_program": "x"})).is(400);
     bench.post("cel/role/c", json!({"cel_program": {"expression": ""}})).is(400);
     for wrong in ["1 +", "foo", "claims.foo(", "pb.Auth{nope: 1}"] {
-        bench.post("cel/role/c", json!({"cel_program": {"expression": wrong}})).is(500);
+        bench.post("cel/role/c", json!({"cel_program": {"expression": wrong}})).is(400);
     }
     let program = json!({"variables": [{"name": "a", "expression": "claims.sub"}], "expression": "a"});
     let role =

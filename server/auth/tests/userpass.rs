@@ -77,7 +77,7 @@ fn what_does_not_fit_changes_nothing() {
     }
     bench
         .post("users/bob", json!({"password": "a".repeat(73)}))
-        .refuses(500, "password length exceeds 72 bytes");
+        .refuses(400, "password length exceeds 72 bytes");
     bench.post("users/bob/password", json!({"password": "x"})).refuses(500, "username does not exist");
     bench.post("users/bob/policies", json!({"policies": "x"})).refuses(500, "username does not exist");
 }
@@ -99,7 +99,7 @@ fn the_right_password_lets_in_and_no_other() {
     bench.post("login/bob", json!({"password": ["pw"]})).refuses(400, "password");
     for name in ["bob", "nobody"] {
         let missing = bench.post(&format!("login/{name}"), json!({}));
-        assert_eq!((missing.status, missing.errors), (500, vec!["missing password".to_owned()]));
+        assert_eq!((missing.status, missing.errors), (400, vec!["missing password".to_owned()]));
     }
     bench.get("login/bob").is(404);
 }

@@ -95,7 +95,7 @@ impl Command<Cubbyhole> for Put {
 
     fn run(self, _: &Cubbyhole, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
         if self.data.is_empty() {
-            return Err(Error::server("missing data fields"));
+            return Err(Error::listed("missing data fields"));
         }
         note_drawer(cx)?;
         DRAWERS.put(cx, &own(cx, named(&self.path)?)?, &self.data)?;
@@ -133,7 +133,7 @@ fn note_drawer(cx: &mut Writing<'_>) -> Result<()> {
 
 /// A drawer itself holds nothing; only what has a name in it does.
 fn named(path: &str) -> Result<&str> {
-    if path.is_empty() { Err(Error::server("missing path")) } else { Ok(path) }
+    if path.is_empty() { Err(Error::listed("missing path")) } else { Ok(path) }
 }
 
 fn own(cx: &impl Reads, path: &str) -> Result<String> {

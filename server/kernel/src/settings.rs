@@ -30,6 +30,8 @@ pub struct Settings {
     pub raw_storage_endpoint: bool,
     /// `sys/internal/inspect` answers.
     pub introspection_endpoint: bool,
+    /// `sys/pprof` answers.
+    pub profiling_endpoint: bool,
     /// Strangers may run workflows that allow it.
     pub allow_unauthenticated_workflows: bool,
     /// `sys/metrics` answers without a token on some listener. HTTP refuses it on the others.
@@ -103,6 +105,7 @@ impl Default for Settings {
             allow_audit_prefix: false,
             raw_storage_endpoint: false,
             introspection_endpoint: false,
+            profiling_endpoint: false,
             allow_unauthenticated_workflows: false,
             open_metrics: false,
             open_rekey: false,

@@ -356,7 +356,7 @@ pub(crate) fn find_accessor(
         return Ok(None);
     }
     if accessor.split_once('.').map(|(_, suffix)| suffix) != namespace.suffix() {
-        return Err(Error::server("cannot lookup token in different namespace"));
+        return Err(Error::listed("cannot lookup token in different namespace"));
     }
     let Some(hash) = ACCESSORS.of(namespace.ns).get(source, Name::Id(accessor.as_bytes()))? else {
         return Ok(None);

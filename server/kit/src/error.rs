@@ -94,6 +94,12 @@ impl Error {
         Self { wrapped: true, ..Self::new(Fault::Internal, text) }
     }
 
+    /// The request is wrong, in the words in which OpenBao calls it a fault of its own: it answers some bad input with
+    /// 500, and clients send that again.
+    pub fn listed(text: impl Into<String>) -> Self {
+        Self::invalid(text).wrapped()
+    }
+
     /// Spelt as Go's list of one error.
     #[must_use]
     pub fn wrapped(self) -> Self {
@@ -168,8 +174,11 @@ impl From<serde_json::Error> for Error {
 
 impl From<storage::Error> for Error {
     fn from(error: storage::Error) -> Self {
-        if matches!(error, storage::Error::Sealed) {
-            return Self::new(Fault::Unavailable, error.to_string());
+        match error {
+            storage::Error::Sealed => return Self::new(Fault::Unavailable, error.to_string()),
+            // Names of things come from requests.
+            storage::Error::Name(_) => return Self::listed(error.to_string()),
+            _ => {}
         }
         let text = match error {
             // The words that clients know.

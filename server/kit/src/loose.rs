@@ -186,7 +186,11 @@ impl<'de> Deserialize<'de> for Flag {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         match Value::deserialize(from)? {
             Value::Bool(flag) => Ok(Self(flag)),
-            Value::Number(number) => Ok(Self(number.as_f64() != Some(0.0))),
+            Value::Number(number) => match number.as_u64() {
+                Some(0) => Ok(Self(false)),
+                Some(1) => Ok(Self(true)),
+                _ => Err(D::Error::custom("expected a boolean: true or false")),
+            },
             Value::String(text) => match text.as_str() {
                 "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Self(true)),
                 "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(Self(false)),
@@ -211,6 +215,7 @@ impl<'de> Deserialize<'de> for Number {
                 #[expect(clippy::cast_possible_truncation, reason = "within the range checked above")]
                 float.map(|float| Self(float as i64)).ok_or_else(wrong)
             }
+            Value::String(text) if text.is_empty() => Ok(Self(0)),
             Value::String(text) => match text.strip_prefix("0x") {
                 Some(digits) => i64::from_str_radix(digits, 16).map(Self).map_err(|_| wrong()),
                 None => text.trim().parse().map(Self).map_err(|_| wrong()),
@@ -238,7 +243,7 @@ impl<'de> Deserialize<'de> for Span {
         match Value::deserialize(from)? {
             Value::Number(number) => match number.as_i64() {
                 Some(seconds) => seconds.checked_mul(1_000_000_000).map(Self).ok_or_else(wrong),
-                None => Self::parse(&format!("{number}s")).ok_or_else(wrong),
+                None => Err(wrong()),
             },
             Value::String(text) => Self::parse(&text).ok_or_else(wrong),
             _ => Err(wrong()),
@@ -393,6 +398,9 @@ mod tests {
         check("\"true\"", Some(Flag(true)));
         check("1", Some(Flag(true)));
         check("\"yes\"", None::<Flag>);
+        check("-1", None::<Flag>);
+        check("2", None::<Flag>);
+        check("\"\"", Some(Number(0)));
         check("\"12\"", Some(Number(12)));
         check("12.0", Some(Number(12)));
         check("12.5", None::<Number>);
@@ -401,6 +409,7 @@ mod tests {
         check("\"1.5h\"", Some(Span::from_seconds(5400)));
         check("\"2d\"", Some(Span::from_seconds(172_800)));
         check("\"-1s\"", Some(Span::from_seconds(-1)));
+        check("1.5", None::<Span>);
         check("\"soon\"", None::<Span>);
         check("99999999999999", None::<Span>);
         check("\"a, b\"", Some(Texts(vec!["a".into(), "b".into()])));

@@ -52,6 +52,7 @@ fn takes_the_configuration_of_an_openbao_server() {
         max_lease_ttl = 604800
         raw_storage_endpoint = true
         introspection_endpoint = "true"
+        profiling_endpoint = true
         disable_mlock = true
         unsafe_allow_api_audit_creation = true
         telemetry { prometheus_retention_time = "30s" disable_hostname = true }
@@ -82,6 +83,7 @@ fn takes_the_configuration_of_an_openbao_server() {
     assert_eq!(config.max_lease_ttl, Duration::from_secs(604_800));
     assert!(
         config.ui && config.raw_storage_endpoint && config.introspection_endpoint && config.allow_audit_api
+            && config.profiling_endpoint
     );
     let audit = &config.audits[0];
     assert_eq!((audit.kind.as_str(), audit.path.as_str()), ("file", "main/"));

@@ -17,6 +17,7 @@ pub(super) fn describe(config: &Config) -> Value {
         "max_lease_ttl": config.max_lease_ttl.as_secs(),
         "enable_ui": config.ui,
         "introspection_endpoint": config.introspection_endpoint,
+        "profiling_endpoint": config.profiling_endpoint,
         "allow_unauthenticated_workflows": config.allow_unauthenticated_workflows,
         "raw_storage_endpoint": config.raw_storage_endpoint,
         "unsafe_allow_api_audit_creation": config.allow_audit_api,

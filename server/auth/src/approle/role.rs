@@ -47,7 +47,7 @@ impl Role {
         if self.bind_secret_id || bound {
             return Ok(());
         }
-        Err(Error::server("at least one constraint should be enabled on the role"))
+        Err(Error::listed("at least one constraint should be enabled on the role"))
     }
 }
 
@@ -175,7 +175,7 @@ impl Command<AppRole> for Write {
         role.old_names.settle("period", &mut self.token.period, self.period);
         role.token.apply(&self.token)?;
         if let Some(blocks) = self.secret_id_bound_cidrs.or(self.bound_cidr_list) {
-            role.secret_id_bound_cidrs = networks(&blocks, Error::server)?;
+            role.secret_id_bound_cidrs = networks(&blocks, Error::listed)?;
         }
         if let Some(number) = self.secret_id_num_uses {
             role.secret_id_num_uses = uses("secret_id_num_uses", number)?;

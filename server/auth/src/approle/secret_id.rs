@@ -167,8 +167,8 @@ fn judge(cx: &Writing<'_>, role: &Role, wish: Create) -> Result<SecretId> {
     if !role.bind_secret_id {
         return Err(Error::invalid("bind_secret_id is not set on the role"));
     }
-    let cidr_list = wish.cidr_list.map_or(Ok(Vec::new()), |blocks| networks(&blocks, Error::server))?;
-    let token_refusal = |text: String| Error::server(text.replacen("CIDR", "token CIDR", 1));
+    let cidr_list = wish.cidr_list.map_or(Ok(Vec::new()), |blocks| networks(&blocks, Error::listed))?;
+    let token_refusal = |text: String| Error::listed(text.replacen("CIDR", "token CIDR", 1));
     let token_blocks = wish.token_bound_cidrs;
     let token_bound_cidrs = token_blocks.map_or(Ok(Vec::new()), |blocks| networks(&blocks, token_refusal))?;
     check_within(&cidr_list, &role.secret_id_bound_cidrs)?;
@@ -202,7 +202,7 @@ pub(super) fn check_within(own: &[String], role: &[String]) -> Result<()> {
     if own.is_empty() || role.is_empty() || cidr::all_within(own, role) {
         return Ok(());
     }
-    Err(Error::server(format!(
+    Err(Error::listed(format!(
         "failed to verify subset relationship between CIDR blocks on the role {role:?} and CIDR blocks on the secret \
          ID {own:?}"
     )))

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use kit::loose::Text;
-use kit::{Claim, Error, Fault, Fields, Login, Reading, Reads, Result, Route, Secret, Terms, Writing};
+use kit::{Claim, Error, Fields, Login, Reading, Reads, Result, Route, Secret, Terms, Writing};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
@@ -54,7 +54,7 @@ impl Login<AppRole> for SignIn {
 
     fn run(self, _: &AppRole, cx: &mut Writing<'_>) -> Result<Claim> {
         let role_id = self.role_id.map(|text| text.0).filter(|role_id| !role_id.is_empty());
-        let role_id = role_id.ok_or_else(|| Error::new(Fault::Internal, "missing role_id"))?;
+        let role_id = role_id.ok_or_else(|| Error::invalid("missing role_id"))?;
         if role_id.len() > ID_SIZE_MAX {
             return Err(wrong());
         }

@@ -97,7 +97,7 @@ impl CelRole {
                 *place = span.seconds();
             }
         }
-        self.cel_program.check(&SCOPE).map_err(Error::server)
+        self.cel_program.check(&SCOPE).map_err(Error::listed)
     }
 }
 

@@ -19,7 +19,7 @@ impl<'a> Template<'a> {
     pub(super) fn check(policies: &'a [String]) -> Result<()> {
         for (index, policy) in policies.iter().enumerate() {
             Self::parse(policy).map_err(|why| {
-                Error::server(format!(
+                Error::listed(format!(
                     "failed to parse template policy [{index}]: unable to parse template: {why}"
                 ))
             })?;

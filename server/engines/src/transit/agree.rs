@@ -61,18 +61,18 @@ impl Command<Transit> for DeriveKey {
         let shared = agreed(cx, &base, number(self.base_key_version), peer)?;
         let secret = derive(&shared, b"", kind.size().unwrap_or_default())?;
         let version = super::import::read_secret(kind, &secret, cx.now(), hmac_key(cx));
-        let version = version.map_err(Error::server)?;
+        let version = version.map_err(Error::listed)?;
         let mut record = match load(cx, &self.name)? {
             Some(there) if there.kind == kind && !there.derived => there,
             Some(there) => {
-                return Err(Error::server(format!(
+                return Err(Error::listed(format!(
                     "error importing key: there is a key of this name and of type {}: choose another name",
                     there.kind.name()
                 )));
             }
             None => KeyRecord { imported: true, ..KeyRecord::new(kind) },
         };
-        record.usable().map_err(|refusal| refusal.as_server())?;
+        record.usable().map_err(|refusal| refusal.listed())?;
         append(cx, &self.name, &mut record, &version)?;
         Ok(Reply::Nothing)
     }
@@ -83,22 +83,22 @@ fn agreed(cx: &Writing<'_>, base: &Key, asked: i64, peer: &str) -> Result<Zeroiz
     let version = base_version(cx, base, asked)?;
     let block = pem::blocks(peer).unwrap_or_default();
     let block = block.first().ok_or_else(|| {
-        Error::server(
+        Error::listed(
             "failed to parse supplied peer public key PEM: data does not contain any valid public keys ",
         )
     })?;
     let public = PublicKey::from_spki(&block.der)
-        .map_err(|error| Error::server(format!("failed to parse supplied peer public key PEM: {error} ")))?;
+        .map_err(|error| Error::listed(format!("failed to parse supplied peer public key PEM: {error} ")))?;
     if public.shape().family != x509::Family::Ec {
-        return Err(Error::server("supplied peer public key is not an ECDSA key"));
+        return Err(Error::listed("supplied peer public key is not an ECDSA key"));
     }
     if Some(public.shape()) != base.record.kind.shape() {
-        return Err(Error::server(format!(
+        return Err(Error::listed(format!(
             "base private key type {} does not match peer public key curve",
             base.record.kind.name()
         )));
     }
-    let secret = version.secret().ok_or_else(|| Error::server("the base key has no private part"))?;
+    let secret = version.secret().ok_or_else(|| Error::listed("the base key has no private part"))?;
     let (algorithm, size): (&'static Algorithm, usize) = match base.record.kind {
         Kind::P256 => (&ECDH_P256, 65),
         Kind::P384 => (&ECDH_P384, 97),
@@ -112,8 +112,8 @@ fn agreed(cx: &Writing<'_>, base: &Key, asked: i64, peer: &str) -> Result<Zeroiz
 }
 
 fn base_version(cx: &Writing<'_>, base: &Key, asked: i64) -> Result<std::sync::Arc<super::version::Version>> {
-    let refused = |why: &str| Error::server(format!("requested version of the base key is {why}"));
-    base.record.usable().map_err(|refusal| refusal.as_server())?;
+    let refused = |why: &str| Error::listed(format!("requested version of the base key is {why}"));
+    base.record.usable().map_err(|refusal| refusal.listed())?;
     let asked = u64::try_from(asked).map_err(|_| refused("negative"))?;
     let number = if asked == 0 { base.record.latest } else { asked };
     if number > base.record.latest {
@@ -122,5 +122,5 @@ fn base_version(cx: &Writing<'_>, base: &Key, asked: i64) -> Result<std::sync::A
     if number < base.record.min_available {
         return Err(refused("less than the minimum available key version"));
     }
-    base.version(cx, number)?.ok_or_else(|| Error::server("no such key version"))
+    base.version(cx, number)?.ok_or_else(|| Error::listed("no such key version"))
 }

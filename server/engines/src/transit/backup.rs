@@ -105,7 +105,7 @@ impl Command<Transit> for BackUp {
         let name = &self.name;
         let record = load(cx, name)?;
         let mut record = record.ok_or_else(|| Error::server(format!("key {name:?} not found")))?;
-        record.usable().map_err(|refusal| refusal.as_server())?;
+        record.usable().map_err(|refusal| refusal.listed())?;
         if !record.exportable {
             return Err(Error::server("exporting is disallowed on the policy"));
         }
@@ -204,11 +204,11 @@ impl<const AT: usize> Command<Transit> for Restore<AT> {
         }
         let given = word(self.name.as_ref());
         if given.contains('/') {
-            return Err(Error::server("key names cannot be paths"));
+            return Err(Error::listed("key names cannot be paths"));
         }
-        let json = Zeroizing::new(text::decode(backup).map_err(Error::server)?);
+        let json = Zeroizing::new(text::decode(backup).map_err(Error::listed)?);
         let written: Written = serde_json::from_slice(&json).map_err(|error| {
-            Error::server(format!(
+            Error::listed(format!(
                 "the backup does not read at line {}, column {}: give it as the backup endpoint made it",
                 error.line(),
                 error.column()

@@ -159,6 +159,6 @@ fn check(chain: &[Certificate], record: &KeyRecord, version: &VersionRecord) -> 
     }
     match version.public.as_ref().is_some_and(|public| *public.0 == leaf.public_key().spki()) {
         true => Ok(()),
-        false => Err(Error::server("leaf certificate public key does not match the selected key version")),
+        false => Err(Error::listed("leaf certificate public key does not match the selected key version")),
     }
 }

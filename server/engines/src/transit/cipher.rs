@@ -28,7 +28,7 @@ const NONCE_KEY_SIZE: usize = 32;
 impl Beside<'_> {
     fn associated(&self) -> Result<Vec<u8>, Refusal> {
         text::decode(self.associated).map_err(|why| {
-            Refusal::inner(format!("unable to get associated_data/additional_data from factory[0]: {why}"))
+            Refusal::mistaken(format!("unable to get associated_data/additional_data from factory[0]: {why}"))
         })
     }
 }
@@ -163,10 +163,10 @@ fn open(
         }
         Parsed::Rsa(pair) => {
             let private = pair.0.as_ref().ok_or_else(|| {
-                Refusal::inner("cannot decrypt ciphertext, key version does not have a private counterpart")
+                Refusal::mistaken("cannot decrypt ciphertext, key version does not have a private counterpart")
             })?;
             private.decrypt(Oaep::Sha256, sealed).ok_or_else(|| {
-                Refusal::inner("failed to RSA decrypt the ciphertext: crypto/rsa: decryption error")
+                Refusal::mistaken("failed to RSA decrypt the ciphertext: crypto/rsa: decryption error")
             })
         }
         Parsed::Ed25519(..) | Parsed::Ecdsa(..) | Parsed::MlDsa(..) => {

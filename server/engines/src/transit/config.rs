@@ -136,7 +136,7 @@ impl Command<Transit> for RotateKey {
                 "external_key_ref: this server uses no keys outside of it; leave it out",
             ));
         }
-        record.usable().map_err(|refusal| refusal.as_server())?;
+        record.usable().map_err(|refusal| refusal.listed())?;
         if record.imported && !record.imported_rotation {
             return Err(Error::server(format!("imported key {name} does not allow rotation within Vault")));
         }

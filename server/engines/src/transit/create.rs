@@ -38,7 +38,7 @@ pub(super) fn generate(cx: &mut Writing<'_>, kind: Kind, size: u64) -> Result<Ve
         Kind::Hmac => {
             let size = usize::try_from(size).ok().filter(|size| HMAC_SIZES.contains(size));
             let size = size.ok_or_else(|| {
-                Error::server("invalid key size for HMAC key, must be between 32 and 512 bytes")
+                Error::listed("invalid key size for HMAC key, must be between 32 and 512 bytes")
             })?;
             random(cx, size)
         }

@@ -73,12 +73,12 @@ impl<const AT: usize> Query<Transit> for Export<AT> {
         if !record.exportable && !matches!(what, What::Public | What::Chain) {
             return Err(Error::invalid("private key material is not exportable"));
         }
-        record.usable().map_err(|refusal| refusal.as_server())?;
+        record.usable().map_err(|refusal| refusal.listed())?;
         what.fits(record.kind)?;
         let mut keys = BTreeMap::new();
         for (number, version) in chosen(cx, &self.name, &record, word(self.version.as_ref()))? {
             let exported = export(record.kind, &version, what, format);
-            let exported = exported.map_err(|refusal| refusal.as_server())?;
+            let exported = exported.map_err(|refusal| refusal.listed())?;
             keys.insert(number.to_string(), Secret::new(exported));
         }
         Ok(Reply::Data(Exported { keys, name: self.name, kind: record.kind.name() }))
@@ -161,7 +161,7 @@ fn export(kind: Kind, version: &VersionRecord, what: What, format: Format) -> Re
     let bare = |bytes: Option<&super::record::Hidden>| match format {
         Format::Usual | Format::Raw => Ok(bytes.map(|bytes| text::encode(&*bytes.0)).unwrap_or_default()),
         Format::Der | Format::Pem => {
-            Err(Refusal::inner("unknown format for HMAC key; supported values are `` or `raw`"))
+            Err(Refusal::mistaken("unknown format for HMAC key; supported values are `` or `raw`"))
         }
     };
     match what {
@@ -170,7 +170,7 @@ fn export(kind: Kind, version: &VersionRecord, what: What, format: Format) -> Re
         What::Encryption | What::Signing => private(kind, version, format),
         What::Public => public(kind, version, format),
         What::Chain if version.chain.is_empty() => {
-            Err(Refusal::inner("selected key version does not have a certificate chain imported"))
+            Err(Refusal::mistaken("selected key version does not have a certificate chain imported"))
         }
         What::Chain => Ok(chain_pem(&version.chain)),
     }
@@ -187,7 +187,7 @@ fn no_raw(kind: Kind) -> Refusal {
         kind if kind.is_ml_dsa() => "ml-dsa",
         _ => "ec",
     };
-    Refusal::inner(format!("unknown key format for {family} key; supported values are ``, `der`, or `pem`"))
+    Refusal::mistaken(format!("unknown key format for {family} key; supported values are ``, `der`, or `pem`"))
 }
 
 fn private(kind: Kind, version: &VersionRecord, format: Format) -> Result<String, Refusal> {

@@ -99,11 +99,11 @@ impl Command<Transit> for Import {
 
     fn run(self, _: &Transit, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         if self.convergent_encryption.is_some() {
-            return Err(Error::server("import cannot be used on keys with convergent encryption enabled"));
+            return Err(Error::listed("import cannot be used on keys with convergent encryption enabled"));
         }
         let seconds = u64::try_from(self.auto_rotate_period.unwrap_or_default().seconds()).unwrap_or(0);
         if seconds > 0 && !flag(self.allow_rotation) {
-            return Err(Error::server("allow_rotation must be set to true if auto-rotation is enabled"));
+            return Err(Error::listed("allow_rotation must be set to true if auto-rotation is enabled"));
         }
         let named = self.kind.as_ref().map_or(Kind::Aes256.name(), |kind| kind.0.as_str());
         let set = word(self.parameter_set.as_ref());
@@ -112,7 +112,7 @@ impl Command<Transit> for Import {
             Unknown::Set => unknown_set(named, set),
         })?;
         if load(cx, &self.name)?.is_some() {
-            return Err(Error::server(
+            return Err(Error::listed(
                 "the import path cannot be used with an existing key; use import-version to rotate an existing imported key",
             ));
         }
@@ -139,7 +139,7 @@ impl Command<Transit> for Import {
 }
 
 fn importing(text: String) -> Error {
-    Error::server(format!("error importing key: {text}"))
+    Error::listed(format!("error importing key: {text}"))
 }
 
 fn hmac_size(kind: Kind, version: &VersionRecord) -> u64 {
@@ -171,18 +171,18 @@ impl Command<Transit> for ImportVersion {
     fn run(self, _: &Transit, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         let name = &self.name;
         let unknown = || {
-            Error::server(format!(
+            Error::listed(format!(
                 "no key found with name {name}; to import a new key, use the import/ endpoint"
             ))
         };
         let mut record = load(cx, name)?.ok_or_else(unknown)?;
         if !record.imported {
-            return Err(Error::server("the import_version endpoint can only be used with an imported key"));
+            return Err(Error::listed("the import_version endpoint can only be used with an imported key"));
         }
-        record.usable().map_err(|refusal| refusal.as_server())?;
+        record.usable().map_err(|refusal| refusal.listed())?;
         let kind = record.kind;
         let brought = brought(cx, kind, self.ciphertext, self.public_key, self.hash_function)?;
-        let version = read(cx, kind, record.derived, &brought).map_err(Error::server)?;
+        let version = read(cx, kind, record.derived, &brought).map_err(Error::listed)?;
         if let Some(Number(number)) = self.version {
             complete(cx, name, &record, number, &version)?;
             return Ok(Reply::Nothing);
@@ -219,20 +219,20 @@ fn complete(
     let number = u64::try_from(number).unwrap_or(0);
     let known = record.versions().contains(&number);
     let found = if known { VERSIONS.get(cx, name, number)? } else { None };
-    let mut version = found.ok_or_else(|| Error::server("no such key version"))?;
+    let mut version = found.ok_or_else(|| Error::listed("no such key version"))?;
     if !record.kind.signs() {
-        return Err(Error::server("provided type does not support importing key versions"));
+        return Err(Error::listed("provided type does not support importing key versions"));
     }
     if version.secret.is_some() {
-        return Err(Error::server("private key imported, key version cannot be updated"));
+        return Err(Error::listed("private key imported, key version cannot be updated"));
     }
     if with.secret.is_none() {
-        return Err(Error::server(
+        return Err(Error::listed(
             "cannot add a public key to a key version that already has a public key set",
         ));
     }
     if !same_public(&version, with) {
-        return Err(Error::server("cannot import key, key pair does not match"));
+        return Err(Error::listed("cannot import key, key pair does not match"));
     }
     version.secret.clone_from(&with.secret);
     VERSIONS.put(cx, name, number, &version)
@@ -248,12 +248,12 @@ fn brought(
 ) -> Result<Brought> {
     let Some(ciphertext) = ciphertext else {
         if !kind.signs() {
-            return Err(Error::server("provided type does not support public_key import"));
+            return Err(Error::listed("provided type does not support public_key import"));
         }
         return Ok(Brought::Public(public_key.unwrap_or_default().0));
     };
     let hash = oaep(hash_function.as_ref().map_or("SHA256", |text| text.0.as_str()))?;
-    let wrapped = text::decode(&ciphertext.0).map_err(Error::server)?;
+    let wrapped = text::decode(&ciphertext.0).map_err(Error::listed)?;
     unwrap(cx, hash, &wrapped).map(Brought::Secret)
 }
 
@@ -276,21 +276,21 @@ const WRAPPED_SIZE: usize = 512;
 
 fn unwrap(cx: &mut Writing<'_>, hash: Oaep, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
     let split = wrapped.split_at_checked(WRAPPED_SIZE).filter(|(_, rest)| !rest.is_empty());
-    let (ephemeral, key) = split.ok_or_else(|| Error::server("provided ciphertext is too short"))?;
+    let (ephemeral, key) = split.ok_or_else(|| Error::listed("provided ciphertext is too short"))?;
     cx.costly()?;
     let own = wrapping_key(cx)?;
     let secret = own.secret.ok_or_else(|| Error::internal("the wrapping key has no private half"))?;
     let private = Private::from_pkcs8(&secret.0);
     let private = private.ok_or_else(|| Error::internal("the wrapping key does not read"))?;
     let ephemeral = private.decrypt(hash, ephemeral);
-    let ephemeral = ephemeral.ok_or_else(|| Error::server("crypto/rsa: decryption error"))?;
+    let ephemeral = ephemeral.ok_or_else(|| Error::listed("crypto/rsa: decryption error"))?;
     if ephemeral.len() != 32 {
-        return Err(Error::server("expected ephemeral AES key to be 256-bit"));
+        return Err(Error::listed("expected ephemeral AES key to be 256-bit"));
     }
     let kek = AesKek::new(&AES_256, &ephemeral).map_err(|_| Error::internal("AES does not take its key"))?;
     let mut plain = Zeroizing::new(vec![0; key.len()]);
     let unwrapped = kek.unwrap_with_padding(key, &mut plain);
-    let size = unwrapped.map_err(|_| Error::server("unwrapped plaintext is malformed"))?.len();
+    let size = unwrapped.map_err(|_| Error::listed("unwrapped plaintext is malformed"))?.len();
     plain.truncate(size);
     Ok(plain)
 }
@@ -415,31 +415,31 @@ impl<const AT: usize> Command<Transit> for ExportWrapped<AT> {
 
     fn run(self, _: &Transit, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
         let to = super::key::find(cx, &self.destination)?;
-        let to = to.ok_or_else(|| Error::server("no such destination key to export to"))?;
+        let to = to.ok_or_else(|| Error::listed("no such destination key to export to"))?;
         let record = load(cx, &self.source)?;
-        let record = record.ok_or_else(|| Error::server("no such source key for export"))?;
+        let record = record.ok_or_else(|| Error::listed("no such source key for export"))?;
         if !record.exportable {
             return Err(Error::invalid("key is not exportable"));
         }
-        record.usable().map_err(|refusal| refusal.as_server())?;
+        record.usable().map_err(|refusal| refusal.listed())?;
         let chosen = super::export::chosen(cx, &self.source, &record, word(self.version.as_ref()))?;
         let hash = self.hash.as_ref().map_or("SHA256", |text| text.0.as_str());
-        let hash = oaep(hash).map_err(|error| Error::server(error.to_string()))?;
-        to.record.usable().map_err(|refusal| refusal.as_server())?;
+        let hash = oaep(hash).map_err(|error| Error::listed(error.to_string()))?;
+        to.record.usable().map_err(|refusal| refusal.listed())?;
         if !to.record.kind.signs() {
-            return Err(Error::server(format!(
+            return Err(Error::listed(format!(
                 "key wrapping (requring message signing) is not supported for key type {}",
                 to.record.kind.name()
             )));
         }
         let super::version::Parsed::Rsa(pair) = &to.latest.parsed else {
-            return Err(Error::server("unsupported key type in use; must be a rsa key"));
+            return Err(Error::listed("unsupported key type in use; must be a rsa key"));
         };
         let mut keys = std::collections::BTreeMap::new();
         for (number, version) in chosen {
             let secret = super::export::pkcs8(record.kind, &version);
             let secret =
-                secret.ok_or_else(|| Error::server("the key version has no private part to wrap"))?;
+                secret.ok_or_else(|| Error::listed("the key version has no private part to wrap"))?;
             keys.insert(number.to_string(), kit::Secret::new(wrap(cx, &pair.1, hash, &secret)?));
         }
         let kind = record.kind.name();

@@ -113,7 +113,7 @@ impl Outcomes {
         match outcome {
             Ok(_) => self.succeeded = true,
             Err(Refusal::Asked(_)) => self.asked = true,
-            Err(Refusal::Inner(_)) => self.inner = true,
+            Err(Refusal::Inner(_) | Refusal::Mistaken(_)) => self.inner = true,
             Err(Refusal::Uncounted(_)) => {}
         }
     }

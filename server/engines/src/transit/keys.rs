@@ -178,10 +178,10 @@ fn check_kind(record: &KeyRecord) -> Result<()> {
     match record.kind {
         kind if kind.is_cipher() => Ok(()),
         Kind::Ed25519 if record.convergent => {
-            Err(Error::server(format!("convergent encryption not supported for keys of type {name}")))
+            Err(Error::listed(format!("convergent encryption not supported for keys of type {name}")))
         }
         Kind::Ed25519 => Ok(()),
-        _ if record.derived => Err(Error::server(format!(
+        _ if record.derived => Err(Error::listed(format!(
             "key derivation and convergent encryption not supported for keys of type {name}"
         ))),
         _ => Ok(()),

@@ -9,7 +9,9 @@ pub(super) enum Refusal {
     Asked(String),
     /// The request is wrong, but a batch with such an item does not count as failed.
     Uncounted(String),
-    /// What OpenBao counts as a fault of its own, and answers with 500.
+    /// The request is wrong, but OpenBao counts it as a fault of its own, and in a batch it counts as one.
+    Mistaken(String),
+    /// A fault of ours.
     Inner(String),
 }
 
@@ -22,7 +24,12 @@ impl Refusal {
         Self::Asked(text.into())
     }
 
-    /// What OpenBao counts as a fault of its own.
+    /// The request is wrong, and OpenBao counts it as a fault of its own.
+    pub(super) fn mistaken(text: impl Into<String>) -> Self {
+        Self::Mistaken(text.into())
+    }
+
+    /// A fault of ours.
     pub(super) fn inner(text: impl Into<String>) -> Self {
         Self::Inner(text.into())
     }
@@ -30,13 +37,16 @@ impl Refusal {
     /// The sentence.
     pub(super) fn text(&self) -> &str {
         match self {
-            Self::Asked(text) | Self::Uncounted(text) | Self::Inner(text) => text,
+            Self::Asked(text) | Self::Uncounted(text) | Self::Mistaken(text) | Self::Inner(text) => text,
         }
     }
 
-    /// For operations in which OpenBao answers every refusal with 500.
-    pub(super) fn as_server(&self) -> Error {
-        Error::server(self.text())
+    /// For operations in which OpenBao answers every refusal with 500, in its words.
+    pub(super) fn listed(&self) -> Error {
+        match self {
+            Self::Inner(text) => Error::server(text),
+            other => Error::listed(other.text()),
+        }
     }
 }
 
@@ -50,6 +60,7 @@ impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Asked(text) | Refusal::Uncounted(text) => Self::invalid(text),
+            Refusal::Mistaken(text) => Self::listed(text),
             Refusal::Inner(text) => Self::server(text),
         }
     }

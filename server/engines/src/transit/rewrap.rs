@@ -50,7 +50,7 @@ impl Command<Transit> for Rewrap {
         let mut results = Vec::with_capacity(items.len());
         for item in &items {
             match rewrap(cx, &key, item)? {
-                Err(refusal @ Refusal::Inner(_)) => return Err(refusal.into()),
+                Err(refusal @ (Refusal::Inner(_) | Refusal::Mistaken(_))) => return Err(refusal.into()),
                 outcome => results.push(outcome),
             }
         }

@@ -155,7 +155,7 @@ impl Public {
     /// Encrypts with OAEP.
     pub(super) fn encrypt(&self, hash: Oaep, plaintext: &[u8]) -> Result<Vec<u8>, Refusal> {
         let failed =
-            |text| Refusal::inner(format!("failed to RSA encrypt the plaintext: crypto/rsa: {text}"));
+            |text| Refusal::mistaken(format!("failed to RSA encrypt the plaintext: crypto/rsa: {text}"));
         if plaintext.len() > self.encrypting.max_plaintext_size(hash.algorithm()) {
             return Err(failed("message too long for RSA key size"));
         }

@@ -100,7 +100,7 @@ impl<const AT: usize> Command<Transit> for Sign<AT> {
                 Err(Unsigned::Unread(refusal) | Unsigned::Refused(refusal @ Refusal::Uncounted(_))) => {
                     Err(refusal.into())
                 }
-                Err(Unsigned::Refused(refusal)) => Err(refusal.as_server()),
+                Err(Unsigned::Refused(refusal)) => Err(refusal.listed()),
             };
         };
         let items = batch.items()?;

@@ -98,7 +98,7 @@ impl Manner {
         match self.scheme.as_str() {
             "" | "pss" => Ok(Padding::Pss(self.salt)),
             "pkcs1v15" => Ok(Padding::Pkcs1),
-            other => Err(Refusal::inner(format!("unsupported rsa signature algorithm {other}"))),
+            other => Err(Refusal::mistaken(format!("unsupported rsa signature algorithm {other}"))),
         }
     }
 

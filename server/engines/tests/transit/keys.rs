@@ -118,9 +118,9 @@ fn a_key_that_is_set_aside_is_good_for_nothing_until_it_is_taken_back() {
     let bench = transit();
     key(&bench, "k", json!({"type": "ed25519"}));
     assert_eq!(bench.delete("keys/k/soft-delete").is(200).data["soft_deleted"], true);
-    bench.post("sign/k", json!({"input": ""})).refuses(500, "refusing to use soft-deleted key");
+    bench.post("sign/k", json!({"input": ""})).refuses(400, "refusing to use soft-deleted key");
     bench.post("hmac/k", json!({"input": ""})).refuses(400, "refusing to use soft-deleted key");
-    bench.post("keys/k/rotate", json!({})).refuses(500, "refusing to use soft-deleted key");
+    bench.post("keys/k/rotate", json!({})).refuses(400, "refusing to use soft-deleted key");
     assert_eq!(bench.post("keys/k/soft-delete-restore", json!({})).is(200).data["soft_deleted"], false);
     bench.post("sign/k", json!({"input": ""})).is(200);
     let again = bench.post("keys/k/soft-delete-restore", json!({})).is(200);

@@ -108,9 +108,9 @@ fn a_backup_that_is_none_is_refused_and_nothing_is_stored() {
     refused(&|value| value["policy"]["type"] = json!(0), "does not read");
     refused(&|value| value["policy"]["type"] = json!(6), "does not read");
     bench.post("restore/a", json!({})).refuses(400, "'backup' must be supplied");
-    bench.post("restore/a", json!({"backup": "!"})).refuses(500, "illegal base64");
+    bench.post("restore/a", json!({"backup": "!"})).refuses(400, "illegal base64");
     let canary = bench.post("restore/a", json!({"backup": b64("{\"policy\":\"CANARY\"}")}));
-    canary.refuses(500, "the backup does not read at line 1");
+    canary.refuses(400, "the backup does not read at line 1");
     assert!(!canary.errors.concat().contains("CANARY"));
     let named = |name: &str| {
         let mut other = whole.clone();
@@ -133,7 +133,7 @@ fn only_what_may_leave_leaves() {
     bench.post("keys/k/config", json!({"exportable": true})).is(200);
     bench.get("backup/k").refuses(500, "plaintext backup is disallowed on the policy");
     bench.get("export/signing-key/k").is(200);
-    bench.get("byok-export/k/k").refuses(500, "must be a rsa key");
+    bench.get("byok-export/k/k").refuses(400, "must be a rsa key");
 }
 
 #[test]
@@ -179,19 +179,19 @@ fn a_wrapped_key_comes_in_and_is_the_same_key() {
         .refuses(500, "imported key aes does not allow rotation within Vault");
     bench
         .post("keys/aes/import", body(&[3; 32], "aes256-gcm96"))
-        .refuses(500, "cannot be used with an existing key");
+        .refuses(400, "cannot be used with an existing key");
     bench.post("keys/aes/import_version", json!({"ciphertext": wrapped(&bench, &[4; 32])})).is(204);
     assert_eq!(bench.get("keys/aes").is(200).data["latest_version"], 2);
 
     bench
         .post("keys/n/import", body(&[3; 16], "aes256-gcm96"))
-        .refuses(500, "error importing key: invalid key size 16 bytes for key type aes256-gcm96");
+        .refuses(400, "error importing key: invalid key size 16 bytes for key type aes256-gcm96");
     bench
         .post("keys/n/import", body(&[3; 16], "hmac"))
-        .refuses(500, "invalid key size 16 bytes for key type hmac");
+        .refuses(400, "invalid key size 16 bytes for key type hmac");
     bench
         .post("keys/n/import", body(&[3; 16], "ed25519"))
-        .refuses(500, "error importing key: error parsing asymmetric key");
+        .refuses(400, "error importing key: error parsing asymmetric key");
     bench.post("keys/h/import", body(&[3; 77], "hmac")).is(204);
     assert_eq!(bench.get("keys/h").is(200).data["key_size"], 77);
 
@@ -203,14 +203,14 @@ fn a_wrapped_key_comes_in_and_is_the_same_key() {
         assert_eq!(STANDARD.decode(text_of(&shown)).unwrap(), key.public().spki(), "{kind}");
         bench.post(&format!("sign/{kind}"), json!({"input": ""})).is(200);
         let other = if kind == "ed25519" { "ecdsa-p256" } else { "ed25519" };
-        bench.post("keys/n/import", body(&der, other)).refuses(500, "error importing key");
+        bench.post("keys/n/import", body(&der, other)).refuses(400, "error importing key");
     }
     bench.get("keys/n").is(404);
     let garbled = json!({"ciphertext": b64([1; 600]), "type": "aes256-gcm96"});
-    bench.post("keys/n/import", garbled).refuses(500, "crypto/rsa: decryption error");
+    bench.post("keys/n/import", garbled).refuses(400, "crypto/rsa: decryption error");
     bench
         .post("keys/n/import", json!({"ciphertext": "AAAA"}))
-        .refuses(500, "provided ciphertext is too short");
+        .refuses(400, "provided ciphertext is too short");
     bench
         .post("keys/n/import", json!({"ciphertext": "AAAA", "hash_function": "SHA224"}))
         .refuses(400, "SHA224");
@@ -232,14 +232,14 @@ fn half_a_key_verifies_until_the_other_half_comes() {
     let key = PrivateKey::generate(shape("ecdsa-p256")).unwrap();
     let public = pem::encode("PUBLIC KEY", key.public().spki());
     bench.post("keys/k/import", json!({"type": "ecdsa-p256", "public_key": public})).is(204);
-    bench.post("sign/k", json!({"input": ""})).refuses(500, "does not contain a private part");
+    bench.post("sign/k", json!({"input": ""})).refuses(400, "does not contain a private part");
     let verified = bench.post("verify/k", json!({"input": "", "signature": "vault:v1:MAYCAQECAQE="})).is(200);
     assert_eq!(verified.data["valid"], false);
     let again = json!({"version": 1, "public_key": public});
-    bench.post("keys/k/import_version", again).refuses(500, "cannot add a public key to a key version");
+    bench.post("keys/k/import_version", again).refuses(400, "cannot add a public key to a key version");
     let stranger = PrivateKey::generate(shape("ecdsa-p256")).unwrap().to_der(KeyEncoding::Pkcs8).unwrap();
     let body = json!({"version": 1, "ciphertext": wrapped(&bench, &stranger)});
-    bench.post("keys/k/import_version", body).refuses(500, "key pair does not match");
+    bench.post("keys/k/import_version", body).refuses(400, "key pair does not match");
     let own = key.to_der(KeyEncoding::Pkcs8).unwrap();
     bench.post("keys/k/import_version", json!({"ciphertext": wrapped(&bench, &own)})).is(204);
     assert_eq!(bench.get("keys/k").is(200).data["latest_version"], 1, "it went where it was missing");
@@ -247,12 +247,12 @@ fn half_a_key_verifies_until_the_other_half_comes() {
     let body = json!({"version": 1, "ciphertext": wrapped(&bench, &own)});
     bench
         .post("keys/k/import_version", body)
-        .refuses(500, "private key imported, key version cannot be updated");
+        .refuses(400, "private key imported, key version cannot be updated");
     bench.post("keys/k/import_version", json!({"ciphertext": wrapped(&bench, &stranger)})).is(204);
     assert_eq!(bench.get("keys/k").is(200).data["latest_version"], 2);
     bench
         .post("keys/none/import_version", json!({"ciphertext": ""}))
-        .refuses(500, "no key found with name none");
+        .refuses(400, "no key found with name none");
 }
 
 #[test]
@@ -316,7 +316,7 @@ fn a_key_gets_its_certificate() {
         key(&bench, &format!("{kind}-2"), of(kind));
         bench
             .post(&format!("keys/{kind}-2/set-certificate"), json!({"certificate_chain": chain}))
-            .refuses(500, "does not match the selected key version");
+            .refuses(400, "does not match the selected key version");
     }
     bench
         .post("keys/ed25519/set-certificate", json!({}))

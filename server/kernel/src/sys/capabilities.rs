@@ -53,7 +53,7 @@ impl Query<Sys> for OfToken {
 
     fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Shown>> {
         let token = self.token.filter(|token| !token.expose().is_empty());
-        let token = token.ok_or_else(|| Error::server("no token found"))?;
+        let token = token.ok_or_else(|| Error::listed("no token found"))?;
         let record = living(&*engine.kernel()?, cx, &token)?;
         let record = record.ok_or_else(|| Error::invalid("invalid token").wrapped())?;
         shown(cx, &record, self.paths, self.path)
@@ -99,6 +99,9 @@ fn shown(
     let paths = paths.filter(|paths| !paths.0.is_empty()).or(path).unwrap_or_default().0;
     if paths.is_empty() {
         return Err(Error::invalid("paths must be supplied"));
+    }
+    if paths.iter().any(String::is_empty) {
+        return Err(Error::listed("missing path"));
     }
     let acl = acl(cx, record)?;
     let now = cx.now().0;

@@ -86,7 +86,7 @@ impl Command<Sys> for Put {
         let origins: Vec<String> =
             self.allowed_origins.0.into_iter().filter(|text| !text.is_empty()).collect();
         if origins.is_empty() {
-            return Err(Error::server("at least one origin or the wildcard must be provided"));
+            return Err(Error::listed("at least one origin or the wildcard must be provided"));
         }
         let wild = origins.iter().any(|origin| origin == "*");
         if wild && self.allow_credentials.0 {

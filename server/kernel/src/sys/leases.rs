@@ -467,7 +467,7 @@ impl Query<Sys> for Irrevocable {
             "" => SHOWN_MAX,
             "none" => usize::MAX,
             text => text.parse().map_err(|_| {
-                Error::server(format!(
+                Error::listed(format!(
                     "invalid 'limit' provided: strconv.Atoi: parsing {text:?}: invalid syntax"
                 ))
             })?,

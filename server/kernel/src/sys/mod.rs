@@ -28,6 +28,8 @@ mod namespaces;
 mod node;
 mod password_policies;
 mod policies;
+mod pprof;
+mod profile;
 mod quotas;
 mod raw;
 mod rekey;
@@ -221,6 +223,7 @@ impl Engine for Sys {
         command::<_, loggers::ResetOne>(),
         query::<_, monitor::Monitor>(),
         query::<_, inspect::Router>(),
+        ask::<_, pprof::Pprof>(),
         query::<_, raw::List>(),
         query::<_, raw::Get>(),
         command::<_, raw::Put>(),

@@ -119,7 +119,7 @@ fn unlock(
             cx.warn("Namespace unlocked using sudo capabilities");
             Reply::Data(None)
         }
-        None => return Err(Error::server("provided empty key")),
+        None => return Err(Error::listed("provided empty key")),
     };
     NamespaceEntry { lock: None, ..entry }.store(cx.beyond(&beyond))?;
     Ok(reply)

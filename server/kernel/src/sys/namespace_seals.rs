@@ -82,7 +82,7 @@ fn refused(why: &str) -> Error {
 
 /// `seal "shamir" { shares = 5 threshold = 3 }`, in HCL or JSON.
 fn split(text: &str) -> Result<Split> {
-    let unread = |why: String| Error::new(Fault::Internal, why).wrapped();
+    let unread = |why: String| Error::listed(why);
     let body =
         hcl::parse_any(text).map_err(|error| unread(format!("unable to parse seal config: {error}")))?;
     let blocks = body.blocks("seal", 1).unwrap_or_default();
@@ -211,7 +211,7 @@ impl Command<Sys> for Unseal {
             return Ok(Status::from(kernel.forget_shares(space)?).into());
         }
         if self.key.expose().is_empty() {
-            return Err(Error::new(Fault::Internal, "provided key is empty").wrapped());
+            return Err(Error::listed("provided key is empty"));
         }
         let share = share(self.key.expose())?;
         Ok(Status::from(kernel.show_share(&path, share)?).into())

@@ -117,7 +117,8 @@ impl Command<Identity> for AdminDestroy {
         let entity = book.entity(cx.peek(&beyond), &self.entity_id.0)?;
         let entity = entity.ok_or_else(|| Error::invalid("invalid entity ID"))?;
         let method = book.mfa_method(cx.peek(&beyond), &self.method_id.0)?;
-        if method.is_some_and(|method| !matches!(method.way, Way::Totp(_))) {
+        let method = method.ok_or_else(|| unknown(&self.method_id.0))?;
+        if !matches!(method.way, Way::Totp(_)) {
             return Err(Error::server("method ID does not match TOTP type"));
         }
         book.delete_enrolment(cx.beyond(&beyond), &entity.id, &self.method_id.0)?;

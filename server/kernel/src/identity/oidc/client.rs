@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kit::loose::{Flag, Span, Text, Texts};
+use kit::loose::{Flag, Seconds, Text, Texts};
 use kit::{
     Command, Error, Exists, Nothing, Query, Reading, Reads, Reply, Result, Route, Secret, Table, Writing,
 };
@@ -110,9 +110,9 @@ pub(in crate::identity) struct Put {
     /// The key that signs its tokens. It cannot be changed.
     key: Option<Text>,
     /// How long an id token is good; a day, if left out.
-    id_token_ttl: Option<Span>,
+    id_token_ttl: Option<Seconds>,
     /// How long an access token is good; a day, if left out.
-    access_token_ttl: Option<Span>,
+    access_token_ttl: Option<Seconds>,
     /// `confidential`: it keeps a secret; `public`: it cannot. It cannot be changed.
     client_type: Option<Text>,
     /// Whether people log in to it.
@@ -150,7 +150,7 @@ impl Command<Identity> for Put {
         let missing = || Error::invalid(format!("key {:?} does not exist", client.key));
         let key = key::find(cx, &client.key)?.ok_or_else(missing)?;
         if let Some(ttl) = self.id_token_ttl {
-            client.id_token_seconds = ttl.duration().as_secs();
+            client.id_token_seconds = ttl.0;
         }
         if client.id_token_seconds > key.verification_seconds {
             return Err(Error::invalid(
@@ -158,7 +158,7 @@ impl Command<Identity> for Put {
             ));
         }
         if let Some(ttl) = self.access_token_ttl {
-            client.access_token_seconds = ttl.duration().as_secs();
+            client.access_token_seconds = ttl.0;
         }
         if let Some(Flag(flag)) = self.authorization_code {
             client.authorization_code = flag;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jws::{Alg, Signer};
-use kit::loose::{Span, Text, Texts};
+use kit::loose::{Seconds, Text, Texts};
 use kit::{
     Command, Error, Exists, Nothing, Query, Reading, Reads, Reply, Result, Route, Table, Time, Writing,
 };
@@ -158,9 +158,9 @@ pub(in crate::identity) struct Put {
     /// Its name.
     name: String,
     /// How often it goes over to a new key; a day, if left out.
-    rotation_period: Option<Span>,
+    rotation_period: Option<Seconds>,
     /// How long signatures count after it has; a day, if left out.
-    verification_ttl: Option<Span>,
+    verification_ttl: Option<Seconds>,
     /// RS256, RS384, RS512, ES256, ES384, ES512 or EdDSA.
     algorithm: Option<Text>,
     /// The clients that it signs for; `*` for all.
@@ -177,13 +177,13 @@ impl Command<Identity> for Put {
         let old = find(cx, &self.name)?;
         let mut key = old.clone().unwrap_or_default();
         if let Some(period) = self.rotation_period {
-            key.rotation_seconds = period.duration().as_secs();
+            key.rotation_seconds = period.0;
         }
         if key.rotation_seconds < ROTATION_SECONDS_MIN {
             return Err(Error::invalid("rotation_period must be at least one minute"));
         }
         if let Some(ttl) = self.verification_ttl {
-            key.verification_seconds = ttl.duration().as_secs();
+            key.verification_seconds = ttl.0;
         }
         if key.verification_seconds > key.rotation_seconds.saturating_mul(10) {
             return Err(Error::invalid("verification_ttl cannot be longer than 10x rotation_period"));
@@ -309,7 +309,7 @@ pub(in crate::identity) struct Rotate {
     /// Its name.
     name: String,
     /// How long the old key's signatures count; as the key says, if left out.
-    verification_ttl: Option<Span>,
+    verification_ttl: Option<Seconds>,
 }
 
 impl Command<Identity> for Rotate {
@@ -319,7 +319,7 @@ impl Command<Identity> for Rotate {
     fn run(self, _: &Identity, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         let missing = || Error::invalid(format!("no named key found at {:?}", self.name));
         let key = find(cx, &self.name)?.ok_or_else(missing)?;
-        let seconds = self.verification_ttl.map_or(key.verification_seconds, |ttl| ttl.duration().as_secs());
+        let seconds = self.verification_ttl.map_or(key.verification_seconds, |ttl| ttl.0);
         key.rotated(cx, seconds)?.store(cx, &self.name)?;
         Ok(Reply::Nothing)
     }

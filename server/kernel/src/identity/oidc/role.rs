@@ -1,6 +1,6 @@
 //! Roles: what identity tokens are like.
 
-use kit::loose::{Span, Text};
+use kit::loose::{Seconds, Text};
 use kit::{Command, Error, Exists, Nothing, Query, Reading, Reads, Reply, Result, Route, Table, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -53,7 +53,7 @@ pub(in crate::identity) struct Put {
     /// Claims as a JSON object with templates, or the same in base64.
     template: Option<Text>,
     /// How long a token is good; a day, if left out.
-    ttl: Option<Span>,
+    ttl: Option<Seconds>,
     /// Whom tokens are for; made up, if left out.
     client_id: Option<Text>,
 }
@@ -76,7 +76,7 @@ impl Command<Identity> for Put {
             role.template = template::accepted(&text)?;
         }
         if let Some(ttl) = self.ttl {
-            role.ttl_seconds = ttl.duration().as_secs();
+            role.ttl_seconds = ttl.0;
         }
         let missing = || Error::invalid(format!("cannot find key {:?}", role.key));
         let key = key::find(cx, &role.key)?.ok_or_else(missing)?;
