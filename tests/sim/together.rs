@@ -39,7 +39,9 @@ fn at_once(desk: &Desk, path: &str, bodies: &[Value]) {
 /// What a path shows, without what is another's by nature.
 fn shown(desk: &Desk, path: &str) -> Value {
     let mut data = desk.ask(Get, path, "").expect(200).json["data"].clone();
-    for own in ["role_id", "client_id", "client_secret", "keys", "created_time", "updated_time", "name"] {
+    let own = ["role_id", "client_id", "client_secret", "keys", "name", "id"];
+    let when = ["created_time", "updated_time", "creation_time", "last_update_time", "modify_index"];
+    for own in own.into_iter().chain(when) {
         data.as_object_mut().unwrap().remove(own);
     }
     data

@@ -484,6 +484,12 @@ mod tests {
         assert_eq!(page.names, Some(Texts(vec!["x".to_owned(), "y".to_owned()])));
     }
 
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "it is never read whole")]
+    struct Plain {
+        word: String,
+    }
+
     #[test]
     fn refusals_do_not_repeat_what_was_given() {
         #[derive(Debug, Deserialize)]
@@ -502,6 +508,11 @@ mod tests {
     fn refusals_name_the_field() {
         let refusal = |body| parse::<Put>("role/{name}", "role/app", body).unwrap_err().to_string();
         assert!(refusal(r#"{"count":"x"}"#).contains("error converting input for field \"count\""));
+        // And never what was given: it may be a secret.
+        assert!(refusal(r#"{"token_ttl":{"hush":1}}"#).contains("field \"token_ttl\": expected a duration"));
+        let typed = |body| parse::<Plain>("x", "x", body).unwrap_err().to_string();
+        assert!(typed(r#"{"word":123456}"#).ends_with("field \"word\": expected a string"));
+        assert!(typed(r#"{"word":["hush, expected"]}"#).ends_with("field \"word\": expected a string"));
         assert!(refusal("[]").contains("failed to decode JSON input"));
         assert!(refusal("{").contains("failed to decode JSON input"));
     }

@@ -194,10 +194,10 @@ fn is_lower(text: &str) -> bool {
     }
 }
 
-/// What Vault calls a generic name: word characters at both ends, dots and dashes within.
+/// What Vault calls a generic name: word characters of ASCII at both ends, dots and dashes within.
 fn fits(kind: &str, name: &str) -> bool {
     let at = kind.ends_with("at");
-    let word = |char: char| char.is_alphanumeric() || char == '_';
+    let word = |char: char| char.is_ascii_alphanumeric() || char == '_';
     let inner = |char: char| word(char) || char == '-' || char == '.' || (at && char == '@');
     match kind {
         "any" => !name.is_empty(),
@@ -299,8 +299,10 @@ mod tests {
         check("keys/{name}", "keys", None);
         check("keys/{name}", "keys/a/b", None);
         check("users/{name:lower}", "users/Ann", Some(&[("lower", "Ann")]));
-        // The sign of Kelvin is another way to write a k.
-        check("users/{name:lower}", "users/\u{212a}im", Some(&[("lower", "\u{212a}im")]));
+        // The sign of Kelvin is another way to write a k, and an e with an accent can be written in two ways.
+        check("users/{name:lower}", "users/\u{212a}im", None);
+        check("users/{name}", "users/ren\u{e9}", None);
+        check("acl/{name:lower+}", "acl/\u{212a}im", Some(&[("lower", "\u{212a}im")]));
         check("acl/{name:lower+}", "acl/a/Ann", Some(&[("lower", "a/Ann")]));
         check("acl/{name:lower+}", "acl/a/ann", Some(&[("name", "a/ann")]));
         check("acl/{name:lower+}", "acl/", None);

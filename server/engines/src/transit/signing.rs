@@ -226,7 +226,7 @@ fn ml_dsa(key: &x509::PublicKey) -> x509::Result<x509::Scheme> {
 /// The pair of a context.
 fn derived(version: &Version, context: &[u8]) -> Result<aws_lc_rs::signature::Ed25519KeyPair, Refusal> {
     let seed = version.derive(context, 32);
-    let seed = seed.map_err(|why| Refusal::inner(format!("error deriving key: {why}")))?;
+    let seed = seed.map_err(|why| Refusal::mistaken(format!("error deriving key: {why}")))?;
     ed25519(&seed).ok_or_else(|| Refusal::inner("the key could not be derived"))
 }
 

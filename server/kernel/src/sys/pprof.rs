@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kit::loose::Number;
-use kit::{Ask, Error, Fault, Reads, Recording, Reply, Result, Route, Time, World, Writing};
+use kit::{Ask, Error, Fault, Recording, Reply, Result, Route, Time, World, Writing};
 use schemars::JsonSchema;
 use serde::Deserialize;
 

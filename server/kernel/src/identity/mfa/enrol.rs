@@ -56,15 +56,17 @@ impl Command<Identity> for AdminGenerate {
     }
 }
 
+fn unknown(method_id: &str) -> Error {
+    Error::invalid(format!("configuration for method ID {method_id:?} does not exist"))
+}
+
 /// The order of the checks is that of the API: clients see the first that fails.
 fn generate(cx: &mut Writing<'_>, method_id: &str, entity_id: &str) -> Result<Reply<Enrolled>> {
     let (book, beyond, now) = (own(cx), Beyond::for_the_kernel(), cx.now());
     if method_id.is_empty() {
         return Err(Error::invalid("missing method ID"));
     }
-    let method = book
-        .mfa_method(cx.peek(&beyond), method_id)?
-        .ok_or_else(|| Error::invalid(format!("configuration for method ID {method_id:?} does not exist")))?;
+    let method = book.mfa_method(cx.peek(&beyond), method_id)?.ok_or_else(|| unknown(method_id))?;
     if entity_id.is_empty() {
         return Err(Error::invalid("missing entityID"));
     }
