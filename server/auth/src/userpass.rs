@@ -280,7 +280,7 @@ impl Command<Userpass> for Delete {
 }
 
 fn known(cx: &impl Reads, username: &str) -> Result<User> {
-    USERS.get(cx, username)?.ok_or_else(|| Error::server("username does not exist"))
+    USERS.get(cx, username)?.ok_or_else(|| Error::listed("username does not exist"))
 }
 
 /// Sets the password of a user.

@@ -60,7 +60,7 @@ fn a_role_is_made_read_changed_and_deleted() {
     assert_eq!(shown["secret_id_bound_cidrs"], json!(["127.0.0.1/32"]));
     assert_eq!((&shown["secret_id_num_uses"], &shown["secret_id_ttl"]), (&json!(5), &json!(600)));
     assert_eq!(role_id(&bench, "app"), "mine");
-    bench.post("role/other", json!({"role_id": "mine"})).refuses(500, "role_id already in use");
+    bench.post("role/other", json!({"role_id": "mine"})).refuses(400, "role_id already in use");
     bench.get("role/other").is(404);
     let long = bench.post("role/long", json!({"token_max_ttl": 99_999_999})).is(200);
     assert!(
@@ -278,7 +278,7 @@ fn custom_secret_ids_are_taken_once() {
     let made = bench.post("role/app/custom-secret-id", json!({"secret_id": "mine"})).is(200);
     assert_eq!(text(made, "secret_id"), "mine");
     let again = bench.post("role/app/custom-secret-id", json!({"secret_id": "mine"}));
-    again.refuses(500, "failed to store secret_id: SecretID is already registered");
+    again.refuses(400, "failed to store secret_id: SecretID is already registered");
     log_in(&bench, "app", "mine").is(200);
     bench
         .post("role/app/custom-secret-id", json!({"secret_id": "x".repeat(5000)}))
@@ -306,11 +306,11 @@ fn secret_ids_are_destroyed_within_their_role() {
         bench.delete(&format!("role/b/{path}/destroy")).refuses(400, &missing);
         bench.post(&format!("role/b/{path}/lookup"), json!({})).refuses(400, &missing);
         let nowhere = bench.post(&format!("role/nope/{path}/destroy"), json!({field: "x"}));
-        nowhere.refuses(500, "role \"nope\" does not exist");
+        nowhere.refuses(400, "role \"nope\" does not exist");
     }
     bench.post("role/b/secret-id/destroy", json!({"secret_id": "nope"})).is(204);
     let unknown = bench.post("role/b/secret-id-accessor/destroy", json!({"secret_id_accessor": "nope"}));
-    unknown.refuses(500, "failed to find accessor entry for secret_id_accessor: \"nope\"");
+    unknown.refuses(400, "failed to find accessor entry for secret_id_accessor: \"nope\"");
     let (secret, _) = secret_id(&bench, "b", json!({}));
     bench.delete(&format!("role/b/secret-id/destroy?secret_id={secret}")).is(204);
     log_in(&bench, "b", &secret).refuses(400, WRONG);

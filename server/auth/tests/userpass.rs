@@ -78,8 +78,8 @@ fn what_does_not_fit_changes_nothing() {
     bench
         .post("users/bob", json!({"password": "a".repeat(73)}))
         .refuses(400, "password length exceeds 72 bytes");
-    bench.post("users/bob/password", json!({"password": "x"})).refuses(500, "username does not exist");
-    bench.post("users/bob/policies", json!({"policies": "x"})).refuses(500, "username does not exist");
+    bench.post("users/bob/password", json!({"password": "x"})).refuses(400, "username does not exist");
+    bench.post("users/bob/policies", json!({"policies": "x"})).refuses(400, "username does not exist");
 }
 
 #[test]

@@ -257,7 +257,9 @@ impl<'de> Deserialize<'de> for Seconds {
         let wrong = || D::Error::custom(format!("time: invalid duration {value}"));
         let span = match &value {
             Value::String(text) => Span::parse(text),
-            Value::Number(number) => Span::parse(&format!("{number}s")),
+            Value::Number(number) => {
+                number.as_i64().and_then(|seconds| seconds.checked_mul(1_000_000_000)).map(Span)
+            }
             _ => None,
         };
         let seconds = span.ok_or_else(wrong)?.seconds();
@@ -410,6 +412,9 @@ mod tests {
         check("\"2d\"", Some(Span::from_seconds(172_800)));
         check("\"-1s\"", Some(Span::from_seconds(-1)));
         check("1.5", None::<Span>);
+        check("1.5", None::<Seconds>);
+        check("60", Some(Seconds(60)));
+        check("-1", None::<Seconds>);
         check("\"soon\"", None::<Span>);
         check("99999999999999", None::<Span>);
         check("\"a, b\"", Some(Texts(vec!["a".into(), "b".into()])));

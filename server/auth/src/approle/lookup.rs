@@ -51,8 +51,11 @@ impl From<SecretId> for Shown {
 fn find(cx: &impl Reads, name: &str, secret_id: Option<&Secret<String>>) -> Result<Option<Place>> {
     let given = secret_id.filter(|secret_id| !secret_id.expose().is_empty());
     let secret_id = given.ok_or_else(|| Error::invalid("missing secret_id"))?.expose();
-    let role = role(cx, name, Error::server)?;
-    let hasher = Hasher::of(cx)?.filter(|_| secret_id.len() <= ID_SIZE_MAX);
+    let role = role(cx, name, Error::listed)?;
+    if secret_id.len() > ID_SIZE_MAX {
+        return Err(Error::invalid(format!("secret_id is longer than {ID_SIZE_MAX} bytes")));
+    }
+    let hasher = Hasher::of(cx)?;
     Ok(hasher.map(|hasher| hasher.secret_id(role.key, secret_id)))
 }
 
@@ -161,7 +164,7 @@ impl Query<AppRole> for LookupAccessor {
 
     fn run(self, _: &AppRole, cx: &Reading<'_>) -> Result<Reply<ShownByAccessor>> {
         let (accessor, id) = given(self.secret_id_accessor)?;
-        let role = role(cx, &self.role_name, Error::server)?;
+        let role = role(cx, &self.role_name, Error::listed)?;
         let Some(place) = by_accessor(cx, id)? else {
             return Ok(Reply::Gone(ShownByAccessor::Unknown { error: unknown(&accessor) }));
         };
@@ -189,8 +192,8 @@ impl Command<AppRole> for DestroyAccessor {
 
     fn run(self, _: &AppRole, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         let (accessor, id) = given(self.secret_id_accessor)?;
-        let role = role(cx, &self.role_name, Error::server)?;
-        let place = by_accessor(cx, id)?.ok_or_else(|| Error::server(unknown(&accessor)))?;
+        let role = role(cx, &self.role_name, Error::listed)?;
+        let place = by_accessor(cx, id)?.ok_or_else(|| Error::listed(unknown(&accessor)))?;
         if place.role != role.key {
             return Err(Error::new(Fault::Denied, "invalid secret id accessor"));
         }

@@ -219,7 +219,7 @@ fn name(
     }
     let hash = hasher.role_id(&role_id);
     if ROLE_IDS.get(cx, &hash)?.is_some_and(|owner| owner != role_name) {
-        return Err(Error::server("role_id already in use"));
+        return Err(Error::listed("role_id already in use"));
     }
     if !is_new {
         ROLE_IDS.delete(cx, &hasher.role_id(&role.role_id))?;

@@ -142,7 +142,7 @@ fn make(cx: &mut Writing<'_>, secret_id: Secret<String>, wish: Create) -> Result
     let place = Hasher::make(cx)?.secret_id(role.key, secret_id.expose());
     if let Some(known) = SECRET_IDS.get(cx, &place.bytes())? {
         if !known.is_over(cx.now()) {
-            return Err(Error::server("failed to store secret_id: SecretID is already registered"));
+            return Err(Error::listed("failed to store secret_id: SecretID is already registered"));
         }
         forget(cx, place, &known.accessor)?;
     }

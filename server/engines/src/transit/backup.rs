@@ -104,13 +104,13 @@ impl Command<Transit> for BackUp {
     fn run(self, _: &Transit, cx: &mut Writing<'_>) -> Result<Reply<Backup>> {
         let name = &self.name;
         let record = load(cx, name)?;
-        let mut record = record.ok_or_else(|| Error::server(format!("key {name:?} not found")))?;
+        let mut record = record.ok_or_else(|| Error::listed(format!("key {name:?} not found")))?;
         record.usable().map_err(|refusal| refusal.listed())?;
         if !record.exportable {
-            return Err(Error::server("exporting is disallowed on the policy"));
+            return Err(Error::listed("exporting is disallowed on the policy"));
         }
         if !record.plaintext_backup {
-            return Err(Error::server("plaintext backup is disallowed on the policy"));
+            return Err(Error::listed("plaintext backup is disallowed on the policy"));
         }
         record.backup = Some(Mark { time: cx.now(), version: record.latest });
         KEYS.put(cx, name, &record)?;
@@ -221,10 +221,10 @@ impl<const AT: usize> Command<Transit> for Restore<AT> {
         check_name(&name)?;
         let there = load(cx, &name)?;
         if there.is_some() && !flag(self.force) {
-            return Err(Error::server(format!("key {name:?} already exists")));
+            return Err(Error::listed(format!("key {name:?} already exists")));
         }
         let archived = written.archived_keys.and_then(|archive| archive.keys).unwrap_or_default();
-        let refused = |why: String| Error::server(format!("failed to restore the policy {name:?}: {why}"));
+        let refused = |why: String| Error::listed(format!("failed to restore the policy {name:?}: {why}"));
         let mut record = read(&policy).map_err(refused)?;
         record.restored = Some(Mark { time: cx.now(), version: record.latest });
         let versions = versions(&policy, &record, &archived).map_err(refused)?;

@@ -138,7 +138,7 @@ impl Command<Transit> for RotateKey {
         }
         record.usable().map_err(|refusal| refusal.listed())?;
         if record.imported && !record.imported_rotation {
-            return Err(Error::server(format!("imported key {name} does not allow rotation within Vault")));
+            return Err(Error::listed(format!("imported key {name} does not allow rotation within Vault")));
         }
         rotate(cx, name, &mut record)?;
         show(cx, name, &record, &[]).map(Reply::Data)

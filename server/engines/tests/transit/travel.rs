@@ -50,7 +50,7 @@ fn a_backup_brings_back_every_version_and_every_setting() {
         bench.post(&format!("keys/{kind}/trim"), json!({"min_available_version": 1})).is(200);
         let backup = bench.get(&format!("backup/{kind}")).is(200);
         let body = json!({"backup": text(&backup, "backup")});
-        bench.post("restore", body.clone()).refuses(500, &format!("key \"{kind}\" already exists"));
+        bench.post("restore", body.clone()).refuses(400, &format!("key \"{kind}\" already exists"));
         bench.post(&format!("restore/{kind}-2"), body.clone()).is(204);
         let (one, other) = (bench.get(&format!("keys/{kind}")), bench.get(&format!("keys/{kind}-2")));
         for field in [
@@ -129,9 +129,9 @@ fn only_what_may_leave_leaves() {
     bench.get("export/signing-key/k").refuses(400, "private key material is not exportable");
     bench.get("export/hmac-key/k").refuses(400, "private key material is not exportable");
     bench.get("export/public-key/k").is(200);
-    bench.get("backup/k").refuses(500, "exporting is disallowed on the policy");
+    bench.get("backup/k").refuses(400, "exporting is disallowed on the policy");
     bench.post("keys/k/config", json!({"exportable": true})).is(200);
-    bench.get("backup/k").refuses(500, "plaintext backup is disallowed on the policy");
+    bench.get("backup/k").refuses(400, "plaintext backup is disallowed on the policy");
     bench.get("export/signing-key/k").is(200);
     bench.get("byok-export/k/k").refuses(400, "must be a rsa key");
 }
@@ -176,7 +176,7 @@ fn a_wrapped_key_comes_in_and_is_the_same_key() {
     assert_eq!((&read["imported_key"], &read["imported_key_allow_rotation"]), (&json!(true), &json!(false)));
     bench
         .post("keys/aes/rotate", json!({}))
-        .refuses(500, "imported key aes does not allow rotation within Vault");
+        .refuses(400, "imported key aes does not allow rotation within Vault");
     bench
         .post("keys/aes/import", body(&[3; 32], "aes256-gcm96"))
         .refuses(400, "cannot be used with an existing key");
