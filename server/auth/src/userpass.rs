@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use bcrypt::{HashParts, Version};
 use kit::loose::{Number, Span, Text, Texts};
 use kit::{
-    AuthMethod, Claim, Command, Endpoint, Engine, Error, Exists, Login, LoginPoint, Nothing, Query,
-    Reading, Reads, Renewal, Reply, Result, Route, Secret, Table, Terms, Writing, command, login, query,
+    AuthMethod, Claim, Command, Endpoint, Engine, Error, Exists, Login, LoginPoint, Nothing, Query, Reading,
+    Reads, Renewal, Reply, Result, Route, Secret, Table, Terms, Writing, command, login, query,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -82,7 +82,10 @@ fn takes_the_configuration_of_an_openbao_server() {
     assert_eq!(config.default_lease_ttl, Duration::from_secs(24 * 3600));
     assert_eq!(config.max_lease_ttl, Duration::from_secs(604_800));
     assert!(
-        config.ui && config.raw_storage_endpoint && config.introspection_endpoint && config.allow_audit_api
+        config.ui
+            && config.raw_storage_endpoint
+            && config.introspection_endpoint
+            && config.allow_audit_api
             && config.profiling_endpoint
     );
     let audit = &config.audits[0];

@@ -163,7 +163,9 @@ fn open(
         }
         Parsed::Rsa(pair) => {
             let private = pair.0.as_ref().ok_or_else(|| {
-                Refusal::mistaken("cannot decrypt ciphertext, key version does not have a private counterpart")
+                Refusal::mistaken(
+                    "cannot decrypt ciphertext, key version does not have a private counterpart",
+                )
             })?;
             private.decrypt(Oaep::Sha256, sealed).ok_or_else(|| {
                 Refusal::mistaken("failed to RSA decrypt the ciphertext: crypto/rsa: decryption error")

@@ -187,7 +187,9 @@ fn no_raw(kind: Kind) -> Refusal {
         kind if kind.is_ml_dsa() => "ml-dsa",
         _ => "ec",
     };
-    Refusal::mistaken(format!("unknown key format for {family} key; supported values are ``, `der`, or `pem`"))
+    Refusal::mistaken(format!(
+        "unknown key format for {family} key; supported values are ``, `der`, or `pem`"
+    ))
 }
 
 fn private(kind: Kind, version: &VersionRecord, format: Format) -> Result<String, Refusal> {
