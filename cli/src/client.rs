@@ -15,7 +15,7 @@ use crate::{
     refused::{Answer, Refused},
     secret::Secret,
     settings::Settings,
-    transport::{MALFORMED, Sender, Transport, Trouble, said_by_tls},
+    transport::{Sender, Transport, Trouble, said_by_tls},
 };
 
 /// No answer of the API is larger; a listing of a million keys is about half of it.
@@ -357,7 +357,7 @@ fn broken(error: &hyper::Error) -> Trouble {
         return trouble;
     }
     if error.is_parse() {
-        return Trouble::Broken(MALFORMED.to_owned());
+        return Trouble::NotHttp;
     }
     Trouble::Broken(if error.is_incomplete_message() { "EOF".to_owned() } else { error.to_string() })
 }

@@ -18,9 +18,6 @@ use crate::address::{Address, Scheme};
 /// A proxy's answer to CONNECT is a few lines; more is not a proxy.
 const PROXY_ANSWER_SIZE_MAX: usize = 16 * 1024;
 
-/// What came back is no HTTP, in the words of the Go client.
-pub(crate) const MALFORMED: &str = "malformed HTTP response";
-
 /// What carries requests once a connection stands.
 pub(crate) type Sender = SendRequest<Full<Bytes>>;
 
@@ -59,6 +56,8 @@ pub(crate) enum Trouble {
     Misnamed,
     NotTls,
     WantsCertificate,
+    /// What answers speaks no HTTP: TLS, for one.
+    NotHttp,
     Tls(String),
     Proxy(String),
     TimedOut,
@@ -82,6 +81,7 @@ impl Trouble {
             }
             Trouble::WantsCertificate => "remote error: tls: certificate required".to_owned(),
             Trouble::NotTls => "http: server gave HTTP response to HTTPS client".to_owned(),
+            Trouble::NotHttp => "malformed HTTP response".to_owned(),
             Trouble::TimedOut => "context deadline exceeded".to_owned(),
         }
     }
@@ -102,12 +102,10 @@ impl Trouble {
                 "The server lets in only who shows a certificate: give -client-cert and -client-key."
             }
             Trouble::NotTls => "The server speaks plain HTTP: write the address with http://.",
+            Trouble::NotHttp => "What answers there does not speak HTTP in clear: does it want https://?",
             Trouble::Proxy(_) => "Check HTTPS_PROXY, or name the host in NO_PROXY.",
             Trouble::TimedOut => {
                 "The server did not answer in time; KEEP_CLIENT_TIMEOUT sets how long to wait."
-            }
-            Trouble::Broken(text) if text == MALFORMED => {
-                "What answers there does not speak HTTP in clear: does it want https://?"
             }
             Trouble::Tls(_) | Trouble::Broken(_) => return None,
         })

@@ -26,6 +26,7 @@ mod guide;
 mod hvac;
 mod issuer;
 mod issuers;
+mod keep_agent;
 mod keep_login;
 mod keep_restarts;
 mod keep_secrets;

@@ -203,7 +203,10 @@ impl From<Refused> for Trouble {
             Refused::NoAnswer { ref trouble, .. } => {
                 let cause = match trouble {
                     transport::Trouble::Untrusted(_) | transport::Trouble::Misnamed => Cause::Untrusted,
-                    transport::Trouble::Tls(_) | transport::Trouble::NotTls => Cause::Handshake,
+                    transport::Trouble::Tls(_)
+                    | transport::Trouble::NotTls
+                    | transport::Trouble::NotHttp
+                    | transport::Trouble::WantsCertificate => Cause::Handshake,
                     _ => Cause::Unreachable,
                 };
                 Trouble::new(cause, refused.to_string().replace('\n', " "))
@@ -247,6 +250,7 @@ mod tests {
         check(transport::Trouble::Misnamed, Cause::Untrusted, "ca_cert");
         check(transport::Trouble::Tls("anything".to_owned()), Cause::Handshake, "client_cert");
         check(transport::Trouble::NotTls, Cause::Handshake, "https://");
+        check(transport::Trouble::NotHttp, Cause::Handshake, "https://");
         check(
             transport::Trouble::Refused("x509: logging in".to_owned()),
             Cause::Unreachable,
