@@ -171,10 +171,10 @@ fn secret_ids_stay_within_what_the_role_allows() {
     refused(json!({"metadata": {"a": "b"}}), 400, "error converting input for field \"metadata\"");
     refused(
         json!({"cidr_list": "bogus"}),
-        500,
+        400,
         "failed to validate CIDR blocks: invalid CIDR address: bogus",
     );
-    refused(json!({"token_bound_cidrs": "bogus"}), 500, "failed to validate token CIDR blocks");
+    refused(json!({"token_bound_cidrs": "bogus"}), 400, "failed to validate token CIDR blocks");
     bench.post("role/nope/secret-id", json!({})).refuses(404, "role \"nope\" does not exist");
     bench.list("role/nope/secret-id").refuses(400, "role \"nope\" does not exist");
     bench.list("role/app/secret-id").is(404);

@@ -88,7 +88,7 @@ impl Private {
             other => return Err(unsigned(other)),
         };
         let unfit = |_| {
-            Refusal::inner(match padding {
+            Refusal::mistaken(match padding {
                 Padding::Pss(_) => "crypto/rsa: input must be hashed with given hash",
                 Padding::Pkcs1 => "crypto/rsa: input must be hashed message",
             })

@@ -70,7 +70,7 @@ fn settings_are_checked() {
         400,
         "auto rotate period must be 0 to disable or at least an hour",
     );
-    refused(json!({"type": "hmac"}), 500, "invalid key size for HMAC key, must be between 32 and 512 bytes");
+    refused(json!({"type": "hmac"}), 400, "invalid key size for HMAC key, must be between 32 and 512 bytes");
     refused(json!({"type": "hmac", "key_size": 8}), 400, "invalid key_size 8");
     refused(json!({"key_size": 32}), 400, "key_size is not valid for algorithm aes256-gcm96");
     refused(json!({"external_key_ref": "x"}), 400, "external_key_ref");

@@ -62,12 +62,12 @@ fn rsa_pads_as_it_is_told() {
     let refused = |body: Value, status: u16, why: &str| bench.post("sign/k", body).refuses(status, why);
     refused(json!({"salt_length": "x"}), 400, "salt length neither 'auto', 'hash', nor an int: x");
     refused(json!({"salt_length": "-2"}), 400, "salt length is invalid: -2");
-    refused(json!({"salt_length": "223"}), 500, "requested salt length 223 is invalid");
-    refused(json!({"signature_algorithm": "x"}), 500, "unsupported rsa signature algorithm x");
+    refused(json!({"salt_length": "223"}), 400, "requested salt length 223 is invalid");
+    refused(json!({"signature_algorithm": "x"}), 400, "unsupported rsa signature algorithm x");
     refused(json!({"hash_algorithm": "x"}), 400, "invalid hash algorithm \"x\"");
     refused(json!({"hash_algorithm": "none"}), 400, "requires both prehashed=true");
     refused(json!({"hash_algorithm": "sha3-256"}), 400, "no constant-time implementation");
-    refused(json!({"input": "YQ==", "prehashed": true}), 500, "input must be hashed with given hash");
+    refused(json!({"input": "YQ==", "prehashed": true}), 400, "input must be hashed with given hash");
 }
 
 #[test]
