@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kit::{Error, Reads, Result, Time};
+use kit::{Error, Fault, Reads, Result, Time};
 use x509::{CrlTemplate, Extensions};
 
 use super::authorities::{Authorities, Issuer, authorities, refused};
@@ -45,11 +45,11 @@ struct Draft<'a> {
 /// The revocation list of an issuer, in DER.
 pub(super) fn list(cx: &impl Reads, issuer: &Issuer, extent: Extent) -> Result<Arc<Vec<u8>>> {
     if issuer.key.is_none() || !issuer.record.usage.crl {
-        return Err(Error::invalid(format!(
-            "the issuer {} signs no revocation list: {}",
-            issuer.id,
-            if issuer.key.is_none() { "its key is not in this mount" } else { "its usage lacks crl-signing" }
-        )));
+        let why =
+            if issuer.key.is_none() { "its key is not in this mount" } else { "its usage lacks crl-signing" };
+        // `bao pki health-check` goes on after a 500, and after nothing else.
+        let text = format!("unable to find CRL for issuer: id:{}: {why}", issuer.id);
+        return Err(Error::new(Fault::Internal, text));
     }
     let all = authorities(cx)?;
     let config = CRL.get(cx)?;
