@@ -97,7 +97,7 @@ fn use_it(stage: &Stage, name: &str) {
     ] {
         stage.root.post(&format!("transit/{path}/{name}"), body).must_be_any(&[200, 400, 500]);
     }
-    stage.root.get(&format!("transit/backup/{name}")).must_be_any(&[200, 500]);
+    stage.root.get(&format!("transit/backup/{name}")).must_be_any(&[200, 400]);
     stage.root.get(&format!("transit/export/public-key/{name}")).must_be_any(&[200, 404, 500]);
 }
 

@@ -3,6 +3,7 @@
 use crate::compare::{Difference, Seen, differences};
 use crate::script::{Kept, Start, Step, fill, parse};
 use std::cell::Cell;
+use std::io;
 use tests::binary::{Binary, setting};
 use tests::http::{Client, Reply, Request};
 use tests::scratch::Scratch;
@@ -156,12 +157,17 @@ impl Side {
 
     /// What the owner is answered; kept values are filled in.
     pub(crate) fn ask(&self, verb: &str, path: &str, body: Option<&str>) -> Reply {
+        self.try_ask(verb, path, body).unwrap_or_else(|error| panic!("{verb} {path}: {error}"))
+    }
+
+    /// The same, from a server that may break off.
+    pub(crate) fn try_ask(&self, verb: &str, path: &str, body: Option<&str>) -> io::Result<Reply> {
         let mut request = Request::new(verb, &format!("/v1/{}", fill(path, &self.kept)));
         if let Some(body) = body {
             request = request.body(self.fill_body(body));
         }
         let anonymous = self.server.anonymous();
-        self.kept.get("root").map_or(anonymous.clone(), |root| anonymous.with(root)).send(&request)
+        self.kept.get("root").map_or(anonymous.clone(), |root| anonymous.with(root)).try_send(&request)
     }
 
     fn client(&self, step: &Step) -> Client {

@@ -66,8 +66,11 @@ fn check(root: &str) {
                 body[parameter] = value.clone();
                 let body = body.to_string().replace('@', &fresh);
                 let path = path.replace('@', &fresh);
-                let ask = |side: &Side| side.ask("POST", &path, Some(&body));
-                let (expected, found) = (ask(&oracle), ask(&subject));
+                // OpenBao breaks off where some value brings down what it does with the request.
+                let expected = oracle.try_ask("POST", &path, Some(&body)).ok();
+                let found = subject.ask("POST", &path, Some(&body));
+                let refused = expected.as_ref().is_none_or(|reply| reply.status >= 400);
+                let expected = expected.map_or("broke off".to_owned(), |reply| reply.to_string());
                 let shown: String = value.to_string().chars().take(24).collect();
                 let mut say = |what: &str| {
                     report.push(format!(
@@ -76,7 +79,7 @@ fn check(root: &str) {
                 };
                 match found.status {
                     500.. => say("a fault of ours"),
-                    ..300 if expected.status >= 400 => say("taken"),
+                    ..300 if refused => say("taken"),
                     400.. if path.ends_with(&fresh) && is_there(&subject, &path) => {
                         say("stored all the same")
                     }

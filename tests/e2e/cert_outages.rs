@@ -54,7 +54,8 @@ fn a_responder_that_is_slow_or_mad_lets_nobody_in_and_holds_nobody_up() {
     for answer in sicknesses() {
         let site = Site::open();
         site.does_always(answer);
-        let asks = json!({"ocsp_enabled": true, "ocsp_servers_override": [site.url]});
+        let asks =
+            json!({"ocsp_enabled": true, "ocsp_servers_override": [site.url], "ocsp_fail_open": false});
         role(asks.clone());
         log_in().must(400);
         // Who would rather let people in has said so.

@@ -100,7 +100,7 @@ fn roles_of_logins_keep_what_each_has_written() {
         &desk,
         "auth/token/roles",
         &json!({}),
-        &[json!({"orphan": true}), json!({"allowed_policies": "p"}), json!({"path_suffix": "x"})],
+        &[json!({"orphan": true}), json!({"allowed_policies": "p"}), json!({"path_suffix": "there"})],
     );
 }
 

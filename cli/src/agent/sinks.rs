@@ -35,10 +35,8 @@ pub(super) async fn keep(
     ledger: Rc<Ledger>,
     (once, bell): (Once, Bell),
 ) -> bool {
-    let mut written: Option<Zeroizing<String>> = None;
-    let mut failures: u32 = 0;
-    let mut unwritten: u32 = 0;
-    let mut said: Option<String> = None;
+    let (mut written, mut said) = (None::<Zeroizing<String>>, None::<String>);
+    let (mut failures, mut unwritten) = (0_u32, 0_u32);
     // Whoever else works with this identity may have logged in anew.
     let fresh = Rc::clone(&identity.lock().await.fresh);
     loop {

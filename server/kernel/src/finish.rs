@@ -165,15 +165,23 @@ impl Kernel {
                 (Err(Conflict), _) => races += 1,
                 (Ok(_), Some(outcome)) => {
                     drop((alone, shared));
-                    match &outcome.ending {
-                        Some(id) => Box::pin(self.end_outside(id)).await?,
-                        None => self.wake(),
-                    }
+                    self.go_on_from(&outcome).await?;
                     return Ok(Reached::Answer(outcome));
                 }
                 (Ok(_), None) => trip.has_spent(),
             }
             drop((alone, shared));
+        }
+    }
+
+    /// Does what is due now that an answer is durable, and may not wait for its date.
+    async fn go_on_from(&self, outcome: &Outcome) -> Result<()> {
+        match &outcome.ending {
+            Some(id) => Box::pin(self.end_outside(id)).await,
+            None => {
+                self.wake();
+                Ok(())
+            }
         }
     }
 

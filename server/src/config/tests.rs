@@ -103,7 +103,7 @@ fn takes_the_configuration_of_an_openbao_server() {
     assert!(matches!(config.seal, Seal::Static { previous: None, .. }));
     let mut lines: Vec<usize> = warnings.iter().map(|warning| warning.line).collect();
     lines.sort_unstable();
-    assert_eq!(lines, [12, 20, 23], "{warnings:?}");
+    assert_eq!(lines, [13, 21, 24], "{warnings:?}");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::{
 #[derive(Args, Debug)]
 pub(super) struct Above {
     /// Mount of the CA above, if it is another one: has the next CA signed there, by your token
-    #[arg(long, value_name = "MOUNT")]
+    #[arg(long, value_name = "MOUNT", required = false)]
     pub(super) parent_mount: String,
     /// CA above, in its mount: a name or an id [its default issuer]
     #[arg(long, value_name = "ISSUER", requires = "parent_mount")]

@@ -105,6 +105,7 @@ impl Start {
 
 /// Have the request of a roll signed by a CA in another mount, and bring the certificate
 #[derive(Args, Debug)]
+#[command(mut_arg("parent_mount", |arg| arg.required(true)))]
 pub(crate) struct Sign {
     #[command(flatten)]
     above: Above,
