@@ -63,15 +63,10 @@ impl Rule {
 }
 
 impl Lockouts {
-    /// Whether there are no failures to speak of.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
-
-    /// Whether a name is locked out now.
-    pub(crate) fn locked(&self, accessor: &str, who: &str, rule: Rule, now: Time) -> bool {
+    /// Whether a name is locked out now. It is asked for only where some have failed.
+    pub(crate) fn locked(&self, accessor: &str, who: impl FnOnce() -> String, rule: Rule, now: Time) -> bool {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = failures.get(&(accessor.to_owned(), who.to_owned()));
+        let known = if failures.is_empty() { None } else { failures.get(&(accessor.to_owned(), who())) };
         known.is_some_and(|known| known.count >= rule.threshold && known.last.until(now) < rule.duration)
     }
 
@@ -90,10 +85,12 @@ impl Lockouts {
         *known = Failures { count: known.count + 1, last: now };
     }
 
-    /// Forgets the failures of a name: it has come in, or an operator says so.
-    pub(crate) fn clear(&self, accessor: &str, who: &str) {
+    /// Forgets the failures of a name: it has come in, or an operator says so. It is asked for only where some have failed.
+    pub(crate) fn clear(&self, accessor: &str, who: impl FnOnce() -> String) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        failures.remove(&(accessor.to_owned(), who.to_owned()));
+        if !failures.is_empty() {
+            failures.remove(&(accessor.to_owned(), who()));
+        }
     }
 
     /// Every name that is locked out, by mount accessor.

@@ -39,8 +39,7 @@ impl Kernel {
         let who = Claimed { method: &*method, point, fields: &fields };
         let accessor = &mounted.entry.accessor;
         if let Some(rule) = rule
-            && !self.lockouts.is_empty()
-            && self.lockouts.locked(accessor, &who.name(), rule, trip.now)
+            && self.lockouts.locked(accessor, || who.name(), rule, trip.now)
         {
             return Err(Error::denied());
         }
@@ -114,8 +113,8 @@ impl Kernel {
             return Ok(Step::Commit(txn, Box::new(self.let_wait(waiting, warnings))));
         }
         let (made, auth, told) = self.admit(&door, &mut txn, claim, whom)?;
-        if rule.is_some() && !self.lockouts.is_empty() {
-            self.lockouts.clear(accessor, &who.name());
+        if rule.is_some() {
+            self.lockouts.clear(accessor, || who.name());
         }
         let mut outcome = Outcome::new(kit::Body::Nothing);
         warnings.extend(told);

@@ -517,6 +517,10 @@ struct Stamped<T> {
     value: Arc<T>,
 }
 
+fn mistaken() -> Error {
+    Error::internal("a memo holds another type than its key says")
+}
+
 impl Scene<'_> {
     fn memo<T: Send + Sync + 'static>(
         &self,
@@ -530,11 +534,10 @@ impl Scene<'_> {
             let value = make(&cx)?;
             let joined = cx.joined.into_inner();
             joined.iter().for_each(|reads| txn.join(reads));
-            Ok::<_, crate::error::Error>(Arc::new(value) as Arc<dyn Any + Send + Sync>)
+            Ok::<_, Error>(Arc::new(value) as Arc<dyn Any + Send + Sync>)
         })?;
         let value = Arc::clone(kept.value()).downcast::<T>();
-        let value = value
-            .map_err(|_| crate::error::Error::internal("a memo holds another type than its key says"))?;
+        let value = value.map_err(|_| mistaken())?;
         Ok((value, kept.reads().clone()))
     }
 
@@ -557,7 +560,7 @@ impl Scene<'_> {
                 Ok::<_, Error>(Arc::new(value) as Arc<dyn Any + Send + Sync>)
             },
         )?;
-        known(kept.value()).ok_or_else(|| Error::internal("a memo holds another type than its key says"))
+        known(kept.value()).ok_or_else(mistaken)
     }
 
     /// The same for a context whose own reads are to hold what the value was made from.

@@ -50,19 +50,10 @@ pub(super) const FUNCTIONS: [(&str, Function); 44] = [
     ("toUpper", |args| Ok(text(raised(string(args, 0)?)))),
     ("toTitle", |args| Ok(text(title(string(args, 0)?)))),
     ("trimSpace", |args| Ok(text(string(args, 0)?.trim()))),
-    ("trim", |args| {
-        let set = string(args, 0)?;
-        Ok(text(string(args, 1)?.trim_matches(|c| set.contains(c))))
-    }),
-    ("trimPrefix", |args| {
-        let whole = string(args, 1)?;
-        Ok(text(whole.strip_prefix(string(args, 0)?).unwrap_or(whole)))
-    }),
-    ("trimSuffix", |args| {
-        let whole = string(args, 1)?;
-        Ok(text(whole.strip_suffix(string(args, 0)?).unwrap_or(whole)))
-    }),
-    ("replaceAll", |args| Ok(text(string(args, 2)?.replace(string(args, 0)?, string(args, 1)?)))),
+    ("trim", trimmed),
+    ("trimPrefix", without_prefix),
+    ("trimSuffix", without_suffix),
+    ("replaceAll", replaced),
     ("indent", |args| indent(whole(args, 0)?, string(args, 1)?)),
     ("split", |args| {
         let whole = string(args, 1)?.trim();
@@ -191,6 +182,26 @@ pub(super) fn raised(text: &str) -> String {
 
 pub(super) fn lowered(text: &str) -> String {
     text.chars().map(small).collect()
+}
+
+/// Without any of these characters at its ends.
+pub(super) fn trimmed(args: &[Value]) -> Made {
+    let set = string(args, 0)?;
+    Ok(text(string(args, 1)?.trim_matches(|c| set.contains(c))))
+}
+
+pub(super) fn without_prefix(args: &[Value]) -> Made {
+    let whole = string(args, 1)?;
+    Ok(text(whole.strip_prefix(string(args, 0)?).unwrap_or(whole)))
+}
+
+pub(super) fn without_suffix(args: &[Value]) -> Made {
+    let whole = string(args, 1)?;
+    Ok(text(whole.strip_suffix(string(args, 0)?).unwrap_or(whole)))
+}
+
+pub(super) fn replaced(args: &[Value]) -> Made {
+    Ok(text(string(args, 2)?.replace(string(args, 0)?, string(args, 1)?)))
 }
 
 fn title(text: &str) -> String {

@@ -47,7 +47,9 @@ impl Query<Sys> for List {
         let here = router.value().here(cx)?;
         let all = kernel.lockouts.all();
         let rules = &kernel.env.settings.lockouts;
-        let holds = |accessor: &str, who: &str, rule| kernel.lockouts.locked(accessor, who, rule, cx.now());
+        let holds = |accessor: &str, who: &str, rule| {
+            kernel.lockouts.locked(accessor, || who.to_owned(), rule, cx.now())
+        };
         let asked = |accessor: &str| self.mount_accessor.is_empty() || self.mount_accessor == accessor;
         let of_space = |space: &Space| {
             let mut locked: BTreeMap<&str, Vec<String>> = BTreeMap::new();
@@ -104,7 +106,7 @@ impl Command<Sys> for Unlock {
         let router = kernel.router(cx.peek(&Beyond::for_the_kernel()).snapshot())?;
         // Each namespace lets its own users in again.
         if router.value().here(cx)?.all().any(|mounted| mounted.entry.accessor == self.mount_accessor) {
-            kernel.lockouts.clear(&self.mount_accessor, &self.alias_identifier);
+            kernel.lockouts.clear(&self.mount_accessor, || self.alias_identifier.clone());
         }
         Ok(Reply::Nothing)
     }

@@ -87,7 +87,7 @@ impl Ask<Sys> for Validate {
         if !cx.once(|| Ok(kernel.waiting.take(&id)))? {
             return Err(unknown());
         }
-        kernel.lockouts.clear(&mounted.entry.accessor, &login.who);
+        kernel.lockouts.clear(&mounted.entry.accessor, || login.who.clone());
         warnings.into_iter().for_each(|warning| cx.warn(warning));
         cx.notes().attach(&beyond, Box::new(Attached::Auth(auth, made.hash)));
         Ok(Reply::Nothing)

@@ -6,7 +6,10 @@ use gotmpl::{TemplateError, Value};
 
 use super::{LENGTH_MAX, base32, list, numbers::whole, shown};
 use crate::agent::templates::{
-    functions::{Function, argument, hex, lowered, raised, string, wrong},
+    functions::{
+        Function, argument, hex, lowered, raised, replaced, string, trimmed, without_prefix, without_suffix,
+        wrong,
+    },
     language::Made,
     regex,
     values::{self, text},
@@ -16,16 +19,10 @@ pub(super) const ALL: [(&str, Function); 51] = [
     ("trim", |args| Ok(text(string(args, 0)?.trim()))),
     ("upper", |args| Ok(text(raised(string(args, 0)?)))),
     ("lower", |args| Ok(text(lowered(string(args, 0)?)))),
-    ("trimAll", trim_all),
-    ("trimall", trim_all),
-    ("trimPrefix", |args| {
-        let whole = string(args, 1)?;
-        Ok(text(whole.strip_prefix(string(args, 0)?).unwrap_or(whole)))
-    }),
-    ("trimSuffix", |args| {
-        let whole = string(args, 1)?;
-        Ok(text(whole.strip_suffix(string(args, 0)?).unwrap_or(whole)))
-    }),
+    ("trimAll", trimmed),
+    ("trimall", trimmed),
+    ("trimPrefix", without_prefix),
+    ("trimSuffix", without_suffix),
     ("nospace", |args| Ok(text(string(args, 0)?.split_whitespace().collect::<String>()))),
     ("repeat", |args| {
         let (times, part) = (whole(argument(args, 0)?), string(args, 1)?);
@@ -50,7 +47,7 @@ pub(super) const ALL: [(&str, Function); 51] = [
     ("cat", |args| Ok(text(joined(args, shown)))),
     ("indent", |args| indented("", args)),
     ("nindent", |args| indented("\n", args)),
-    ("replace", |args| Ok(text(string(args, 2)?.replace(string(args, 0)?, string(args, 1)?)))),
+    ("replace", replaced),
     ("plural", |args| {
         let one = whole(argument(args, 2)?) == 1;
         Ok(text(string(args, if one { 0 } else { 1 })?))
@@ -93,11 +90,6 @@ pub(super) const ALL: [(&str, Function); 51] = [
     ("mustRegexSplit", split_all),
     ("regexQuoteMeta", |args| Ok(text(regex::quoted(string(args, 0)?)))),
 ];
-
-fn trim_all(args: &[Value]) -> Made {
-    let set = string(args, 0)?;
-    Ok(text(string(args, 1)?.trim_matches(|c| set.contains(c))))
-}
 
 /// Everything but nothing, with a space between.
 fn joined(args: &[Value], show: fn(&Value) -> String) -> String {
