@@ -2,9 +2,10 @@
 
 use std::thread;
 
+use kernel::Handled;
 use kit::Verb::{Get, Post};
 use serde_json::{Value, json};
-use tests::desk::Desk;
+use tests::desk::{Desk, request};
 
 /// How often each race is run.
 const ROUNDS: usize = 4;
@@ -181,4 +182,30 @@ fn keys_and_secrets_keep_what_each_has_written() {
     });
     assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
     assert_eq!(statuses.iter().filter(|status| **status == 400).count(), 5, "{statuses:?}");
+}
+
+/// What a request gathered is no more than a wish until it is durable: whoever lost the right to it meanwhile does not get it.
+#[test]
+fn a_token_or_a_policy_that_goes_before_the_commit_takes_the_commit_along() {
+    let goes: [fn(&Desk, &str); 2] = [
+        |desk, token| {
+            drop(desk.ask(Post, "auth/token/revoke", &json!({ "token": token }).to_string()).expect(204))
+        },
+        |desk, _| {
+            let nothing = r#"{"policy":"path \"kv/*\" { capabilities = [\"read\"] }"}"#;
+            drop(desk.ask(Post, "sys/policies/acl/writes", nothing).expect(204));
+        },
+    ];
+    for (seed, go) in (112..).zip(goes) {
+        let desk = desk(seed);
+        let rules = r#"{"policy":"path \"kv/*\" { capabilities = [\"create\", \"update\"] }"}"#;
+        desk.ask(Post, "sys/policies/acl/writes", rules).expect(204);
+        let token = desk.ask(Post, "auth/token/create", r#"{"policies":["writes"]}"#).expect(200).token();
+        desk.ask_as(&token, Post, "kv/data/before", r#"{"data":{"a":1}}"#).expect(200);
+        let asked = request(&token, Post, "kv/data/after", r#"{"data":{"a":1}}"#);
+        let Handled::Later(pending) = desk.kernel.handle(&asked) else { panic!("a write waits") };
+        go(&desk, &token);
+        desk.finish(pending, &asked).expect(403);
+        desk.ask(Get, "kv/data/after", "").expect(404);
+    }
 }

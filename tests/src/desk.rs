@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use kernel::{Answer, Control, Env, Handled, Kernel, Registry, Request, Settings, Ticked};
+use kernel::{Answer, Control, Env, Handled, Kernel, Pending, Registry, Request, Settings, Ticked};
 use kit::{AnyEngine, AnyMethod, Call, Fault, Secret, Soon, Time, Told, Verb, World};
 use policy::Path;
 use serde_json::Value;
@@ -269,17 +269,24 @@ impl Desk {
 
     /// Sends a request as HTTP would.
     pub fn send(&self, request: &Request) -> Said {
-        let answer = match self.kernel.handle(request) {
-            Handled::Done(answer) => answer,
-            Handled::Later(pending) => block_on(self.kernel.finish(pending, request)),
-        };
-        let Answer { status, body, headers, .. } = answer.into_inner();
-        let json = serde_json::from_slice(&body).unwrap_or_default();
-        Said { status, raw: body, json, headers }
+        match self.kernel.handle(request) {
+            Handled::Done(answer) => Said::of(answer.into_inner()),
+            Handled::Later(pending) => self.finish(pending, request),
+        }
+    }
+
+    /// Goes on with a request that had to wait.
+    pub fn finish(&self, pending: Pending, request: &Request) -> Said {
+        Said::of(block_on(self.kernel.finish(pending, request)).into_inner())
     }
 }
 
 impl Said {
+    fn of(Answer { status, body, headers, .. }: Answer) -> Self {
+        let json = serde_json::from_slice(&body).unwrap_or_default();
+        Self { status, raw: body, json, headers }
+    }
+
     /// The token of a login or a creation.
     pub fn token(&self) -> String {
         self.json["auth"]["client_token"]
