@@ -219,6 +219,7 @@ async fn tick(state: Arc<State>, sweepers: Vec<impl Fn() + Send + Sync + 'static
     let mut changes = state.changes();
     let mut beat = tokio::time::interval(TICK);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut more = false;
     loop {
         let kernel = state.kernel();
         let woken = async {
@@ -230,26 +231,37 @@ async fn tick(state: Arc<State>, sweepers: Vec<impl Fn() + Send + Sync + 'static
         tokio::select! {
             _ = beat.tick() => sweepers.iter().for_each(|sweep| sweep()),
             () = woken => {}
+            () = std::future::ready(()), if more => {}
             _ = changes.changed() => continue,
         }
-        let Some(kernel) = kernel else { continue };
-        let ticking = Arc::clone(&kernel);
-        let ticked = tokio::task::spawn_blocking(move || ticking.tick()).await;
-        match ticked {
-            // Every commit wakes this task. A server that is written to all the time must not look all the time.
-            Ok(Ok(Ticked { count: 0, .. })) | Err(_) => tokio::time::sleep(PAUSE).await,
-            Ok(Ok(ticked)) => {
-                for claimed in ticked.outside {
-                    let kernel = Arc::clone(&kernel);
-                    tokio::spawn(async move { kernel.outside(claimed).await });
-                }
+        let Some(kernel) = kernel else {
+            more = false;
+            continue;
+        };
+        more = settle(&kernel).await;
+    }
+}
+
+/// Does a piece of what is due. True: there is more of it.
+async fn settle(kernel: &Arc<Kernel>) -> bool {
+    let ticking = Arc::clone(kernel);
+    let ticked = tokio::task::spawn_blocking(move || ticking.tick()).await;
+    match ticked {
+        // Every commit wakes this task. A server that is written to all the time must not look all the time.
+        Ok(Ok(Ticked { count: 0, .. })) | Err(_) => tokio::time::sleep(PAUSE).await,
+        Ok(Ok(ticked)) => {
+            for claimed in ticked.outside {
+                let kernel = Arc::clone(kernel);
+                tokio::spawn(async move { kernel.outside(claimed).await });
             }
-            Ok(Err(error)) => {
-                tracing::error!(%error, cause = error.cause(), "what is due could not be looked up");
-                tokio::time::sleep(PAUSE).await;
-            }
+            return ticked.more;
+        }
+        Ok(Err(error)) => {
+            tracing::error!(%error, cause = error.cause(), "what is due could not be looked up");
+            tokio::time::sleep(PAUSE).await;
         }
     }
+    false
 }
 
 async fn look_at_certificate(certificates: Arc<Certificates>) {

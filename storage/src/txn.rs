@@ -274,6 +274,11 @@ impl Txn {
         })
     }
 
+    /// How many entries committing this would change.
+    pub fn written(&self) -> usize {
+        self.writes.len() + self.raw.len()
+    }
+
     /// True if committing this would change nothing.
     pub fn is_empty(&self) -> bool {
         self.writes.is_empty() && self.raw.is_empty() && self.rings.is_none()

@@ -305,6 +305,20 @@ def kv2_read_under_writes(server, seconds):
     return result
 
 
+def kv2_write_beside_hot(server, seconds):
+    """Writes to many paths while others all write to one: those must lose their races at their own cost."""
+    script = load.fixed("POST", {"data": SECRET}, server.token)
+    crowd = load.start(f"http://127.0.0.1:{server.port}/v1/secret/data/hot", script, seconds + 4)
+    try:
+        result = kv2_write(server, seconds)
+    finally:
+        crowded = load.finish(crowd)
+    if crowded["status"] or not crowded["requests"]:
+        raise WrongAnswer(f"the crowd at one path: {crowded}")
+    result["note"] = f"beside {crowded['requests'] / (crowded['micros'] / 1e6):.0f} writes/s to one path"
+    return result
+
+
 # name, what runs, bar as a multiple of bao, bar as a share of the bare handler
 ALL = [
     ("kv2-read", kv2_read, 40, 0.45),
@@ -325,6 +339,7 @@ ALL = [
     ("kv2-read-tls", kv2_read_tls, None, None),
     ("kv2-read-under-writes", kv2_read_under_writes, None, None),
     ("kv2-read-10k-tokens", kv2_read_tokens, None, None),
+    ("kv2-write-beside-hot", kv2_write_beside_hot, None, None),
 ]
 
 # What the machine does with nothing around it, and the word of the bare program for it.

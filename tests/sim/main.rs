@@ -9,6 +9,7 @@
 
 mod acme;
 mod acme_client;
+mod agenda;
 mod audit_lines;
 mod catalog;
 mod control_group;

@@ -242,7 +242,7 @@ impl Desk {
     /// Does all that is due.
     pub fn tick(&self) {
         loop {
-            let Ticked { count, outside } = self.kernel.tick().unwrap();
+            let Ticked { count, outside, .. } = self.kernel.tick().unwrap();
             outside.into_iter().for_each(|claimed| block_on(self.kernel.outside(claimed)));
             if count == 0 {
                 return;

@@ -12,6 +12,7 @@ use crate::leases::LeaseId;
 use crate::outside::{ASKS_MAX, Acting, changing};
 use crate::request::{Answer, Request};
 use crate::tokens;
+use crate::turns::RACES_MAX;
 use crate::walk::{Step, Trip};
 
 /// A request that has to wait: to be durable, for a core, for its turn.
@@ -37,8 +38,6 @@ pub(crate) struct Closed {
     pub(crate) lease: Option<LeaseId>,
 }
 
-/// After losing so many races a command runs alone.
-pub(crate) const RACES_MAX: u32 = 8;
 /// How many requests may wait for the pool of costly work; more are told to come back.
 pub(crate) const QUEUE_MAX: usize = 256;
 
@@ -112,11 +111,13 @@ impl Kernel {
         mut first: Option<Step>,
     ) -> Result<Reached> {
         let (mut races, mut asks) = (0, 0);
+        let mut front = None;
         loop {
+            if races > 0 && front.is_none() {
+                front = self.turns.front(&request.path).await;
+            }
             let place = if trip.pooled && first.is_none() { Some(self.place().await?) } else { None };
-            // A command that keeps losing gets its turn alone; the others pass each other freely.
-            let alone = if races < RACES_MAX { None } else { Some(self.turn.write().await) };
-            let shared = if alone.is_some() { None } else { Some(self.turn.read().await) };
+            let turn = self.turns.turn(races).await;
             let step = match (first.take(), &place) {
                 (Some(step), _) => step,
                 (None, Some(_)) => costly(|| self.step(request, trip))?,
@@ -133,12 +134,12 @@ impl Kernel {
                 Step::Spend(txn) => (txn, None),
                 Step::Commit(txn, outcome) => (txn, Some(outcome)),
                 Step::Play(play) => {
-                    drop((alone, shared));
+                    drop((turn, front.take()));
                     let outcome = Box::pin(self.play(request, trip, *play)).await?;
                     return Ok(Reached::Answer(Box::new(outcome)));
                 }
                 Step::Ask(asking, reads) => {
-                    drop((alone, shared));
+                    drop((turn, front.take()));
                     asks = one_more(asks)?;
                     trip.told = Some(Box::pin(self.hear(asking, reads)).await?);
                     continue;
@@ -149,14 +150,14 @@ impl Kernel {
                     continue;
                 }
                 Step::Prove(round) => {
-                    drop((alone, shared));
+                    drop((turn, front.take()));
                     asks = one_more(asks)?;
                     Box::pin(self.have_proven(trip, &round)).await?;
                     continue;
                 }
                 Step::Act(txn, acting) => {
                     let committed = self.commit(txn).await?;
-                    drop((alone, shared));
+                    drop((turn, front.take()));
                     races += Box::pin(self.carry_out(trip, committed, *acting)).await?;
                     continue;
                 }
@@ -164,13 +165,12 @@ impl Kernel {
             match (self.commit(txn).await?, outcome) {
                 (Err(Conflict), _) => races += 1,
                 (Ok(_), Some(outcome)) => {
-                    drop((alone, shared));
+                    drop((turn, front.take()));
                     self.go_on_from(&outcome).await?;
                     return Ok(Reached::Answer(outcome));
                 }
                 (Ok(_), None) => trip.has_spent(),
             }
-            drop((alone, shared));
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use kit::{AnyEngine, Engine, Error, Kept, Name, Result, Time, World};
 use storage::{Open, Random, Snapshot, Txn};
-use tokio::sync::{Notify, RwLock, Semaphore};
+use tokio::sync::{Notify, Semaphore};
 
 use crate::audit::Audits;
 use crate::ceremonies::Ceremonies;
@@ -27,6 +27,7 @@ use crate::sys::Sys;
 use crate::token::Token;
 use crate::token_record::ROOT_PATH;
 use crate::tokens::{TokenRecord, Tokens};
+use crate::turns::{RACES_MAX, Turns};
 use crate::unsealing::Unsealing;
 use crate::web::Web;
 use crate::wrap_key::WrapKey;
@@ -65,8 +66,7 @@ pub struct Kernel {
     pub(crate) outside: Semaphore,
     /// Places to wait for people's phones.
     pub(crate) phones: Semaphore,
-    /// Held alone by a command that lost too many races.
-    pub(crate) turn: RwLock<()>,
+    pub(crate) turns: Turns,
     woken: Notify,
     pub(crate) request_ids: ids::RequestIds,
     cluster: Cluster,
@@ -172,7 +172,7 @@ impl Kernel {
                 queue: Semaphore::new(QUEUE_MAX),
                 outside: Semaphore::new(OUTSIDE_MAX),
                 phones: Semaphore::new(PHONES_MAX),
-                turn: RwLock::new(()),
+                turns: Turns::new(),
                 woken: Notify::new(),
                 request_ids,
                 cluster,
@@ -264,9 +264,17 @@ impl Kernel {
 
     /// Runs `body` until its transaction is committed, and waits for that. For the agenda and the start; a
     /// request goes through `finish`.
-    pub(crate) fn write<T>(&self, mut body: impl FnMut(&mut Txn) -> Result<T>) -> Result<T> {
-        const ATTEMPTS: u32 = 8;
-        for _ in 0..ATTEMPTS {
+    pub(crate) fn write<T>(&self, body: impl FnMut(&mut Txn) -> Result<T>) -> Result<T> {
+        self.write_after(RACES_MAX, body)
+    }
+
+    /// The same, with as many races as may be lost before it runs while nobody else commits.
+    pub(crate) fn write_after<T>(
+        &self,
+        races: u32,
+        mut body: impl FnMut(&mut Txn) -> Result<T>,
+    ) -> Result<T> {
+        for _ in 0..races {
             let mut txn = self.store.begin();
             let value = body(&mut txn)?;
             if txn.is_empty() {

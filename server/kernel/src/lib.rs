@@ -50,6 +50,7 @@ mod token;
 mod token_record;
 mod tokens;
 mod ttl;
+mod turns;
 mod unsealing;
 mod walk;
 mod web;

@@ -14,6 +14,7 @@ use crate::kernel::Kernel;
 use crate::leases::{self, Lease, LeaseId};
 use crate::mounts::{self, Mounted};
 use crate::tick::mount_id;
+use crate::turns::RACES_MAX;
 use crate::walk::Trip;
 
 /// How long an operation may wait for the outside.
@@ -374,14 +375,14 @@ impl Kernel {
 
     /// Commits what `body` gathers, again after each conflict.
     async fn settled(&self, mut body: impl FnMut(&mut Txn) -> Result<()>) -> Result<()> {
-        for _ in 0..crate::finish::RACES_MAX {
+        for _ in 0..RACES_MAX {
             let mut txn = self.store.begin();
             body(&mut txn)?;
             if self.commit(txn).await?.is_ok() {
                 return Ok(());
             }
         }
-        let _alone = self.turn.write().await;
+        let _turn = self.turns.alone().await;
         let mut txn = self.store.begin();
         body(&mut txn)?;
         self.commit(txn)

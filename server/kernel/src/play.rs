@@ -13,12 +13,13 @@ use serde_json::{Value, json};
 use storage::Txn;
 
 use crate::envelope::Outcome;
-use crate::finish::{RACES_MAX, costly};
+use crate::finish::costly;
 use crate::kernel::Kernel;
 use crate::lineage::Lineage;
 use crate::place;
 use crate::quotas::Meter;
 use crate::request::{Answer, Request, WrapFormat};
+use crate::turns::RACES_MAX;
 use crate::walk::{Ground, Handled, Trip};
 
 /// A workflow that somebody may run, and what they gave to it.

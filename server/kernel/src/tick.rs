@@ -10,10 +10,16 @@ use crate::leases::{self, Lease, LeaseId, Thing};
 use crate::namespaces::Ns;
 use crate::outside::Claimed;
 use crate::raze::Razed;
+use crate::router::Router;
+use crate::turns::RACES_MAX;
 use crate::{cubbyhole, drawers, ids, tokens};
 
 /// How much of the agenda one tick does at most.
 const PIECE: usize = 256;
+/// How many small items one commit settles at most: to store each by itself costs more than to settle it.
+const TOGETHER: usize = 64;
+/// Such a commit takes no more in once it writes so many entries: nobody else commits meanwhile.
+const WRITES_MAX: usize = 1024;
 /// How long a failing operation waits before it is tried again; each next wait is twice as long, up to an hour.
 const RETRY: Duration = Duration::from_secs(10);
 /// How long what a dead token left in a sealed namespace waits before it is looked for again.
@@ -25,6 +31,8 @@ const RETRY_MAX: Duration = Duration::from_secs(3600);
 pub struct Ticked {
     /// How many items were due.
     pub count: usize,
+    /// There are more of them.
+    pub more: bool,
     /// What of them lies outside. Each is to be given to [`Kernel::outside`], which waits.
     pub outside: Vec<Claimed>,
 }
@@ -41,31 +49,61 @@ impl Kernel {
         if let Err(error) = crate::sys::rotate_if_due(self, &today, now) {
             tracing::error!(%error, "the keyring is due for a new term and could not begin it");
         }
-        let due = agenda::due(&today, now, PIECE)?;
-        drop(today);
-        let mut ticked = Ticked { count: due.len(), outside: Vec::new() };
         let mut seen = HashSet::new();
-        for found in due {
-            if !seen.insert((found.at, found.tag)) {
-                continue;
-            }
-            let settled = self.write(|txn| {
-                if self.is_outside(txn, &found.item)? {
-                    return self.claim(txn, &found);
-                }
-                self.settle(txn, &found).map(|()| None)
-            });
-            match settled {
-                Ok(claimed) => ticked.outside.extend(claimed),
-                // It was sealed a moment ago, and is due again when it is opened.
-                Err(_) if self.store.snapshot().is_sealed(found.item.owner()) => {}
-                Err(error) => {
-                    tracing::error!(%error, cause = error.cause(), "what was due failed; it is tried again later");
-                    self.write(|txn| self.postpone(txn, &found))?;
-                }
-            }
+        let mut due = agenda::due(&today, now, PIECE)?;
+        due.retain(|found| seen.insert((found.at, found.tag)));
+        let router = self.router(&today)?;
+        drop(today);
+        let mut ticked = Ticked { count: due.len(), more: due.len() >= PIECE, outside: Vec::new() };
+        let is_small = |found: &&Found| is_small(router.value(), &found.item);
+        let mut rest = &*due;
+        while !rest.is_empty() {
+            let alike = rest.iter().take(TOGETHER).take_while(is_small).count().max(1);
+            let (piece, _) = rest.split_at_checked(alike).unwrap_or((rest, &[]));
+            let done = self.settle_piece(piece, &mut ticked.outside)?;
+            rest = rest.get(done..).unwrap_or_default();
         }
         Ok(ticked)
+    }
+
+    /// Settles the first of these items, one of them at least, and tells how many. What fails is put off.
+    fn settle_piece(&self, piece: &[Found], outside: &mut Vec<Claimed>) -> Result<usize> {
+        // Alone it waits for one commit of others at most; what it did in vain would grow with its size.
+        let races = if piece.len() > 1 { 1 } else { RACES_MAX };
+        let settled = self.write_after(races, |txn| {
+            let (mut done, mut claimed) = (0, Vec::new());
+            for found in piece {
+                if txn.written() >= WRITES_MAX {
+                    break;
+                }
+                done += 1;
+                match self.is_outside(txn, &found.item)? {
+                    true => claimed.extend(self.claim(txn, found)?),
+                    false => self.settle(txn, found)?,
+                }
+            }
+            Ok((done, claimed))
+        });
+        match (settled, piece) {
+            (Ok((done, claimed)), _) => {
+                outside.extend(claimed);
+                Ok(done)
+            }
+            // It was sealed a moment ago, and is due again when it is opened.
+            (Err(_), [found]) if self.store.snapshot().is_sealed(found.item.owner()) => Ok(1),
+            (Err(error), [found]) => {
+                tracing::error!(%error, cause = error.cause(), "what was due failed; it is tried again later");
+                self.write(|txn| self.postpone(txn, found))?;
+                Ok(1)
+            }
+            // One of them fails, and nothing is done: each by itself, so that it does not stop the others.
+            (Err(_), piece) => {
+                for found in piece.chunks(1) {
+                    self.settle_piece(found, outside)?;
+                }
+                Ok(piece.len())
+            }
+        }
     }
 
     /// One item, in one transaction, with its entry struck out.
@@ -254,6 +292,24 @@ impl Kernel {
         let Ok(mount) = space.cubbyhole() else { return Ok(0) };
         let place = Place { mount, table: cubbyhole::TABLE };
         Ok(txn.sweep_folder(place, &hash.drawer(), PIECE)?)
+    }
+}
+
+/// Whether an item clears away one thing, so that others can be settled by the same commit.
+fn is_small(router: &Router, item: &Item) -> bool {
+    match item {
+        Item::Token { .. } | Item::Lease { .. } | Item::Bury { .. } => true,
+        Item::Operation { mount, due, .. } => {
+            let mounted = mount_id(mount).ok().and_then(|id| router.by_id(&id));
+            let route = mounted.and_then(|mounted| {
+                mounted
+                    .engine
+                    .find_internal(&due.operation)
+                    .and_then(|endpoint| mounted.engine.route(endpoint))
+            });
+            route.is_some_and(|route| route.small)
+        }
+        _ => false,
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Route {
     pub root_only: bool,
     /// Runs by itself this often, on the leader.
     pub every: Option<Duration>,
+    /// Clears away one thing, and nothing that others clear away depends on it: many are done by one commit.
+    pub small: bool,
 }
 
 /// Every way to reach an operation. The Vault API has these and no more.
@@ -124,6 +126,11 @@ impl Route {
         Self { every: Some(period), ..self }
     }
 
+    /// Clears away one thing that others of its kind do not depend on.
+    pub const fn small(self) -> Self {
+        Self { small: true, ..self }
+    }
+
     const fn new(verb: Option<Verb>, pattern: &'static str) -> Self {
         Self {
             verb,
@@ -134,6 +141,7 @@ impl Route {
             merged: false,
             root_only: false,
             every: None,
+            small: false,
         }
     }
 

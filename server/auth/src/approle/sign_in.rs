@@ -2,6 +2,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use kit::loose::Text;
 use kit::{Claim, Error, Fields, Login, Reading, Reads, Result, Route, Secret, Terms, Writing};
 use schemars::JsonSchema;
@@ -101,7 +103,8 @@ fn prove(cx: &mut Writing<'_>, named: &Named, secret_id: Option<Secret<String>>)
     // The record lies under a keyed hash: how far a guess is right cannot be told from the time it takes.
     let place = named.hasher.secret_id(named.role.key, secret_id.expose());
     let lies = place.bytes();
-    let secret = cx.memo(&hex::encode(&lies), |cx| SECRET_IDS.get(cx, &lies)?.ok_or_else(wrong))?;
+    let secret =
+        cx.memo(&STANDARD_NO_PAD.encode(&lies), |cx| SECRET_IDS.get(cx, &lies)?.ok_or_else(wrong))?;
     if secret.is_over(cx.now()) {
         return Err(wrong());
     }

@@ -119,7 +119,7 @@ pub(super) struct Expire {
 }
 
 impl Command<AppRole> for Expire {
-    const ROUTE: Route = Route::internal("expire-secret-id");
+    const ROUTE: Route = Route::internal("expire-secret-id").small();
     type Reply = Nothing;
 
     fn run(self, _: &AppRole, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {

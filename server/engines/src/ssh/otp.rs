@@ -160,7 +160,7 @@ pub(super) struct ForgetPassword {
 }
 
 impl Command<Ssh> for ForgetPassword {
-    const ROUTE: Route = Route::internal("forget-password");
+    const ROUTE: Route = Route::internal("forget-password").small();
     type Reply = Nothing;
 
     fn run(self, _: &Ssh, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {

@@ -134,7 +134,7 @@ pub(in crate::pki) struct ForgetAccount {
 }
 
 impl Command<Pki> for ForgetAccount {
-    const ROUTE: Route = Route::internal("acme-forget-account");
+    const ROUTE: Route = Route::internal("acme-forget-account").small();
     type Reply = Nothing;
 
     fn run(self, _: &Pki, cx: &mut Writing<'_>) -> kit::Result<Reply<Nothing>> {

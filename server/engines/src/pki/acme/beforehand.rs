@@ -121,7 +121,7 @@ pub(in crate::pki) struct ForgetAuthorization {
 }
 
 impl Command<Pki> for ForgetAuthorization {
-    const ROUTE: Route = Route::internal("acme-forget-authorization");
+    const ROUTE: Route = Route::internal("acme-forget-authorization").small();
     type Reply = Nothing;
 
     fn run(self, _: &Pki, cx: &mut Writing<'_>) -> kit::Result<Reply<Nothing>> {

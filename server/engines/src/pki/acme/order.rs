@@ -97,7 +97,7 @@ pub(in crate::pki) struct ForgetOrder {
 }
 
 impl Command<Pki> for ForgetOrder {
-    const ROUTE: Route = Route::internal("acme-forget-order");
+    const ROUTE: Route = Route::internal("acme-forget-order").small();
     type Reply = Nothing;
 
     fn run(self, _: &Pki, cx: &mut Writing<'_>) -> kit::Result<Reply<Nothing>> {

@@ -165,7 +165,7 @@ impl ForgetHolding {
 }
 
 impl Command<Pki> for ForgetHolding {
-    const ROUTE: Route = Route::internal("forget-holding");
+    const ROUTE: Route = Route::internal("forget-holding").small();
     type Reply = Nothing;
 
     fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {

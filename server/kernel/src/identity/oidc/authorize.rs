@@ -305,7 +305,7 @@ pub(in crate::identity) struct Forget {
 }
 
 impl Command<Identity> for Forget {
-    const ROUTE: Route = Route::internal("forget-oidc-code");
+    const ROUTE: Route = Route::internal("forget-oidc-code").small();
     type Reply = Nothing;
 
     fn run(self, _: &Identity, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
