@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use kit::Verb::{Get, Patch, Post};
+use kernel::Settings;
+use kit::Verb::{Delete, Get, Patch, Post};
 use serde_json::{Value, json};
 use tests::binary::setting;
 use tests::desk::Desk;
@@ -146,4 +147,27 @@ fn a_body_that_does_not_read_is_audited_and_forges_nothing() {
             assert!(!line.contains("hunter2222") && !line.contains("forged"), "{line}");
         }
     }
+}
+
+#[test]
+fn a_device_that_no_longer_opens_stops_nobody() {
+    let scratch = Scratch::new();
+    let settings =
+        |allow_audit_prefix| Settings { allow_audit_api: true, allow_audit_prefix, ..Settings::default() };
+    let desk = Desk::with(432, settings(true));
+    let enable = |name: &str, more: Value| {
+        let mut options = json!({ "file_path": scratch.path().join(name) });
+        options.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let body = json!({ "type": "file", "options": options }).to_string();
+        desk.ask(Post, &format!("sys/audit/{name}"), &body).expect(204);
+    };
+    enable("plain", json!({}));
+    enable("marked", json!({ "prefix": "@cee: " }));
+    let desk = desk.start_again_with(settings(false));
+    let lines = || std::fs::read_to_string(scratch.path().join("plain")).unwrap().lines().count();
+    let before = lines();
+    desk.ask(Get, "auth/token/lookup-self", "").expect(200);
+    assert_eq!(lines(), before + 2);
+    desk.ask(Delete, "sys/audit/marked", "").expect(204);
+    desk.ask(Get, "auth/token/lookup-self", "").expect(200);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kit::Verb::{Get, Post};
+use kit::Verb::{Get, List, Post};
 use tests::desk::Desk;
 
 #[test]
@@ -124,4 +124,58 @@ fn what_survives_a_crash_is_what_was_acknowledged() {
     let desk = desk.crash(storage::faulty::PowerCut::Drop);
     desk.ask_as(&kept, Get, "auth/token/lookup-self", "").expect(200);
     desk.ask_as(&gone, Get, "auth/token/lookup-self", "").expect(403);
+}
+
+#[test]
+fn a_policy_named_like_two_is_neither() {
+    for poisoned in [false, true] {
+        let desk = Desk::new(430);
+        desk.ask(Post, "sys/mounts/kv", r#"{"type":"kv"}"#).expect(204);
+        desk.ask(Post, "kv/a", r#"{"v":"1"}"#).expect(204);
+        let policy = r#"{"policy":"path \"kv/*\" { capabilities = [\"read\"] }"}"#;
+        desk.ask(Post, "sys/policies/acl/vault-admin", policy).expect(204);
+        let lends = r#"{"policy":"path \"auth/token/create/team\" { capabilities = [\"update\"] }"}"#;
+        desk.ask(Post, "sys/policies/acl/lends", lends).expect(204);
+        desk.ask(Post, "auth/token/roles/team", r#"{"allowed_policies_glob":["team-*"]}"#).expect(204);
+        let lender = desk.ask(Post, "auth/token/create", r#"{"policies":["lends"]}"#).expect(200).token();
+        // No name is refused for a line's end, but one that holds it is one name.
+        let both = r#"{"policies":["team-0","vault-admin"],"no_default_policy":true}"#;
+        let one = r#"{"policies":["team-0\nvault-admin"],"no_default_policy":true}"#;
+        let ask_both = || {
+            let token = desk.ask(Post, "auth/token/create", both).expect(200).token();
+            desk.ask_as(&token, Get, "kv/a", "").expect(200);
+        };
+        let ask_one = || {
+            let said = desk.ask_as(&lender, Post, "auth/token/create/team", one);
+            if said.status == 200 {
+                desk.ask_as(&said.token(), Get, "kv/a", "").expect(403);
+            }
+        };
+        if poisoned {
+            ask_one();
+        }
+        ask_both();
+        ask_one();
+    }
+}
+
+#[test]
+fn a_limit_of_lists_is_not_outdone_by_saying_it_twice() {
+    let desk = Desk::new(431);
+    desk.ask(Post, "sys/mounts/kv", r#"{"type":"kv-v2"}"#).expect(204);
+    for name in 0..5 {
+        desk.ask(Post, &format!("kv/data/deep/{name}"), r#"{"data":{"v":"1"}}"#).expect(200);
+    }
+    let policy =
+        r#"{"policy":"path \"kv/metadata/deep*\" { capabilities = [\"list\"] pagination_limit = 2 }"}"#;
+    desk.ask(Post, "sys/policies/acl/few", policy).expect(204);
+    let token = desk.ask(Post, "auth/token/create", r#"{"policies":["few"]}"#).expect(200).token();
+    let listed = |path: &str| desk.ask_as(&token, List, path, "");
+    assert_eq!(
+        listed("kv/metadata/deep?limit=2").expect(200).json["data"]["keys"].as_array().unwrap().len(),
+        2
+    );
+    for query in ["limit=1&limit=max", "limit=max&limit=1", "limit=1&limit=5"] {
+        listed(&format!("kv/metadata/deep?{query}")).expect(403);
+    }
 }

@@ -211,6 +211,15 @@ impl Desk {
         Self { kernel, disk, root, shares, clock, key, settings, seed, surroundings }
     }
 
+    /// Stops, and starts again with other settings.
+    ///
+    /// # Panics
+    /// If what the disk holds does not open.
+    #[must_use]
+    pub fn start_again_with(self, settings: Settings) -> Self {
+        Self { settings, ..self }.look(|_| ()).0
+    }
+
     /// Looks at what is stored, beneath the kernel, and starts again.
     ///
     /// # Panics

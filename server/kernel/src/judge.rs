@@ -172,10 +172,13 @@ fn limit<'a>(
     }
     let limit = match permit.list_limit() {
         policy::ListLimit::Set(limit) => limit,
-        policy::ListLimit::AsAsked if query.iter().any(|(name, value)| name == "limit" && value == "max") => {
-            0
+        policy::ListLimit::AsAsked => {
+            let mut asked = query.iter().filter(|(name, _)| name == "limit").map(|(_, value)| value);
+            match (asked.next().map(|limit| &**limit), asked.next()) {
+                (Some("max"), None) => 0,
+                _ => return None,
+            }
         }
-        policy::ListLimit::AsAsked => return None,
     };
     let others = query.iter().filter(|(name, _)| name != "limit").cloned();
     Some(others.chain([("limit".into(), limit.to_string().into())]).collect())

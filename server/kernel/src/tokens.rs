@@ -241,13 +241,8 @@ impl Tokens {
 
     /// The rules of whoever carries these policies, compiled once for all tokens that do.
     fn rules(&self, txn: &mut Txn, record: &TokenRecord, bearer: &Bearer, now: Time) -> Result<Rules> {
-        // No name of a policy holds a line's end, so what follows three of them is the inline policy.
-        let name = match bearer.inline.as_str() {
-            "" => bearer.policies.join("\n"),
-            inline => format!("{}\n\n\n{inline}", bearer.policies.join("\n")),
-        };
-        // Who is root is not told by a name of a policy.
-        let name = if bearer.root { format!("\n{name}") } else { name };
+        // A token may carry any text as the name of a policy, so the parts are told apart by quoting alone.
+        let name = serde_json::to_string(&(bearer.root, &bearer.policies, &bearer.inline))?;
         let nobody = Bearer { entity: None, ..bearer.clone() };
         let name = (record.namespace, name);
         let kept = self.acls.get(&name, txn.snapshot(), |txn| {
@@ -259,7 +254,8 @@ impl Tokens {
         if kept.value().is_templated && !bearer.root && bearer.entity.is_some() {
             let identity = record.identity.as_deref().unwrap_or_default();
             let (ns, name) = name;
-            return Ok(Rules::OfEntity((ns, format!("{name}\n\n{identity}/{}", record.entity_id))));
+            let name = serde_json::to_string(&(name, identity, &record.entity_id))?;
+            return Ok(Rules::OfEntity((ns, name)));
         }
         Ok(Rules::Shared(Arc::clone(&kept.value().acl)))
     }

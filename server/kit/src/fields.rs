@@ -59,18 +59,28 @@ impl<'a> Fields<'a> {
                 entries.push(Entry { name, source: Source::Json(raw), used: false, replaced });
             }
         }
-        for (name, _) in self.query {
-            if entries.iter().all(|entry| entry.name != *name) {
-                let texts = self.query.iter().filter(|(other, _)| other == name).map(|(_, text)| &**text);
-                let texts: Vec<&str> = texts.collect();
+        for (name, texts) in self.queried() {
+            if entries.iter().all(|entry| entry.name != name) {
                 let source = match *texts {
                     [text] => Source::Text(text),
                     _ => Source::Texts(texts),
                 };
-                entries.push(Entry::new(name, source));
+                entries.push(Entry { name, source, used: false, replaced: false });
             }
         }
         Ok(entries)
+    }
+
+    /// What the query says, each name once with all it says of it.
+    fn queried(&self) -> Vec<(Cow<'a, str>, Vec<&'a str>)> {
+        let mut queried: Vec<(Cow<'a, str>, Vec<&'a str>)> = Vec::new();
+        for (name, text) in self.query {
+            match queried.iter_mut().find(|(known, _)| known == name) {
+                Some((_, texts)) => texts.push(text),
+                None => queried.push((name.clone(), vec![text])),
+            }
+        }
+        queried
     }
 
     /// What no field took, other than from the path.
@@ -84,7 +94,7 @@ impl<'a> Fields<'a> {
         ignored
     }
 
-    /// The same parameters as a JSON object, for a policy that limits them.
+    /// The same parameters as a JSON object, for a policy that limits them: what the query says several times is a list.
     ///
     /// # Errors
     /// If the body is not a JSON object.
@@ -93,8 +103,14 @@ impl<'a> Fields<'a> {
             [] => serde_json::Map::new(),
             body => serde_json::from_slice(body).map_err(|error| not_json(&error))?,
         };
-        for (name, text) in self.query {
-            map.entry(&**name).or_insert_with(|| (&**text).into());
+        for (name, texts) in self.queried() {
+            if !map.contains_key(&*name) {
+                let value = match *texts {
+                    [text] => text.into(),
+                    _ => texts.into(),
+                };
+                map.insert(name.into_owned(), value);
+            }
         }
         Ok(map)
     }

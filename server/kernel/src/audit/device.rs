@@ -37,6 +37,8 @@ enum Sink {
     File(FileSink),
     /// Takes it when it can.
     Queue(Queue),
+    /// Takes none, for this reason.
+    Broken(String),
 }
 
 /// What a device did with a line.
@@ -87,14 +89,23 @@ impl Device {
                 Error::internal(format!("there is no thread for the audit device {path}: {error}"))
             })?),
         };
-        Ok(Self {
+        Ok(Self::with(path, options, key, sink))
+    }
+
+    /// The device of an entry that cannot be opened as things are: it refuses every line, and the others go on.
+    pub(crate) fn broken(path: &str, key: &[u8], why: String) -> Self {
+        Self::with(path, Options::default(), key, Sink::Broken(why))
+    }
+
+    fn with(path: &str, options: Options, key: &[u8], sink: Sink) -> Self {
+        Self {
             path: path.to_owned(),
             options,
             key: hmac::Key::new(hmac::HMAC_SHA256, key),
             sink,
             bearers: Cache::new(BEARERS_MAX),
             refused: AtomicU64::new(0),
-        })
+        }
     }
 
     /// A line as this device wants it to begin.
@@ -120,13 +131,17 @@ impl Device {
             }
             // It says itself when it is full, once and not for each line.
             Sink::Queue(queue) => queue.post(line, now, receipt.cloned()).map(|()| Took::Queued),
+            Sink::Broken(why) => {
+                self.refused.fetch_add(1, Relaxed);
+                Err(io::Error::other(why.clone()))
+            }
         }
     }
 
     /// How long a request that depends on this device waits for it; nothing, if it answers at once.
     pub(crate) fn patience(&self) -> Option<Duration> {
         match &self.sink {
-            Sink::File(_) => None,
+            Sink::File(_) | Sink::Broken(_) => None,
             Sink::Queue(queue) => Some(queue.patience),
         }
     }
@@ -141,7 +156,7 @@ impl Device {
     /// How many lines it has refused or lost.
     pub(crate) fn lost(&self) -> u64 {
         match &self.sink {
-            Sink::File(_) => self.refused.load(Relaxed),
+            Sink::File(_) | Sink::Broken(_) => self.refused.load(Relaxed),
             // What a full queue refuses is counted there.
             Sink::Queue(queue) => queue.lost(),
         }
@@ -150,7 +165,7 @@ impl Device {
     /// How many lines wait in its queue.
     pub(crate) fn waiting(&self) -> usize {
         match &self.sink {
-            Sink::File(_) => 0,
+            Sink::File(_) | Sink::Broken(_) => 0,
             Sink::Queue(queue) => queue.length(),
         }
     }

@@ -20,6 +20,7 @@ use kit::{Error, Kept, Memo, Name, Result, Time, World};
 use serde::{Deserialize, Serialize};
 use storage::{Open, Snapshot, Txn};
 use tokio::runtime::{Handle, RuntimeFlavor};
+use zeroize::Zeroizing;
 
 use crate::settings::{AuditSpec, Settings};
 use crate::shelf::{Shelf, Source};
@@ -142,7 +143,11 @@ impl Audits {
                 let name = entry.identity();
                 let device = match opened.remove(&name) {
                     Some(device) => device,
-                    None => Arc::new(self.open(&entry, store)?),
+                    None => Arc::new(self.open(&entry, store).unwrap_or_else(|error| {
+                        let (path, why) = (entry.path.as_str(), error.texts().concat());
+                        tracing::error!(device = path, why, "an audit device cannot be opened, and refuses every line; mend its configuration, or delete it");
+                        Device::broken(path, &*self.key(&entry, store), why)
+                    })),
                 };
                 kept.insert(name, Arc::clone(&device));
                 devices.push(device);
@@ -154,8 +159,12 @@ impl Audits {
 
     /// Opens the device of an entry.
     pub(crate) fn open(&self, entry: &AuditEntry, store: &Open) -> Result<Device> {
-        let key = store.derive(format!("audit {} {}", entry.path, entry.salt).as_bytes());
-        Device::open(entry, &*key, self.allow_prefix, &self.world)
+        Device::open(entry, &*self.key(entry, store), self.allow_prefix, &self.world)
+    }
+
+    /// The key that a device hashes with.
+    fn key(&self, entry: &AuditEntry, store: &Open) -> Zeroizing<[u8; 32]> {
+        store.derive(format!("audit {} {}", entry.path, entry.salt).as_bytes())
     }
 
     /// Keeps a device that is open already for when its entry is durable.
