@@ -2,6 +2,7 @@
 
 mod control;
 mod describe;
+mod files;
 mod signals;
 
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::config::{Config, Environment, Metrics, Place};
 use crate::http::conn::Door;
-use crate::http::listener::Bound;
+use crate::http::listener::{Bound, CONNECTIONS_MAX};
 use crate::http::tls::Certificates;
 use crate::log::Logs;
 use crate::outside::Outside;
@@ -111,8 +112,10 @@ async fn serve(plan: Plan, prepare: impl FnOnce(&Running) -> Result<(), Failure>
     let sweepers: Vec<_> = doors.iter().map(Bound::sweeper).collect();
     let (stop, stopped) = watch::channel(false);
     let mut work = JoinSet::new();
+    let share = files::take() / u64::try_from(doors.len().max(1)).unwrap_or(u64::MAX);
+    let connections = u32::try_from(share).map_or(CONNECTIONS_MAX, |share| share.min(CONNECTIONS_MAX));
     for door in doors {
-        work.spawn(door.serve(stopped.clone(), GRACE));
+        work.spawn(door.serve(connections, stopped.clone(), GRACE));
     }
     let mut chores = JoinSet::new();
     chores.spawn(tick(Arc::clone(&state), sweepers));

@@ -94,6 +94,13 @@ fn sighup_reopens_the_file() {
     let before = lines(&moved).len();
     root.get("kv/none").must(404);
     assert_eq!(lines(&moved).len(), before, "the old file is left alone");
+    // What tools send that know other servers ends nothing.
+    for signal in [rustix::process::Signal::USR1, rustix::process::Signal::USR2] {
+        server.signal(signal);
+    }
+    root.get("kv/none").must(404);
+    server.signal(rustix::process::Signal::HUP);
+    root.get("kv/none").must(404);
 }
 
 #[test]

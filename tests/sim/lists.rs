@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kernel::Settings;
-use kit::Verb::{Get, Post};
+use kit::Verb::{Delete, Get, Post};
 use kit::{Call, Error, Fault, Result, Soon, Time, Told, World};
 use serde_json::{Value, json};
 use tests::authority::{Wanted, revocation_list_until};
@@ -86,4 +86,21 @@ fn a_list_that_has_run_out_is_fetched_again() {
     let fresh = shown();
     assert_eq!((&fresh["cdp"]["valid_until"], count(&fresh)), (&json!(next), 3));
     assert!(fresh["cdp"].get("trouble").is_none(), "{fresh}");
+    // One that was true once, and one that is past its time, leave it as it is.
+    for (hours, number, why) in [(48, 2, "older than the one"), (0, 4, "past its next update")] {
+        publish(hours, &[], number);
+        desk.wait(25 * HOUR);
+        if hours > 0 {
+            publish(hours, &[], number);
+        }
+        desk.tick();
+        let kept = shown();
+        assert_eq!(count(&kept), 3, "{kept}");
+        assert!(kept["cdp"]["trouble"].as_str().unwrap().contains(why), "{kept}");
+    }
+    // By hand it is deleted first.
+    publish(1, &[1], 1);
+    desk.ask(Post, "auth/cert/crls/far", &body).expect(400);
+    desk.ask(Delete, "auth/cert/crls/far", "").expect(204);
+    desk.ask(Post, "auth/cert/crls/far", &body).expect(204);
 }

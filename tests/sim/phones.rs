@@ -13,6 +13,8 @@ use crate::outside::{Mood, desk};
 
 /// How many may wait at once.
 const PLACES: usize = 512;
+/// How many of those that ask systems outside may be of one mount.
+const OF_MOUNT: usize = 64;
 /// How often in a row a phone may ring in vain.
 const TRIES: usize = 5;
 
@@ -60,4 +62,33 @@ fn phones_that_ring_take_no_place_of_systems_outside() {
     assert!(refused.error().contains("second factor"), "{refused:?}");
     drop(ringing);
     assert_ne!(desk.send(&people[0]).status, 429, "there is room again");
+}
+
+#[test]
+fn a_mount_whose_systems_hang_leaves_places_for_the_others() {
+    let (desk, directory) = desk(61);
+    for mount in ["r", "s"] {
+        if mount != "r" {
+            desk.ask(Post, "sys/mounts/s", r#"{"type":"rented"}"#).expect(204);
+        }
+        desk.ask(Post, &format!("{mount}/directory"), r#"{"at":"dir"}"#).expect(204);
+    }
+    directory.mood(Mood::Asleep);
+    let asked = request(&desk.root, Get, "r/lookup/ann", "");
+    let hanging: Vec<Pin<Box<_>>> = (0..OF_MOUNT)
+        .map(|_| {
+            let Handled::Later(pending) = desk.kernel.handle(&asked) else { panic!("an ask waits") };
+            let mut finishing = Box::pin(desk.kernel.finish(pending, &asked));
+            assert!(finishing.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            finishing
+        })
+        .collect();
+    directory.mood(Mood::Well);
+    desk.ask(Get, "r/lookup/ann", "").expect(429);
+    desk.ask(Get, "s/lookup/ann", "").expect(200);
+    // A change of the mounts gives it no places beside those it has.
+    desk.ask(Post, "sys/mounts/kv", r#"{"type":"kv"}"#).expect(204);
+    desk.ask(Get, "r/lookup/ann", "").expect(429);
+    drop(hanging);
+    desk.ask(Get, "r/lookup/ann", "").expect(200);
 }

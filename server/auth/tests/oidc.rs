@@ -337,3 +337,20 @@ fn a_provider_posts_what_it_hands_out() {
     stage.bench.post("oidc/callback", json!({"state": "st_none"})).is(400);
     Stage::new(json!({})).bench.post("oidc/callback", json!({"state": "x"})).is(405);
 }
+
+#[test]
+fn whoever_begins_logins_without_end_keeps_nobody_from_theirs() {
+    const FLOWS_MAX: usize = 10_000;
+    let mut stage = Stage::new(json!({}));
+    let begun = stage.begin("r", "mine");
+    stage.bench.remote.address = Some([192, 0, 2, 7].into());
+    for _ in 0..FLOWS_MAX {
+        stage.begin("r", "theirs");
+    }
+    stage.bench.remote.address = Some([127, 0, 0, 1].into());
+    let later = stage.begin("r", "mine");
+    for begun in [begun, later] {
+        stage.hands_out(&stage.identity(&begun, json!({})));
+        stage.back(&begun.state, "mine").is(200);
+    }
+}

@@ -141,7 +141,7 @@ impl Kernel {
                 Step::Ask(asking, reads) => {
                     drop((turn, front.take()));
                     asks = one_more(asks)?;
-                    trip.told = Some(Box::pin(self.hear(asking, reads)).await?);
+                    trip.told = Some(Box::pin(self.hear(trip.mounted.as_deref(), asking, reads)).await?);
                     continue;
                 }
                 Step::Arrive(txn) => {

@@ -6,8 +6,10 @@ use std::time::Duration;
 use kit::{AnyEngine, AnyMethod, Error, Kind, Memo, Memos, MountId, Name, Result, Time};
 use serde::{Deserialize, Serialize};
 use storage::{Random, Snapshot, Txn};
+use tokio::sync::Semaphore;
 
 use crate::namespaces::{self, Namespace, Ns};
+use crate::outside::OUTSIDE_OF_MOUNT_MAX;
 use crate::router::Router;
 use crate::shelf::{OfNamespaces, SharedTable, Shelf, Source};
 
@@ -136,6 +138,8 @@ pub(crate) struct Mounted {
     pub(crate) engine: Arc<dyn AnyEngine>,
     /// The same value once more, if it can let people in.
     pub(crate) method: Option<Arc<dyn AnyMethod>>,
+    /// Places to wait for the outside.
+    pub(crate) outside: Arc<Semaphore>,
 }
 
 /// Makes the router from what is stored, and keeps it while that reads the same.
@@ -145,6 +149,15 @@ pub(crate) struct Mounts {
     memos: Arc<Memos>,
     default_ttl: Duration,
     max_ttl: Duration,
+}
+
+/// The places of one mount to wait for the outside.
+struct Places(Arc<Semaphore>);
+
+impl Default for Places {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(OUTSIDE_OF_MOUNT_MAX)))
+    }
 }
 
 /// How many parsed things all mounts together keep.
@@ -230,7 +243,8 @@ impl Mounts {
             max_ttl,
             memos: Arc::clone(&self.memos),
         };
-        Ok(Mounted { entry, namespace, info, engine, method })
+        let outside = Arc::clone(&self.memos.lasting::<Places>(info.id).0);
+        Ok(Mounted { entry, namespace, info, engine, method, outside })
     }
 }
 

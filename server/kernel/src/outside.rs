@@ -7,6 +7,7 @@ use kit::{
 use kit::{Route, Time, Writing};
 use serde_json::Value;
 use storage::{ReadSet, Snapshot, Txn};
+use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
 
 use crate::agenda::{self, Found, Item, Tag};
 use crate::identity::mfa::{Proofs, Round};
@@ -25,6 +26,8 @@ const CLAIM: Duration = Duration::from_secs(150);
 pub(crate) const ASKS_MAX: u32 = 4;
 /// How many requests may wait for the outside at once.
 pub(crate) const OUTSIDE_MAX: usize = 512;
+/// How many of them for what one mount asks: systems of one tenant that hang must not stop the logins of the others.
+pub(crate) const OUTSIDE_OF_MOUNT_MAX: usize = 64;
 /// How many logins may wait at once for somebody to look at their phone. They take no place of those above.
 pub(crate) const PHONES_MAX: usize = 512;
 
@@ -87,10 +90,15 @@ impl Acting {
 
 impl Kernel {
     /// Asks outside. That there was no answer is one, too: it is told where the answer would be.
-    pub(crate) async fn hear(&self, asking: Asking, reads: Vec<ReadSet>) -> Result<Told> {
-        let _place = match asking.awaits() {
-            Awaited::Systems => self.outside.try_acquire().map_err(|_| busy())?,
-            Awaited::People => self.phones.try_acquire().map_err(|_| ringing())?,
+    pub(crate) async fn hear(
+        &self,
+        mounted: Option<&Mounted>,
+        asking: Asking,
+        reads: Vec<ReadSet>,
+    ) -> Result<Told> {
+        let (_place, _of_mount) = match asking.awaits() {
+            Awaited::Systems => (self.outside_place()?, self.place_of(mounted)?),
+            Awaited::People => (self.phones.try_acquire().map_err(|_| ringing())?, None),
         };
         let heard = self.patiently(asking.ask(Arc::clone(&self.env.world))).await;
         Ok(Told { heard, reads })
@@ -104,13 +112,14 @@ impl Kernel {
 
     /// Does what is planned. If it fails, what it began is undone.
     pub(crate) async fn act(&self, acting: Acting) -> Result<Arc<Acted>> {
-        let done = match self.outside.try_acquire() {
-            Ok(_place) => {
-                let world = &*self.env.world;
-                self.patiently(acting.mounted.engine.act(acting.endpoint, &acting.plan, world)).await
-            }
-            Err(_) => Err(busy()),
-        };
+        let done =
+            match self.outside_place().and_then(|place| Ok((place, self.place_of(Some(&acting.mounted))?))) {
+                Ok(_places) => {
+                    let world = &*self.env.world;
+                    self.patiently(acting.mounted.engine.act(acting.endpoint, &acting.plan, world)).await
+                }
+                Err(error) => Err(error),
+            };
         match done {
             Ok(done) => Ok(Arc::new(Acted { acting, done })),
             Err(error) => {
@@ -118,6 +127,16 @@ impl Kernel {
                 Err(error)
             }
         }
+    }
+
+    fn outside_place(&self) -> Result<SemaphorePermit<'_>> {
+        self.outside.try_acquire().map_err(|_| busy())
+    }
+
+    /// A place among those of one mount.
+    fn place_of(&self, mounted: Option<&Mounted>) -> Result<Option<OwnedSemaphorePermit>> {
+        let place = |mounted: &Mounted| Arc::clone(&mounted.outside).try_acquire_owned().map_err(|_| busy());
+        mounted.map(place).transpose()
     }
 
     /// Has the agenda undo at once what a request began and could not finish.
@@ -290,7 +309,7 @@ impl Kernel {
             let cx = Recording::new(&Right::Due, &txn, &mounted.info, &nobody, &remote, self.now());
             (mounted.engine.facts(endpoint, &cx, &fields)?, cx.finish())
         };
-        let told = self.hear(asking, reads).await?;
+        let told = self.hear(Some(&mounted), asking, reads).await?;
         let heard = told.heard?;
         self.settled(|txn| {
             // What the question was made from is held, as for a request: else it is asked anew when it is next due.

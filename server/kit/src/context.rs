@@ -150,6 +150,13 @@ pub trait Reads {
     where
         Self: Sized;
 
+    /// What this mount has one of in memory and no record tells: logins under way, counters. Whatever else is remembered, it
+    /// stays until the server is sealed.
+    fn lasting<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
+        let mount = self.mount();
+        mount.memos.lasting(mount.id)
+    }
+
     /// A sentence for the caller that is no error.
     fn warn(&self, text: impl Into<String>)
     where
@@ -529,7 +536,7 @@ impl Scene<'_> {
         make: impl FnOnce(&Recording<'_>) -> Result<T>,
     ) -> Result<(Arc<T>, ReadSet)> {
         let key = (self.mount.id, TypeId::of::<T>(), key.to_owned());
-        let kept = self.mount.memos.get(&key, today, |txn| {
+        let kept = self.mount.memos.shared.get(&key, today, |txn| {
             let cx = Recording { txn, joined: RefCell::default(), scene: *self, notes: Notes::default() };
             let value = make(&cx)?;
             let joined = cx.joined.into_inner();
@@ -552,7 +559,7 @@ impl Scene<'_> {
             let kept = (**kept).downcast_ref::<Stamped<T>>()?;
             (kept.stamp == stamp).then(|| Arc::clone(&kept.value))
         };
-        let kept = self.mount.memos.wanted(
+        let kept = self.mount.memos.shared.wanted(
             &key,
             |kept| known(kept).is_some(),
             || {

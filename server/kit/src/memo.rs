@@ -1,11 +1,12 @@
 use std::any::{Any, TypeId};
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
-use std::sync::Arc;
 use std::sync::atomic::{
     AtomicU64,
     Ordering::{Relaxed, SeqCst},
 };
+use std::sync::{Arc, Mutex, PoisonError};
 
 use quick_cache::Equivalent;
 use quick_cache::sync::Cache;
@@ -29,8 +30,36 @@ pub struct Kept<V> {
     value: V,
 }
 
-/// The memo that the mounts of one server share.
-pub type Memos = Memo<(MountId, TypeId, String), Arc<dyn Any + Send + Sync>>;
+/// What the mounts of one server keep in memory between requests.
+#[derive(Debug)]
+pub struct Memos {
+    /// What is worked out anew where it is missing. They share its room.
+    pub(crate) shared: Memo<(MountId, TypeId, String), Anything>,
+    lasting: Mutex<HashMap<(MountId, TypeId), Anything>>,
+}
+
+/// A value whose type its key tells.
+pub(crate) type Anything = Arc<dyn Any + Send + Sync>;
+
+impl Memos {
+    /// Room for so many values that can be worked out anew.
+    pub fn new(capacity: usize) -> Self {
+        Self { shared: Memo::new(capacity), lasting: Mutex::default() }
+    }
+
+    /// What a mount has one of, and nobody could work out anew: it stays until all is forgotten, however full the memo is.
+    pub fn lasting<T: Default + Send + Sync + 'static>(&self, mount: MountId) -> Arc<T> {
+        let mut lasting = self.lasting.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = lasting.entry((mount, TypeId::of::<T>())).or_insert_with(|| Arc::new(T::default()));
+        Arc::clone(kept).downcast().unwrap_or_default()
+    }
+
+    /// Forgets everything.
+    pub fn forget(&self) {
+        self.shared.forget();
+        self.lasting.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
 
 impl<K: Eq + Hash, V> Memo<K, V> {
     /// A memo of at most `capacity` values.

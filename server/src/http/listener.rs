@@ -24,8 +24,8 @@ use super::tls::Certificates;
 use super::watch::{Order, Pulse, Watch};
 use crate::config::Place;
 
-/// Connections of one listener at the same time. More wait to be accepted.
-const CONNECTIONS_MAX: u32 = 8192;
+/// Connections of one listener at the same time, if there are files for them. More wait to be accepted.
+pub(crate) const CONNECTIONS_MAX: u32 = 8192;
 /// The head of a request, all of it.
 const HEAD_SIZE_MAX: usize = 64 * 1024;
 /// Requests at the same time on one connection of HTTP/2.
@@ -93,9 +93,9 @@ impl Bound {
         move || watch.sweep(&times)
     }
 
-    /// Lets clients in until `stop`; then ends what was begun, for `grace` at most.
-    pub(crate) async fn serve(self, mut stop: watch::Receiver<bool>, grace: Duration) {
-        let room = Arc::new(Semaphore::new(usize::try_from(CONNECTIONS_MAX).unwrap_or(usize::MAX)));
+    /// Lets so many clients in at the same time until `stop`; then ends what was begun, for `grace` at most.
+    pub(crate) async fn serve(self, connections: u32, mut stop: watch::Receiver<bool>, grace: Duration) {
+        let room = Arc::new(Semaphore::new(usize::try_from(connections).unwrap_or(usize::MAX)));
         loop {
             let accepted = async {
                 let permit = Arc::clone(&room).acquire_owned().await;
@@ -124,7 +124,7 @@ impl Bound {
         }
         drop(socket);
         watch.tell_all(Order::Drain);
-        let ended = tokio::time::timeout(grace, room.acquire_many(CONNECTIONS_MAX)).await;
+        let ended = tokio::time::timeout(grace, room.acquire_many(connections)).await;
         if ended.is_err() {
             let left = watch.tell_all(Order::Close);
             tracing::warn!(left, "connections were closed in the middle of a request");

@@ -15,6 +15,8 @@ pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    /// Those that mean nothing here. Tools that know other servers send them, and by default they would end this one.
+    others: [Signal; 2],
 }
 
 impl Signals {
@@ -27,16 +29,20 @@ impl Signals {
             terminate: take(SignalKind::terminate())?,
             interrupt: take(SignalKind::interrupt())?,
             hang_up: take(SignalKind::hangup())?,
+            others: [take(SignalKind::user_defined1())?, take(SignalKind::user_defined2())?],
         })
     }
 
     /// Waits for SIGTERM or SIGINT, and calls `reload` at each SIGHUP.
     pub(super) async fn until_stop(mut self, reload: impl Fn()) {
+        let [one, two] = &mut self.others;
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
                 _ = self.hang_up.recv() => tokio::task::block_in_place(&reload),
+                _ = one.recv() => tracing::warn!("SIGUSR1 means nothing here: the server goes on"),
+                _ = two.recv() => tracing::warn!("SIGUSR2 means nothing here: the server goes on"),
             }
         }
     }

@@ -27,6 +27,30 @@ const LISTS_MAX: usize = 256;
 pub(super) struct List {
     pub(super) source: Option<Source>,
     pieces: u64,
+    /// What it is of, so that an older one does not take its place.
+    #[serde(default)]
+    age: Option<Age>,
+}
+
+/// How old a list is among those of its issuer.
+#[derive(Clone, Deserialize, Serialize)]
+struct Age {
+    /// The issuer's name in DER, in hex.
+    issuer: String,
+    number: Option<u64>,
+    made: u64,
+}
+
+impl Age {
+    fn of(list: &RevocationList) -> Self {
+        Self { issuer: hex::encode(&list.issuer_der), number: list.number, made: list.this_update }
+    }
+
+    /// Whether a list of the same issuer is older.
+    fn outdates(&self, other: &Self) -> bool {
+        self.issuer == other.issuer
+            && (other.made < self.made || other.number.zip(self.number).is_some_and(|(new, old)| new < old))
+    }
 }
 
 /// Where a list comes from.
@@ -232,7 +256,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<RevocationList> {
 /// Stores a list in the place of what was there.
 ///
 /// # Errors
-/// If a CA of this mount has the name of its issuer, and did not sign it.
+/// If a CA of this mount has the name of its issuer, and did not sign it; or if it is older than what is there: a list
+/// that was true once is as good as made up.
 pub(super) fn put(
     cx: &mut Writing<'_>,
     name: &str,
@@ -240,7 +265,15 @@ pub(super) fn put(
     url: Option<String>,
 ) -> Result<()> {
     check_signature(cx, list)?;
-    let before = LISTS.get(cx, name)?.map_or(0, |list| list.pieces);
+    let age = Age::of(list);
+    let before = LISTS.get(cx, name)?;
+    if before.as_ref().and_then(|before| before.age.as_ref()).is_some_and(|before| before.outdates(&age)) {
+        let text = format!(
+            "the CRL is older than the one that {name:?} holds of the same issuer; delete that first if this is meant"
+        );
+        return Err(Error::invalid(text));
+    }
+    let before = before.map_or(0, |list| list.pieces);
     let hex = |(serial, _): &(Serial, u64)| hex::encode(serial.as_bytes());
     let pieces: Vec<Vec<String>> =
         list.revoked.chunks(PIECE).map(|piece| piece.iter().map(hex).collect()).collect();
@@ -254,7 +287,7 @@ pub(super) fn put(
     }
     let valid_until = list.next_update.map_or_else(|| cx.now(), Time::from_seconds);
     let source = url.map(|url| Source { url, valid_until, trouble: None });
-    LISTS.put(cx, name, &List { source, pieces: count })
+    LISTS.put(cx, name, &List { source, pieces: count, age: Some(age) })
 }
 
 /// An empty list that someone on the way has made up must not take the place of a true one.

@@ -62,7 +62,12 @@ impl Ask<Cert> for Refresh {
             let Some(mut list) = LISTS.get(cx, name)? else { continue };
             let Some(source) = list.source.as_mut().filter(|source| source.url == *url) else { continue };
             let kept = match came {
-                Ok(bytes) => read(bytes).and_then(|new| put(cx, name, &new, Some(url.clone()))),
+                Ok(bytes) => read(bytes).and_then(|new| match new.next_update {
+                    Some(end) if end <= cx.now().seconds() => {
+                        Err(kit::Error::invalid("the CRL that was fetched is past its next update"))
+                    }
+                    _ => put(cx, name, &new, Some(url.clone())),
+                }),
                 Err(trouble) => Err(kit::Error::invalid(trouble.clone())),
             };
             if let Err(error) = kept {

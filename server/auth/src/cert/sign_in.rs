@@ -108,6 +108,10 @@ impl AskLogin<Cert> for SignIn {
         if !bound.is_empty() && !cx.remote().address.is_some_and(|address| cidr::any_holds(bound, address)) {
             return Err(Error::denied());
         }
+        if admitted.common_name.is_empty() {
+            // As OpenBao: whom nobody can name, nobody can lock out.
+            return Err(Error::invalid("missing name in alias"));
+        }
         let Admitted { role, common_name, display_name, metadata, alias_metadata, key_hash, terms } =
             admitted.clone();
         let internal = json!({ "role": role, "key": key_hash, "common_name": common_name });

@@ -174,7 +174,7 @@ impl<T: Title> Ask<Signed<T>> for AuthUrl {
             flow.verifier = None;
         }
         let (nonce, verifier) = (flow.nonce.clone(), flow.verifier.as_ref().map(|it| challenge(it.expose())));
-        let state = Flows::of(cx)?.begin(cx, flow)?;
+        let state = Flows::of(cx).begin(cx, flow);
         let interval = |other: u64| {
             let other = if other == 0 { POLL_SECONDS } else { other };
             Some(rules.poll_interval.unwrap_or(other).to_string())

@@ -112,7 +112,7 @@ impl<T: Title> AskLogin<Signed<T>> for Callback {
         let config = setup.as_ref().as_ref().map(|setup| &setup.config);
         let config = config.ok_or_else(|| failed("Could not load configuration"))?;
         let state = self.state.as_ref().map_or("", |state| state.0.as_str());
-        let flows = Flows::of(cx)?;
+        let flows = Flows::of(cx);
         let flow = flows.find(state, cx.now()).ok_or_else(expired)?;
         let role = known_role(cx, &flow.role).map_err(|_| failed("Role could not be found"))?;
         if role.rules.callback_mode == "direct" {

@@ -78,8 +78,12 @@ fn claim(role: &str, fields: &Map<String, Value>) -> Result<Claim> {
         not_renewable: !lease.map(|lease| lease.flag("renewable")).transpose()?.unwrap_or(false),
         ..Terms::default()
     };
+    let name = alias.map(|alias| alias.text("name")).transpose()?;
+    if name.as_ref().is_some_and(String::is_empty) {
+        return Err(Error::invalid("missing name in alias"));
+    }
     Ok(Claim {
-        alias: alias.map(|alias| alias.text("name")).transpose()?.unwrap_or_default(),
+        alias: name.unwrap_or_default(),
         alias_metadata: alias.map(|alias| alias.pairs("metadata")).transpose()?.unwrap_or_default(),
         groups: groups.into_iter().filter(|group| !group.is_empty()).collect(),
         display_name: it.text("display_name")?,

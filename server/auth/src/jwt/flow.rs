@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kit::{Error, Fault, Reads, Result, Secret, Time, Writing};
+use kit::{Reads, Secret, Time, Writing};
 
 /// How long one may take in the browser.
 const TIME: Duration = Duration::from_secs(600);
@@ -80,27 +80,24 @@ impl Flow {
 }
 
 impl Flows {
-    /// Those of this mount. They stand on no record, so they are kept until room is needed.
-    pub(super) fn of(cx: &impl Reads) -> Result<Arc<Self>> {
-        cx.memo("flows", |_| Ok(Self::default()))
+    /// Those of this mount.
+    pub(super) fn of(cx: &impl Reads) -> Arc<Self> {
+        cx.lasting()
     }
 
-    /// Keeps one, and says under which state.
-    ///
-    /// # Errors
-    /// If there are too many.
-    pub(super) fn begin(&self, cx: &Writing<'_>, flow: Flow) -> Result<String> {
+    /// Keeps one, and says under which state. If there are too many, the oldest of whoever began the most makes room: who
+    /// begins logins without end must not keep others from theirs.
+    pub(super) fn begin(&self, cx: &Writing<'_>, flow: Flow) -> String {
         let state = format!("st_{}", word::<20>(cx));
         let mut flows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if flows.len() >= FLOWS_MAX {
             flows.retain(|_, flow| cx.now() < flow.began.plus(TIME));
         }
         if flows.len() >= FLOWS_MAX {
-            let text = "too many logins are under way in browsers; try again in a few minutes";
-            return Err(Error::new(Fault::Busy, text));
+            make_room(&mut flows);
         }
         flows.insert(state.clone(), Arc::new(flow));
-        Ok(state)
+        state
     }
 
     /// The one under this state, which stays.
@@ -113,6 +110,28 @@ impl Flows {
     pub(super) fn take(&self, state: &str, now: Time) -> Option<Arc<Flow>> {
         let flow = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(state)?;
         (now < flow.began.plus(TIME)).then_some(flow)
+    }
+}
+
+/// Forgets the older half of the flows of whoever began the most.
+fn make_room(flows: &mut HashMap<String, Arc<Flow>>) {
+    let mut count: HashMap<&str, usize> = HashMap::new();
+    for flow in flows.values() {
+        *count.entry(&flow.requester).or_default() += 1;
+    }
+    let Some(busiest) = count.into_iter().max_by_key(|(_, count)| *count).map(|(name, _)| name.to_owned())
+    else {
+        return;
+    };
+    let mut theirs: Vec<(Time, String)> = flows
+        .iter()
+        .filter(|(_, flow)| flow.requester == busiest)
+        .map(|(state, flow)| (flow.began, state.clone()))
+        .collect();
+    theirs.sort_unstable();
+    let half = theirs.len().div_ceil(2);
+    for (_, state) in theirs.into_iter().take(half) {
+        flows.remove(&state);
     }
 }
 

@@ -151,7 +151,7 @@ impl Published {
     }
 }
 
-/// What was fetched a moment ago. It stands on no record, so it is kept until room is needed.
-fn recent(cx: &impl Reads) -> Result<Arc<Recent>> {
-    cx.memo("recent", |_| Ok(Recent::default()))
+/// What was fetched a moment ago.
+fn recent(cx: &impl Reads) -> Arc<Recent> {
+    cx.lasting()
 }

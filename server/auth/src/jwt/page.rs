@@ -52,7 +52,7 @@ impl<T: Title> Command<Signed<T>> for Direct {
 
     fn run(self, _: &Signed<T>, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         let state = text(&self.state);
-        let flow = Flows::of(cx)?.find(state, cx.now()).ok_or_else(expired)?;
+        let flow = Flows::of(cx).find(state, cx.now()).ok_or_else(expired)?;
         let role = known_role(cx, &flow.role).map_err(|_| failed("Role could not be found"))?;
         if role.rules.callback_mode != "direct" || is_brought(&flow) {
             return Err(expired());
@@ -83,7 +83,7 @@ impl<T: Title> Command<Signed<T>> for Posted {
         let state = text(&self.state);
         // With a namespace in it, the state has a tail that is the client's.
         let state = state.split_once(",ns=").map_or(state, |(state, _)| state);
-        let Some(flow) = Flows::of(cx)?.find(state, cx.now()).filter(|flow| !is_brought(flow)) else {
+        let Some(flow) = Flows::of(cx).find(state, cx.now()).filter(|flow| !is_brought(flow)) else {
             return Ok(page(
                 400,
                 "The login failed",

@@ -45,7 +45,7 @@ impl<T: Title> AskLogin<Signed<T>> for Poll {
 
     fn facts(&self, _: &Signed<T>, cx: &Recording<'_>) -> Result<Waiting> {
         let state = self.state.as_ref().map(|state| state.0.clone()).unwrap_or_default();
-        let flows = Flows::of(cx)?;
+        let flows = Flows::of(cx);
         let flow = flows.find(&state, cx.now()).ok_or_else(expired)?;
         let refuse = |error: Error| {
             flows.take(&state, cx.now());

@@ -156,58 +156,57 @@ pub(super) struct Recent(Mutex<Option<Fetch>>);
 
 struct Fetch {
     source: Source,
+    /// No other has it that this mount has begun.
+    number: u64,
     began: Time,
     /// Nothing yet: it is under way.
-    came: Option<Arc<Provider>>,
+    came: Option<Result<Arc<Provider>>>,
 }
 
 enum Turn {
-    Came(Arc<Provider>),
-    Wait,
-    Mine,
+    Came(Result<Arc<Provider>>),
+    /// For this one.
+    Wait(u64),
+    Mine(u64),
 }
 
 impl Recent {
-    /// What the source publishes: as it was fetched a moment ago, or else fetched now.
+    /// What the source publishes: as it was fetched a moment ago, or else fetched now. A failure is told to all who waited for
+    /// it, so that they do not try one after another.
     ///
     /// # Errors
     /// Those of fetching.
     pub(super) async fn fetch(&self, source: &Source, world: &dyn World) -> Result<Arc<Provider>> {
-        loop {
-            match self.turn(source, world.now()) {
-                Turn::Came(provider) => return Ok(provider),
-                Turn::Wait => world.pause(LOOK).await,
-                Turn::Mine => break,
+        let mut waited = None;
+        let number = loop {
+            match self.turn(source, world.now(), waited) {
+                Turn::Came(came) => return came,
+                Turn::Wait(number) => waited = Some(number),
+                Turn::Mine(number) => break number,
             }
-        }
-        let came = source.fetch(world).await;
+            world.pause(LOOK).await;
+        };
+        let came = source.fetch(world).await.map(Arc::new);
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match came {
-            Ok(provider) => {
-                let provider = Arc::new(provider);
-                let came = Some(Arc::clone(&provider));
-                *last = Some(Fetch { source: source.clone(), began: world.now(), came });
-                Ok(provider)
-            }
-            Err(error) => {
-                // The next one may try.
-                *last = None;
-                Err(error)
-            }
-        }
+        *last = Some(Fetch { source: source.clone(), number, began: world.now(), came: Some(came.clone()) });
+        came
     }
 
-    fn turn(&self, source: &Source, now: Time) -> Turn {
+    fn turn(&self, source: &Source, now: Time, waited: Option<u64>) -> Turn {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = last.as_ref().map_or(0, |fetch| fetch.number + 1);
         if let Some(fetch) = last.as_ref().filter(|fetch| fetch.source == *source) {
             match &fetch.came {
-                Some(provider) if now < fetch.began.plus(RECENT) => return Turn::Came(Arc::clone(provider)),
-                None if now < fetch.began.plus(FETCH_MAX) => return Turn::Wait,
+                Some(Ok(provider)) if now < fetch.began.plus(RECENT) => {
+                    return Turn::Came(Ok(Arc::clone(provider)));
+                }
+                Some(Err(error)) if waited == Some(fetch.number) => return Turn::Came(Err(error.clone())),
+                None if now < fetch.began.plus(FETCH_MAX) => return Turn::Wait(fetch.number),
                 _ => {}
             }
         }
-        *last = Some(Fetch { source: source.clone(), began: now, came: None });
-        Turn::Mine
+        *last = Some(Fetch { source: source.clone(), number, began: now, came: None });
+        Turn::Mine(number)
     }
 }
 

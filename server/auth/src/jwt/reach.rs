@@ -27,7 +27,7 @@ impl Reach {
         let published = Published::of(cx)?;
         let known = published.as_ref().as_ref().map(|published| &published.provider);
         let known = known.filter(|known| known.source == source && cx.now() < known.good_until);
-        Ok(Self { known: known.cloned(), source, recent: recent(cx)? })
+        Ok(Self { known: known.cloned(), source, recent: recent(cx) })
     }
 
     /// The provider.

@@ -198,7 +198,7 @@ fn look(cx: &impl Reads, setup: &Setup, token: &Message<'_>) -> Result<Known> {
         .filter(|published| published.provider.source == source && cx.now() < published.provider.good_until);
     match fresh.and_then(|it| said(token, named(&it.keys, token.key_id()))) {
         Some(said) => Ok(Known::Signed(said)),
-        None => Ok(Known::Missing { source, recent: recent(cx)? }),
+        None => Ok(Known::Missing { source, recent: recent(cx) }),
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use kit::{Reads, Result, Writing};
+use kit::{Reads, Writing};
 
 /// How many used nonces are remembered.
 const SPENT_MAX: usize = 65_536;
@@ -32,9 +32,9 @@ struct Window {
 }
 
 impl Nonces {
-    /// Those of this mount. They stand on no record, so they are kept until room is needed.
-    pub(super) fn of(cx: &impl Reads) -> Result<Arc<Self>> {
-        cx.memo("acme-nonces", |_| Ok(Self::default()))
+    /// Those of this mount.
+    pub(super) fn of(cx: &impl Reads) -> Arc<Self> {
+        cx.lasting()
     }
 
     /// A new one.

@@ -186,7 +186,7 @@ impl Desk {
             Err(Refused::Error(error)) if error.fault() == kit::Fault::NotFound => return Err(error),
             Err(refused) => return Err(refused.into_error(Vec::new())),
         };
-        Ok(Self { directory, nonces: Nonces::of(cx)? })
+        Ok(Self { directory, nonces: Nonces::of(cx) })
     }
 
     /// Believes a request if it was signed for this place, just now, by who may.
