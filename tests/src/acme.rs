@@ -1,6 +1,7 @@
 //! What an ACME client signs: for tests that send requests of their own.
 
 use aws_lc_rs::digest;
+use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
@@ -59,6 +60,20 @@ impl Signer {
         let message = format!("{header}.{payload}");
         let signature = self.key.sign(&SystemRandom::new(), message.as_bytes()).expect("a key signs");
         json!({"protected": header, "payload": payload, "signature": URL_SAFE_NO_PAD.encode(signature)})
+    }
+
+    /// What says whose account is to be made of this key, by a binding as the server shows it.
+    ///
+    /// # Panics
+    /// If it is no binding.
+    pub fn bind(&self, binding: &Value) -> Value {
+        let text = |field: &str| binding[field].as_str().expect("a binding has an id and a key");
+        let header = json!({"alg": "HS256", "kid": text("id"), "url": format!("{}new-account", self.base)});
+        let parts = [header.to_string(), self.jwk().to_string()].map(|part| URL_SAFE_NO_PAD.encode(part));
+        let secret = URL_SAFE_NO_PAD.decode(text("key")).expect("the key is in base64url");
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret), parts.join(".").as_bytes());
+        let [protected, payload] = parts;
+        json!({"protected": protected, "payload": payload, "signature": URL_SAFE_NO_PAD.encode(tag)})
     }
 
     /// The path below the directory that a URL leads to.

@@ -242,6 +242,7 @@ impl Mounts {
             default_ttl: or(entry.config.default_lease_ttl, self.default_ttl),
             max_ttl,
             memos: Arc::clone(&self.memos),
+            people: &crate::identity::Everybody,
         };
         let outside = Arc::clone(&self.memos.lasting::<Places>(info.id).0);
         Ok(Mounted { entry, namespace, info, engine, method, outside })

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,9 +7,10 @@ use std::time::Duration;
 use policy::{Alias, Group, Subject};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use storage::MountId;
+use storage::{MountId, Txn};
 
 use crate::context::Beyond;
+use crate::error::Result;
 use crate::memo::Memos;
 use crate::secret::Secret;
 use crate::time::Time;
@@ -46,6 +48,9 @@ impl Caller {
 pub struct Entity {
     /// A UUID.
     pub id: String,
+    /// The identity mount that knows it.
+    #[serde(default)]
+    pub book: String,
     /// Its name.
     pub name: String,
     /// What operators wrote down about it.
@@ -67,6 +72,15 @@ impl Entity {
             groups: self.groups.clone(),
         }
     }
+}
+
+/// Who is who, for what is done in the name of somebody who is not there. The kernel is the one that knows.
+pub trait People: fmt::Debug + Send + Sync {
+    /// The entity of this id as the identity mount `book` knows it now; nothing, if it is gone or disabled.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    fn entity(&self, from: &Txn, book: &str, id: &str) -> Result<Option<Entity>>;
 }
 
 /// What kind of token a caller has shown.
@@ -148,4 +162,6 @@ pub struct Mount {
     pub max_ttl: Duration,
     /// Parsed things, kept between requests.
     pub memos: Arc<Memos>,
+    /// Who is who.
+    pub people: &'static dyn People,
 }

@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use storage::{Key, Name, Place, Random, ReadSet, Snapshot, Txn, Value};
 
 use crate::ask::Ask;
-use crate::caller::{Caller, Mount, Remote};
+use crate::caller::{Caller, Entity, Mount, Remote};
 use crate::effect::Effect;
 use crate::error::{Error, Fault, Result};
 use crate::notes::Notes;
@@ -307,6 +307,15 @@ impl<'a> Writing<'a> {
     pub fn delete(&mut self, table: u8, name: Name<'_>) -> Result<()> {
         let place = self.place(table);
         Ok(self.txn.delete(&Key { place, name })?)
+    }
+
+    /// Somebody who has asked for something once, and in whose name it is done now: who they are by now; nothing, if they
+    /// are gone or disabled. `book` and `id` are what their [`Entity`] said.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub fn entity(&self, book: &str, id: &str) -> Result<Option<Entity>> {
+        self.scene.mount.people.entity(self.txn, book, id)
     }
 
     /// Random bytes.

@@ -66,7 +66,7 @@ mod world;
 
 pub use any::{AnyEngine, Found, Kind, Listed};
 pub use ask::{Ask, AskLogin, Asking, Awaited, Heard, ask, ask_login};
-pub use caller::{Caller, Entity, Mount, Remote, Shown, TokenKind};
+pub use caller::{Caller, Entity, Mount, People, Remote, Shown, TokenKind};
 pub use context::{Beyond, Doing, Due, Each, Grant, Reading, Reads, Recording, Right, Writing};
 pub use effect::{Effect, effect};
 pub use error::{Error, Fault, Result};

@@ -11,15 +11,15 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use kit::{
-    AnyEngine, AnyMethod, Asking, Body, Call, Caller, Claim, Due, Error, Fault, Fields, Found, Gauge, Heard,
-    Kind, Match, Memos, Mount, MountId, Notes, Once, Reading, Recording, Remote, Renewal, Right, Soon, Terms,
-    Time, Told, Verb, World, Writing,
+    AnyEngine, AnyMethod, Asking, Body, Call, Caller, Claim, Due, Entity, Error, Fault, Fields, Found, Gauge,
+    Heard, Kind, Match, Memos, Mount, MountId, Notes, Once, People, Reading, Recording, Remote, Renewal,
+    Right, Soon, Terms, Time, Told, Verb, World, Writing,
 };
 use serde_json::{Value, json};
 use storage::seal::{SealChoice, Split};
 use storage::{
     Backend, Cipher, Committer, EachSealed, Memory, Open, Options, Phase, Random, SealedKey, SealedWrite,
-    View,
+    Txn, View,
 };
 
 /// When every bench begins: the first of January 2026.
@@ -38,8 +38,19 @@ pub(crate) struct Bench {
     /// From where requests come.
     pub(crate) remote: Remote,
     due: Mutex<Vec<Due>>,
+    people: &'static Known,
     /// What lies outside; nothing, unless a test puts something there.
     pub(crate) world: Arc<dyn World>,
+}
+
+/// Whom identity knows, by their ids.
+#[derive(Debug, Default)]
+struct Known(Mutex<BTreeMap<String, Entity>>);
+
+impl People for Known {
+    fn entity(&self, _: &Txn, book: &str, id: &str) -> kit::Result<Option<Entity>> {
+        Ok(self.0.lock().unwrap().get(id).filter(|entity| entity.book == book).cloned())
+    }
 }
 
 /// An outside where nobody answers.
@@ -196,6 +207,8 @@ impl Bench {
         let Ok(open) = sealed.unseal(&made.key, Arc::clone(&random) as Arc<dyn Random>) else {
             panic!("the key was just made")
         };
+        // As long as the test: there is no end to wait for.
+        let people: &'static Known = Box::leak(Box::default());
         let mount = Mount {
             id: MountId([1; 16]),
             path: "mount/".to_owned(),
@@ -207,17 +220,28 @@ impl Bench {
             default_ttl: Duration::from_secs(2_764_800),
             max_ttl: Duration::from_secs(2_764_800),
             memos: Arc::new(Memos::new(1000)),
+            people,
         };
         let address: IpAddr = "127.0.0.1".parse().unwrap();
         let remote = Remote { address: Some(address), ..Remote::default() };
         let (due, caller) = (Mutex::default(), Caller::default());
         let (now, world) = (Time::from_seconds(START_SECONDS), Arc::new(Nowhere));
-        Self { open, mount, engine, method, now, random, caller, remote, due, world }
+        Self { open, mount, engine, method, now, random, caller, remote, due, world, people }
     }
 
     /// Puts another engine on the same data, as a tuned mount does.
     pub(crate) fn reopen(self, engine: Arc<dyn AnyEngine>) -> Self {
         Self { engine, ..self }
+    }
+
+    /// Has identity know somebody from now on.
+    pub(crate) fn knows(&self, entity: Entity) {
+        self.people.0.lock().unwrap().insert(entity.id.clone(), entity);
+    }
+
+    /// Has identity know somebody no more.
+    pub(crate) fn forgets(&self, id: &str) {
+        self.people.0.lock().unwrap().remove(id);
     }
 
     pub(crate) fn wait(&mut self, seconds: u64) {

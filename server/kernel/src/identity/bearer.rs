@@ -1,12 +1,14 @@
 //! Whom a token stands for when it is judged.
 
-use kit::{Error, Result};
+use kit::{Error, People, Result};
+use storage::Txn;
 
 use super::book::Book;
-use crate::ids;
+use super::resolve::Resolved;
 use crate::namespaces::{self, Namespace};
 use crate::shelf::Source;
 use crate::tokens::TokenRecord;
+use crate::{ids, mounts};
 
 /// A token with its identity: what it may do is what both may.
 #[derive(Clone, Debug, Default)]
@@ -37,15 +39,30 @@ pub(crate) fn bearer(from: &impl Source, record: &TokenRecord) -> Result<Bearer>
     if record.entity_id.is_empty() {
         return Ok(own);
     }
-    let resolved = match Book::of_token(record) {
-        Some(book) => book.resolve(from, &record.entity_id)?,
-        None => None,
-    };
+    let book = Book::of_token(record).ok_or_else(Error::denied)?;
+    let resolved = book.resolve(from, &record.entity_id)?;
     let resolved = resolved.filter(|resolved| !resolved.entity.disabled).ok_or_else(Error::denied)?;
     let identity_policies = if record.no_identity_policies { Vec::new() } else { resolved.policies() };
     let policies = united(&record.policies, &identity_policies);
-    let entity = Some(resolved.caller(&own.namespace.path));
+    let entity = Some(kit::Entity { book: book.uuid(), ..resolved.caller(&own.namespace.path) });
     Ok(Bearer { entity, policies, identity_policies, ..own })
+}
+
+/// All whom the server knows, for engines.
+#[derive(Debug)]
+pub(crate) struct Everybody;
+
+impl People for Everybody {
+    fn entity(&self, from: &Txn, book: &str, id: &str) -> Result<Option<kit::Entity>> {
+        let (Some(mount), Some(known)) = (ids::mount(book), mounts::find(from, book)?) else {
+            return Ok(None);
+        };
+        let Some(namespace) = namespaces::living(from, known.namespace)? else { return Ok(None) };
+        let resolved = Book::of(mount).resolve(from, id)?.filter(|resolved| !resolved.entity.disabled);
+        let entity =
+            |resolved: Resolved| kit::Entity { book: book.to_owned(), ..resolved.caller(&namespace.path) };
+        Ok(resolved.map(entity))
+    }
 }
 
 /// The policies that a token has by its identity, for showing. One whose entity is gone has none.

@@ -27,7 +27,7 @@ use std::sync::{Arc, Weak};
 use kit::{Endpoint, Engine, Error, Reads, Result, command, query};
 
 pub(crate) use arrival::Arrival;
-pub(crate) use bearer::{Bearer, bearer, shown_policies, united};
+pub(crate) use bearer::{Bearer, Everybody, bearer, shown_policies, united};
 pub(crate) use book::Book;
 pub(crate) use record::Entity;
 pub(crate) use resolve::Resolved;

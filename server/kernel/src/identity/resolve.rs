@@ -82,7 +82,8 @@ impl Resolved {
         policies
     }
 
-    /// What engines and templates may know of it. `namespace` is the path of the namespace that knows it.
+    /// What engines and templates may know of it. `namespace` is the path of the namespace that knows it. In which book it
+    /// stands is not told here.
     pub(crate) fn caller(&self, namespace: &str) -> kit::Entity {
         let aliases = self.entity.aliases.iter().map(|alias| {
             let known = kit::Alias {
@@ -101,6 +102,7 @@ impl Resolved {
         });
         kit::Entity {
             id: self.entity.id.clone(),
+            book: String::new(),
             name: self.entity.name.clone(),
             metadata: self.entity.metadata.clone().unwrap_or_default(),
             aliases: aliases.collect(),

@@ -44,7 +44,7 @@ fn begin(cx: &mut Writing<'_>, asked: &Asked<'_>) -> Result<Said> {
     if matches!(name, Name::Wildcard(_)) {
         return Err(Refused::new(Kind::Malformed, "a wildcard is proved when it is ordered"));
     }
-    judge_all(directory, &directory.rules()?, &caller(owner), std::slice::from_ref(&name))?;
+    judge_all(directory, &directory.rules()?, &caller(cx, owner)?, std::slice::from_ref(&name))?;
     let (id, status) = match found(cx, owner, &name)? {
         Some((id, _)) => (id, 200),
         None => {

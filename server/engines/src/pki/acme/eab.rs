@@ -188,6 +188,7 @@ pub(super) fn redeem(
     if named.as_ref() != Some(&key.canonical) {
         return Err(malformed("its payload is not the key of the account"));
     }
+    record.bearer.caller(cx)?;
     EABS.delete(cx, id.as_bytes())?;
     Ok(Binding { eab: id, bearer: record.bearer, names: record.names })
 }

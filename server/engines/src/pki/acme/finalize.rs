@@ -9,7 +9,7 @@ use serde::Deserialize;
 use x509::{COMMON_NAME_MAX, Request, Validity};
 
 use super::identifier::Name;
-use super::new_order::caller;
+use super::new_order::{self, caller};
 use super::order::{found, shown};
 use super::place::Directory;
 use super::problem::{Kind, Refused, Result};
@@ -145,6 +145,7 @@ fn issue(
         _ => error.into(),
     };
     check_key(&rules, request.public_key().shape()).map_err(bad)?;
+    let caller = caller(cx, owner)?;
     let asked = AskedLeaf {
         names: wanted(directory, order, request),
         lifetime: asked_lifetime(cx, directory, &rules, order)?,
@@ -154,11 +155,11 @@ fn issue(
     };
     let all = authorities(cx)?;
     let leaf = Leaf::begin(&directory.issuer.to_string(), &asked, &rules, &all, cx)?;
-    let (subject, names) = decide_names(&rules, &caller(owner), &asked, None, cx).map_err(bad)?;
+    let (subject, names) = decide_names(&rules, &caller, &asked, None, cx).map_err(bad)?;
     let extensions = leaf.extensions(&rules, request.public_key(), &names, &subject, cx).map_err(bad)?;
     let subject = subject.to_der().map_err(refused)?;
     let decided = leaf.decided(&subject, request.public_key(), &extensions);
-    decided.issue(cx, directory.role_name(), owner_of(&caller(owner)))?;
+    decided.issue(cx, directory.role_name(), owner_of(&caller))?;
     Ok(leaf.serial)
 }
 
@@ -209,21 +210,38 @@ fn asked_lifetime(
 ) -> Result<AskedLifetime> {
     let all = authorities(cx)?;
     let now = cx.now();
-    let last = now.plus(Duration::from_secs(directory.config.max_ttl));
-    if let Some(end) = order.not_after.filter(|end| *end > last || *end <= now) {
-        let why = format!("notAfter is {}; it may be {} at most", end.rfc3339(), last.truncated().rfc3339());
-        return Err(Refused::new(Kind::Malformed, why));
-    }
     let issuer_end = Time::from_seconds(issuer(&all, directory)?.certificate.validity().not_after);
     let mount = kit::Reads::mount(cx);
     let usual = [rules.role.ttl, mount.default_ttl.as_secs()].into_iter().find(|ttl| *ttl != 0);
     let longest = [rules.role.max_ttl, mount.max_ttl.as_secs()].into_iter().find(|ttl| *ttl != 0);
-    let role_end = rules.not_after.unwrap_or(last);
-    let left = now.until(last.min(issuer_end).min(role_end)).as_secs();
-    let ttl = usual.unwrap_or(left).min(longest.unwrap_or(left)).min(left);
-    if ttl == 0 {
-        return Err(Refused::new(Kind::ServerInternal, "the issuer of this directory has ended"));
+    let longest = longest.map_or(directory.config.max_ttl, |longest| longest.min(directory.config.max_ttl));
+    let last = now.plus(Duration::from_secs(longest)).min(issuer_end);
+    let last = last.min(rules.not_after.unwrap_or(last));
+    let left = now.until(last).as_secs();
+    if left == 0 {
+        return Err(Refused::new(Kind::ServerInternal, "the issuer or the role of this directory has ended"));
     }
-    let ttl_seconds = if order.not_after.is_some() { 0 } else { ttl };
-    Ok(AskedLifetime { ttl_seconds, not_before: order.not_before, not_after: order.not_after })
+    if let Some(end) = order.not_after.filter(|end| *end > last || *end <= now) {
+        let why = format!("notAfter is {}; it may be {} at most", end.rfc3339(), last.truncated().rfc3339());
+        return Err(Refused::new(Kind::Malformed, why));
+    }
+    let ttl_seconds = if order.not_after.is_some() { 0 } else { usual.unwrap_or(left).min(left) };
+    Ok(AskedLifetime { ttl_seconds, not_before: begin(rules, order, now)?, not_after: order.not_after })
+}
+
+/// When a certificate begins for which its order says so: no longer before the order than the role allows for clocks that
+/// are slow, and however long the order takes, no longer before it is issued.
+fn begin(rules: &Rules, order: &OrderRecord, now: Time) -> Result<Option<Time>> {
+    let Some(wanted) = order.not_before else { return Ok(None) };
+    let slack = Duration::from_secs(rules.role.not_before_duration);
+    let earliest = order.expires.minus(new_order::TIME).minus(slack).truncated();
+    if wanted < earliest {
+        let why = format!(
+            "notBefore is {}; it may be {} at the earliest (see not_before_duration of the role)",
+            wanted.rfc3339(),
+            earliest.rfc3339()
+        );
+        return Err(Refused::new(Kind::Malformed, why));
+    }
+    Ok(Some(wanted.max(now.minus(slack))))
 }

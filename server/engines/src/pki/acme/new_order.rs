@@ -22,7 +22,7 @@ use crate::pki::rules::Rules;
 use crate::pki::store::Id;
 
 /// How long an order may take.
-const TIME: Duration = Duration::from_secs(86_400);
+pub(super) const TIME: Duration = Duration::from_secs(86_400);
 /// How many names an order may hold.
 const NAMES_MAX: usize = 100;
 
@@ -51,7 +51,7 @@ fn order(cx: &mut Writing<'_>, asked: &Asked<'_>) -> Result<Said> {
     let directory = chosen.as_ref().unwrap_or(asked.directory);
     let names = names(&wanted.identifiers)?;
     let rules = directory.rules()?;
-    judge_all(directory, &rules, &caller(owner), &names)?;
+    judge_all(directory, &rules, &caller(cx, owner)?, &names)?;
     let (id, expires) = (Id::new(cx), cx.now().plus(TIME));
     let mut order = OrderRecord {
         account: owner.id,
@@ -88,9 +88,9 @@ fn order(cx: &mut Writing<'_>, asked: &Asked<'_>) -> Result<Said> {
     shown(cx, directory, id, &order, 201)
 }
 
-/// Who the account is, where a role's rules speak of that.
-pub(super) fn caller(owner: &Owner) -> Caller {
-    owner.record.bound.as_ref().map_or_else(Caller::nobody, |bound| bound.bearer.caller())
+/// Who the account is, where a role's rules speak of that. Whoever vouches for it must still be there.
+pub(super) fn caller(cx: &Writing<'_>, owner: &Owner) -> Result<Caller> {
+    owner.record.bound.as_ref().map_or_else(|| Ok(Caller::nobody()), |bound| bound.bearer.caller(cx))
 }
 
 fn moment(field: &str, text: Option<String>) -> Result<Option<Time>> {

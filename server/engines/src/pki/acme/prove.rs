@@ -1,5 +1,6 @@
 //! Looking at proofs. Only ports 80 and 443 are ever asked, a name is looked up once and the address that came of it is
-//! connected to, little is read, and all of it ends in time. What stands in an answer is never repeated.
+//! connected to, by redirects within a host too; little is read, and all of it ends in time. What stands in an answer is
+//! never repeated.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -27,6 +28,9 @@ const ADDRESSES_MAX: usize = 3;
 const PAGE_SIZE_MAX: usize = 4096;
 /// What a certificate that proves a name is shown to (RFC 8737 §3).
 const ALPN: &str = "acme-tls/1";
+/// Why a name is not looked at.
+const CLOSED: &str =
+    "the name leads to an address that this server does not go to (see allowed_targets in config/acme)";
 /// The extension that holds the proof in it.
 const ACME_IDENTIFIER: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.1.31");
 
@@ -71,24 +75,41 @@ async fn page(proof: &Proof, world: &dyn World) -> Result<(), Problem> {
         ref name => name.text(),
     };
     let url = format!("http://{host}/.well-known/acme-challenge/{}", proof.token);
-    let mut url: Url = url.parse().map_err(|_| Problem::new(Kind::Malformed, "the name makes no URL"))?;
-    let first = url.host_str().map(str::to_owned);
-    for _ in 0..=REDIRECTS_MAX {
-        let sent_on = url.host_str() != first.as_deref();
-        let addresses = addresses(proof, world, &url, sent_on).await?;
-        let told = fetch(world, &url, &addresses).await?;
+    let first: Url = url.parse().map_err(|_| Problem::new(Kind::Malformed, "the name makes no URL"))?;
+    let found = permitted(found(proof, world, &first).await?, |address| proof.targets.permit(address));
+    let mut addresses = found.ok_or_else(|| denied(CLOSED))?;
+    let mut url = first.clone();
+    for hop in 0..=REDIRECTS_MAX {
+        let (at, told) = fetch(world, &url, &addresses).await.map_err(|problem| match hop {
+            0 => problem,
+            // Where an answer sends to stood in an answer.
+            _ => Problem::new(Kind::Connection, format!("{first} sends on, and nobody answers there")),
+        })?;
         match told.status {
-            200 => {
-                return match told.body.trim_ascii_end() == proof.answer.as_bytes() {
-                    true => Ok(()),
-                    false => Err(wrong(&format!("{url} does not hold the key authorization"))),
+            200 if told.body.trim_ascii_end() == proof.answer.as_bytes() => return Ok(()),
+            301 | 302 | 303 | 307 | 308 => {
+                let next = next(&url, &told.location)?;
+                addresses = match next.host() == url.host() {
+                    // Looked up again, the name might lead elsewhere by now: to where nobody could have sent it on.
+                    true => vec![at],
+                    false => sent_on(proof, world, &next).await?,
                 };
+                url = next;
             }
-            301 | 302 | 303 | 307 | 308 => url = next(&url, &told.location)?,
-            status => return Err(wrong(&format!("{url} answers with status {status}"))),
+            status => return Err(no_proof(proof, &first, (hop, at), status)),
         }
     }
     Err(wrong(&format!("more than {REDIRECTS_MAX} redirects")))
+}
+
+/// What is told of a page that proves nothing. What a host inside answers is its own affair: whoever orders a
+/// certificate for it need not hold it.
+fn no_proof(proof: &Proof, first: &Url, (hop, at): (usize, IpAddr), status: u16) -> Problem {
+    let place = if hop == 0 { first.to_string() } else { format!("what {first} sends on to") };
+    match status != 200 && proof.targets.permit_redirect(at) {
+        true => wrong(&format!("{place} answers with status {status}")),
+        false => wrong(&format!("{place} does not hold the key authorization")),
+    }
 }
 
 /// Where an answer sends to.
@@ -107,20 +128,25 @@ fn next(url: &Url, location: &str) -> Result<Url, Problem> {
     Ok(next)
 }
 
-/// The addresses of a URL that the server may go to.
-async fn addresses(
-    proof: &Proof,
-    world: &dyn World,
-    url: &Url,
-    sent_on: bool,
-) -> Result<Vec<IpAddr>, Problem> {
-    let found = match url.host() {
-        Some(Host::Ipv4(address)) => vec![IpAddr::V4(address)],
-        Some(Host::Ipv6(address)) => vec![IpAddr::V6(address)],
-        Some(Host::Domain(name)) => resolve(world, name, &proof.resolver).await?,
-        None => return Err(wrong("a redirect to no host")),
-    };
-    permitted(proof, found, sent_on)
+/// The addresses of another host that an answer sends on to, as far as the server follows.
+async fn sent_on(proof: &Proof, world: &dyn World, url: &Url) -> Result<Vec<IpAddr>, Problem> {
+    let found = found(proof, world, url).await;
+    let found = found.map_err(|problem| Problem::new(problem.kind, "a redirect leads to no address"))?;
+    permitted(found, |address| proof.targets.permit_redirect(address)).ok_or_else(|| {
+        denied(
+            "a redirect leads to an address that this server does not go to (see allowed_targets in config/acme)",
+        )
+    })
+}
+
+/// The addresses of a URL.
+async fn found(proof: &Proof, world: &dyn World, url: &Url) -> Result<Vec<IpAddr>, Problem> {
+    match url.host() {
+        Some(Host::Ipv4(address)) => Ok(vec![IpAddr::V4(address)]),
+        Some(Host::Ipv6(address)) => Ok(vec![IpAddr::V6(address)]),
+        Some(Host::Domain(name)) => resolve(world, name, &proof.resolver).await,
+        None => Err(wrong("a redirect to no host")),
+    }
 }
 
 async fn resolve(world: &dyn World, name: &str, resolver: &str) -> Result<Vec<IpAddr>, Problem> {
@@ -131,28 +157,15 @@ async fn resolve(world: &dyn World, name: &str, resolver: &str) -> Result<Vec<Ip
     }
 }
 
-fn permitted(proof: &Proof, found: Vec<IpAddr>, sent_on: bool) -> Result<Vec<IpAddr>, Problem> {
-    let may = |address: &IpAddr| match sent_on {
-        true => proof.targets.permit_redirect(*address),
-        false => proof.targets.permit(*address),
-    };
-    let mut permitted: Vec<IpAddr> = found.into_iter().filter(may).collect();
-    if permitted.is_empty() {
-        let why = match sent_on {
-            true => {
-                "a redirect leads to an address that this server does not go to (see allowed_targets in config/acme)"
-            }
-            false => {
-                "the name leads to an address that this server does not go to (see allowed_targets in config/acme)"
-            }
-        };
-        return Err(denied(why));
-    }
-    permitted.truncate(ADDRESSES_MAX);
-    Ok(permitted)
+/// Of these addresses the first few that may be gone to; nothing, if none may.
+fn permitted(found: Vec<IpAddr>, may: impl Fn(IpAddr) -> bool) -> Option<Vec<IpAddr>> {
+    let permitted: Vec<IpAddr> =
+        found.into_iter().filter(|address| may(*address)).take(ADDRESSES_MAX).collect();
+    (!permitted.is_empty()).then_some(permitted)
 }
 
-async fn fetch(world: &dyn World, url: &Url, addresses: &[IpAddr]) -> Result<kit::Told, Problem> {
+/// What is said by the first of these addresses that says anything.
+async fn fetch(world: &dyn World, url: &Url, addresses: &[IpAddr]) -> Result<(IpAddr, kit::Told), Problem> {
     let mut failed = Problem::new(Kind::Connection, "no address was tried");
     for address in addresses {
         let call = Call {
@@ -165,7 +178,7 @@ async fn fetch(world: &dyn World, url: &Url, addresses: &[IpAddr]) -> Result<kit
             ..Call::default()
         };
         match world.fetch(call).await {
-            Ok(told) => return Ok(told),
+            Ok(told) => return Ok((*address, told)),
             Err(error) => failed = Problem::new(Kind::Connection, error),
         }
     }
@@ -198,7 +211,8 @@ async fn certificate(proof: &Proof, world: &dyn World) -> Result<(), Problem> {
         Name::Wildcard(_) => return Err(denied("a wildcard is not proved by a certificate")),
     };
     let mut failed = Problem::new(Kind::Tls, "no address was tried");
-    for address in permitted(proof, found, false)? {
+    let permitted = permitted(found, |address| proof.targets.permit(address));
+    for address in permitted.ok_or_else(|| denied(CLOSED))? {
         match world.certificate(SocketAddr::new(address, 443), &asked, ALPN).await {
             Ok(der) => return proves(proof, &der),
             Err(error) => failed = Problem::new(Kind::Tls, error),

@@ -1,10 +1,10 @@
 //! What ACME keeps in a mount. All ids are random and made by the server.
 
-use kit::{Caller, Entity, IdTable, Reads, Secret, Time};
+use kit::{Caller, IdTable, Reads, Secret, Time, Writing};
 use serde::{Deserialize, Serialize};
 
 use super::identifier::Name;
-use super::problem::Problem;
+use super::problem::{Kind, Problem, Refused};
 use crate::pki::store::Id;
 
 /// Accounts by id.
@@ -58,23 +58,42 @@ pub(super) struct Binding {
     pub(super) names: Vec<String>,
 }
 
-/// Who made a binding, as identity knew them then.
+/// Who made a binding.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(super) struct Bearer {
     display_name: String,
-    entity: Option<Entity>,
+    entity: Option<Reference>,
+}
+
+/// An entity, and the identity mount that knows it. What it is called and what it may have is asked each time.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct Reference {
+    id: String,
+    #[serde(default)]
+    book: String,
 }
 
 impl Bearer {
     /// Who asks.
     pub(super) fn of(caller: &Caller) -> Self {
-        Self { display_name: caller.display_name.clone(), entity: caller.entity.clone() }
+        let entity = caller.entity.as_ref();
+        let entity = entity.map(|entity| Reference { id: entity.id.clone(), book: entity.book.clone() });
+        Self { display_name: caller.display_name.clone(), entity }
     }
 
-    /// As roles judge them.
-    pub(super) fn caller(&self) -> Caller {
-        let (display_name, entity) = (self.display_name.clone(), self.entity.clone());
-        Caller { display_name, entity, ..Caller::nobody() }
+    /// As roles judge them, by what identity knows of them now.
+    pub(super) fn caller(&self, cx: &Writing<'_>) -> Result<Caller, Refused> {
+        let display_name = self.display_name.clone();
+        let Some(Reference { id, book }) = &self.entity else {
+            return Ok(Caller { display_name, ..Caller::nobody() });
+        };
+        let gone = || {
+            let why =
+                "who made the binding of this account is gone or disabled; ask for a new account and binding";
+            Refused::new(Kind::Unauthorized, why)
+        };
+        let entity = cx.entity(book, id)?.ok_or_else(gone)?;
+        Ok(Caller { display_name, entity: Some(entity), ..Caller::nobody() })
     }
 }
 

@@ -215,9 +215,12 @@ fn a_binding_says_whose_account_it_is() {
     role(&bench, domains).is(200);
     let nobody = Client::with_account(&bench, "acme/");
     refuses(&nobody.order(&["ann.example.com"]), 400, "rejectedIdentifier", "");
-    let entity = Entity { id: "1".into(), name: "ann".into(), ..Entity::default() };
-    bench.caller = Caller { display_name: "userpass-ann".into(), entity: Some(entity), ..Caller::default() };
+    let ann = Entity { id: "1".into(), book: "2".into(), name: "ann".into(), ..Entity::default() };
+    bench.knows(ann.clone());
+    bench.caller =
+        Caller { display_name: "userpass-ann".into(), entity: Some(ann.clone()), ..Caller::default() };
     let made = bench.post("acme/new-eab", json!({"authorized_names": "*.ann.example.com"})).is(200).data;
+    let unused = bench.post("acme/new-eab", json!({})).is(200).data;
     bench.caller = Caller::nobody();
     let mut client = Client::new(&bench, "acme/");
     client.kid = bind(&bench, &client, &made, |_| {}).is(201).header("location").map(str::to_owned);
@@ -227,9 +230,25 @@ fn a_binding_says_whose_account_it_is() {
     assert_eq!(client.order(&["ann.example.com"]).is(201).data["status"], "pending", "this one does");
     let desk = Desk::new("acme-given");
     let csr = desk.csr(&format!("{EC} -subj / -addext subjectAltName=DNS:db.ann.example.com"));
-    let place = client.rest(&json!(given.header("location").unwrap()));
-    client.post(&format!("{place}/finalize"), json!({"csr": der(&csr)})).is(200);
+    let finalize = |order: &crate::Answer| {
+        let place = client.rest(&json!(order.header("location").unwrap()));
+        client.post(&format!("{place}/finalize"), json!({"csr": der(&csr)}))
+    };
+    finalize(&given).is(200);
     assert!(web.visited().is_empty());
+    // Who they are now counts, in orders that have begun too.
+    let begun = client.order(&["db.ann.example.com"]).is(201);
+    bench.knows(Entity { name: "eve".into(), ..ann.clone() });
+    refuses(&client.order(&["db.ann.example.com"]), 400, "rejectedIdentifier", "");
+    refuses(&finalize(&begun), 400, "badCSR", "db.ann.example.com");
+    bench.forgets("1");
+    refuses(&client.order(&["eve.example.com"]), 401, "unauthorized", "gone or disabled");
+    refuses(&finalize(&begun), 401, "unauthorized", "gone or disabled");
+    let early = json!({"identifier": {"type": "dns", "value": "eve.example.com"}});
+    refuses(&client.post("new-authz", early), 401, "unauthorized", "gone or disabled");
+    refuses(&bind(&bench, &Client::new(&bench, "acme/"), &unused, |_| {}), 401, "unauthorized", "gone");
+    bench.knows(ann);
+    finalize(&begun).is(200);
 }
 
 #[test]

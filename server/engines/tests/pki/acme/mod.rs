@@ -43,8 +43,11 @@ pub(super) fn open(changes: Value) -> (Bench, Arc<Web>) {
 /// What the server finds outside.
 #[derive(Default)]
 pub(super) struct Web {
+    /// By URL, or by address and URL where each says something else.
     pub(super) pages: Mutex<HashMap<String, Told>>,
     pub(super) hosts: Mutex<HashMap<String, Vec<IpAddr>>>,
+    /// Where hosts are found once they have been looked up.
+    pub(super) moved: Mutex<HashMap<String, Vec<IpAddr>>>,
     pub(super) records: Mutex<HashMap<String, Vec<String>>>,
     pub(super) certificates: Mutex<HashMap<String, Vec<u8>>>,
     /// Who may certify; of a name with nothing at all nobody answers.
@@ -63,6 +66,12 @@ impl Web {
     pub(super) fn host(&self, name: &str, addresses: &[&str]) {
         let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
         self.hosts.lock().unwrap().insert(name.to_owned(), addresses);
+    }
+
+    /// Has a page send on.
+    pub(super) fn sends_on(&self, url: &str, location: &str) {
+        let told = Told { status: 302, location: location.to_owned(), ..Told::default() };
+        self.pages.lock().unwrap().insert(url.to_owned(), told);
     }
 
     pub(super) fn page(&self, url: &str, status: u16, body: &str) {
@@ -85,10 +94,12 @@ impl World for Web {
     }
 
     fn fetch(&self, call: Call) -> Soon<'_, kit::Result<Told>> {
-        let told = self.pages.lock().unwrap().get(&call.url).cloned();
         let at = call.at.expect("an address was chosen");
+        let here = format!("{at} {}", call.url);
+        let pages = self.pages.lock().unwrap();
+        let told = pages.get(&here).or_else(|| pages.get(&call.url)).cloned();
         assert!(call.size_max.is_some_and(|max| max < 10_000), "little is read");
-        self.visited.lock().unwrap().push(format!("{at} {}", call.url));
+        self.visited.lock().unwrap().push(here);
         Box::pin(std::future::ready(told.map_or_else(|| nobody(&call.url), Ok)))
     }
 
@@ -98,6 +109,9 @@ impl World for Web {
 
     fn addresses<'a>(&'a self, host: &'a str, _: &'a str) -> Soon<'a, kit::Result<Vec<IpAddr>>> {
         let found = self.hosts.lock().unwrap().get(host).cloned();
+        if let Some(moved) = self.moved.lock().unwrap().remove(host) {
+            self.hosts.lock().unwrap().insert(host.to_owned(), moved);
+        }
         Box::pin(std::future::ready(found.map_or_else(|| nobody(host), Ok)))
     }
 

@@ -132,6 +132,53 @@ fn a_role_says_which_names_there_are_and_how_long_they_last() {
     assert_eq!(asked.data["notAfter"], "2026-01-01T05:00:00Z");
 }
 
+/// An order asks for less than its role and the issuer allow, never for more.
+#[test]
+fn an_order_has_no_say_over_the_longest_life() {
+    let (mut bench, web) = open(json!({}));
+    bench.post(
+        "roles/short",
+        json!({"allow_any_name": true, "key_type": "any", "ttl": "1h", "max_ttl": "1h"}),
+    );
+    let client = Client::with_account(&bench, "roles/short/acme/");
+    let order = |more: Value| {
+        let mut body = json!({"identifiers": [{"type": "dns", "value": "a.example.com"}]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        client.post("new-order", body)
+    };
+    // It is midnight, and the issuer lasts 700 hours.
+    refuses(
+        &order(json!({"notAfter": "2026-01-01T01:00:01Z"})),
+        400,
+        "malformed",
+        "2026-01-01T01:00:00Z at most",
+    );
+    refuses(&order(json!({"notAfter": "2026-03-30T00:00:00Z"})), 400, "malformed", "notAfter");
+    refuses(&order(json!({"notBefore": "2000-01-01T00:00:00Z"})), 400, "malformed", "notBefore");
+    refuses(
+        &order(json!({"notBefore": "2025-12-31T23:59:29Z"})),
+        400,
+        "malformed",
+        "23:59:30Z at the earliest",
+    );
+    order(json!({"notBefore": "2025-12-31T23:59:30Z"})).is(201);
+    bench.post("roles/short", json!({"allow_any_name": true, "key_type": "any", "max_ttl": "2000h"}));
+    refuses(&order(json!({"notAfter": "2026-01-30T05:00:00Z"})), 400, "malformed", "notAfter is");
+    // What is ordered in time is issued as it was ordered, but begins no sooner than any other.
+    let span = json!({"notBefore": "2026-01-01T00:00:00Z", "notAfter": "2026-01-01T00:50:00Z"});
+    let made = order(span).is(201);
+    client.prove(&web, &made, "a.example.com");
+    let place = client.rest(&json!(made.header("location").unwrap()));
+    let (key, kid) = (client.key, client.kid);
+    bench.wait(600);
+    let client = Client { bench: &bench, key, directory: "roles/short/acme/", kid };
+    let desk = Desk::new("acme-span");
+    let csr = desk.csr(&format!("{EC} -subj / -addext subjectAltName=DNS:a.example.com"));
+    client.post(&format!("{place}/finalize"), json!({"csr": der(&csr)})).is(200);
+    let validity = Certificate::from_pem(&client.download(&place)).unwrap().validity();
+    assert_eq!((validity.not_before, validity.not_after), (crate::NOW + 570, crate::NOW + 3000));
+}
+
 #[test]
 fn directories_are_of_a_mount_a_role_an_issuer_and_both() {
     let (bench, _) = open(json!({}));

@@ -144,6 +144,69 @@ fn redirects_are_followed_where_they_do_no_harm() {
     assert_eq!(visited.len(), 44, "a circle ends, each time the server looks");
 }
 
+/// The address of a host is the one that was looked up for it: a name server that says something else the next time leads
+/// the server nowhere.
+#[test]
+fn a_redirect_within_a_host_stays_where_it_came_from() {
+    let admin = "http://a.example.com/admin?really=1";
+    // A name that moves between two looks.
+    let (_, visited) = attempt(json!({}), |web, url, answer| {
+        web.host("a.example.com", &["203.0.113.1"]);
+        web.moved.lock().unwrap().insert("a.example.com".to_owned(), vec![[10, 9, 9, 9].into()]);
+        web.sends_on(&format!("203.0.113.1 {url}"), admin);
+        web.page(admin, 418, answer);
+    });
+    assert!(visited.contains(&format!("203.0.113.1 {admin}")), "{visited:?}");
+    assert!(!visited.contains(&format!("10.9.9.9 {admin}")), "{visited:?}");
+    // One with two addresses, of which the first answers once.
+    let (_, visited) = attempt(json!({}), |web, url, answer| {
+        web.host("a.example.com", &["203.0.113.1", "10.9.9.9"]);
+        web.sends_on(&format!("203.0.113.1 {url}"), admin);
+        web.page(&format!("10.9.9.9 {admin}"), 200, answer);
+    });
+    assert!(!visited.contains(&format!("10.9.9.9 {admin}")), "{visited:?}");
+    // And one that is sent back to by another host.
+    let visited = fails(json!({}), "unauthorized", |web, url, answer| {
+        web.host("a.example.com", &["10.9.9.9"]);
+        web.host("b.example.com", &["203.0.113.1"]);
+        web.sends_on(url, "http://b.example.com/back");
+        web.sends_on("http://b.example.com/back", admin);
+        web.page(admin, 200, answer);
+    });
+    assert_eq!(visited.len(), 2, "{visited:?}");
+}
+
+/// What is told of the answer of a host at this address.
+fn told_of(address: &str, prepare: impl FnOnce(&Web, &str)) -> String {
+    let (found, _) = attempt(json!({}), |web, url, _| {
+        web.host("a.example.com", &[address]);
+        web.host("b.example.com", &[address]);
+        prepare(web, url);
+    });
+    found.data["error"]["detail"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn what_a_host_inside_answers_is_not_told() {
+    let refuses = |web: &Web, url: &str| web.page(url, 418, "hush");
+    let public = told_of("203.0.113.1", refuses);
+    assert!(public.contains("answers with status 418"), "{public}");
+    let private = told_of("10.1.1.1", refuses);
+    assert!(private.ends_with("does not hold the key authorization"), "{private}");
+    for location in ["http://b.example.com/hush", "/hush"] {
+        let lost = told_of("203.0.113.1", |web, url| web.sends_on(url, location));
+        assert!(lost.ends_with("sends on, and nobody answers there"), "{lost}");
+        let refused = told_of("203.0.113.1", |web, url| {
+            web.sends_on(url, location);
+            web.page("http://b.example.com/hush", 404, "");
+            web.page("http://a.example.com/hush", 404, "");
+        });
+        assert!(refused.ends_with("sends on to answers with status 404"), "{refused}");
+    }
+    let nameless = told_of("203.0.113.1", |web, url| web.sends_on(url, "http://hush.example.com/"));
+    assert!(nameless.ends_with("a redirect leads to no address"), "{nameless}");
+}
+
 #[test]
 fn a_proof_that_comes_late_is_found() {
     let (mut bench, web) = open(json!({}));
