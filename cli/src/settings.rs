@@ -36,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) wrap_ttl: Option<String>,
     pub(crate) mfa: Option<String>,
     pub(crate) format: Option<String>,
+    pub(crate) log_format: Option<String>,
+    pub(crate) log_level: Option<String>,
     pub(crate) detailed: Option<String>,
     pub(crate) unwrap_token: Option<Zeroizing<String>>,
     pub(crate) http_proxy: Option<String>,
@@ -78,6 +80,8 @@ impl Settings {
             wrap_ttl: ours("WRAP_TTL"),
             mfa: ours("MFA"),
             format: ours("FORMAT"),
+            log_format: ours("LOG_FORMAT"),
+            log_level: ours("LOG_LEVEL"),
             detailed: ours("DETAILED"),
             unwrap_token: ours("UNWRAP_TOKEN").map(Zeroizing::new),
             http_proxy: proxy_all

@@ -49,6 +49,17 @@ impl Stop {
         }
     }
 
+    /// Adds a line to what is said, whatever that is.
+    pub(crate) fn also(self, line: impl Display) -> Stop {
+        match self {
+            Stop::Failed { code, message, hint } => {
+                let hint = hint.map_or(line.to_string(), |hint| format!("{hint}\n{line}"));
+                Stop::Failed { code, message, hint: Some(hint) }
+            }
+            other => other,
+        }
+    }
+
     /// The same end under another exit code.
     pub(crate) fn code(self, changed: u8) -> Stop {
         match self {

@@ -372,8 +372,8 @@ fn the_documented_samples_of_vault_agent_are_taken_and_mistakes_have_a_file_and_
         let (taken, text) = check(&site, &SAMPLE.replacen(from, to, 1));
         assert!(!taken && text.contains(words), "{from} -> {to}: {text}");
     }
-    let (taken, text) = check(&site, &SAMPLE.replace("pid_file", "log_file = \"/x\"\npid_file"));
-    assert!(taken && text.contains("checked.hcl: log_file: the agent writes plain lines"), "{text}");
+    let (taken, text) = check(&site, &SAMPLE.replace("pid_file", "log_format = \"x\"\npid_file"));
+    assert!(!taken && text.contains("checked.hcl: log_format must be standard or json"), "{text}");
     let json = r#"{"auto_auth": {"method": [{"type": "approle", "config": {"role_id_file_path": "r"}}]},
         "template": [{"contents": "x", "destination": "@/a"}, {"contents": "{{ key \"x\" }}", "destination": "@/b"}]}"#;
     let (taken, text) = check(&site, json);

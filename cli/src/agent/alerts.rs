@@ -4,8 +4,14 @@ use std::{process::Stdio, rc::Rc, time::Duration};
 
 use tokio::{io::AsyncWriteExt, process::Command, sync::mpsc::UnboundedReceiver};
 
-use super::{config::Receiver, here, ledger::Ledger, post, world::Alert};
-use crate::output::warn;
+use super::{
+    config::Receiver,
+    here,
+    ledger::Ledger,
+    log::{Level, Log},
+    post,
+    world::Alert,
+};
 
 /// A receiver that does not take an alert is tried this often, with waits that grow.
 const TRIES: u32 = 5;
@@ -16,7 +22,7 @@ const COMMAND_TIME_MAX: Duration = Duration::from_secs(30);
 pub(crate) async fn send_all(
     mut alerts: UnboundedReceiver<Alert>,
     receivers: Vec<Receiver>,
-    ledger: Rc<Ledger>,
+    (ledger, log): (Rc<Ledger>, Rc<Log>),
 ) {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     while let Some(alert) = alerts.recv().await {
@@ -25,7 +31,8 @@ pub(crate) async fn send_all(
             let sent = insist(receiver, &alert, &host, &body).await;
             ledger.alerted(if sent.is_ok() { "ok" } else { "failed" });
             if let Err(why) = sent {
-                warn(format!("the alert {} did not get through: {why}", alert.event.name()));
+                let line = format!("the alert {} did not get through: {why}", alert.event.name());
+                log.write(Level::Error, &line);
             }
         }
     }

@@ -4,6 +4,7 @@ use std::{
     fs::OpenOptions,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
+    rc::Rc,
     time::Duration,
 };
 
@@ -14,7 +15,7 @@ use tokio::{
 };
 use zeroize::Zeroizing;
 
-use crate::output::warn;
+use super::log::{Level, Log};
 
 /// A program that does not end within this after it was asked is killed.
 const ENDING_TIME_MAX: Duration = Duration::from_secs(30);
@@ -51,13 +52,14 @@ pub(crate) enum Followed {
 /// The program.
 pub(crate) struct Child {
     plan: ChildPlan,
+    log: Rc<Log>,
     process: Option<tokio::process::Child>,
     variables: Vec<(String, Zeroizing<String>)>,
     forwarded: Vec<(tokio::signal::unix::Signal, Signal)>,
 }
 
 impl Child {
-    pub(crate) fn new(plan: ChildPlan) -> Child {
+    pub(crate) fn new(plan: ChildPlan, log: Rc<Log>) -> Child {
         let kinds = [
             (SignalKind::hangup(), Signal::HUP),
             (SignalKind::user_defined1(), Signal::USR1),
@@ -66,7 +68,7 @@ impl Child {
         ];
         // A signal that cannot be heard is not forwarded.
         let heard = kinds.into_iter().filter_map(|(kind, sent)| Some((signal(kind).ok()?, sent)));
-        Child { plan, process: None, variables: Vec::new(), forwarded: heard.collect() }
+        Child { plan, log, process: None, variables: Vec::new(), forwarded: heard.collect() }
     }
 
     /// Starts it with these variables, or again if they are others.
@@ -80,11 +82,13 @@ impl Child {
                 return Ok(Followed::Same);
             }
             if self.plan.restart == Restart::Never {
-                warn("a secret changed; restart_on_secret_changes = \"never\" leaves the program as it is");
+                let line =
+                    "a secret changed; restart_on_secret_changes = \"never\" leaves the program as it is";
+                self.log.write(Level::Info, line);
                 self.variables = variables;
                 return Ok(Followed::Same);
             }
-            warn("a secret changed: the program is started again");
+            self.log.write(Level::Info, "a secret changed: the program is started again");
             self.stop(self.plan.stop_signal).await;
         }
         let Some((program, rest)) = self.plan.words.split_first() else {
@@ -116,7 +120,8 @@ impl Child {
                 status = process.wait() => {
                     self.process = None;
                     if let (Ok(status), Some(program)) = (&status, self.plan.words.first()) {
-                        warn(format!("exec: `{program}` ended with {status}; so does the agent"));
+                        let line = format!("exec: `{program}` ended with {status}; so does the agent");
+                        self.log.write(Level::Error, &line);
                     }
                     return status.map_or(crate::stop::LOCAL, code);
                 }
@@ -136,7 +141,7 @@ impl Child {
         if let Ok(status) = tokio::time::timeout(ENDING_TIME_MAX, process.wait()).await {
             return status.ok();
         }
-        warn("the program did not end within 30 s: it is killed");
+        self.log.write(Level::Warn, "the program did not end within 30 s: it is killed");
         // It may have ended between the two.
         let _ = process.kill().await;
         process.wait().await.ok()

@@ -3,44 +3,26 @@
 mod auth;
 mod certificate;
 mod listener;
+mod log;
 mod secrets;
+mod server;
+mod watching;
 
 use std::{
     fs,
-    net::SocketAddr,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use auth::Auth;
 
-use super::{
-    deliver::Reload,
-    disk::Owner,
-    mail::{self, Mail},
-    pair::{KeyKind, Names},
-    probe::Place,
-    proxy::Lending,
-};
-use crate::hcl::value::{self, Stanza};
+use super::{log::LogPlan, proxy::Lending};
+use crate::hcl::value;
 
 pub(crate) use auth::{Exits, Pacing, Sink};
-pub(crate) use certificate::{PATIENCE_DEFAULT, quoted};
+pub(crate) use certificate::{Certificate, PATIENCE_DEFAULT, quoted};
 pub(crate) use secrets::Secrets;
-
-/// What Vault Agent says of its log, and where it goes here: taken, and said when the agent starts.
-const LOG_ELSEWHERE: [&str; 5] =
-    ["log_file", "log_rotate_bytes", "log_rotate_duration", "log_rotate_max_files", "log_format"];
-
-/// Where a program sends counters by itself, which this agent does not do.
-const COUNTERS_SENT: [&str; 6] = [
-    "circonus_api_token",
-    "dogstatsd_addr",
-    "stackdriver_project_id",
-    "statsd_address",
-    "statsite_address",
-    "circonus_submission_url",
-];
+pub(crate) use server::Server;
+pub(crate) use watching::{Metrics, Receiver};
 
 /// Everything that one agent does.
 #[derive(Default)]
@@ -54,8 +36,8 @@ pub(crate) struct Config {
     pub(crate) pid_file: Option<PathBuf>,
     /// Whether to end once everything is there.
     pub(crate) exit_after: bool,
-    /// What was taken and is not done, for people.
-    pub(crate) notes: Vec<String>,
+    /// What the log looks like, and where it goes.
+    pub(crate) log: LogPlan,
 }
 
 /// What one file says.
@@ -63,59 +45,6 @@ pub(crate) struct Post {
     pub(crate) auth: Auth,
     pub(crate) certificates: Vec<Certificate>,
     pub(crate) secrets: Secrets,
-}
-
-/// How the server is reached; what is missing comes from the environment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Server {
-    pub(crate) address: Option<String>,
-    pub(crate) ca_cert: Option<String>,
-    pub(crate) ca_path: Option<String>,
-    pub(crate) client_cert: Option<String>,
-    pub(crate) client_key: Option<String>,
-    pub(crate) tls_server_name: Option<String>,
-    pub(crate) tls_skip_verify: bool,
-    pub(crate) namespace: Option<String>,
-    /// How often something is tried, where the agent gives up at all.
-    pub(crate) tries: Option<u32>,
-}
-
-/// One certificate and its service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Certificate {
-    pub(crate) name: String,
-    pub(crate) names: Names,
-    pub(crate) mount: String,
-    pub(crate) role: String,
-    pub(crate) ttl: Option<Duration>,
-    /// The outage that it must survive; zero if nothing is asked.
-    pub(crate) survive: Duration,
-    pub(crate) folder: PathBuf,
-    pub(crate) owner: Owner,
-    pub(crate) key: KeyKind,
-    pub(crate) reuse_key: bool,
-    /// Whether the server's inventory is told who holds it and where it is served.
-    pub(crate) report: bool,
-    pub(crate) reloads: Vec<Reload>,
-    pub(crate) places: Vec<Place>,
-    /// How long a service may take until it shows a new certificate.
-    pub(crate) patience: Duration,
-}
-
-/// Where the counters can be read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Metrics {
-    pub(crate) listen: Option<SocketAddr>,
-    pub(crate) text_file: Option<PathBuf>,
-}
-
-/// Who is told of alerts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Receiver {
-    Webhook(String),
-    /// A line for the shell; it finds the alert as JSON on its standard input.
-    Command(String),
-    Mail(Mail),
 }
 
 impl Config {
@@ -147,18 +76,18 @@ impl Config {
     fn read(&mut self, text: &str, file: &Path) -> Result<(), String> {
         let mut all = value::read(text, &file.display().to_string())?;
         all.refuse("seal", "the agent has nothing to unseal: this belongs into the server's configuration")?;
-        self.take_log(&mut all)?;
+        self.log = log::read(&mut all)?.or(std::mem::take(&mut self.log));
         if let Some(mut found) = all.stanza("telemetry")? {
-            self.metrics = metrics(&mut found.stanza)?;
+            self.metrics = watching::metrics(&mut found.stanza)?;
             found.stanza.finish()?;
         }
         for mut found in all.stanzas("alert")? {
-            self.receivers.extend(receivers(&mut found.stanza)?);
+            self.receivers.extend(watching::receivers(&mut found.stanza)?);
             found.stanza.finish()?;
         }
         self.pid_file = all.text("pid_file")?.map(PathBuf::from).or(self.pid_file.take());
         self.exit_after |= all.flag("exit_after_auth")?.unwrap_or(false);
-        let server = server(&mut all)?;
+        let server = server::read(&mut all)?;
         let auth = auth::read(&mut all, &server)?;
         let mut certificates = Vec::new();
         for found in all.stanzas("certificate")? {
@@ -169,7 +98,11 @@ impl Config {
             && secrets.templates.is_empty()
             && secrets.manners.lending == Lending::Never;
         match auth {
-            Some(auth) => self.posts.push(Post { auth, certificates, secrets }),
+            Some(auth) => {
+                let post = Post { auth, certificates, secrets };
+                post.check_wrapping().map_err(|why| format!("{}: {why}", all.place))?;
+                self.posts.push(post);
+            }
             None if !nobody => {
                 return Err(format!("{}: auto_auth is missing: who is the agent?", all.place));
             }
@@ -177,22 +110,6 @@ impl Config {
             None => self.bare.push((server, secrets)),
         }
         all.finish()
-    }
-
-    /// What is said of the log: it is on standard error, in plain lines, and its level has one meaning for a program that
-    /// writes a line when something happens.
-    fn take_log(&mut self, all: &mut Stanza) -> Result<(), String> {
-        all.text("log_level")?;
-        for key in LOG_ELSEWHERE {
-            let said = all.text(key)?.filter(|text| !matches!(text.as_str(), "" | "0" | "standard"));
-            if said.is_some() {
-                self.notes.push(format!(
-                    "{}: {key}: the agent writes plain lines to standard error, and to no file: systemd keeps them, or send them to a file",
-                    all.place
-                ));
-            }
-        }
-        Ok(())
     }
 
     /// What no single stanza can know.
@@ -218,25 +135,24 @@ impl Config {
     }
 }
 
-impl Server {
-    /// The stanza as HCL.
-    pub(crate) fn hcl(&self) -> String {
-        let skip = self.tls_skip_verify.then(|| "true".to_owned());
-        let namespace = self.namespace.as_ref().map(|text| text.trim_matches('/').to_owned());
-        let lines: String = [
-            ("address", &self.address),
-            ("ca_cert", &self.ca_cert),
-            ("ca_path", &self.ca_path),
-            ("client_cert", &self.client_cert),
-            ("client_key", &self.client_key),
-            ("tls_server_name", &self.tls_server_name),
-            ("tls_skip_verify", &skip),
-            ("namespace", &namespace),
-        ]
-        .into_iter()
-        .filter_map(|(key, value)| Some(format!("  {key} = {}\n", quoted(value.as_deref()?))))
-        .collect();
-        format!("vault {{\n{lines}}}\n")
+impl Post {
+    /// A token that only whoever opens its wrapping has is of no use to the agent itself.
+    fn check_wrapping(&self) -> Result<(), String> {
+        if self.auth.wrap_ttl.is_none() {
+            return Ok(());
+        }
+        let wants = match self.certificates.first() {
+            Some(certificate) => format!("get the certificate {:?}", certificate.name),
+            None if !self.secrets.templates.is_empty() => "render templates".to_owned(),
+            None if self.secrets.manners.lending != Lending::Never => {
+                "lend it (use_auto_auth_token)".to_owned()
+            }
+            None => return Ok(()),
+        };
+        Err(format!(
+            "wrap_ttl of the method: the agent never has the token that is wrapped, and so cannot {wants}: write wrap_ttl into the \
+             sink instead, or put one of the two into a file of its own"
+        ))
     }
 }
 
@@ -252,86 +168,12 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(files)
 }
 
-fn server(all: &mut Stanza) -> Result<Server, String> {
-    let Some(mut found) = all.stanza("vault")? else { return Ok(Server::default()) };
-    let vault = &mut found.stanza;
-    let mut server = Server {
-        address: vault.text("address")?,
-        ca_cert: vault.text("ca_cert")?,
-        ca_path: vault.text("ca_path")?,
-        client_cert: vault.text("client_cert")?,
-        client_key: vault.text("client_key")?,
-        tls_server_name: vault.text("tls_server_name")?,
-        tls_skip_verify: vault.flag("tls_skip_verify")?.unwrap_or(false),
-        namespace: vault.text("namespace")?,
-        tries: None,
-    };
-    // The agent never gives up, and paces itself, unless exit_on_retry_failure says otherwise.
-    if let Some(mut retry) = vault.stanza("retry")? {
-        server.tries = tries(&mut retry.stanza)?;
-        retry.stanza.finish()?;
-    }
-    found.stanza.finish()?;
-    Ok(server)
-}
-
-/// `num_retries`: 0 means the usual number, -1 none.
-fn tries(stanza: &mut Stanza) -> Result<Option<u32>, String> {
-    let Some(text) = stanza.text("num_retries")? else { return Ok(None) };
-    match text.parse() {
-        Ok(0) => Ok(None),
-        Ok(-1) => Ok(Some(0)),
-        Ok(number) if number > 0_i64 => Ok(Some(u32::try_from(number).unwrap_or(u32::MAX))),
-        _ => Err(format!("{}: num_retries must be a whole number, not {text:?}", stanza.place)),
-    }
-}
-
-fn metrics(stanza: &mut Stanza) -> Result<Metrics, String> {
-    let listen = match stanza.text("listen")? {
-        None => None,
-        Some(text) => Some(text.parse().map_err(|_| {
-            format!("{}: listen must be ADDRESS:PORT, like 127.0.0.1:9211, not {text:?}", stanza.place)
-        })?),
-    };
-    for key in COUNTERS_SENT {
-        stanza.refuse(key, "the agent sends its counters nowhere: have them fetched (listen), or write them to a file (text_file)")?;
-    }
-    // Counters are always there, and carry no name of the machine.
-    for key in [
-        "prometheus_retention_time",
-        "disable_hostname",
-        "enable_hostname_label",
-        "metrics_prefix",
-        "usage_gauge_period",
-    ] {
-        stanza.text(key)?;
-    }
-    Ok(Metrics { listen, text_file: stanza.text("text_file")?.map(PathBuf::from) })
-}
-
-fn receivers(stanza: &mut Stanza) -> Result<Vec<Receiver>, String> {
-    let webhooks = stanza.list("webhook")?.into_iter().map(Receiver::Webhook);
-    let commands = stanza.list("command")?.into_iter().map(Receiver::Command);
-    let mail = mail(stanza)?.map(Receiver::Mail);
-    let all: Vec<Receiver> = webhooks.chain(commands).chain(mail).collect();
-    if all.is_empty() {
-        return Err(format!("{}: it names neither webhook nor command nor mail", stanza.place));
-    }
-    Ok(all)
-}
-
-fn mail(stanza: &mut Stanza) -> Result<Option<Mail>, String> {
-    let (to, from) = (stanza.list("mail")?, stanza.text("mail_from")?);
-    let program = stanza.text("sendmail")?.unwrap_or_else(|| mail::SENDMAIL.to_owned());
-    if let Some(wrong) = to.iter().chain(&from).find(|text| !mail::is_address(text)) {
-        return Err(format!("{}: {wrong:?} is no address for mail", stanza.place));
-    }
-    Ok((!to.is_empty()).then(|| Mail { to, from, program: PathBuf::from(program) }))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::agent::log::{Format, Level, Rotation};
     use crate::agent::proxy::{Connections, Manners, Namespaces, Remembers};
 
     fn read(text: &str) -> Result<Config, String> {
@@ -361,15 +203,11 @@ mod tests {
 
     #[test]
     fn what_the_agent_does_not_do_is_said() {
-        for key in LOG_ELSEWHERE {
-            let config = read(&format!("{AUTH}{key} = \"x\"\n")).expect(key);
-            let [note] = config.notes.as_slice() else { panic!("{key}: {:?}", config.notes) };
-            assert!(note.contains(&format!("a.hcl: {key}: the agent writes")), "{note}");
-        }
-        let config =
-            read(&format!("{AUTH}log_format = \"standard\"\nlog_level = \"debug\"\n")).expect("usual");
-        assert!(config.notes.is_empty());
         for (text, words) in [
+            ("log_format = \"xml\"", "a.hcl: log_format must be standard or json, not \"xml\""),
+            ("log_level = \"loud\"", "a.hcl: log_level must be trace, debug"),
+            ("log_rotate_bytes = \"x\"", "log_rotate_bytes must be a whole number"),
+            ("log_rotate_duration = \"x\"", "log_rotate_duration: invalid duration \"x\""),
             ("seal \"awskms\" {}", "line 2: seal: the agent has nothing to unseal"),
             (
                 "telemetry {\n statsd_address = \"x\" }",
@@ -405,6 +243,63 @@ mod tests {
         assert!(why.contains("line 2") && why.contains("certficate"), "{why}");
         let lonely = read("certificate \"a\" { role = \"r\"\n folder = \"/d\" }").err().expect("no identity");
         assert!(lonely.contains("auto_auth"), "{lonely}");
+    }
+
+    #[test]
+    fn what_is_said_of_the_log_is_understood() {
+        let text = format!(
+            "{AUTH}log_format = \"JSON\"\nlog_level = \"notice\"\nlog_file = \"/l\"\nlog_rotate_bytes = 100\n\
+             log_rotate_duration = \"1h\"\nlog_rotate_max_files = -1\n"
+        );
+        let rotation = Rotation { bytes: Some(100), after: Some(Duration::from_secs(3600)), kept: Some(-1) };
+        let plan = LogPlan {
+            format: Some(Format::Json),
+            level: Some(Level::Info),
+            file: Some("/l".into()),
+            rotation,
+        };
+        assert_eq!(read(&text).expect("a configuration").log, plan);
+        let usual =
+            "log_file = \"\"\nlog_rotate_bytes = 0\nlog_rotate_duration = 0\nlog_rotate_max_files = 0\n";
+        let usual = read(&format!("{AUTH}{usual}")).expect("as it is without").log;
+        assert_eq!((usual.file, usual.rotation.after), (None, None));
+        let flags = LogPlan { level: Some(Level::Error), ..LogPlan::default() };
+        assert_eq!(flags.or(plan.clone()), LogPlan { level: Some(Level::Error), ..plan });
+    }
+
+    #[test]
+    fn a_wrapped_login_serves_nobody_but_its_sink() {
+        let wrapped = AUTH.replace("method \"approle\" {", "method \"approle\" { wrap_ttl = \"5m\"\n");
+        let sink = "sink \"file\" { config = { path = \"/t\" } }\n";
+        let with = |inner: &str, outer: &str| {
+            read(&format!("{}{outer}", wrapped.replace(" } }\n", &format!(" }}\n{inner} }}\n"))))
+        };
+        let config = with(sink, "").expect("a configuration");
+        let auth = config.posts.first().map(|post| &post.auth).expect("a post");
+        assert_eq!(auth.wrap_ttl, Some(Duration::from_secs(300)));
+        for (inner, outer, words) in [
+            ("", "", "there are 0"),
+            (&*sink.repeat(2), "", "there are 2"),
+            (
+                "sink \"file\" { wrap_ttl = \"1m\"\n config = { path = \"/t\" } }\n",
+                "",
+                "leave one of them out",
+            ),
+            (sink, "template {\n contents = \"a\"\n destination = \"/d\"\n}", "cannot render templates"),
+            (
+                sink,
+                "certificate \"a\" { role = \"r\"\n folder = \"/d\" }",
+                "cannot get the certificate \"a\"",
+            ),
+            (
+                sink,
+                "api_proxy { use_auto_auth_token = true }\nlistener \"unix\" { address = \"/s\" }",
+                "cannot lend it",
+            ),
+        ] {
+            let why = with(inner, outer).err().expect(words);
+            assert!(why.contains(words), "{words}: {why}");
+        }
     }
 
     #[test]

@@ -14,10 +14,12 @@ use tokio::sync::Mutex;
 use super::{
     config::Certificate,
     ledger::Ledger,
+    log::Level,
     login::{Identity, envelope},
     moment::Moment,
     pair,
     record::{Held, Mistake, Record, Seen},
+    repeats::Repeats,
     schedule,
     shelf::Shelf,
     world::{Alert, Cause, Event, Trouble, World},
@@ -46,6 +48,10 @@ pub(crate) struct Course {
     waiting: Option<pair::Request>,
     /// What was told last, and when.
     told: Option<(Event, Moment)>,
+    /// What the log has of failures already: of tries, of its own state, of the inventory.
+    repeats: Repeats,
+    unsaved: Repeats,
+    unreported: Repeats,
 }
 
 impl Course {
@@ -64,7 +70,18 @@ impl Course {
             record.number = number;
         }
         record.number = record.number.max(shelf.shown().unwrap_or(0));
-        let course = Course { plan, record, shelf, identity, ledger, waiting: None, told: None };
+        let course = Course {
+            plan,
+            record,
+            shelf,
+            identity,
+            ledger,
+            waiting: None,
+            told: None,
+            repeats: Repeats::default(),
+            unsaved: Repeats::default(),
+            unreported: Repeats::default(),
+        };
         let mut needed = course.record.needed();
         needed.extend(course.shelf.shown());
         // Litter of a crash is no reason not to start.
@@ -87,10 +104,11 @@ impl Course {
     /// Says that it waits, and why, if that was decided by an earlier run.
     pub(crate) fn say_wait(&self, world: &impl World) {
         if let Some(mistake) = self.record.last_error.as_ref().filter(|_| self.record.try_at > world.now()) {
-            world.log(&format!(
+            let line = format!(
                 "{}: waits for its next try at {}, as before this start: {}",
                 self.plan.name, self.record.try_at, mistake.text
-            ));
+            );
+            world.log(Level::Warn, &line);
         }
     }
 
@@ -147,6 +165,7 @@ impl Course {
             Ok(false) => {}
             Ok(true) => {
                 self.record.failures = 0;
+                self.repeats.over();
                 self.record.last_success = Some(now);
                 self.record.last_error = None;
                 if self.told.take_if(|(event, _)| *event != Event::BudgetShort).is_some() {
@@ -159,8 +178,12 @@ impl Course {
         if let Err(error) = saved {
             self.ledger.disk_failed(&self.plan.name);
             let said = self.unwritable("the state", &error).advised();
-            world.log(&format!("{}: {said}", self.plan.name));
+            if self.unsaved.is_news(&said, now) {
+                world.log(Level::Error, &format!("{}: {said}", self.plan.name));
+            }
             self.tell(world, Event::DiskFailed, &said);
+        } else {
+            self.unsaved.over();
         }
     }
 
@@ -182,7 +205,14 @@ impl Course {
         self.record.try_at = now.plus(asked.unwrap_or(wait));
         let said = trouble.advised();
         self.record.last_error = Some(Mistake { at: now, text: said.clone() });
-        world.log(&format!("{}: {said}; next try at {}", self.plan.name, self.record.try_at));
+        if self.repeats.is_news(&said, now) {
+            let times = match self.record.failures {
+                1 => String::new(),
+                times => format!("; failed {times} times in a row"),
+            };
+            let line = format!("{}: {said}{times}; next try at {}", self.plan.name, self.record.try_at);
+            world.log(Level::Warn, &line);
+        }
         match trouble.cause {
             Cause::Disk => {
                 self.ledger.disk_failed(&self.plan.name);
@@ -320,10 +350,11 @@ impl Course {
         record.delivered = false;
         let (serial, until) = (held.serial.clone(), held.not_after);
         record.held = Some(held);
-        world.log(&format!(
+        let line = format!(
             "{}: certificate {serial} until {until}; next renewal at {}",
             self.plan.name, self.record.renew_at
-        ));
+        );
+        world.log(Level::Info, &line);
         if !life.survives(self.plan.survive) {
             let needed = schedule::life_needed(self.plan.survive).as_secs();
             let text = format!(
@@ -417,7 +448,7 @@ impl Course {
         let seen = self.look(world, held).await;
         self.ledger.verified(&self.plan.name, if seen.is_ok() { "ok" } else { "failed" });
         if let Err(why) = seen {
-            world.log(&format!("{}: {why}; it is reloaded", self.plan.name));
+            world.log(Level::Warn, &format!("{}: {why}; it is reloaded", self.plan.name));
             self.record.delivered = false;
         }
         Ok(())

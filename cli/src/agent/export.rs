@@ -12,7 +12,6 @@ use super::{
     disk::{self, Machine},
     ledger::Ledger,
 };
-use crate::output::warn;
 
 /// Anyone may read the file: it holds names and dates, as the certificates themselves do.
 const TEXT_FILE_MODE: u32 = 0o644;
@@ -45,10 +44,13 @@ pub(crate) async fn listen(address: SocketAddr, ledger: Rc<Ledger>) -> Result<()
 }
 
 /// Writes the file, whole.
-pub(crate) fn write(path: &Path, ledger: &Ledger) {
-    if let Err(e) = disk::replace(&Machine, path, ledger.text().as_bytes(), TEXT_FILE_MODE) {
-        warn(format!("{} cannot be written: {e}", path.display()));
-    }
+pub(crate) fn write(path: &Path, ledger: &Ledger) -> Result<(), String> {
+    disk::replace(&Machine, path, ledger.text().as_bytes(), TEXT_FILE_MODE).map_err(|e| {
+        format!(
+            "text_file: {} cannot be written: {e}; is its folder there, with room, and may the agent's user write in it?",
+            path.display()
+        )
+    })
 }
 
 fn answer(request: &http::Request<Incoming>, ledger: &Ledger) -> http::Response<Full<Bytes>> {

@@ -10,15 +10,15 @@ use super::{
     config::Server,
     deliver::Reload,
     ledger::Ledger,
+    log::{Level, Log},
     moment::Moment,
     probe::Place,
-    world::{Alert, World},
+    world::{Alert, Event, World},
 };
 use crate::{
     address::{Address, Scheme},
     call::Call,
     client::{Client, Reply},
-    output::warn,
     refused::Refused,
     settings::{ADDRESS_DEFAULT, Settings},
     stop::Stop,
@@ -38,15 +38,7 @@ pub(crate) struct Here {
     pub(crate) alerts: UnboundedSender<Alert>,
     /// What was warned of once already.
     pub(crate) warned: RefCell<HashSet<&'static str>>,
-    pub(crate) voice: Voice,
-}
-
-/// Whether what happens is written down as it happens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Voice {
-    Aloud,
-    /// Whoever began it says how it ended.
-    Silent,
+    pub(crate) log: Rc<Log>,
 }
 
 impl Here {
@@ -124,10 +116,11 @@ impl World for Here {
             let (ahead, behind) = self.clock.offset();
             self.ledger.clock_offset(ahead, behind);
             if ahead.max(behind) > Duration::from_secs(60) && self.warned.borrow_mut().insert("clock") {
-                self.log(&format!(
+                let line = format!(
                     "the clock of this machine differs from the server's by {} s; the server's is used",
                     ahead.max(behind).as_secs()
-                ));
+                );
+                self.log.write(Level::Warn, &line);
             }
         }
         answer
@@ -146,7 +139,9 @@ impl World for Here {
     }
 
     fn alert(&self, alert: Alert) {
-        self.log(&format!("ALERT {} {}: {}", alert.event.name(), alert.certificate, alert.message));
+        let level = if alert.event == Event::Recovered { Level::Info } else { Level::Error };
+        let line = format!("ALERT {} {}: {}", alert.event.name(), alert.certificate, alert.message);
+        self.log.write(level, &line);
         // Nobody receives any more only when the agent is ending.
         let _ = self.alerts.send(alert);
     }
@@ -155,11 +150,8 @@ impl World for Here {
         rustix::system::uname().nodename().to_string_lossy().into_owned()
     }
 
-    fn log(&self, line: &str) {
-        match self.voice {
-            Voice::Aloud => warn(line),
-            Voice::Silent => {}
-        }
+    fn log(&self, level: Level, line: &str) {
+        self.log.write(level, line);
     }
 }
 

@@ -19,8 +19,10 @@ pub(crate) mod enrol;
 mod export;
 #[cfg(test)]
 mod fleet;
+mod handover;
 pub(crate) mod here;
 pub(crate) mod ledger;
+pub(crate) mod log;
 pub(crate) mod login;
 mod mail;
 pub(crate) mod ml_dsa;
@@ -31,6 +33,7 @@ mod post;
 pub(crate) mod probe;
 pub(crate) mod proxy;
 pub(crate) mod record;
+mod repeats;
 pub(crate) mod run;
 pub(crate) mod schedule;
 pub(crate) mod shelf;

@@ -34,6 +34,13 @@ impl Moment {
         Moment(self.0.saturating_sub(millis(span)))
     }
 
+    /// The same as text, with so many digits of the second's fraction.
+    pub(crate) fn precise(self, digits: usize) -> String {
+        let fraction = format!("{:03}{:0<6}", self.0.rem_euclid(1000), "");
+        let fraction = fraction.get(..digits).unwrap_or(&fraction);
+        self.to_string().replace('Z', &format!(".{fraction}Z"))
+    }
+
     /// How long after `earlier` this is; nothing if it is before.
     pub(crate) fn since(self, earlier: Moment) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))

@@ -17,21 +17,20 @@ use super::{
     config::{Config, Metrics, Post, Secrets, Server},
     course::Course,
     disk::{self, Disk, Machine},
-    export,
-    here::{self, Here, Voice},
+    export, handover,
+    here::{self, Here},
     ledger::Ledger,
+    log::{Level, Log},
     login::{Identity, Method},
     moment::Moment,
     proxy::{self, Desk},
+    repeats::Repeats,
     shelf::Shelf,
     sinks,
     templates::{Source, Work},
     world::World,
 };
-use crate::{
-    output::warn,
-    stop::{LOCAL, Outcome, Stop},
-};
+use crate::stop::{LOCAL, Outcome, Stop};
 
 /// No sleep is longer: after the machine was suspended the clock is looked at again within this.
 const SLEEP_MAX: Duration = Duration::from_secs(20);
@@ -44,7 +43,16 @@ const ONCE_TRIES: u32 = 3;
 
 /// Runs until a signal ends it, or everything is there if that is all that was asked.
 pub(crate) async fn run(config: Config, once: Once) -> Outcome {
-    LocalSet::new().run_until(work(config, once)).await
+    let log = Rc::new(Log::open(&config.log).map_err(Stop::local)?);
+    match LocalSet::new().run_until(work(config, once, Rc::clone(&log))).await {
+        // Whoever reads JSON reads this too.
+        Err(Stop::Failed { code, message, hint }) if log.is_json() => {
+            let hint = hint.map_or(String::new(), |hint| format!("; {hint}"));
+            log.write(Level::Error, &format!("{message}{hint}"));
+            Ok(code)
+        }
+        outcome => outcome,
+    }
 }
 
 /// Whether to end once everything is there.
@@ -63,13 +71,13 @@ pub(crate) fn courses(post: &Post, identity: &Rc<Mutex<Identity>>, ledger: &Rc<L
     post.certificates.iter().map(open).collect()
 }
 
-async fn work(config: Config, once: Once) -> Outcome {
+async fn work(config: Config, once: Once, log: Rc<Log>) -> Outcome {
     let once = if config.exit_after { Once::Yes } else { once };
     let ledger = Rc::new(Ledger::default());
     let clock = Rc::new(Clock::new(Ticks));
     let (alert_sender, alert_receiver) = mpsc::unbounded_channel();
-    let sending =
-        tokio::task::spawn_local(alerts::send_all(alert_receiver, config.receivers, Rc::clone(&ledger)));
+    let books = (Rc::clone(&ledger), Rc::clone(&log));
+    let sending = tokio::task::spawn_local(alerts::send_all(alert_receiver, config.receivers, books));
     let mut ending = Ending::new()?;
     if let Some(file) = &config.pid_file {
         write_pid(file)?;
@@ -79,7 +87,8 @@ async fn work(config: Config, once: Once) -> Outcome {
     }
     let mut tasks = JoinSet::new();
     let (bell, mut ropes) = bell::hang();
-    let ground = Ground { clock, ledger: Rc::clone(&ledger), alerts: alert_sender, bell, once };
+    let ground =
+        Ground { clock, ledger: Rc::clone(&ledger), log: Rc::clone(&log), alerts: alert_sender, bell, once };
     let runs = config.posts.iter().any(|post| post.secrets.child.is_some());
     let patience = if runs { ENDING_TIME_MAX } else { Duration::ZERO };
     for post in config.posts {
@@ -92,8 +101,9 @@ async fn work(config: Config, once: Once) -> Outcome {
         tasks.spawn_local(std::future::pending());
     }
     drop(ground);
-    let writing = tokio::task::spawn_local(write_metrics(config.metrics, Rc::clone(&ledger)));
-    let outcome = wait(tasks, &mut ropes, &mut ending, (sending, patience)).await;
+    let writing =
+        tokio::task::spawn_local(write_metrics(config.metrics, Rc::clone(&ledger), Rc::clone(&log)));
+    let outcome = wait(tasks, &mut ropes, (&mut ending, &log), (sending, patience)).await;
     writing.abort();
     if let Some(file) = &config.pid_file {
         // It is gone or stale; the next start overwrites it.
@@ -106,7 +116,7 @@ async fn work(config: Config, once: Once) -> Outcome {
 async fn wait(
     mut tasks: JoinSet<bool>,
     ropes: &mut Ropes,
-    ending: &mut Ending,
+    (ending, log): (&mut Ending, &Log),
     (sending, patience): (tokio::task::JoinHandle<()>, Duration),
 ) -> u8 {
     let mut failed = false;
@@ -129,7 +139,7 @@ async fn wait(
         let _ = tokio::time::timeout(SLEEP_MAX, sending).await;
         return ropes.verdict.try_recv().unwrap_or(code);
     };
-    warn("the agent ends; services keep what they have");
+    log.write(Level::Info, "the agent ends; services keep what they have");
     // Nobody listens if there are no programs.
     let _ = ropes.closing.send(Some(signal));
     match tokio::time::timeout(patience, ropes.verdict.recv()).await {
@@ -142,6 +152,7 @@ async fn wait(
 struct Ground {
     clock: Rc<Clock<Ticks>>,
     ledger: Rc<Ledger>,
+    log: Rc<Log>,
     alerts: mpsc::UnboundedSender<super::world::Alert>,
     bell: Bell,
     once: Once,
@@ -156,7 +167,7 @@ impl Ground {
             ledger: Rc::clone(&self.ledger),
             alerts: self.alerts.clone(),
             warned: RefCell::new(HashSet::new()),
-            voice: Voice::Aloud,
+            log: Rc::clone(&self.log),
         })
     }
 
@@ -179,9 +190,17 @@ impl Ground {
         if lasting || !auth.sinks.is_empty() || matches!(auth.method, Method::TokenFile { .. }) {
             let holder = Rc::clone(&identity);
             let (ledger, bell) = (Rc::clone(&self.ledger), self.bell.clone());
-            let keeping =
-                sinks::keep(holder, (auth.sinks, auth.pacing), Rc::clone(&world), ledger, (self.once, bell));
-            tasks.spawn_local(keeping);
+            let (world, ways) = (Rc::clone(&world), (self.once, bell));
+            match (auth.wrap_ttl, auth.sinks.first()) {
+                (Some(ttl), Some(sink)) => {
+                    let order = (sink.clone(), ttl, auth.pacing);
+                    tasks.spawn_local(handover::hand_over(holder, order, world, ledger, ways));
+                }
+                _ => {
+                    let order = (auth.sinks, auth.pacing);
+                    tasks.spawn_local(sinks::keep(holder, order, world, ledger, ways));
+                }
+            }
         }
         let templates = std::mem::take(&mut secrets.templates);
         if !templates.is_empty() {
@@ -200,7 +219,7 @@ impl Ground {
             Ok(cache) => Ok(Some(Rc::new(cache))),
             Err(why) if plan.needed == Needed::Yes => Err(Stop::local(why)),
             Err(why) => {
-                warn(format!("{why}; the agent goes on without it"));
+                self.log.write(Level::Warn, &format!("{why}; the agent goes on without it"));
                 Ok(None)
             }
         }
@@ -260,11 +279,16 @@ pub(crate) async fn sleep_until(world: &Here, next: Moment) {
     }
 }
 
-async fn write_metrics(metrics: Metrics, ledger: Rc<Ledger>) {
+async fn write_metrics(metrics: Metrics, ledger: Rc<Ledger>, log: Rc<Log>) {
     let Some(path) = metrics.text_file else { return };
+    let (clock, mut repeats) = (Clock::new(Ticks), Repeats::default());
     loop {
         tokio::time::sleep(Duration::from_secs(5)).await;
-        export::write(&path, &ledger);
+        match export::write(&path, &ledger) {
+            Ok(()) => repeats.over(),
+            Err(why) if repeats.is_news(&why, clock.now()) => log.write(Level::Warn, &why),
+            Err(_) => {}
+        }
     }
 }
 

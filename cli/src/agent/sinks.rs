@@ -12,7 +12,9 @@ use super::{
     disk::{self, Machine},
     here::{self, Here},
     ledger::Ledger,
-    login::{Identity, envelope},
+    log::Level,
+    login::{Identity, wrapped_for, wrapping},
+    repeats::Repeats,
     run::{Once, sleep_until},
     world::{Trouble, World},
 };
@@ -25,7 +27,7 @@ const BACKOFF_FLOOR: Duration = Duration::from_millis(100);
 /// A file that was lacking is looked for this often.
 const FILE_AGAIN: Duration = Duration::from_secs(1);
 /// A single run tries so often.
-const ONCE_TRIES: u32 = 3;
+pub(super) const ONCE_TRIES: u32 = 3;
 
 /// Keeps the token alive until the agent ends. `true` if a single run has it in all its sinks.
 pub(super) async fn keep(
@@ -35,7 +37,7 @@ pub(super) async fn keep(
     ledger: Rc<Ledger>,
     (once, bell): (Once, Bell),
 ) -> bool {
-    let (mut written, mut said) = (None::<Zeroizing<String>>, None::<String>);
+    let (mut written, mut repeats) = (None::<Zeroizing<String>>, Repeats::default());
     let (mut failures, mut unwritten) = (0_u32, 0_u32);
     // Whoever else works with this identity may have logged in anew.
     let fresh = Rc::clone(&identity.lock().await.fresh);
@@ -49,24 +51,20 @@ pub(super) async fn keep(
         let mut next = match kept {
             Ok(next) => {
                 if std::mem::take(&mut failures) > 0 {
-                    said = None;
+                    repeats.over();
                 }
                 next.max(world.now().plus(AGAIN_MIN))
             }
             Err(trouble) => {
-                // Said once, and again when it is something else.
-                if said.as_ref() != Some(&trouble.text) {
-                    world.log(&format!("the token: {}", trouble.advised()));
-                    said = Some(trouble.text.clone());
+                if repeats.is_news(&trouble.text, world.now()) {
+                    world.log(Level::Warn, &format!("the token: {}", trouble.advised()));
                 }
                 if pacing.exits == Exits::OnFailure {
                     bell.end(crate::stop::LOCAL);
                     return false;
                 }
                 failures = failures.saturating_add(1);
-                world.now().plus(
-                    trouble.pause.unwrap_or_default().min(pacing.highest).max(backoff(pacing, failures)),
-                )
+                world.now().plus(pause(pacing, failures, &trouble))
             }
         };
         if let Some(token) = token.filter(|token| written.as_ref() != Some(token)) {
@@ -74,15 +72,15 @@ pub(super) async fn keep(
             for sink in &sinks {
                 if let Err(trouble) = write(sink, &token, world.as_ref()).await {
                     let line = format!("the sink {}: {}", sink.path.display(), trouble.advised());
-                    if said.as_ref() != Some(&line) {
-                        world.log(&line);
-                        said = Some(line);
+                    if repeats.is_news(&line, world.now()) {
+                        world.log(Level::Warn, &line);
                     }
                     all = false;
                 }
             }
             if all {
-                (written, unwritten, said) = (Some(token), 0, None);
+                (written, unwritten) = (Some(token), 0);
+                repeats.over();
             } else {
                 unwritten = unwritten.saturating_add(1);
                 next = world.now().plus(backoff(pacing, unwritten));
@@ -116,11 +114,20 @@ fn backoff(pacing: Pacing, failures: u32) -> Duration {
     ceiling.mul_f64(here::chance()).max(BACKOFF_FLOOR)
 }
 
+/// The wait after a login that failed.
+pub(super) fn pause(pacing: Pacing, failures: u32, trouble: &Trouble) -> Duration {
+    trouble.pause.unwrap_or_default().min(pacing.highest).max(backoff(pacing, failures))
+}
+
 async fn write(sink: &Sink, token: &Zeroizing<String>, world: &Here) -> Result<(), Trouble> {
-    let text = match sink.wrap_ttl {
-        None => token.clone(),
-        Some(ttl) => wrapped(token, ttl, world).await?,
-    };
+    match sink.wrap_ttl {
+        None => put(sink, token),
+        Some(ttl) => put(sink, &wrapped(token, ttl, world).await?),
+    }
+}
+
+/// Writes into a sink.
+pub(super) fn put(sink: &Sink, text: &Zeroizing<String>) -> Result<(), Trouble> {
     disk::replace(&Machine, &sink.path, text.as_bytes(), sink.mode)
         .map_err(|e| Trouble::disk("it cannot be written", &e))
 }
@@ -131,19 +138,6 @@ async fn wrapped(
     ttl: Duration,
     world: &Here,
 ) -> Result<Zeroizing<String>, Trouble> {
-    let call = Call::post("sys/wrapping/wrap", json!({ "token": token.as_str() }))
-        .wrapped_for(format!("{}s", ttl.as_secs()))
-        .with_token(token.clone());
-    let reply =
-        world.ask(call).await.map_err(|refused| Trouble::from(refused).during("wrapping the token"))?;
-    let wrap = envelope(&reply)?.wrap_info.unwrap_or_default();
-    let shown = json!({
-        "token": wrap.token,
-        "accessor": wrap.accessor,
-        "ttl": wrap.ttl,
-        "creation_time": wrap.creation_time,
-        "creation_path": wrap.creation_path,
-        "wrapped_accessor": wrap.wrapped_accessor,
-    });
-    Ok(Zeroizing::new(shown.to_string()))
+    let call = Call::post("sys/wrapping/wrap", json!({ "token": token.as_str() })).with_token(token.clone());
+    wrapping(world.ask(wrapped_for(call, ttl)).await).map_err(|trouble| trouble.during("wrapping the token"))
 }

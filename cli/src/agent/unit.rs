@@ -16,6 +16,7 @@ pub(crate) fn text(program: &Path, configuration: &[PathBuf], config: &Config) -
     let mut writable: Vec<PathBuf> = config.certificates().map(|plan| plan.folder.clone()).collect();
     let files = config.metrics.text_file.iter().chain(&config.pid_file);
     writable.extend(files.filter_map(|file| Some(file.parent()?.to_owned())));
+    writable.extend(config.log.folder());
     writable.extend(config.posts.iter().flat_map(|post| post.secrets.folders()));
     writable.extend(config.bare.iter().flat_map(|(_, secrets)| secrets.folders()));
     writable.sort();

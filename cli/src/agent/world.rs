@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{deliver::Reload, moment::Moment, probe::Place};
+use super::{deliver::Reload, log::Level, moment::Moment, probe::Place};
 use crate::{
     call::Call,
     client::Reply,
@@ -29,7 +29,7 @@ pub(crate) trait World {
     /// What this machine is called.
     fn host(&self) -> String;
     /// Writes one line for whoever reads the log.
-    fn log(&self, line: &str);
+    fn log(&self, level: Level, line: &str);
 }
 
 /// Something that a person must know.

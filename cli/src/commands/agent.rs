@@ -2,6 +2,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use clap::{Args, Subcommand};
@@ -10,6 +11,7 @@ use crate::{
     agent::{
         config::Config,
         disk::{self, Machine},
+        log::{Format, Level, LogPlan, Rotation},
         run::{self, Once},
         schedule, unit,
     },
@@ -33,9 +35,8 @@ pub(crate) struct Agent {
     /// End once every certificate is there and served, and every template rendered
     #[arg(long, alias = "exit-after-auth")]
     once: bool,
-    /// Taken as Vault Agent has it: a line is written when something happens, whatever the level
-    #[arg(long, value_name = "LEVEL", hide = true)]
-    log_level: Option<String>,
+    #[command(flatten)]
+    log: LogFlags,
     #[command(subcommand)]
     verb: Option<AgentVerb>,
 }
@@ -46,6 +47,29 @@ pub(crate) struct Files {
     /// Configuration: a file, or a folder of files that end in .hcl or .json; repeatable [KEEP_AGENT_CONFIG; /etc/sealkeep/agent.d, or below ~/.config]
     #[arg(long, value_name = "PATH", global = true)]
     config: Vec<PathBuf>,
+}
+
+/// What the log looks like, and where it goes; all of it can stand in the configuration too.
+#[derive(Args, Debug, Default, PartialEq, Eq)]
+struct LogFlags {
+    /// What a line of the log looks like: standard or json; plain if left out [KEEP_LOG_FORMAT]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// What is written at least: trace, debug, info, warn or error [KEEP_LOG_LEVEL]
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// File that gets every line too; in a folder, keep.log
+    #[arg(long, value_name = "PATH")]
+    log_file: Option<PathBuf>,
+    /// Put that file aside when it holds so many bytes
+    #[arg(long, value_name = "BYTES")]
+    log_rotate_bytes: Option<u64>,
+    /// Put it aside after this long; a day if left out
+    #[arg(long, value_name = "DURATION")]
+    log_rotate_duration: Option<Span>,
+    /// Keep so many files that were put aside; 0 keeps all, -1 none
+    #[arg(long, value_name = "COUNT", allow_negative_numbers = true)]
+    log_rotate_max_files: Option<i64>,
 }
 
 #[derive(Subcommand, Debug)]
@@ -72,13 +96,35 @@ struct Install {
 impl Agent {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         let paths = self.files.paths(&session.settings)?;
-        let config = Config::load(&paths).map_err(Stop::local)?;
-        config.notes.iter().for_each(warn);
+        let mut config = Config::load(&paths).map_err(Stop::local)?;
+        config.log = self.log.plan(&session.settings)?.or(config.log);
         match self.verb {
             None => run::run(config, if self.once { Once::Yes } else { Once::No }).await,
+            Some(_) if self.log != LogFlags::default() => Err(Stop::local(
+                "The flags of the log are for the agent that runs: for one that systemd starts, write log_format and the like into its configuration",
+            )),
             Some(AgentVerb::Check) => check(&config),
             Some(AgentVerb::Install(install)) => install.run(&paths, &config),
         }
+    }
+}
+
+impl LogFlags {
+    fn plan(&self, settings: &Settings) -> Result<LogPlan, Stop> {
+        let format = self.log_format.as_ref().or(settings.log_format.as_ref());
+        let level = self.log_level.as_ref().or(settings.log_level.as_ref());
+        let after = self.log_rotate_duration.map(|span| u64::try_from(span.seconds()).unwrap_or(0));
+        let rotation = Rotation {
+            bytes: self.log_rotate_bytes,
+            after: after.filter(|seconds| *seconds > 0).map(Duration::from_secs),
+            kept: self.log_rotate_max_files,
+        };
+        Ok(LogPlan {
+            format: format.map(|text| Format::parse(text)).transpose().map_err(Stop::local)?,
+            level: level.map(|text| Level::parse(text)).transpose().map_err(Stop::local)?,
+            file: self.log_file.clone(),
+            rotation,
+        })
     }
 }
 

@@ -96,12 +96,27 @@ impl Stanza {
 
     /// A length of time that is not zero.
     pub(crate) fn span(&mut self, key: &str) -> Result<Option<Duration>, String> {
-        let Some(text) = self.text(key)? else { return Ok(None) };
-        let span: Span = text.parse().map_err(|why| format!("{}: {key}: {why}", self.place))?;
-        match u64::try_from(span.seconds()) {
-            Ok(seconds) if seconds > 0 => Ok(Some(Duration::from_secs(seconds))),
-            _ => Err(format!("{}: {key} must be at least one second", self.place)),
+        match self.seconds(key)? {
+            Some(..=0) => Err(format!("{}: {key} must be at least one second", self.place)),
+            seconds => Ok(seconds.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs)),
         }
+    }
+
+    /// A length of time; nothing, and zero, are none.
+    pub(crate) fn span_if_any(&mut self, key: &str) -> Result<Option<Duration>, String> {
+        match self.seconds(key)? {
+            Some(..0) => Err(format!("{}: {key} must not be negative", self.place)),
+            seconds => {
+                let seconds = seconds.filter(|seconds| *seconds > 0);
+                Ok(seconds.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs))
+            }
+        }
+    }
+
+    fn seconds(&mut self, key: &str) -> Result<Option<i64>, String> {
+        let Some(text) = self.text(key)?.filter(|text| !text.is_empty()) else { return Ok(None) };
+        let span: Span = text.parse().map_err(|why| format!("{}: {key}: {why}", self.place))?;
+        Ok(Some(span.seconds()))
     }
 
     /// All stanzas of this name, in their order.

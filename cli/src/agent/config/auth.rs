@@ -23,6 +23,8 @@ pub(crate) struct Auth {
     pub(crate) mount: String,
     pub(crate) namespace: Option<String>,
     pub(crate) sinks: Vec<Sink>,
+    /// The answer to a login is wrapped for this long, and goes to the one sink as it is.
+    pub(crate) wrap_ttl: Option<Duration>,
     pub(crate) pacing: Pacing,
     /// How the connection is made, where the method has a say in it.
     pub(crate) server: Server,
@@ -67,9 +69,30 @@ pub(super) fn read(all: &mut Stanza, server: &Server) -> Result<Option<Auth>, St
     for sink in sinks {
         auth.sinks.push(read_sink(sink)?);
     }
+    check_wrapping(&auth).map_err(|why| format!("{}: wrap_ttl: {why}", auto.place))?;
     auto.flag("enable_reauth_on_new_credentials")?;
     found.stanza.finish()?;
     Ok(Some(auth))
+}
+
+/// What is wrapped goes to one place, and is wrapped once.
+fn check_wrapping(auth: &Auth) -> Result<(), String> {
+    if auth.wrap_ttl.is_none() {
+        return Ok(());
+    }
+    if matches!(auth.method, Method::TokenFile { .. }) {
+        return Err(
+            "a token from a file is not made by a login: write wrap_ttl into the sink instead".to_owned()
+        );
+    }
+    match auth.sinks.as_slice() {
+        [Sink { wrap_ttl: None, .. }] => Ok(()),
+        [_] => Err("it stands in the method and in its sink: leave one of them out".to_owned()),
+        sinks => Err(format!(
+            "what opens the token goes to one sink, and there are {}: name one, or write wrap_ttl into the sinks instead of the method",
+            sinks.len()
+        )),
+    }
 }
 
 fn read_method(found: Labelled, server: &Server) -> Result<Auth, String> {
@@ -90,11 +113,7 @@ fn read_method(found: Labelled, server: &Server) -> Result<Auth, String> {
     let namespace = stanza.text("namespace")?;
     let first = stanza.span("min_backoff")?.unwrap_or(BACKOFF_FIRST);
     let highest = stanza.span("max_backoff")?.unwrap_or(BACKOFF_HIGHEST).max(first);
-    if stanza.text("wrap_ttl")?.is_some() {
-        return Err(format!(
-            "{place}: wrap_ttl: a token that comes wrapped cannot be kept alive; write wrap_ttl into the sink instead, where it can"
-        ));
-    }
+    let wrap_ttl = stanza.span_if_any("wrap_ttl")?;
     let exits = match stanza.flag("exit_on_err")? {
         Some(true) => Exits::OnFailure,
         Some(false) | None => Exits::Never,
@@ -109,7 +128,7 @@ fn read_method(found: Labelled, server: &Server) -> Result<Auth, String> {
         .map_err(|why| if why.starts_with(&place) { why } else { format!("{place}: {why}") })?;
     config.finish()?;
     stanza.finish()?;
-    Ok(Auth { method, mount, namespace, sinks: Vec::new(), pacing, server })
+    Ok(Auth { method, mount, namespace, sinks: Vec::new(), wrap_ttl, pacing, server })
 }
 
 fn read_config(kind: &str, config: &mut Stanza, server: &mut Server) -> Result<Method, String> {
@@ -199,7 +218,7 @@ fn read_sink(found: Labelled) -> Result<Sink, String> {
             ));
         }
     }
-    let wrap_ttl = stanza.span("wrap_ttl")?;
+    let wrap_ttl = stanza.span_if_any("wrap_ttl")?;
     let mut config =
         stanza.stanza("config")?.ok_or_else(|| format!("{}: config is missing", stanza.place))?.stanza;
     let sink = Sink {
@@ -256,8 +275,9 @@ mod tests {
             read_all(&format!("{method}\n{}\nsinks {{\n{}\n{}\n}}", sink("/a"), sink("/b"), sink("/c")));
         let paths: Vec<_> = auth.expect("sinks").sinks.into_iter().map(|sink| sink.path).collect();
         assert_eq!(paths, ["/a", "/b", "/c"].map(PathBuf::from));
-        let wrapped = read_all("method \"approle\" { wrap_ttl = \"5m\" }").unwrap_err();
-        assert!(wrapped.contains("into the sink"), "{wrapped}");
+        let wrapped = method.replace("config", "wrap_ttl = \"5m\"\n config");
+        let wrapped = read_all(&format!("{wrapped}\n{}", sink("/a"))).unwrap_err();
+        assert!(wrapped.contains("not made by a login"), "{wrapped}");
         let unknown = read_all("method \"aws\" { config = { role = \"r\" } }").unwrap_err();
         assert!(unknown.contains("token_file"), "{unknown}");
     }

@@ -2,7 +2,6 @@
 
 use std::{fmt::Write, net::IpAddr, path::PathBuf, time::Duration};
 
-use super::Certificate;
 use crate::{
     agent::{
         deliver::{self, RELOAD_TIME_DEFAULT, Reload},
@@ -19,6 +18,28 @@ use crate::{
 
 /// How long a service may take until it shows a new certificate.
 pub(crate) const PATIENCE_DEFAULT: Duration = Duration::from_secs(10);
+
+/// One certificate and its service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Certificate {
+    pub(crate) name: String,
+    pub(crate) names: Names,
+    pub(crate) mount: String,
+    pub(crate) role: String,
+    pub(crate) ttl: Option<Duration>,
+    /// The outage that it must survive; zero if nothing is asked.
+    pub(crate) survive: Duration,
+    pub(crate) folder: PathBuf,
+    pub(crate) owner: Owner,
+    pub(crate) key: KeyKind,
+    pub(crate) reuse_key: bool,
+    /// Whether the server's inventory is told who holds it and where it is served.
+    pub(crate) report: bool,
+    pub(crate) reloads: Vec<Reload>,
+    pub(crate) places: Vec<Place>,
+    /// How long a service may take until it shows a new certificate.
+    pub(crate) patience: Duration,
+}
 
 /// Reads one stanza.
 pub(super) fn read(found: Labelled) -> Result<Certificate, String> {

@@ -2,14 +2,13 @@
 
 use std::{net::IpAddr, path::PathBuf};
 
-use super::Stanza;
 use crate::{
     agent::{
         disk::Owner,
         owner,
         proxy::{Clients, Door, Header, Lending, Namespaces, Place, Quit, Role, Seal, Versions},
     },
-    hcl::value::Labelled,
+    hcl::value::{Labelled, Stanza},
 };
 
 /// The mode of a socket unless somebody says otherwise: whoever opens it acts with the agent's token.

@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::Course;
 use crate::{
     agent::{
-        ari, pair,
+        ari,
+        log::Level,
+        pair,
         record::Held,
         shelf::Pair,
         world::{Cause, Trouble, World},
@@ -31,7 +33,8 @@ impl Course {
             self.record.wished &= window.start <= now;
             let latest = held.life().latest_renewal(self.plan.survive);
             self.record.renew_at = at.min(latest).max(earliest);
-            world.log(&format!("{}: the CA wants the renewal at {}", self.plan.name, self.record.renew_at));
+            let line = format!("{}: the CA wants the renewal at {}", self.plan.name, self.record.renew_at);
+            world.log(Level::Info, &line);
         }
         self.record.wanted = advice.window.is_some_and(|window| window.end <= now);
         self.record.window = advice.window;
@@ -92,7 +95,7 @@ impl Course {
         self.record.number = number;
         self.record.held = Some(Held { number, bundle: Some(wanted.to_owned()), ..held.clone() });
         self.record.delivered = false;
-        world.log(&format!("{}: the CAs to trust have changed", self.plan.name));
+        world.log(Level::Info, &format!("{}: the CAs to trust have changed", self.plan.name));
         Ok(true)
     }
 

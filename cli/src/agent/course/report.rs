@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Course;
 use crate::agent::{
+    log::Level,
     record::Held,
     schedule,
     world::{Cause, Trouble, World},
@@ -37,9 +38,15 @@ impl Course {
         self.record.report_at = now.plus(pause.mul_f64(0.9 + 0.2 * world.chance()));
         self.ledger.reported(&self.plan.name, if told.is_ok() { "ok" } else { "failed" });
         match told {
-            Ok(_) => self.record.last_report = Some(now),
+            Ok(_) => {
+                self.record.last_report = Some(now);
+                self.unreported.over();
+            }
             Err(trouble) => {
-                world.log(&format!("{}: the inventory was not told: {}", self.plan.name, trouble.text));
+                if self.unreported.is_news(&trouble.text, now) {
+                    let line = format!("{}: the inventory was not told: {}", self.plan.name, trouble.text);
+                    world.log(Level::Warn, &line);
+                }
             }
         }
     }

@@ -31,6 +31,7 @@ use super::{
     deliver::Reload,
     disk::{Disk, Owner},
     ledger::Ledger,
+    log::Level,
     login::{AfterReading, Identity, Method, Proof, SecretId},
     moment::Moment,
     pair::{KeyKind, Names},
@@ -58,6 +59,8 @@ struct Spot {
     site: Rc<Site>,
     service: RefCell<Service>,
     alerts: RefCell<Vec<Alert>>,
+    /// Its log, and when each line was written.
+    said: RefCell<Vec<(Moment, String)>>,
 }
 
 /// One agent with one certificate.
@@ -126,7 +129,9 @@ impl World for Spot {
         "host".to_owned()
     }
 
-    fn log(&self, _: &str) {}
+    fn log(&self, _: Level, line: &str) {
+        self.said.borrow_mut().push((self.site.now.get(), line.to_owned()));
+    }
 }
 
 /// A plan without a service.
@@ -169,7 +174,8 @@ impl Agent {
 
     fn on(site: &Rc<Site>, plan: Certificate, disk: Rc<dyn Disk>) -> Agent {
         let service = RefCell::new(Service::new(Rc::clone(&disk), plan.folder.clone()));
-        let spot = Spot { site: Rc::clone(site), service, alerts: RefCell::new(Vec::new()) };
+        let spot =
+            Spot { site: Rc::clone(site), service, alerts: RefCell::default(), said: RefCell::default() };
         let course = open(&plan, &disk);
         Agent { spot, disk, course }
     }

@@ -117,6 +117,41 @@ fn nonsense_replaces_nothing() {
     }
 }
 
+/// A CA that is away for days makes a log that can be read: the first failure, another reason, and then less and less.
+#[test]
+fn what_keeps_failing_is_not_logged_at_each_try() {
+    let site = Site::new(30 * DAY);
+    let mut agent = Agent::new(&site, "a.internal");
+    agent.run_until(site.at(HOUR));
+    let lines = |agent: &Agent, words: &str| -> Vec<(Moment, String)> {
+        let said = agent.spot.said.borrow();
+        said.iter().filter(|(_, line)| line.contains(words)).cloned().collect()
+    };
+    site.authority.borrow_mut().up = false;
+    let begun = agent.record().renew_at;
+    agent.run_until(begun.plus(2 * DAY));
+    let (said, tries) = (lines(&agent, "next try at"), agent.record().failures);
+    assert!(tries > 300, "it does not give up, and the metric counts each: {tries}");
+    assert!((7..=10).contains(&said.len()), "{} lines for {tries} tries: {said:?}", said.len());
+    assert!(!said[0].1.contains("in a row"), "{:?}", said[0]);
+    assert!(said[1].1.contains("failed ") && said[1].1.contains(" times in a row"), "{:?}", said[1]);
+    let pauses: Vec<Duration> = said.windows(2).map(|pair| pair[1].0.since(pair[0].0)).collect();
+    assert!(pauses.windows(2).all(|pair| pair[1] > pair[0].mul_f64(1.2)), "{pauses:?}");
+    // Another reason is said at once, and so is the same one after it went well in between.
+    site.authority.borrow_mut().up = true;
+    site.authority.borrow_mut().mood = Mood::OtherKey;
+    agent.run_until(site.now.get().plus(HOUR));
+    assert!(!lines(&agent, "another key").is_empty());
+    site.authority.borrow_mut().mood = Mood::Good;
+    agent.run_until(site.now.get().plus(HOUR));
+    assert_eq!(agent.record().failures, 0);
+    site.authority.borrow_mut().up = false;
+    let before = lines(&agent, "next try at").len();
+    agent.run_until(agent.record().renew_at.plus(HOUR));
+    let said = lines(&agent, "next try at");
+    assert!(said.len() > before && !said[before].1.contains("in a row"), "{:?}", said.get(before));
+}
+
 /// A token that was revoked meanwhile costs a login, not a failure.
 #[test]
 fn a_revoked_token_costs_a_login() {

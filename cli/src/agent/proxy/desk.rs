@@ -16,7 +16,7 @@ use super::{
     upstream::{Answered, Body, Upstream},
 };
 use crate::{
-    agent::{bell::Bell, here::Here, ledger::Ledger, login::Identity, world::World},
+    agent::{bell::Bell, here::Here, ledger::Ledger, log::Log, login::Identity, world::World},
     client::Client,
 };
 
@@ -65,6 +65,11 @@ struct Counts {
 }
 
 impl Desk {
+    /// Where it says what happens.
+    pub(super) fn log(&self) -> Rc<Log> {
+        Rc::clone(&self.world.log)
+    }
+
     pub(crate) fn new(
         client: Client,
         (world, gate): (Rc<Here>, Rc<Here>),

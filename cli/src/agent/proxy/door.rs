@@ -15,7 +15,7 @@ use crate::agent::disk::{Disk, Machine, Owner};
 
 /// Opens a door and serves whoever comes until the agent ends.
 pub(crate) async fn open(door: Door, desk: Rc<Desk>) -> Result<(), String> {
-    let tls = door.tls.clone().map(Sealed::open).transpose()?;
+    let tls = door.tls.clone().map(|seal| Sealed::open(seal, desk.log())).transpose()?;
     let fresh = move || tls.as_ref().map(Sealed::acceptor);
     match door.at.clone() {
         Place::Tcp(address) => {

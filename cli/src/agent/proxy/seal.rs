@@ -4,6 +4,7 @@ use std::{
     cell::RefCell,
     fs,
     path::{Path, PathBuf},
+    rc::Rc,
     sync::Arc,
     time::SystemTime,
 };
@@ -16,7 +17,7 @@ use rustls::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::output::warn;
+use crate::agent::log::{Level, Log};
 
 /// What a door shows, and what it wants to see.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +49,7 @@ pub(crate) enum Clients {
 /// The same, ready for connections.
 pub(super) struct Sealed {
     seal: Seal,
+    log: Rc<Log>,
     made: RefCell<Made>,
 }
 
@@ -61,10 +63,10 @@ type Stamp = Option<(SystemTime, u64)>;
 
 impl Sealed {
     /// Reads the files.
-    pub(super) fn open(seal: Seal) -> Result<Sealed, String> {
+    pub(super) fn open(seal: Seal, log: Rc<Log>) -> Result<Sealed, String> {
         let stamps = seal.stamps();
         let acceptor = seal.acceptor()?;
-        Ok(Sealed { seal, made: RefCell::new(Made { acceptor, stamps }) })
+        Ok(Sealed { seal, log, made: RefCell::new(Made { acceptor, stamps }) })
     }
 
     /// For the next connection. Files that cannot be used leave what was there.
@@ -74,7 +76,10 @@ impl Sealed {
         if made.stamps != stamps {
             match self.seal.acceptor() {
                 Ok(acceptor) => made.acceptor = acceptor,
-                Err(why) => warn(format!("the listener goes on with the certificate it has: {why}")),
+                Err(why) => {
+                    let line = format!("the listener goes on with the certificate it has: {why}");
+                    self.log.write(Level::Warn, &line);
+                }
             }
             made.stamps = stamps;
         }

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::agent::{
     cache::Cache,
+    log::Level,
     moment::Moment,
     schedule,
     world::{Trouble, World},
@@ -218,7 +219,7 @@ impl<W: World> Brain<W> {
             && !matches!(query, Query::File(_))
             && let Err(why) = cache.keep(&query.key(), &answer.json, self.now())
         {
-            self.source.world.log(&format!("the cache: {why}"));
+            self.source.world.log(Level::Warn, &format!("the cache: {why}"));
         }
         let mut numbers = Numbers::default();
         let value = numbers.read(&answer.json);
@@ -248,7 +249,8 @@ impl<W: World> Brain<W> {
         };
         match cache.find(&query.key(), self.now()) {
             Ok(Some(json)) => {
-                self.source.world.log(&format!("{query} comes from the cache: {}", trouble.text));
+                let line = format!("{query} comes from the cache: {}", trouble.text);
+                self.source.world.log(Level::Warn, &line);
                 let mut numbers = Numbers::default();
                 let value = numbers.read(&json);
                 if let Some(entry) = self.entries.get_mut(query) {

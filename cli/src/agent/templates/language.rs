@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::{
     functions::{FUNCTIONS, MARK, argument, string, wrong},
-    parse::{self, PRINTED},
+    parse::{self, FLAT, METHOD, PRINT, PRINTED},
     query::Query,
     sprig::{self, Kind},
     toml,
@@ -194,6 +194,17 @@ impl Program {
                 }
             };
         }
+        for (name, function) in sprig::METHODS {
+            template = template.func(&format!("{METHOD}{name}"), function);
+        }
+        template = template.func(PRINT, |args| Ok(text(sprig::print(args))));
+        template = template.func(FLAT, |args| {
+            let value = argument(args, 0)?;
+            Ok(match value {
+                Value::Map(fields) => sprig::as_text(fields).map_or_else(|| value.clone(), text),
+                _ => value.clone(),
+            })
+        });
         template = template.func(PRINTED, |args| {
             let value = argument(args, 0)?;
             Ok(values::printed(value).map_or_else(|| value.clone(), text))
@@ -219,6 +230,7 @@ impl Table {
             }
             "secrets" => self.ask(Query::List(string(args, 0)?.to_owned())),
             "file" => self.ask(Query::File(self.inside(string(args, 0)?)?)),
+            sprig::EXPAND => Ok(text(expanded(string(args, 0)?))),
             "env" => Ok(text(settings::variable(string(args, 0)?).unwrap_or_default())),
             "envOrDefault" => match settings::variable(string(args, 0)?) {
                 Some(value) => Ok(text(value)),
@@ -371,6 +383,37 @@ impl Table {
         }
         Ok(text(""))
     }
+}
+
+/// A text with what the variables in it are, as Go's `os.ExpandEnv` has it.
+fn expanded(whole: &str) -> String {
+    let (mut out, mut rest) = (String::new(), whole);
+    while let Some((before, after)) = rest.split_once('$') {
+        out.push_str(before);
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let special = |c: char| "*#$@!?-0123456789".contains(c);
+        let (name, behind) = if let Some(inner) = after.strip_prefix('{') {
+            match inner.chars().next() {
+                Some(c) if special(c) && inner.get(1..).is_some_and(|end| end.starts_with('}')) => {
+                    inner.split_at(1)
+                }
+                _ => inner.split_at(inner.find('}').unwrap_or(0)),
+            }
+        } else if after.starts_with(special) {
+            after.split_at(1)
+        } else {
+            after.split_at(after.find(|c| !plain(c)).unwrap_or(after.len()))
+        };
+        match (name.is_empty(), after.strip_prefix('{')) {
+            (false, _) => out.push_str(&settings::variable(name).unwrap_or_default()),
+            // A dollar that names nothing stays; a brace that does is swallowed with it.
+            (true, None) => out.push('$'),
+            (true, Some(_)) => {}
+        }
+        rest = if after.starts_with('{') { behind.strip_prefix('}').unwrap_or(behind) } else { behind };
+    }
+    out.push_str(rest);
+    out
 }
 
 /// What Go's JSON never writes as it is.

@@ -19,6 +19,18 @@ const BUILT_IN: [&str; 20] = [
 /// What every value goes through on its way out: it is printed as Go prints it.
 pub(super) const PRINTED: &str = "\u{1}printed";
 
+/// What a version goes through before something that shows it.
+pub(super) const FLAT: &str = "\u{1}flat";
+
+/// `print`, where a version may be among what it is given.
+pub(super) const PRINT: &str = "\u{1}print";
+
+/// What a version can be asked with another one, before its name.
+pub(super) const METHOD: &str = "\u{1}method.";
+
+/// What a version can do in Go and not here.
+const NOT_OF_A_VERSION: [&str; 5] = ["IncMajor", "IncMinor", "IncPatch", "SetMetadata", "SetPrerelease"];
+
 /// What the scratchpad can do.
 const SCRATCH: [&str; 6] = ["Key", "Get", "Set", "SetX", "MapSet", "MapSetX"];
 
@@ -28,7 +40,7 @@ pub(super) fn parse(text: &str, (left, right): (&str, &str), denied: &[String]) 
     if !is_whole(text, left, right) {
         return Err("an end or else belongs to nothing".to_owned());
     }
-    let mut look = Look { denied, wrong: None };
+    let mut look = Look { denied, versions: text.contains("sprig_semver"), wrong: None };
     look.list(&mut body);
     defines.iter_mut().for_each(|define| look.list(&mut define.body));
     match look.wrong {
@@ -58,6 +70,8 @@ fn is_whole(text: &str, left: &str, right: &str) -> bool {
 /// Looks at every function that is named.
 struct Look<'a> {
     denied: &'a [String],
+    /// Whether there are versions in it.
+    versions: bool,
     wrong: Option<String>,
 }
 
@@ -96,6 +110,56 @@ impl Look<'_> {
 
     fn pipe(&mut self, pipe: &mut PipeNode) {
         pipe.commands.iter_mut().for_each(|command| self.command(command));
+        if self.versions {
+            self.methods(pipe);
+        }
+    }
+
+    /// `$a.Compare $b` is a method in Go; here it is a function of its own. And what prints a version is given its text.
+    fn methods(&mut self, pipe: &mut PipeNode) {
+        let mut commands: Vec<CommandNode> = Vec::new();
+        for mut command in std::mem::take(&mut pipe.commands) {
+            let asked = command.args.len() > 1 || !commands.is_empty();
+            match command.args.first_mut() {
+                Some(
+                    Expr::Field(pos, fields) | Expr::Variable(pos, _, fields) | Expr::Chain(pos, _, fields),
+                ) if asked
+                    && sprig::METHODS
+                        .iter()
+                        .any(|(name, _)| fields.last().is_some_and(|last| **last == **name)) =>
+                {
+                    let pos = *pos;
+                    let name = fields.pop().map(|name| name.to_string()).unwrap_or_default();
+                    command.args.insert(0, Expr::Identifier(pos, format!("{METHOD}{name}").into()));
+                }
+                Some(Expr::Identifier(_, name)) if name == "print" => *name = PRINT.into(),
+                Some(Expr::Identifier(pos, name)) if matches!(name.as_str(), "printf" | "println") => {
+                    let pos = *pos;
+                    let flat = || Expr::Identifier(pos, FLAT.into());
+                    if !commands.is_empty() {
+                        commands.push(CommandNode { pos, args: vec![flat()] });
+                    }
+                    for arg in command.args.iter_mut().skip(1) {
+                        let inner = std::mem::replace(arg, Expr::Nil(pos));
+                        let commands = vec![CommandNode { pos, args: vec![flat(), inner] }];
+                        *arg =
+                            Expr::Pipe(pos, PipeNode { pos, decl: Vec::new(), commands, is_assign: false });
+                    }
+                }
+                _ => {}
+            }
+            commands.push(command);
+        }
+        pipe.commands = commands;
+    }
+
+    fn fields(&mut self, line: usize, fields: &[impl AsRef<str>]) {
+        let odd = fields.iter().map(AsRef::as_ref).find(|field| NOT_OF_A_VERSION.contains(field));
+        if let Some(odd) = odd.filter(|_| self.versions) {
+            self.wrong.get_or_insert(format!(
+                "line {line}: .{odd} of a version is not here: have the next version where the template has this one from"
+            ));
+        }
     }
 
     fn command(&mut self, command: &mut CommandNode) {
@@ -109,7 +173,9 @@ impl Look<'_> {
                 self.function(line, &name);
             }
             Expr::Pipe(_, pipe) => self.pipe(pipe),
+            Expr::Field(pos, fields) | Expr::Variable(pos, _, fields) => self.fields(pos.line, fields),
             Expr::Chain(pos, inner, fields) => {
+                self.fields(pos.line, fields);
                 // `scratch.Set "a" 1` is a method in Go; here it is a function of its own.
                 if let (Expr::Identifier(_, name), [method]) = (&**inner, fields.as_slice())
                     && name == "scratch"

@@ -22,6 +22,7 @@ use crate::{
         cache::{Cache, CachePlan, Needed},
         deliver::Reload,
         disk::Machine,
+        log::Level,
         login::{AfterReading, Identity, Method, Proof, SecretId},
         moment::Moment,
         probe::Place,
@@ -176,7 +177,7 @@ impl World for Stage {
         "host".to_owned()
     }
 
-    fn log(&self, line: &str) {
+    fn log(&self, _: Level, line: &str) {
         self.said.borrow_mut().push(line.to_owned());
     }
 }

@@ -8,6 +8,8 @@ use std::{
 use gotmpl::Value;
 use serde_json::{Map, Number, Value as Json};
 
+use super::sprig;
+
 /// Which texts are numbers of the server. Go's client keeps them as they were written, and as texts: `printf "%s"`, `eq .port "5432"`
 /// and digits without end work, and only where JSON or YAML is made of them do they become numbers again.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +59,9 @@ impl Numbers {
                 let items: Result<Vec<Json>, String> = items.iter().map(|item| self.json(item)).collect();
                 Json::Array(items?)
             }
+            Value::Map(fields) if sprig::as_text(fields).is_some() => {
+                Json::from(sprig::as_text(fields).unwrap_or_default())
+            }
             Value::Map(fields) => {
                 let mut object = Map::new();
                 for (key, field) in fields.iter() {
@@ -79,6 +84,9 @@ pub(crate) fn parsed(json: &Json) -> Value {
     }
 }
 
+/// Under this name a map holds what it is as a text, if it is more than a map.
+pub(crate) const SHOWN: &str = "\u{1}shown";
+
 /// How Go prints a value, where the library that runs templates prints it otherwise: with floats in it.
 pub(crate) fn printed(value: &Value) -> Option<String> {
     match value {
@@ -88,6 +96,7 @@ pub(crate) fn printed(value: &Value) -> Option<String> {
                 items.iter().map(|item| printed(item).unwrap_or_else(|| item.to_string())).collect();
             Some(format!("[{}]", items.join(" ")))
         }
+        Value::Map(fields) if sprig::as_text(fields).is_some() => sprig::as_text(fields).map(str::to_owned),
         Value::Map(fields) if fields.values().any(|field| printed(field).is_some()) => {
             let field = |(key, field): (&Arc<str>, &Value)| {
                 format!("{key}:{}", printed(field).unwrap_or_else(|| field.to_string()))

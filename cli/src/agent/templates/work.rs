@@ -18,7 +18,9 @@ use crate::agent::{
     deliver::Reload,
     here::Here,
     ledger::Ledger,
+    log::Level,
     moment::Moment,
+    repeats::Repeats,
     run::{Once, sleep_until},
     schedule, sinks,
     world::World,
@@ -28,8 +30,6 @@ use crate::agent::{
 const QUESTIONS_MAX: usize = 1_000;
 /// A single run tries so often.
 const ONCE_TRIES: u32 = 3;
-/// What is wrong and stays so is said again after this.
-const SAID_AGAIN: Duration = Duration::from_secs(600);
 /// How long waits after failures may become.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
@@ -75,8 +75,8 @@ struct Sheet {
     state: State,
     failures: u32,
     again: Moment,
-    /// What was said of it last, and when.
-    said: Option<(String, Moment)>,
+    /// What was said of it since it went well last.
+    repeats: Repeats,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -103,7 +103,7 @@ impl Work {
             state: State::Due,
             failures: 0,
             again: Moment::default(),
-            said: None,
+            repeats: Repeats::default(),
         };
         let sheets: Vec<Sheet> = templates.into_iter().map(sheet).collect();
         let brain = Brain::new(source, pace.habit, cache);
@@ -116,7 +116,7 @@ impl Work {
 
     /// Renders, and goes on rendering. `true` if a single run has everything.
     pub(crate) async fn run(mut self, child: Option<ChildPlan>) -> bool {
-        let mut child = child.map(Child::new);
+        let mut child = child.map(|plan| Child::new(plan, Rc::clone(&self.brain.source.world.log)));
         if child.is_some() {
             self.ledger().expect_program();
         }
@@ -134,7 +134,7 @@ impl Work {
                 next = self.round() => next,
             };
             if self.failed_for_good {
-                self.log("exit_on_retry_failure: the agent ends");
+                self.log(Level::Error, "exit_on_retry_failure: the agent ends");
                 bell.end(crate::stop::LOCAL);
                 return false;
             }
@@ -158,7 +158,7 @@ impl Work {
                     Ok(Followed::Restarted) => world.ledger.restarted(),
                     Ok(Followed::Started | Followed::Same) => {}
                     Err(why) => {
-                        world.log(&why);
+                        world.log(Level::Error, &why);
                         bell.end(crate::stop::LOCAL);
                         return false;
                     }
@@ -196,7 +196,8 @@ impl Work {
         let (changed, wrong) = self.brain.refresh().await;
         for (query, trouble, failures) in wrong {
             if failures.is_power_of_two() {
-                self.log(&format!("{query}: {}; what was rendered stays", trouble.advised()));
+                let line = format!("{query}: {}; what was rendered stays", trouble.advised());
+                self.log(Level::Warn, &line);
             }
             let matters = self.sheets.iter().any(|sheet| sheet.template.fatal && sheet.used.contains(&query));
             for at in 0..self.sheets.len() {
@@ -291,14 +292,15 @@ impl Work {
         };
         sheet.used = rendered.used;
         sheet.text = Some(rendered.text);
-        (sheet.failures, sheet.said) = (0, None);
+        sheet.failures = 0;
+        sheet.repeats.over();
         let commanded = changed && sheet.template.command.is_some();
         sheet.state = if commanded { State::Written } else { State::Done };
         sheet.again = Moment::default();
         if changed {
             let name = self.name(at);
             self.ledger().rendered(&name);
-            self.log(&format!("rendered {name}"));
+            self.log(Level::Info, &format!("rendered {name}"));
         }
     }
 
@@ -382,18 +384,16 @@ impl Work {
         self.sheets.iter().filter_map(variable).collect()
     }
 
-    /// Says what is wrong with a template: once, and after a while again.
+    /// Says what is wrong with a template: once, and again at widening intervals.
     fn say(&mut self, at: usize, line: String) {
         let now = self.brain.now();
         let Some(sheet) = self.sheets.get_mut(at) else { return };
-        let fresh = |(said, when): &(String, Moment)| *said == line && now.since(*when) < SAID_AGAIN;
-        if !sheet.said.as_ref().is_some_and(fresh) {
-            sheet.said = Some((line.clone(), now));
-            self.log(&line);
+        if sheet.repeats.is_news(&line, now) {
+            self.log(Level::Warn, &line);
         }
     }
 
-    fn log(&self, line: &str) {
-        self.brain.source.world.log(line);
+    fn log(&self, level: Level, line: &str) {
+        self.brain.source.world.log(level, line);
     }
 }

@@ -18,9 +18,10 @@ use crate::{
         course::Course,
         deliver::Reload,
         disk::{self, Disk, Machine, Owner},
-        enrol,
-        here::{Here, Voice},
+        enrol::{self, Made},
+        here::Here,
         ledger::Ledger,
+        log::Log,
         login::{AfterReading, Identity, Method, Proof, SecretId},
         owner,
         pair::{KEY_KINDS, KeyKind, Names},
@@ -29,7 +30,7 @@ use crate::{
         shelf::Shelf,
     },
     call::Call,
-    commands::agent,
+    commands::{agent, cert::litter::Litter},
     output::{say, warn},
     paths,
     secret::Secret,
@@ -38,7 +39,7 @@ use crate::{
     stop::{Outcome, REMOTE, Stop},
 };
 
-const CONFIG_MODE: u32 = 0o600;
+pub(super) const CONFIG_MODE: u32 = 0o600;
 
 /// Get a certificate that renews itself
 ///
@@ -123,7 +124,10 @@ impl Get {
             let litter = Litter::watch([plan.folder.clone()]);
             let got =
                 fetch(session, plan.clone(), Method::Given(token), &session.server, Delivery::Now).await;
-            return self.done(&plan, &got.map_err(|stop| litter.cleared(stop))?, None);
+            return match got {
+                Ok(held) => self.done(&plan, &held, None),
+                Err(stop) => Err(cleared(stop, &litter, session, Made::default()).await),
+            };
         }
         let folder = match &self.config_dir {
             Some(folder) => absolute(folder)?,
@@ -132,14 +136,23 @@ impl Get {
         let ours =
             ["hcl", "ca.pem", "role-id", "secret-id"].map(|end| folder.join(format!("{}.{end}", self.name)));
         let litter = Litter::watch(ours.into_iter().chain([plan.folder.clone()]));
-        let got = self.set_up(session, &plan, &folder).await;
-        self.done(&plan, &got.map_err(|stop| litter.cleared(stop))?, Some(&folder))
+        let mut made = Made::default();
+        match self.set_up(session, &plan, &folder, &mut made).await {
+            Ok(held) => self.done(&plan, &held, Some(&folder)),
+            Err(stop) => Err(cleared(stop, &litter, session, made).await),
+        }
     }
 
     /// Makes identity and configuration, and fetches the first pair with them.
-    async fn set_up(&self, session: &Session, plan: &Certificate, folder: &Path) -> Result<Held, Stop> {
+    async fn set_up(
+        &self,
+        session: &Session,
+        plan: &Certificate,
+        folder: &Path,
+        made: &mut Made,
+    ) -> Result<Held, Stop> {
         let server = self.server(session, folder)?;
-        let (method, auth) = self.identity(session, folder).await?;
+        let (method, auth) = self.identity(session, folder, made).await?;
         let file = folder.join(format!("{}.hcl", self.name));
         write(&file, &self.hcl(plan, &server, &auth))?;
         // What was written is what will be read: a mistake in it must show now, not at the agent's start.
@@ -268,7 +281,12 @@ impl Get {
     }
 
     /// Who the agent is, and the stanza that says so.
-    async fn identity(&self, session: &Session, folder: &Path) -> Result<(Method, String), Stop> {
+    async fn identity(
+        &self,
+        session: &Session,
+        folder: &Path,
+        made: &mut Made,
+    ) -> Result<(Method, String), Stop> {
         if let Some(file) = &self.token_file {
             let path = absolute(file)?;
             let line = format!("token_file_path = {}", quoted(&path.display().to_string()));
@@ -281,14 +299,14 @@ impl Get {
             (None, Some(_)) => return Err(Stop::local("-secret-id-file needs -role-id-file")),
             (None, None) => {
                 let mount = paths::clean(&self.mount);
-                let made = enrol::enrol(&session.client, &self.name, &mount, &self.role).await?;
+                let enrolled = enrol::enrol(&session.client, &self.name, (&mount, &self.role), made).await?;
                 let role_id = folder.join(format!("{}.role-id", self.name));
                 let secret_id = folder.join(format!("{}.secret-id", self.name));
-                write(&role_id, &made.role_id)?;
-                write(&secret_id, &made.secret_id)?;
+                write(&role_id, &enrolled.role_id)?;
+                write(&secret_id, &enrolled.secret_id)?;
                 say(format!(
                     "Identity:     policy and approle role {}, which may update {mount}/sign/{}",
-                    made.name, self.role
+                    enrolled.name, self.role
                 ));
                 (role_id, Some(secret_id))
             }
@@ -338,25 +356,18 @@ impl Get {
     }
 }
 
-/// What is to be taken away again if it leads to nothing: a configuration that cannot work would be run by the agent.
-struct Litter(Vec<PathBuf>);
-
-impl Litter {
-    /// Those of these paths that are not there yet.
-    fn watch(paths: impl IntoIterator<Item = PathBuf>) -> Litter {
-        Litter(paths.into_iter().filter(|path| path.symlink_metadata().is_err()).collect())
-    }
-
-    /// Takes away what came since, and says so.
-    fn cleared(self, stop: Stop) -> Stop {
-        let came = |path: &PathBuf| path.symlink_metadata().is_ok();
-        let gone = self.0.iter().filter(|path| came(path) && Machine.remove(path).is_ok()).count();
-        if gone == 0 {
-            stop
-        } else {
-            stop.hint("What was written here is taken away again: set it right, and run this again.")
+/// The end of a run that led to nothing, once what it made is taken away again, here and on the server.
+async fn cleared(stop: Stop, litter: &Litter, session: &Session, made: Made) -> Stop {
+    let stop = match litter.clear() {
+        Ok(false) => stop,
+        Ok(true) => stop.also("What was written here is taken away again: set it right, and run this again."),
+        // What it made on the server may be what the files here speak of.
+        Err(path) => {
+            let line = format!("{} cannot be put back as it was: look after it yourself.", path.display());
+            return stop.also(line);
         }
-    }
+    };
+    made.undo(&session.client).await.into_iter().fold(stop, Stop::also)
 }
 
 /// Who brings the first pair to its service.
@@ -384,7 +395,7 @@ async fn fetch(
         ledger: Rc::clone(&ledger),
         alerts,
         warned: RefCell::new(HashSet::new()),
-        voice: Voice::Silent,
+        log: Rc::new(Log::silent()),
     };
     let mount = if matches!(method, Method::Approle { .. }) { "approle" } else { "token" };
     let identity = Rc::new(Mutex::new(Identity::new(method, mount.to_owned(), Rc::new(Machine))));

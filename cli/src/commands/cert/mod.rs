@@ -1,4 +1,5 @@
 mod get;
+mod litter;
 mod status;
 
 use clap::Subcommand;
