@@ -3,7 +3,7 @@
 use crate::agent::Site;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::process::{Command, Output};
+use std::process::Output;
 use tests::binary::Binary;
 use tests::program::Program;
 
@@ -136,11 +136,6 @@ fn what_cannot_be_logged_as_it_is_said_is_refused_with_what_to_do() {
         let text = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && text.contains(words), "{flag}: {text}");
     }
-    let mut check = Command::new(Binary::keep().path());
-    let file = site.folder.file("c.hcl", "");
-    let output = check.args(["agent", "-log-level=info", "check"]).arg(format!("-config={}", file.display()));
-    let text = String::from_utf8(output.output().unwrap().stderr).unwrap();
-    assert!(text.contains("for the agent that runs"), "{text}");
     // Where JSON is read, the end is JSON too.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();

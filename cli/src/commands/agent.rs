@@ -50,7 +50,7 @@ pub(crate) struct Files {
 }
 
 /// What the log looks like, and where it goes; all of it can stand in the configuration too.
-#[derive(Args, Debug, Default, PartialEq, Eq)]
+#[derive(Args, Debug)]
 struct LogFlags {
     /// What a line of the log looks like: standard or json; plain if left out [KEEP_LOG_FORMAT]
     #[arg(long, value_name = "FORMAT")]
@@ -100,9 +100,6 @@ impl Agent {
         config.log = self.log.plan(&session.settings)?.or(config.log);
         match self.verb {
             None => run::run(config, if self.once { Once::Yes } else { Once::No }).await,
-            Some(_) if self.log != LogFlags::default() => Err(Stop::local(
-                "The flags of the log are for the agent that runs: for one that systemd starts, write log_format and the like into its configuration",
-            )),
             Some(AgentVerb::Check) => check(&config),
             Some(AgentVerb::Install(install)) => install.run(&paths, &config),
         }

@@ -175,7 +175,7 @@ mod tests {
         Moment::from_seconds(1_700_000_000 + second)
     }
 
-    fn pairs<'a>(files: &'a [(String, String)]) -> Vec<(&'a str, &'a str)> {
+    fn pairs(files: &[(String, String)]) -> Vec<(&str, &str)> {
         files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect()
     }
 
