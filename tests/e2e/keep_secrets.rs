@@ -171,6 +171,10 @@ listener "unix" {{
     socket.remembers(&site, "agent/v1/cache-clear");
     let (_, own) = socket.post("v1/auth/token/lookup-self", &json!({}));
     assert!(own["data"]["id"].is_null(), "who borrows the token does not learn it: {own}");
+    for path in ["v1/auth/token/lookup%2Dself", "v1/auth/token/lookup-self/", "v1//auth/token/lookup-self"] {
+        let (_, own) = socket.post(path, &json!({}));
+        assert!(!own.to_string().contains("s."), "{path}: {own}");
+    }
     let (_, refused) = guarded.post("v1/auth/token/lookup-self", &json!({}));
     assert_eq!(refused["errors"][0], "missing 'X-Vault-Request' header");
     let (_, refused) = socket.post("agent/v1/quit", &json!({}));

@@ -69,6 +69,13 @@ fn a_failed_run_leaves_an_identity_that_was_there_as_it_was() {
     assert!(said.contains("Taken away again: a secret id of keep-app.internal."), "{said}");
     assert_eq!(look(), before);
     assert_eq!(contents(&site, "agent.d"), files, "the agent that runs with it goes on");
+    // Another role is another identity: whoever lives by this one keeps it.
+    let body = json!({"allowed_domains": "internal", "allow_subdomains": true, "key_type": "ec"});
+    root.post("pki/roles/other", body).must(200);
+    let other = site.shell(&format!("! keep cert get -name=app.internal -role=other -dir={tls}2"));
+    let said = String::from_utf8(other.stderr).unwrap();
+    assert!(said.contains("is for something else than pki/sign/other"), "{said}");
+    assert_eq!(look(), before);
     // And it does go on.
     let mut agent = site.agent(&["-once"]);
     assert!(agent.end().success(), "{}", agent.log());

@@ -36,6 +36,8 @@ const WATCH_EVERY: Duration = Duration::from_secs(15 * 60);
 const FAILURES_BEFORE_ALERT: u32 = 3;
 /// The same news is told again only after this long.
 const ALERT_EVERY: Duration = Duration::from_secs(6 * 3600);
+/// The longest that anything but a renewal waits: a day, and the spread of one.
+const FARTHEST: Duration = Duration::from_secs(2 * 24 * 3600);
 
 /// One certificate on its way.
 pub(crate) struct Course {
@@ -115,12 +117,25 @@ impl Course {
     /// Does what is due, and says when the next turn is.
     pub(crate) async fn turn(&mut self, world: &impl World) -> Moment {
         let now = world.now();
+        self.bound_dates(now);
         if now >= self.record.try_at {
             let done = self.due(world, now).await;
             self.settle(world, done);
         }
         self.ledger.show(&self.plan, &self.record);
         self.next_turn()
+    }
+
+    /// No date that the agent sets itself lies further away than this. One that does was reckoned by a clock that was wrong, and
+    /// would have it wait for years.
+    fn bound_dates(&mut self, now: Moment) {
+        let farthest = now.plus(FARTHEST);
+        let Record { try_at, watch_at, ask_at, report_at, .. } = &mut self.record;
+        for date in [try_at, watch_at, ask_at, report_at] {
+            if *date > farthest {
+                *date = now;
+            }
+        }
     }
 
     fn next_turn(&self) -> Moment {
@@ -320,14 +335,19 @@ impl Course {
         path: &str,
         body: serde_json::Value,
     ) -> Result<Reply, Trouble> {
-        let mut identity = self.identity.lock().await;
-        let token = identity.token(world).await?;
-        let first = world.ask(Call::post(path, body.clone()).with_token(token)).await.map_err(Trouble::from);
+        // Others work with this identity, too: it is not held while the server is asked.
+        let token = self.identity.lock().await.token(world).await?;
+        let call = Call::post(path, body.clone()).with_token(token.clone());
+        let first = world.ask(call).await.map_err(Trouble::from);
         match first {
             // The token may have been revoked meanwhile: a new one says whether it was that.
             Err(trouble) if trouble.denied() => {
-                identity.forget();
+                let mut identity = self.identity.lock().await;
+                if identity.held().as_ref() == Some(&token) {
+                    identity.forget();
+                }
                 let token = identity.token(world).await?;
+                drop(identity);
                 world.ask(Call::post(path, body).with_token(token)).await.map_err(Trouble::from)
             }
             other => other,

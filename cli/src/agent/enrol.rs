@@ -67,7 +67,19 @@ pub(crate) async fn enrol(
     }
     let path = policy_path(&name);
     let before = before(client, &path).await;
-    let body = json!({ "policy": policy(mount, role) });
+    let text = policy(mount, role);
+    if let Before::Something(old) = &before
+        && let Some(old) = old.get("policy").and_then(Value::as_str)
+        && !old.contains(&format!("\"{mount}/sign/{role}\""))
+    {
+        let why =
+            format!("the policy {name} is there already, and is for something else than {mount}/sign/{role}");
+        let hint = format!(
+            "Another machine may live by it. Give -role-id-file and -secret-id-file of an identity that is there; or, if no machine uses it any more, `keep policy delete {name}` first."
+        );
+        return Err(Stop::remote(why).hint(hint));
+    }
+    let body = json!({ "policy": text });
     client.write(Call::put(path, body)).await.map_err(failed("its policy"))?;
     made.0.push(Step::Policy(name.clone(), before));
     let path = role_path(&name);

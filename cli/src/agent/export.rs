@@ -18,14 +18,20 @@ const TEXT_FILE_MODE: u32 = 0o644;
 /// A reader slower than this is cut off.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// A pause after the system had no room for one more connection.
+const NO_ROOM: Duration = Duration::from_millis(100);
+
 /// Answers `GET /metrics` until the agent ends.
 pub(crate) async fn listen(address: SocketAddr, ledger: Rc<Ledger>) -> Result<(), String> {
     let listener =
         TcpListener::bind(address).await.map_err(|e| format!("metrics cannot listen on {address}: {e}"))?;
     tokio::task::spawn_local(async move {
         loop {
-            // A connection that broke before it was taken is the caller's loss; the next may come.
-            let Ok((stream, _)) = listener.accept().await else { continue };
+            let Ok((stream, _)) = listener.accept().await else {
+                // A connection that broke before it was taken is the caller's loss; the next may come.
+                tokio::time::sleep(NO_ROOM).await;
+                continue;
+            };
             let ledger = Rc::clone(&ledger);
             tokio::task::spawn_local(async move {
                 let service = service_fn(|request| {

@@ -47,6 +47,8 @@ pub(crate) struct Identity {
     told: bool,
     /// Whether the last login failed.
     failing: bool,
+    /// Why there was no token when one was last sought.
+    trouble: Option<Trouble>,
     /// Rings when there is a token again, after there was none.
     pub(crate) back: Rc<Notify>,
     /// Rings when the token is another.
@@ -65,6 +67,7 @@ impl Identity {
             drawer: None,
             told: false,
             failing: false,
+            trouble: None,
             back: Rc::default(),
             fresh: Rc::default(),
             logins: (0, 0),
@@ -77,8 +80,33 @@ impl Identity {
     }
 
     /// A token that is good now: the one held, renewed if its end is near, or a new one; the one of the last run if there
-    /// is nothing to log in with.
+    /// is nothing to log in with. What cannot be renewed or replaced at the moment is good to its end.
     pub(crate) async fn token(&mut self, world: &impl World) -> Result<Zeroizing<String>, Trouble> {
+        let tried = self.tried(world).await;
+        tried.or_else(|trouble| self.still_good(world).ok_or(trouble))
+    }
+
+    /// The same for whoever asks through the agent. While renewing and logging in fail, only the agent itself tries again, at
+    /// its own pace: others would try at each request, and lock the account.
+    pub(crate) async fn lent(&mut self, world: &impl World) -> Result<Zeroizing<String>, Trouble> {
+        match &self.trouble {
+            None => self.token(world).await,
+            Some(trouble) => self.still_good(world).ok_or_else(|| trouble.clone()),
+        }
+    }
+
+    fn still_good(&self, world: &impl World) -> Option<Zeroizing<String>> {
+        let held = self.token.as_ref().filter(|held| !held.over(world.now()))?;
+        Some(held.text.clone())
+    }
+
+    async fn tried(&mut self, world: &impl World) -> Result<Zeroizing<String>, Trouble> {
+        let found = self.found(world).await;
+        self.trouble = found.as_ref().err().cloned();
+        found
+    }
+
+    async fn found(&mut self, world: &impl World) -> Result<Zeroizing<String>, Trouble> {
         let trouble = match self.sought(world).await {
             Err(trouble) if trouble.cause == Cause::Unproven => trouble,
             other => {
@@ -87,8 +115,8 @@ impl Identity {
             }
         };
         // The token held is good to its end, and so is the one of the last run.
-        if let Some(held) = self.token.as_ref().filter(|held| !held.over(world.now())) {
-            return Ok(held.text.clone());
+        if let Some(text) = self.still_good(world) {
+            return Ok(text);
         }
         if let Some(text) = self.resumed(world).await? {
             return Ok(text);
@@ -149,7 +177,7 @@ impl Identity {
 
     /// Keeps the token alive; when to come again.
     pub(crate) async fn keep(&mut self, world: &impl World) -> Result<Moment, Trouble> {
-        self.token(world).await?;
+        self.tried(world).await?;
         let chance = world.chance();
         let now = world.now();
         let again = self.token.as_ref().map_or(now, |held| held.renewal(chance)).min(now.plus(LOOK_AGAIN));

@@ -67,8 +67,9 @@ impl Debug {
         let began = now();
         let stamp = began.replace(':', "-");
         let folder = self.output.clone().unwrap_or_else(|| format!("keep-debug-{stamp}").into());
-        let folder = folder.with_extension("");
-        let archive = folder.with_extension("tar.gz");
+        let name = folder.to_string_lossy().into_owned();
+        let name = name.strip_suffix(".tar.gz").or_else(|| name.strip_suffix(".tgz")).unwrap_or(&name);
+        let (folder, archive) = (PathBuf::from(name), PathBuf::from(format!("{name}.tar.gz")));
         for taken in [&folder, &archive] {
             if taken.exists() {
                 return Err(Stop::local(format!("{} is there already", taken.display()))

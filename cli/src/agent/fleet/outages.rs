@@ -163,3 +163,28 @@ fn a_revoked_token_costs_a_login() {
     assert_eq!((site.authority.borrow().signed.len(), agent.record().failures), (2, 0));
     assert_eq!(agent.events(), [""; 0]);
 }
+
+/// A machine that starts with a clock in the future, before it could hear the server, does not wait for that future.
+#[test]
+fn a_wrong_clock_at_the_start_does_not_put_a_try_off_for_years() {
+    let site = Site::new(DAY);
+    let right = site.now.get();
+    site.authority.borrow_mut().up = false;
+    site.now.set(right.plus(900 * DAY));
+    let mut agent = Agent::new(&site, "a.internal");
+    agent.turn();
+    assert!(agent.record().try_at > right.plus(899 * DAY));
+    site.authority.borrow_mut().up = true;
+    site.now.set(right);
+    agent.restart();
+    agent.run_until(right.plus(Duration::from_secs(60)));
+    assert_eq!(site.authority.borrow().signed.len(), 1);
+    // The same without a restart.
+    site.authority.borrow_mut().up = false;
+    site.now.set(right.plus(900 * DAY));
+    agent.turn();
+    site.authority.borrow_mut().up = true;
+    site.now.set(right.plus(DAY));
+    agent.run_until(right.plus(DAY + Duration::from_secs(60)));
+    assert_eq!(site.authority.borrow().signed.len(), 2);
+}

@@ -24,6 +24,8 @@ use crate::{
 const REQUEST_SIZE_MAX: usize = 32 * 1024 * 1024;
 /// Whoever asks the agent to end still gets the answer.
 const QUIT_PAUSE: Duration = Duration::from_millis(200);
+/// What asks for an answer to be wrapped.
+const WRAPS: [&str; 2] = ["x-vault-wrap-ttl", "x-bao-wrap-ttl"];
 const TOKEN: &str = "x-vault-token";
 const NAMESPACE: &str = "x-vault-namespace";
 /// Headers of one connection, which are not handed on.
@@ -147,6 +149,11 @@ impl Desk {
         let namespace = header(&parts.headers, NAMESPACE).trim_matches('/').to_owned();
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
         let path = parts.uri.path().to_owned();
+        let shows_own = own.as_ref().is_some_and(|own| shows(&path, &token, own, &body));
+        if shows_own && WRAPS.iter().any(|name| !header(&parts.headers, name).is_empty()) {
+            let why = "the agent's token is not shown, and so not wrapped either: ask without a wrapping TTL";
+            return refusal(StatusCode::BAD_REQUEST, why);
+        }
         let key = key(&parts, &target, &token, &body);
         let turn = self.memory.as_ref().map(|memory| memory.turn(key));
         let _turn = match &turn {
@@ -193,8 +200,8 @@ impl Desk {
             }
             answered.headers.insert("x-cache", HeaderValue::from_static("MISS"));
         }
-        if let Some(own) = &own {
-            shown = hidden(&path, &token, own, &body, shown);
+        if shows_own {
+            shown = hidden(shown);
         }
         reply(answered.status, answered.headers, shown)
     }
@@ -230,18 +237,19 @@ impl Desk {
         };
         let lacks = given(headers).is_none();
         let lends = self.manners.lending == Lending::Always || lacks;
-        match identity.lock().await.token(self.gate.as_ref()).await {
+        if !lends {
+            // Who brings a token of their own does not wait for the agent's.
+            return Ok(identity.try_lock().ok().and_then(|identity| identity.held()));
+        }
+        match identity.lock().await.lent(self.gate.as_ref()).await {
             Ok(token) => {
-                if lends {
-                    headers.remove("authorization");
-                    let mut value = HeaderValue::from_str(&token)
-                        .map_err(|_| refusal(StatusCode::BAD_GATEWAY, "the agent's token is no token"))?;
-                    value.set_sensitive(true);
-                    headers.insert(TOKEN, value);
-                }
+                headers.remove("authorization");
+                let mut value = HeaderValue::from_str(&token)
+                    .map_err(|_| refusal(StatusCode::BAD_GATEWAY, "the agent's token is no token"))?;
+                value.set_sensitive(true);
+                headers.insert(TOKEN, value);
                 Ok(Some(token))
             }
-            Err(_) if !lends => Ok(None),
             Err(trouble) => {
                 Err(refusal(StatusCode::BAD_GATEWAY, &format!("the agent has no token: {}", trouble.text)))
             }
@@ -332,22 +340,26 @@ fn key(parts: &http::request::Parts, target: &str, token: &str, body: &[u8]) -> 
     ])
 }
 
-/// A caller who acts with the agent's token does not learn it by looking it up.
-fn hidden(path: &str, token: &str, own: &str, asked: &[u8], answer: Bytes) -> Bytes {
+/// Whether the answer to this would show the agent's token to a caller who acts with it.
+fn shows(path: &str, token: &str, own: &str, asked: &[u8]) -> bool {
     let about = || {
         let body: Value = serde_json::from_slice(asked).unwrap_or(Value::Null);
         body.get("token").and_then(Value::as_str).unwrap_or_default().to_owned()
     };
-    let concerned = match path.trim_start_matches("/v1/") {
-        "auth/token/lookup-self" | "auth/token/renew-self" => token == own,
-        "auth/token/lookup" | "auth/token/renew" => {
+    // As the server reads it: what is encoded means the same, and so does a slash more; a namespace may stand in front.
+    let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
+    let mut last = path.split('/').filter(|part| !part.is_empty()).rev();
+    match (last.next(), last.next(), last.next()) {
+        (Some("lookup-self" | "renew-self"), Some("token"), Some("auth")) => token == own,
+        (Some("lookup" | "renew"), Some("token"), Some("auth")) => {
             [own, ""].contains(&about().as_str()) && token == own || about() == own
         }
         _ => false,
-    };
-    if !concerned {
-        return answer;
     }
+}
+
+/// Such an answer without the token.
+fn hidden(answer: Bytes) -> Bytes {
     let Ok(mut json) = serde_json::from_slice::<Value>(&answer) else { return answer };
     for (part, names) in [("data", ["id", "accessor"]), ("auth", ["client_token", "accessor"])] {
         if let Some(fields) = json.get_mut(part).and_then(Value::as_object_mut) {

@@ -1,31 +1,45 @@
 //! Listening: TCP or a socket, in clear or over TLS.
 
-use std::{convert::Infallible, fs, os::unix::fs::PermissionsExt, path::Path, rc::Rc};
+use std::{
+    convert::Infallible, fs, os::unix::fs::PermissionsExt, path::Path, rc::Rc, sync::Arc, time::Duration,
+};
 
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_rustls::TlsAcceptor;
 
 use super::{Desk, Door, Place, seal::Sealed};
 use crate::agent::disk::{Disk, Machine, Owner};
 
+/// Connections of one door at the same time. More wait to be taken.
+const CONNECTIONS_MAX: usize = 256;
+/// How long a caller may take to say what they want, and to agree on TLS.
+const HEAD_TIME: Duration = Duration::from_secs(30);
+/// A pause after the system had no room for one more connection.
+const NO_ROOM: Duration = Duration::from_millis(100);
+
 /// Opens a door and serves whoever comes until the agent ends.
 pub(crate) async fn open(door: Door, desk: Rc<Desk>) -> Result<(), String> {
     let tls = door.tls.clone().map(|seal| Sealed::open(seal, desk.log())).transpose()?;
     let fresh = move || tls.as_ref().map(Sealed::acceptor);
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     match door.at.clone() {
         Place::Tcp(address) => {
             let listener = TcpListener::bind(&address).await;
             let listener = listener.map_err(|e| format!("the agent cannot listen on {address}: {e}"))?;
             tokio::task::spawn_local(async move {
                 loop {
-                    // A connection that broke before it was taken is the caller's loss; the next may come.
-                    let Ok((stream, _)) = listener.accept().await else { continue };
-                    receive(stream, fresh(), &door, &desk);
+                    let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
+                    match listener.accept().await {
+                        Ok((stream, _)) => receive((stream, place), fresh(), &door, &desk),
+                        // A connection that broke before it was taken is the caller's loss; the next may come.
+                        Err(_) => tokio::time::sleep(NO_ROOM).await,
+                    }
                 }
             });
         }
@@ -34,8 +48,11 @@ pub(crate) async fn open(door: Door, desk: Rc<Desk>) -> Result<(), String> {
                 .map_err(|e| format!("the agent cannot listen on {}: {e}", path.display()))?;
             tokio::task::spawn_local(async move {
                 loop {
-                    let Ok((stream, _)) = listener.accept().await else { continue };
-                    receive(stream, fresh(), &door, &desk);
+                    let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
+                    match listener.accept().await {
+                        Ok((stream, _)) => receive((stream, place), fresh(), &door, &desk),
+                        Err(_) => tokio::time::sleep(NO_ROOM).await,
+                    }
                 }
             });
         }
@@ -65,8 +82,12 @@ fn socket(path: &Path, mode: u32, owner: Owner) -> std::io::Result<UnixListener>
     Ok(listener)
 }
 
-fn receive<S>(stream: S, tls: Option<TlsAcceptor>, door: &Door, desk: &Rc<Desk>)
-where
+fn receive<S>(
+    (stream, place): (S, OwnedSemaphorePermit),
+    tls: Option<TlsAcceptor>,
+    door: &Door,
+    desk: &Rc<Desk>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let (door, desk) = (door.clone(), Rc::clone(desk));
@@ -75,11 +96,12 @@ where
             None => serve(stream, door, desk).await,
             Some(tls) => {
                 // Whoever cannot speak TLS has no answer.
-                if let Ok(stream) = tls.accept(stream).await {
+                if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIME, tls.accept(stream)).await {
                     serve(stream, door, desk).await;
                 }
             }
         }
+        drop(place);
     });
 }
 
@@ -92,5 +114,7 @@ where
         async move { Ok::<_, Infallible>(desk.answer(&door, request).await) }
     });
     // A caller that goes away needs no answer.
-    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    let mut speaker = hyper::server::conn::http1::Builder::new();
+    speaker.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
+    let _ = speaker.serve_connection(TokioIo::new(stream), service).await;
 }

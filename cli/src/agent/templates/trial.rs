@@ -42,6 +42,8 @@ struct Stage {
     now: Cell<Moment>,
     up: Cell<bool>,
     renewable: Cell<bool>,
+    /// It cannot renew tokens at the moment.
+    ails: Cell<bool>,
     /// How long after it was made a lease can be renewed at most.
     most: Cell<i64>,
     /// When each lease and token was made; what was revoked is not there any more.
@@ -60,6 +62,7 @@ impl Stage {
             now: Cell::new(Moment::from_seconds(START)),
             up: Cell::new(true),
             renewable: Cell::new(true),
+            ails: Cell::new(false),
             most: Cell::new(100_000),
             lent: RefCell::default(),
             made: Cell::new(0),
@@ -113,6 +116,7 @@ impl Stage {
                 true => good(json!({"data": {"ttl": 86_400, "renewable": true}})),
                 false => refusal(403),
             },
+            "auth/token/renew-self" if self.ails.get() => refusal(503),
             "auth/token/renew-self" => match self.renewed(&token) {
                 Some(left) => good(auth(&token, left)),
                 None => refusal(403),
@@ -431,4 +435,33 @@ fn a_proof_that_was_refused_is_shown_again_only_after_long() {
     std::fs::write(play.folder.join("secret"), "two").unwrap();
     play.brain.hurry();
     assert_eq!(play.next(), Ok(true));
+}
+
+#[test]
+fn a_token_that_cannot_be_renewed_at_the_moment_is_good_to_its_end() {
+    const RENEW_SELF: &str = "auth/token/renew-self";
+    let mut play = Play::begin("ailing", leased());
+    play.read().unwrap();
+    play.stage.ails.set(true);
+    // The lease is asked for anew, so that the token is needed.
+    play.stage.renewable.set(false);
+    play.stage.lent.borrow_mut().remove("lease.2");
+    play.stage.now.set(Moment::from_seconds(START + 80_000));
+    play.asked();
+    play.brain.hurry();
+    assert_eq!(play.next(), Ok(true));
+    assert!(play.asked().contains(&at(80_000, RENEW_SELF)));
+    // Whoever asks through the agent has it, too, and asks for no more than that.
+    let identity = Rc::clone(&play.brain.source.identity);
+    let lend = || play.runtime.block_on(async { identity.lock().await.lent(&*play.stage).await });
+    for _ in 0..9 {
+        assert_eq!(lend().unwrap().as_str(), "login.1");
+    }
+    assert_eq!(play.asked(), []);
+    // Once it is over there is none; nobody logs in for those who ask.
+    play.stage.now.set(Moment::from_seconds(START + 90_000));
+    for _ in 0..9 {
+        assert!(lend().is_err());
+    }
+    assert_eq!(play.asked(), []);
 }

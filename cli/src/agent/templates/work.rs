@@ -131,6 +131,10 @@ impl Work {
                     }
                     return true;
                 }
+                code = ended(&mut child) => {
+                    bell.end(code);
+                    return true;
+                }
                 next = self.round() => next,
             };
             if self.failed_for_good {
@@ -395,5 +399,13 @@ impl Work {
 
     fn log(&self, level: Level, line: &str) {
         self.brain.source.world.log(level, line);
+    }
+}
+
+/// Waits for the end of the program, if there is one.
+async fn ended(child: &mut Option<Child>) -> u8 {
+    match child {
+        Some(child) => child.ended().await,
+        None => std::future::pending().await,
     }
 }
