@@ -95,6 +95,32 @@ fn also_a_body_over_the_limit_is_refused_by_its_length() {
 }
 
 #[test]
+fn also_bodies_of_strangers_share_one_room() {
+    let stage = Stage::dev();
+    let head = "POST /v1/kv/x HTTP/1.1\r\nHost: x\r\nContent-Length: 33000000\r\n\r\n";
+    let part = vec![b' '; 31 << 20];
+    let mut refused = 0;
+    let held: Vec<TcpStream> = (0..12)
+        .map(|_| {
+            let mut stream = TcpStream::connect(stage.server.address()).unwrap();
+            stream.write_all(head.as_bytes()).unwrap();
+            // Whoever is refused is hung up on while it is sending.
+            if stream.write_all(&part).is_err() {
+                refused += 1;
+            }
+            stream
+        })
+        .collect();
+    assert!(resident_kib(&stage) < 400 * 1024, "{} KiB are held for strangers", resident_kib(&stage));
+    assert!(refused > 0);
+    stage.lives();
+    drop(held);
+    stage.server.until("there is room again", |_| {
+        stage.root.post("kv/large", json!({"v": "x".repeat(200_000)})).status == 204
+    });
+}
+
+#[test]
 fn row_101_strange_paths_and_tokens_leave_nothing_behind() {
     let stage = Stage::dev();
     let mut dice = Dice::new(101);

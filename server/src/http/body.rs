@@ -4,6 +4,7 @@ use base64::Engine as _;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::json::{self, Whole};
 use super::query;
@@ -13,6 +14,11 @@ use crate::config::{Limits, Times};
 
 /// Room that is made before a client has shown that it really sends so much.
 const ROOM_AT_ONCE: u64 = 64 * 1024;
+
+/// What bodies that are being read take beyond that, all together: whoever sends them is not known yet.
+const ROOM_OF_ALL: usize = 256 * 1024 * 1024;
+/// The same, in pieces of a kibibyte.
+static ROOM: Semaphore = Semaphore::const_new(ROOM_OF_ALL / 1024);
 
 /// So much of a body that is too large is read all the same, so that the client hears why it is refused.
 const DISCARD_MAX: u64 = 64 << 20;
@@ -33,6 +39,7 @@ pub(crate) async fn read(mut body: Incoming, limits: &Limits, times: &Times) -> 
             return Err(too_large());
         }
         let mut bytes = Vec::with_capacity(usize::try_from(told.min(ROOM_AT_ONCE)).unwrap_or(0));
+        let mut rooms: Option<SemaphorePermit<'_>> = None;
         while let Some(frame) = body.frame().await {
             // The client is gone, or broke the protocol; nobody reads this answer.
             let frame = frame.map_err(|_| Box::new(reply::bare(400)))?;
@@ -40,6 +47,13 @@ pub(crate) async fn read(mut body: Incoming, limits: &Limits, times: &Times) -> 
             if u64::try_from(bytes.len() + data.len()).unwrap_or(u64::MAX) > max {
                 discard(&mut body).await;
                 return Err(too_large());
+            }
+            if bytes.capacity() - bytes.len() < data.len() {
+                let room = room_for(bytes.len() + data.len(), rooms.as_ref());
+                match (room.ok_or_else(no_room)?, &mut rooms) {
+                    (more, Some(rooms)) => rooms.merge(more),
+                    (more, none) => *none = Some(more),
+                }
             }
             bytes.extend_from_slice(&data);
         }
@@ -52,6 +66,21 @@ pub(crate) async fn read(mut body: Incoming, limits: &Limits, times: &Times) -> 
             Err(_) => Err(Box::new(reply::error(408, "the body of the request did not arrive in time"))),
         },
     }
+}
+
+/// Room for a body that grows to this size, beside what it has.
+fn room_for<'a>(size: usize, has: Option<&SemaphorePermit<'a>>) -> Option<SemaphorePermit<'a>> {
+    let has = has.map_or(0, SemaphorePermit::num_permits);
+    // What grows takes twice its size.
+    let wants = if size as u64 <= ROOM_AT_ONCE { 0 } else { 2 * size.div_ceil(1024) };
+    ROOM.try_acquire_many(u32::try_from(wants.saturating_sub(has)).ok()?).ok()
+}
+
+fn no_room() -> Box<Reply> {
+    Box::new(reply::error(
+        503,
+        "the server is reading as many large requests as it has room for; try again in a moment",
+    ))
 }
 
 /// Reads on and keeps nothing: a client that is still sending does not look for an answer.
