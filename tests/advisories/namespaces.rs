@@ -330,3 +330,16 @@ fn row_039_what_binds_a_person_in_one_namespace_binds_nobody_in_another() {
         within(caller, namespace, "GET", "kv/a", &Value::Null).must(status);
     }
 }
+
+/// A proxy that confines its clients to a namespace puts its header in front of theirs.
+#[test]
+fn also_of_two_namespaces_the_first_is_asked() {
+    let stage = Stage::dev();
+    team(&stage, "t9");
+    let ask = |first: &str, second: &str| {
+        let request = Request::new("GET", "/v1/kv/a").header("X-Vault-Namespace", first);
+        stage.root.send(&request.header("X-Vault-Namespace", second))
+    };
+    ask("t9", "nowhere").must(200);
+    ask("nowhere", "t9").must(404);
+}

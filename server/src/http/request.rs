@@ -253,15 +253,16 @@ impl<'a> Known<'a> {
         let mut known = Self::default();
         let mut bearer = None;
         let mut shown = None;
+        // Of those that come twice the first counts, as in Go: a proxy in front has looked at that.
         for (name, value) in headers {
             match name.as_str() {
                 "x-vault-token" => shown = shown.or(Some(value)),
-                "x-vault-namespace" => known.namespace = Some(value),
-                "x-vault-wrap-ttl" => known.wrap_ttl = Some(value),
-                "x-vault-index" => known.index = Some(value),
-                "x-vault-inconsistent" => known.inconsistent = Some(value),
+                "x-vault-namespace" => known.namespace = known.namespace.or(Some(value)),
+                "x-vault-wrap-ttl" => known.wrap_ttl = known.wrap_ttl.or(Some(value)),
+                "x-vault-index" => known.index = known.index.or(Some(value)),
+                "x-vault-inconsistent" => known.inconsistent = known.inconsistent.or(Some(value)),
                 "x-vault-request" => known.vault_request = value.as_bytes() == b"true",
-                "origin" => known.origin = Some(value),
+                "origin" => known.origin = known.origin.or(Some(value)),
                 "content-type" => {
                     known.content_type = Some(value);
                     known.others.push((name.as_str().to_owned(), text(value)));
@@ -273,7 +274,7 @@ impl<'a> Known<'a> {
                 "x-vault-wrap-format" => {}
                 "authorization" => match value.as_bytes().strip_prefix(b"Bearer ") {
                     // A token of ours goes nowhere else, whatever a mount asks for.
-                    Some(token) => bearer = std::str::from_utf8(token).ok(),
+                    Some(token) => bearer = bearer.or(std::str::from_utf8(token).ok()),
                     // Nor does what was meant as one.
                     None if is_bearer(value.as_bytes()) => {}
                     None => known.others.push((name.as_str().to_owned(), text(value))),
