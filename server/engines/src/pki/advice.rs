@@ -102,7 +102,7 @@ pub(super) fn bundle(cx: &impl Reads, all: &Authorities, issuer: &Issuer) -> Res
     let mut anchors: Vec<&[u8]> = Vec::new();
     for id in ids {
         let found = all.issuers.iter().find(|issuer| issuer.id == id);
-        let anchor = found.and_then(|issuer| all.chain(issuer).last());
+        let anchor = found.and_then(|issuer| all.chain(issuer, cx.now()).pop());
         if let Some(der) = anchor.map(|anchor| anchor.certificate.der()).filter(|der| !anchors.contains(der))
         {
             anchors.push(der);

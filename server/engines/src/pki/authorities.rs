@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kit::{Error, Reads, Result, Secret};
+use kit::{Error, Reads, Result, Secret, Time};
+use std::cmp::Reverse;
 use std::ops::ControlFlow;
-use x509::{Certificate, KeyEncoding, Padding, PrivateKey, Scheme};
+use x509::{Certificate, KeyEncoding, Padding, PrivateKey, Scheme, Validity};
 
-use super::store::{DEFAULTS, Defaults, ISSUERS, Id, IssuerRecord, KEYS, KeyRecord};
+use super::store::{DEFAULTS, Defaults, ISSUERS, Id, IssuerRecord, KEYS, KeyRecord, Usage};
 
 /// All issuers and keys of a mount.
 pub(super) struct Authorities {
@@ -25,8 +26,10 @@ pub(super) struct Issuer {
     /// PEM without a closing newline.
     pub(super) pem: String,
     pub(super) key: Option<Arc<PrivateKey>>,
-    /// Those above it, nearest first, itself at the head: as places in the list of issuers.
-    chain: Vec<usize>,
+    /// Whether it has signed itself, as a root has. One that has its issuer's name alone may be signed by the CA before it.
+    pub(super) is_root: bool,
+    /// All that have signed it, as places in the list of issuers: a CA that was renewed or cross-signed is there more than once.
+    signed_by: Vec<usize>,
 }
 
 /// A key.
@@ -54,16 +57,19 @@ impl Authorities {
             Ok(ControlFlow::Continue(()))
         })?;
         let mut issuers = Vec::new();
-        ISSUERS.scan(cx, &[], |id, record| {
+        ISSUERS.scan(cx, &[], |id, mut record| {
             let certificate = Certificate::from_der(&record.certificate.0).map_err(damaged)?;
+            // Older versions let an issuer do what its certificate does not.
+            record.usage = record.usage.within(Usage::of(&certificate));
             let key = keys.iter().find(|key| Some(key.id) == record.key).map(|key| Arc::clone(&key.private));
             let pem = certificate.to_pem();
-            issuers.push(Issuer { id: Id::from_bytes(id)?, record, certificate, pem, key, chain: vec![] });
+            let (id, is_root) = (Id::from_bytes(id)?, is_root(&certificate));
+            issuers.push(Issuer { id, record, certificate, pem, key, is_root, signed_by: vec![] });
             Ok(ControlFlow::Continue(()))
         })?;
-        let chains: Vec<_> = (0..issuers.len()).map(|at| chain(&issuers, at)).collect();
-        for (issuer, chain) in issuers.iter_mut().zip(chains) {
-            issuer.chain = chain;
+        let found: Vec<_> = issuers.iter().map(|issuer| signed_by(issuer, &issuers)).collect();
+        for (issuer, signed_by) in issuers.iter_mut().zip(found) {
+            issuer.signed_by = signed_by;
         }
         Ok(Self { issuers, keys, defaults: DEFAULTS.get(cx)? })
     }
@@ -131,12 +137,32 @@ impl Authorities {
         }
     }
 
-    /// The issuer itself and those above it.
-    pub(super) fn chain<'a>(&'a self, issuer: &'a Issuer) -> impl Iterator<Item = &'a Issuer> {
+    /// The issuer itself and those above it, as they are best shown at this time.
+    pub(super) fn chain<'a>(&'a self, issuer: &'a Issuer, now: Time) -> Vec<&'a Issuer> {
         let manual = issuer.record.manual_chain.as_slice();
-        let named = manual.iter().filter_map(|id| self.issuers.iter().find(|issuer| issuer.id == *id));
-        let found = issuer.chain.iter().filter(|_| manual.is_empty()).filter_map(|at| self.issuers.get(*at));
-        named.chain(found)
+        if !manual.is_empty() {
+            let named = |id: &Id| self.issuers.iter().find(|issuer| issuer.id == *id);
+            return manual.iter().filter_map(named).collect();
+        }
+        let (mut chain, mut last) = (vec![issuer], issuer);
+        while let Some(above) =
+            self.above(last, now).into_iter().find(|above| !chain.iter().any(|one| one.id == above.id))
+        {
+            chain.push(above);
+            last = above;
+        }
+        chain
+    }
+
+    /// Those that have signed an issuer, the best first: what is not revoked before what is, what is valid now before what is
+    /// not, and of these what lives longest.
+    pub(super) fn above(&self, issuer: &Issuer, now: Time) -> Vec<&Issuer> {
+        let mut above: Vec<_> = issuer.signed_by.iter().filter_map(|at| self.issuers.get(*at)).collect();
+        above.sort_by_key(|one| {
+            let not_after = one.certificate.validity().not_after;
+            Reverse((one.record.revoked_at.is_none(), one.is_valid(now), not_after))
+        });
+        above
     }
 
     /// The issuer that signed a certificate.
@@ -146,6 +172,12 @@ impl Authorities {
 }
 
 impl Issuer {
+    /// Whether its certificate has begun and has not ended.
+    pub(super) fn is_valid(&self, now: Time) -> bool {
+        let Validity { not_before, not_after } = self.certificate.validity();
+        (not_before..=not_after).contains(&now.seconds())
+    }
+
     /// How it signs certificates. `signature_bits` and `padding` are for RSA.
     pub(super) fn scheme(&self, signature_bits: u64, padding: Padding) -> Result<Scheme> {
         Scheme::choose(self.certificate.public_key().shape(), signature_bits, padding).map_err(refused)
@@ -195,21 +227,19 @@ fn damaged(error: x509::Error) -> Error {
     Error::internal(format!("a stored certificate or key cannot be read: {error}"))
 }
 
-fn chain(issuers: &[Issuer], at: usize) -> Vec<usize> {
-    let mut chain = vec![at];
-    let mut last = at;
-    while let Some(issuer) = issuers.get(last) {
-        if issuer.certificate.is_self_issued() {
-            break;
-        }
-        let above = issuers.iter().enumerate().find(|(candidate, above)| {
-            !chain.contains(candidate)
-                && above.certificate.is_ca()
-                && issuer.certificate.verify_issued_by(&above.certificate).is_ok()
-        });
-        let Some((found, _)) = above else { break };
-        chain.push(found);
-        last = found;
-    }
-    chain
+fn signed_by(issuer: &Issuer, all: &[Issuer]) -> Vec<usize> {
+    let is_above = |above: &Issuer| {
+        above.certificate.is_ca() && issuer.certificate.verify_issued_by(&above.certificate).is_ok()
+    };
+    let others = all.iter().enumerate().filter(|_| !issuer.is_root);
+    others.filter(|(_, above)| is_above(above)).map(|(at, _)| at).collect()
+}
+
+/// Whether a certificate is a root's. Of one that is signed in a way that is not checked any more, such as with SHA-1, the key
+/// identifiers tell it.
+fn is_root(certificate: &Certificate) -> bool {
+    let names_itself =
+        || certificate.authority_key_id().is_none_or(|above| Some(above) == certificate.subject_key_id());
+    let is_unchecked = || certificate.is_self_issued() && certificate.scheme().is_err();
+    certificate.is_self_signed() || is_unchecked() && names_itself()
 }

@@ -384,7 +384,7 @@ impl<const AT: usize> Command<Pki> for SignIntermediate<AT> {
         let scheme = issuer.scheme(asked.signature_bits, asked.padding)?;
         let signer = Signer::Issuer(&all, issuer, key);
         let der = Decided { template, signer, scheme }.issue(cx, "", owner(cx.caller()))?;
-        let above = chain(&all, issuer, asked.format, false);
+        let above = chain(&all.chain(issuer, cx.now()), asked.format, false);
         let shown = asked.format.show(pem::CERTIFICATE, &der);
         Ok(Reply::Data(SignedCa {
             certificate: asked.format.bundle(shown.clone(), None, &above)?,

@@ -130,7 +130,7 @@ impl<const AT: usize> Query<Pki> for RawCa<AT> {
             _ => {
                 let chain: Vec<_> = issuer
                     .into_iter()
-                    .flat_map(|issuer| all.chain(issuer))
+                    .flat_map(|issuer| all.chain(issuer, cx.now()))
                     .map(|above| above.pem.as_str())
                     .collect();
                 raw(DER, chain.join("\n").into_bytes())
@@ -161,7 +161,8 @@ impl<const AT: usize> Query<Pki> for ShowCa<AT> {
         let shown = match AT {
             0 => ShownCertificate::unrevoked(issuer.pem.clone()),
             1 => {
-                let chain: Vec<_> = all.chain(issuer).map(|above| above.pem.as_str()).collect();
+                let chain = all.chain(issuer, cx.now());
+                let chain: Vec<_> = chain.iter().map(|above| above.pem.as_str()).collect();
                 let chain = chain.join("\n");
                 ShownCertificate { ca_chain: Some(chain.clone()), ..ShownCertificate::unrevoked(chain) }
             }
@@ -225,7 +226,7 @@ impl Query<Pki> for ShowIssuer {
         let issuer = all.issuer_or_refuse(&self.issuer_ref)?;
         let line = |issuer: &Issuer| format!("{}\n", issuer.pem);
         Ok(Reply::Data(PublicIssuer {
-            ca_chain: all.chain(issuer).map(line).collect(),
+            ca_chain: all.chain(issuer, cx.now()).into_iter().map(line).collect(),
             certificate: line(issuer),
             issuer_id: issuer.id.to_string(),
             issuer_name: issuer.record.name.clone(),

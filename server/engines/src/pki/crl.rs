@@ -15,7 +15,8 @@ use super::authorities::{Authorities, Issuer, authorities, refused};
 use super::crl_config::CrlConfig;
 use super::listed::Revocations;
 use super::shards::{self, Shard};
-use super::store::{CRL, CRL_ROTATED, Id};
+use super::signers;
+use super::store::{CRL, CRL_ROTATED};
 
 /// A delta reaches so far back before the list that it adds to: a revocation is dated when it began, and may have been
 /// stored after that list was made.
@@ -53,7 +54,7 @@ pub(super) fn list(cx: &impl Reads, issuer: &Issuer, extent: Extent) -> Result<A
     }
     let all = authorities(cx)?;
     let config = CRL.get(cx)?;
-    let (found, dates) = (revocations(cx, &all, issuer)?, Dates::of(cx, issuer, &config)?);
+    let (found, dates) = (revocations(cx, &all, issuer)?, Dates::of(cx, &all, issuer, &config)?);
     let start = dates.start(&found, cx.now());
     let mark = match dates.fixed && extent != Extent::Delta {
         // Made at fixed times, a list stays as it is, however much is revoked meanwhile.
@@ -80,20 +81,15 @@ pub(super) fn list(cx: &impl Reads, issuer: &Issuer, extent: Extent) -> Result<A
 /// When the present list of an issuer was made, and when the next is due. It is not signed for that.
 pub(super) fn dated(cx: &impl Reads, issuer: &Issuer) -> Result<(Time, Time)> {
     let config = CRL.get(cx)?;
-    let dates = Dates::of(cx, issuer, &config)?;
-    let start = dates.start(&revocations(cx, &*authorities(cx)?, issuer)?, cx.now());
+    let all = authorities(cx)?;
+    let dates = Dates::of(cx, &all, issuer, &config)?;
+    let start = dates.start(&revocations(cx, &all, issuer)?, cx.now());
     Ok((start, start.plus(config.expiry())))
 }
 
-/// What stands on the lists of an issuer. Issuers with one name and one key sign the same lists: whoever checks cannot tell
-/// them apart.
+/// What stands on the lists of an issuer.
 fn revocations(cx: &impl Reads, all: &Authorities, issuer: &Issuer) -> Result<Revocations> {
-    let same = |other: &&Issuer| {
-        other.certificate.subject_der() == issuer.certificate.subject_der()
-            && other.certificate.public_key() == issuer.certificate.public_key()
-    };
-    let ids: Vec<Id> = all.issuers.iter().filter(same).map(|issuer| issuer.id).collect();
-    Revocations::of(cx, &ids)
+    Revocations::of(cx, &signers::listing_ids(cx, all, issuer)?)
 }
 
 impl fmt::Display for Extent {
@@ -115,8 +111,10 @@ struct Dates {
 }
 
 impl Dates {
-    fn of(cx: &impl Reads, issuer: &Issuer, config: &CrlConfig) -> Result<Self> {
-        let rotated = CRL_ROTATED.get(cx)?.max(issuer.record.created_at);
+    fn of(cx: &impl Reads, all: &Authorities, issuer: &Issuer, config: &CrlConfig) -> Result<Self> {
+        // Twins give one list one number, whichever is asked.
+        let created = signers::twins(all, issuer).map(|twin| twin.record.created_at).max();
+        let rotated = CRL_ROTATED.get(cx)?.max(created.unwrap_or_default());
         Ok(Self { rotated, step: config.step(), fixed: config.auto_rebuild })
     }
 
@@ -148,7 +146,12 @@ impl Dates {
         let count = if self.fixed { 0 } else { found.count() as u64 };
         let base = start.0 + count;
         let begins = if extent == Extent::Delta { start.max(found.last()) } else { start };
-        let number = if extent == Extent::Delta { base.max(begins.0) + found.count() as u64 } else { base };
+        let number = match extent {
+            // It follows the list that it adds to, even where it adds nothing: who checks takes no other (RFC 5280 §5.2.4).
+            Extent::Delta if self.fixed => base.max(begins.0) + found.count() as u64 + 1,
+            Extent::Delta => base + 1,
+            Extent::Complete | Extent::Shard(_) => base,
+        };
         Draft {
             this_update: begins,
             next_update: begins.plus(config.expiry()),

@@ -13,7 +13,7 @@ use super::authorities::{Authorities, refused};
 use super::fields::text;
 use super::issuers::{NewIssuer, add_issuer};
 use super::keys::{add_key, check_key_name};
-use super::store::{CERTIFICATES, CertificateRecord, DEFAULTS, ISSUERS, Id};
+use super::store::{CERTIFICATES, CertificateRecord, DEFAULTS, ISSUERS, Id, REVOKED, Usage};
 use super::{Pki, issued, roll};
 
 /// A PEM text shorter than this holds nothing; it is rather the path of a file.
@@ -159,15 +159,42 @@ fn import_certificate(
         DEFAULTS.put(cx, &defaults)?;
         roll::arrived(cx, certificate)?;
     }
-    // What was signed in this mount has a record that says by whom and for whom.
-    let known = CERTIFICATES.get(cx, certificate.serial().as_bytes())?;
-    if known.is_none_or(|known| known.der.0 != certificate.der()) {
-        let record = CertificateRecord::new(certificate.der().to_vec(), None);
-        issued::keep_parsed(cx, certificate, &record)?;
+    if !Usage::of(certificate).issuing {
+        cx.warn(format!(
+            "The certificate of the imported issuer {id} lacks the CertSign KeyUsage value, so it issues nothing: nobody would accept that."
+        ));
     }
+    record(cx, id, certificate)?;
     imported.imported_issuers.get_or_insert_default().push(id.to_string());
     imported.mapping.insert(id.to_string(), named);
     Ok(())
+}
+
+/// Enters an imported CA among the certificates of the mount.
+fn record(cx: &mut Writing<'_>, id: Id, certificate: &Certificate) -> Result<()> {
+    let serial = certificate.serial();
+    match CERTIFICATES.get(cx, serial.as_bytes())? {
+        None => {
+            let record = CertificateRecord::new(certificate.der().to_vec(), None);
+            issued::keep_parsed(cx, certificate, &record)
+        }
+        // What was signed in this mount has a record that says by whom and for whom. It may have been revoked meanwhile.
+        Some(known) if known.der.0 == certificate.der() => {
+            let (revoked, issuer) = (REVOKED.get(cx, serial.as_bytes())?, ISSUERS.get(cx, id.as_bytes())?);
+            let (Some(revoked), Some(mut issuer)) = (revoked, issuer) else { return Ok(()) };
+            (issuer.revoked_at, issuer.usage.issuing) = (Some(revoked.at), false);
+            cx.warn(format!(
+                "The imported issuer {id} was revoked in this mount before, so it issues nothing."
+            ));
+            ISSUERS.put(cx, id.as_bytes(), &issuer)
+        }
+        Some(_) => {
+            cx.warn(format!(
+                "Another certificate has the serial number {serial} of the imported issuer {id}, too: cert/{serial} goes on to mean that one."
+            ));
+            Ok(())
+        }
+    }
 }
 
 /// Imports a private key.

@@ -135,13 +135,12 @@ pub(super) fn enter(
     BY_END.put(cx, &key(class, not_after, serial.as_bytes()), &entered)
 }
 
-/// Records a certificate that was signed elsewhere, or another time. Its number may be that of another, which it replaces.
+/// Records a certificate that was signed elsewhere, or another time. Its number is that of no other here.
 pub(super) fn keep_parsed(
     cx: &mut Writing<'_>,
     certificate: &Certificate,
     record: &CertificateRecord,
 ) -> Result<()> {
-    forget(cx, certificate.serial().as_bytes())?;
     let names = names(certificate.subject_der(), certificate.extensions())?;
     CERTIFICATES.put(cx, certificate.serial().as_bytes(), record)?;
     let (serial, end) = (certificate.serial(), certificate.validity().not_after);

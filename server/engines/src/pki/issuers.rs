@@ -8,9 +8,9 @@ use x509::{Certificate, Padding, Scheme};
 
 use super::authorities::{Authorities, DEFAULT, Issuer, authorities, refused};
 use super::ca::NEXT;
-use super::store::{DEFAULTS, Der, ISSUERS, Id, IssuerRecord, LeafNotAfter, ROLES, RevokedRecord, Usage};
+use super::store::{DEFAULTS, Der, ISSUERS, Id, IssuerRecord, LeafNotAfter, ROLES, Usage};
 use super::urls::Urls;
-use super::{Pki, listing, revoke};
+use super::{Pki, listing, revoke, signers};
 
 /// An issuer that is being added.
 pub(super) struct NewIssuer<'a> {
@@ -30,7 +30,7 @@ pub(super) fn add_issuer(cx: &mut Writing<'_>, new: NewIssuer<'_>, all: &Authori
         certificate: Der(new.certificate.der().to_vec()),
         manual_chain: vec![],
         leaf_not_after: LeafNotAfter::default(),
-        usage: Usage { ocsp: true, crl: crl_usage(new.certificate), issuing: true },
+        usage: Usage::of(new.certificate),
         revocation_signature_algorithm: scheme.name().to_owned(),
         urls: None,
         revoked_at: None,
@@ -43,11 +43,6 @@ pub(super) fn add_issuer(cx: &mut Writing<'_>, new: NewIssuer<'_>, all: &Authori
         DEFAULTS.put(cx, &defaults)?;
     }
     Ok(())
-}
-
-/// A certificate whose key usage does not name it may sign no revocation lists.
-fn crl_usage(certificate: &Certificate) -> bool {
-    certificate.key_usage().ok().flatten().is_none_or(|usage| usage.crl_sign())
 }
 
 /// Refuses a name that another issuer has, that is reserved, or that a path could not hold.
@@ -138,14 +133,14 @@ pub(super) struct ShownIssuer {
     usage: String,
 }
 
-fn show(all: &Authorities, issuer: &Issuer) -> ShownIssuer {
+fn show(all: &Authorities, issuer: &Issuer, now: Time) -> ShownIssuer {
     let record = &issuer.record;
     let urls = record.urls.clone().unwrap_or_default();
     let line = |issuer: &Issuer| format!("{}\n", issuer.pem);
     let manual =
         (!record.manual_chain.is_empty()).then(|| record.manual_chain.iter().map(Id::to_string).collect());
     ShownIssuer {
-        ca_chain: all.chain(issuer).map(line).collect(),
+        ca_chain: all.chain(issuer, now).into_iter().map(line).collect(),
         certificate: line(issuer),
         crl_distribution_points: urls.crl_distribution_points,
         delta_crl_distribution_points: urls.delta_crl_distribution_points,
@@ -178,7 +173,7 @@ impl Query<Pki> for ReadIssuer {
 
     fn run(self, _: &Pki, cx: &Reading<'_>) -> Result<Reply<ShownIssuer>> {
         let all = authorities(cx)?;
-        Ok(Reply::Data(show(&all, all.issuer_or_refuse(&self.issuer_ref)?)))
+        Ok(Reply::Data(show(&all, all.issuer_or_refuse(&self.issuer_ref)?, cx.now())))
     }
 }
 
@@ -221,7 +216,12 @@ impl<const VERB: usize> Command<Pki> for WriteIssuer<VERB> {
         let mut record = issuer.record.clone();
         if VERB == 0 {
             record.leaf_not_after = LeafNotAfter::default();
-            record.usage = if record.revoked_at.is_some() { record.usage } else { Usage::ALL };
+            if record.revoked_at.is_none() {
+                record.usage = Usage::of(&issuer.certificate);
+                if self.usage.is_none() && !record.usage.crl {
+                    return Err(Error::invalid(NO_CRL_SIGN));
+                }
+            }
             (record.name, record.manual_chain, record.urls) = (String::new(), vec![], None);
             record.revocation_signature_algorithm = String::new();
         }
@@ -230,7 +230,7 @@ impl<const VERB: usize> Command<Pki> for WriteIssuer<VERB> {
         let all = Authorities::load(cx)?;
         let issuer =
             all.issuer(&issuer.id.to_string()).ok_or_else(|| Error::internal("an issuer just written"))?;
-        Ok(Reply::Data(show(&all, issuer)))
+        Ok(Reply::Data(show(&all, issuer, cx.now())))
     }
 }
 
@@ -287,8 +287,18 @@ fn usage(words: &[String], issuer: &Issuer) -> Result<Usage> {
             "This issuer was revoked; unable to modify its usage to include certificate signing again.",
         ));
     }
+    let own = Usage::of(&issuer.certificate);
+    if usage.crl && !own.crl {
+        return Err(Error::invalid(NO_CRL_SIGN));
+    }
+    if usage.issuing && !own.issuing {
+        return Err(Error::invalid(NO_CERT_SIGN));
+    }
     Ok(usage)
 }
+
+const NO_CRL_SIGN: &str = "This issuer's underlying certificate lacks the CRLSign KeyUsage value; unable to set CRLSigningUsage on this issuer as a result.";
+const NO_CERT_SIGN: &str = "This issuer's underlying certificate lacks the CertSign KeyUsage value, so nobody would accept what it issues; leave issuing-certificates out of its usage, or have its certificate made anew with that key usage.";
 
 fn check_algorithm(name: &str, issuer: &Issuer) -> Result<()> {
     if name.is_empty() {
@@ -320,7 +330,8 @@ fn manual_chain(references: &[String], issuer: &Issuer, all: &Authorities) -> Re
     }
 }
 
-/// Deletes an issuer. Its key stays, and so does what it issued; its revocation list is no longer made.
+/// Deletes an issuer. Its key stays, and so does what it issued. What it revoked stays on the lists of issuers with its name and
+/// key, also of those that come later; without one its list is no longer made.
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct DeleteIssuer {
     /// A name, an id, or `default`.
@@ -334,7 +345,7 @@ impl Command<Pki> for DeleteIssuer {
     fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
         let all = Authorities::load(cx)?;
         let Some(issuer) = all.issuer(&self.issuer_ref) else { return Ok(Reply::Data(None)) };
-        ISSUERS.delete(cx, issuer.id.as_bytes())?;
+        signers::delete(cx, issuer)?;
         let mut defaults = DEFAULTS.get(cx)?;
         let mut references = vec![issuer.record.name.clone(), issuer.id.to_string()];
         if defaults.issuer == Some(issuer.id) {
@@ -387,12 +398,9 @@ impl Command<Pki> for RevokeIssuer {
             record.revoked_at = Some(cx.now());
             record.usage.issuing = false;
             ISSUERS.put(cx, issuer.id.as_bytes(), &record)?;
-            let above = all.issuer_of(&issuer.certificate).filter(|above| above.id != issuer.id);
-            let not_after = issuer.certificate.validity().not_after;
-            let (at, above_id) = (cx.now(), above.map(|above| above.id));
-            let revoked = RevokedRecord { at, issuer: above_id, not_after, reason: None };
-            revoke::put(cx, issuer.certificate.serial(), &revoked)?;
-            if issuer.certificate.is_self_issued() {
+            let above = all.above(issuer, cx.now()).first().map(|above| above.id);
+            revoke::put_issuer(cx, &issuer.certificate, above)?;
+            if issuer.is_root {
                 cx.warn(SELF_SIGNED);
             }
             if above.is_none() {
@@ -402,7 +410,7 @@ impl Command<Pki> for RevokeIssuer {
         let id = issuer.id.to_string();
         let all = Authorities::load(cx)?;
         let issuer = all.issuer(&id).ok_or_else(|| Error::internal("an issuer just written"))?;
-        Ok(Reply::Data(show(&all, issuer)))
+        Ok(Reply::Data(show(&all, issuer, cx.now())))
     }
 }
 

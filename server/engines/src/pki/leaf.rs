@@ -304,7 +304,7 @@ impl<'a> Leaf<'a> {
         }
         let subject_is_empty = *subject == Subject::default();
         let extensions = self.keyed(extensions, key);
-        let extensions = self.with_urls(extensions, cx)?;
+        let extensions = self.with_urls(extensions, rules, cx)?;
         extensions
             .alt_names(names, subject_is_empty)
             .and_then(|extensions| extensions.policies(&rules.policies))
@@ -323,7 +323,7 @@ impl<'a> Leaf<'a> {
             extensions = extensions.with(extension.oid, extension.critical, extension.value.clone());
         }
         let extensions = self.keyed(extensions, request.public_key());
-        self.with_urls(extensions, cx)
+        self.with_urls(extensions, rules, cx)
     }
 
     fn keyed(&self, extensions: Extensions, key: &PublicKey) -> Extensions {
@@ -332,8 +332,13 @@ impl<'a> Leaf<'a> {
         extensions.subject_key_id(&key.key_id()).authority_key_id(&authority)
     }
 
-    fn with_urls(&self, extensions: Extensions, cx: &impl Reads) -> Result<Extensions> {
-        urls_of_leaf(self.issuer, &self.serial, cx)?.into_extensions(extensions)
+    fn with_urls(&self, extensions: Extensions, rules: &Rules, cx: &impl Reads) -> Result<Extensions> {
+        let mut urls = urls_of_leaf(self.issuer, &self.serial, cx)?;
+        if rules.role.no_store {
+            // Of what has no record the responder knows nothing, and whoever asked it would refuse the certificate.
+            urls.ocsp_servers.clear();
+        }
+        urls.into_extensions(extensions)
     }
 
     /// What will be signed.
@@ -369,7 +374,8 @@ impl<'a> Leaf<'a> {
             true => decided.issue_unrecorded(cx)?,
             false => decided.issue(cx, &self.role, owner(cx.caller()))?,
         };
-        let chain = chain(self.authorities, self.issuer, asked.format, asked.remove_roots);
+        let above = self.authorities.chain(self.issuer, cx.now());
+        let chain = chain(&above, asked.format, asked.remove_roots);
         let certificate = asked.format.show(x509::pem::CERTIFICATE, &der);
         let reply = Issued {
             certificate: asked.format.bundle(certificate, made, &chain)?,

@@ -45,6 +45,7 @@ mod rules;
 mod search;
 mod shards;
 mod sign_list;
+mod signers;
 mod store;
 mod tidy;
 mod urls;

@@ -153,13 +153,25 @@ fn known(cx: &impl Reads, issuer: &Issuer, id: &CertId) -> Result<Status> {
     // Who asks about a number that this issuer never gave out is told so: a forged certificate is not good.
     let is_own = |record: &CertificateRecord| record.issuer == Some(issuer.id) || is_of(issuer, record);
     if certificate.as_ref().is_some_and(|record| !is_own(record)) {
-        return Ok(Status::Unknown);
+        return Ok(of_ca(&*authorities(cx)?, issuer, id));
     }
     if let Some(record) = REVOKED.get(cx, serial)? {
         return Ok(Status::Revoked { at: record.at.seconds(), reason: super::revoke::reason(record.reason) });
     }
     let is_known = certificate.is_some() || issuer.certificate.serial() == &id.serial;
     Ok(if is_known { Status::Good } else { Status::Unknown })
+}
+
+/// What is known of a CA below this issuer that has no record, since another certificate has its number.
+fn of_ca(all: &Authorities, issuer: &Issuer, id: &CertId) -> Status {
+    let is_it = |ca: &&Issuer| {
+        ca.certificate.serial() == &id.serial && ca.certificate.verify_issued_by(&issuer.certificate).is_ok()
+    };
+    match all.issuers.iter().find(is_it).map(|ca| ca.record.revoked_at) {
+        Some(Some(at)) => Status::Revoked { at: at.seconds(), reason: None },
+        Some(None) => Status::Good,
+        None => Status::Unknown,
+    }
 }
 
 /// Whether a certificate that the record of this issuer does not say to be its own was signed by its key: several

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use x509::{KeyEncoding, PrivateKey, pem};
 
-use super::authorities::{Authorities, Issuer, refused};
+use super::authorities::{Issuer, refused};
 
 /// The form a caller wants.
 #[derive(Clone, Copy)]
@@ -102,14 +102,8 @@ impl Format {
 }
 
 /// The issuer and those above it, in the form that was asked for.
-pub(super) fn chain(
-    authorities: &Authorities,
-    issuer: &Issuer,
-    format: Format,
-    remove_roots: bool,
-) -> Vec<String> {
-    let kept =
-        authorities.chain(issuer).filter(|above| !(remove_roots && above.certificate.is_self_issued()));
+pub(super) fn chain(above: &[&Issuer], format: Format, remove_roots: bool) -> Vec<String> {
+    let kept = above.iter().filter(|above| !(remove_roots && above.is_root));
     kept.map(|above| format.show_issuer(above)).collect()
 }
 

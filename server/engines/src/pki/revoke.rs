@@ -9,8 +9,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use x509::{Certificate, PrivateKey, Reason, Serial};
 
-use super::authorities::{authorities, refused};
+use super::authorities::{Authorities, authorities, refused};
 use super::fields::text;
+use super::signers::are_twins;
 use super::store::{CERTIFICATES, CRL, CertificateRecord, Id, REVOKED, RevokedRecord};
 use super::{Pki, blocked, issued, listed};
 
@@ -174,10 +175,15 @@ pub(super) fn take_back(
 ) -> Result<Reply<Option<Revoked>>> {
     let serial = found.certificate.serial();
     let not_after = found.certificate.validity().not_after;
-    if let Some(known) = REVOKED.get(cx, serial.as_bytes())? {
-        return Ok(Reply::Data(Some(shown(known))));
-    }
     let all = authorities(cx)?;
+    if is_anothers(cx, &found.certificate)? {
+        return Err(Error::server(ANOTHERS));
+    }
+    if let Some(known) = REVOKED.get(cx, serial.as_bytes())? {
+        // The certificate may be forgotten, and that of another issuer have its number.
+        let is_known = known.not_after == not_after && is_same_signer(&all, known.issuer, found.issuer);
+        return if is_known { Ok(Reply::Data(Some(shown(known)))) } else { Err(Error::server(ANOTHERS)) };
+    }
     if let Some(issuer) = all.issuers.iter().find(|issuer| issuer.certificate == found.certificate) {
         return Err(Error::invalid(format!(
             "adding issuer (id: {}) to its own CRL is not allowed; revoke it with issuer/{}/revoke",
@@ -197,9 +203,42 @@ pub(super) fn take_back(
     let known = found.issuer.filter(|id| all.issuers.iter().any(|issuer| issuer.id == *id));
     let issuer = known.or_else(|| all.issuer_of(&found.certificate).map(|issuer| issuer.id));
     let reason = reason.map(|reason| reason as u8);
+    if issuer.is_none() {
+        cx.warn(NO_LIST);
+    }
     let record = RevokedRecord { at: cx.now(), issuer: issuer.or(found.issuer), not_after, reason };
     put(cx, serial, &record)?;
     Ok(Reply::Data(Some(shown(record))))
+}
+
+const ANOTHERS: &str = "certificate with same serial but unequal value already present in this cluster's storage; refusing to revoke";
+const NO_LIST: &str = "No issuer of this mount has signed this certificate, so it stands on no revocation list of this mount. If it was signed by one that is gone, import that again and run tidy with tidy_revoked_cert_issuer_associations; else revoke it where it was signed.";
+
+/// Whether the number of this certificate is here that of another one.
+fn is_anothers(cx: &impl Reads, certificate: &Certificate) -> Result<bool> {
+    let known = CERTIFICATES.get(cx, certificate.serial().as_bytes())?;
+    Ok(known.is_some_and(|known| known.der.0 != certificate.der()))
+}
+
+/// Whether two ids are of one name and key, as far as that can be told of issuers that may be gone.
+fn is_same_signer(all: &Authorities, one: Option<Id>, other: Option<Id>) -> bool {
+    let find = |id: Option<Id>| all.issuers.iter().find(|issuer| Some(issuer.id) == id);
+    match (find(one), find(other)) {
+        (Some(one), Some(other)) => are_twins(one, other),
+        _ => true,
+    }
+}
+
+/// Records the revocation of an issuer, below this one if there is any.
+pub(super) fn put_issuer(cx: &mut Writing<'_>, certificate: &Certificate, above: Option<Id>) -> Result<()> {
+    let not_after = certificate.validity().not_after;
+    let (at, serial) = (cx.now(), certificate.serial());
+    let revoked = RevokedRecord { at, issuer: above, not_after, reason: None };
+    match is_anothers(cx, certificate)? {
+        // The record of that number is of another certificate, which is not revoked. The list says who signed the one it means.
+        true => listed::add(cx, serial, &revoked),
+        false => put(cx, serial, &revoked),
+    }
 }
 
 /// Records a revocation, and puts it on the lists.

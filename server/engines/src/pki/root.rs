@@ -6,9 +6,11 @@ use serde::Deserialize;
 
 use super::Pki;
 use super::authorities::Authorities;
-use super::store::{DEFAULTS, Defaults, ISSUERS, KEYS};
+use super::signers;
+use super::store::{DEFAULTS, Defaults, KEYS};
 
-/// Deletes every issuer and every key of the mount, for good. What they issued stays valid until it ends.
+/// Deletes every issuer and every key of the mount, for good. What they issued stays valid until it ends; what they
+/// revoked is on the lists again when their certificates and keys are imported again.
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct DeleteRoot {}
 
@@ -19,7 +21,7 @@ impl Command<Pki> for DeleteRoot {
     fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
         let all = Authorities::load(cx)?;
         for issuer in &all.issuers {
-            ISSUERS.delete(cx, issuer.id.as_bytes())?;
+            signers::delete(cx, issuer)?;
         }
         for key in &all.keys {
             KEYS.delete(cx, key.id.as_bytes())?;

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 pub(super) use kit::Uuid as Id;
 use kit::{Caller, IdTable, Reads, Secret, Table, Time, Writing};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use x509::Serial;
+use x509::{Certificate, KeyUsage, Serial};
 
 use super::acme::AcmeConfig;
 use super::crl_config::CrlConfig;
@@ -139,8 +139,21 @@ pub(super) struct Usage {
 }
 
 impl Usage {
-    /// Everything.
-    pub(super) const ALL: Self = Self { issuing: true, crl: true, ocsp: true };
+    /// All that the key usage of a certificate allows; one that names none may do everything.
+    pub(super) fn of(certificate: &Certificate) -> Self {
+        let usage = certificate.key_usage().ok().flatten();
+        let may = |what: fn(KeyUsage) -> bool| usage.is_none_or(what);
+        Self { issuing: may(KeyUsage::cert_sign), crl: may(KeyUsage::crl_sign), ocsp: true }
+    }
+
+    /// What both allow.
+    pub(super) fn within(self, other: Self) -> Self {
+        Self {
+            issuing: self.issuing && other.issuing,
+            crl: self.crl && other.crl,
+            ocsp: self.ocsp && other.ocsp,
+        }
+    }
 
     /// Reads the API's words.
     pub(super) fn parse(words: &[String]) -> kit::Result<Self> {

@@ -23,6 +23,7 @@ mod ocsp;
 mod reissue;
 mod revoking;
 mod rolling;
+mod twins;
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! What was issued, for download: the certificate with its chain, or with another chain to another root.
 
-use kit::Writing;
+use kit::{Reads, Time, Writing};
 use x509::{Serial, pem};
 
 use super::order::found;
@@ -9,6 +9,7 @@ use super::records::OrderRecord;
 use super::signed::{Asked, Said, signed_operation};
 use crate::pki::authorities::{Authorities, Issuer, authorities, refused};
 use crate::pki::certificates::PEM;
+use crate::pki::signers::twins;
 use crate::pki::store::CERTIFICATES;
 
 signed_operation! {
@@ -33,7 +34,7 @@ fn download(cx: &mut Writing<'_>, asked: &Asked<'_>, order_id: &str, chain: &str
     let (id, order) = found(cx, asked, order_id)?;
     let (leaf, issuer) = issued(cx, &order)?;
     let all = authorities(cx)?;
-    let chains = issuer.map_or(Vec::new(), |issuer| chains(&all, issuer));
+    let chains = issuer.map_or(Vec::new(), |issuer| chains(&all, issuer, cx.now()));
     let none = || Refused::new(Kind::Malformed, "there is no such chain").with_status(404);
     let number: usize = chain.parse().map_err(|_| none())?;
     let above: &[&Issuer] = match chains.get(number) {
@@ -69,13 +70,10 @@ fn issued(cx: &Writing<'_>, order: &OrderRecord) -> Result<(String, Option<crate
 
 /// The chains above what an issuer signs: its own first, then those of other certificates for the same name and key, as
 /// cross-signing makes them.
-fn chains(all: &Authorities, issuer: crate::pki::store::Id) -> Vec<Vec<&Issuer>> {
+fn chains(all: &Authorities, issuer: crate::pki::store::Id, now: Time) -> Vec<Vec<&Issuer>> {
     let Some(own) = all.issuers.iter().find(|one| one.id == issuer) else { return Vec::new() };
-    let same = |one: &&Issuer| {
-        one.id != own.id
-            && one.certificate.subject_der() == own.certificate.subject_der()
-            && one.certificate.public_key() == own.certificate.public_key()
-    };
-    let others = all.issuers.iter().filter(same);
-    std::iter::once(own).chain(others).map(|one| all.chain(one).collect()).collect()
+    // What has ended or was revoked is no way up.
+    let is_good = |one: &&Issuer| one.id != own.id && one.is_valid(now) && one.record.revoked_at.is_none();
+    let others = twins(all, own).filter(is_good);
+    std::iter::once(own).chain(others).map(|one| all.chain(one, now)).collect()
 }

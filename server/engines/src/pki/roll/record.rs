@@ -3,6 +3,7 @@
 use kit::Time;
 use serde::{Deserialize, Serialize};
 
+use crate::pki::authorities::Authorities;
 use crate::pki::store::{Id, Setting, Usage};
 
 /// The roll that goes on, or the last one.
@@ -38,6 +39,9 @@ pub(in crate::pki) struct Roll {
     /// What the last whole search has found.
     pub(in crate::pki) leaves: Option<Leaves>,
     pub(super) finished: Option<Time>,
+    /// Why it was given up, where nobody said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) given_up: Option<String>,
 }
 
 /// A CA whose key is here and whose certificate is signed elsewhere.
@@ -102,6 +106,25 @@ impl Roll {
     /// Whether it is not over.
     pub(super) fn goes_on(&self) -> bool {
         self.state == State::Requested || self.shares_trust()
+    }
+
+    /// Why the next CA cannot take the place of the old one.
+    pub(super) fn hindrance(&self, all: &Authorities) -> Option<String> {
+        let find = |id: Id| all.issuers.iter().find(|issuer| issuer.id == id);
+        let (old, new) = (self.old, self.new);
+        match find(new) {
+            None => Some(format!("the next CA, {new}, is not in this mount any more")),
+            Some(next) if next.record.revoked_at.is_some() => {
+                Some(format!("the next CA, {new}, was revoked"))
+            }
+            Some(next) if next.key.is_none() => {
+                Some(format!("the key of the next CA, {new}, is not in this mount any more"))
+            }
+            Some(_) if find(old).is_none() => {
+                Some(format!("the CA that is to be replaced, {old}, is not in this mount any more"))
+            }
+            Some(_) => None,
+        }
     }
 
     /// Whether nothing has happened that cannot be taken back.

@@ -33,6 +33,9 @@ pub(in crate::pki) struct ShownRoll {
     csr: Option<String>,
     /// When it was finished or given up.
     finished: Option<String>,
+    /// Why it was given up, where nobody said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    given_up: Option<String>,
     /// When the last leaf of the old CA ends, as far as that is known.
     last_leaf_ends: Option<String>,
     /// Live leaves of the old CA, when they were last counted.
@@ -98,6 +101,7 @@ pub(super) fn show(cx: &impl Reads, all: &Authorities, roll: &Roll) -> Result<Sh
         bundle: wanted_bundle(cx, all, roll)?,
         csr: awaited.map(|awaited| awaited.csr.clone()),
         finished: roll.finished.map(date),
+        given_up: roll.given_up.clone(),
         last_leaf_ends: ends.map(|ends| Time::from_seconds(ends).rfc3339()),
         leaves: roll.leaves.map(|leaves| leaves.count),
         next: ca(all, roll.new),

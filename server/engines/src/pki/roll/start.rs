@@ -73,7 +73,7 @@ impl Command<Pki> for StartRoll {
         }
         let all = Authorities::load(cx)?;
         let reference = self.issuer_ref.take().map_or(DEFAULT.to_owned(), |text| text.0);
-        let (old, _) = all.signer(&reference)?;
+        let old = replaced(cx, &all, &reference)?;
         let (next, next_was) = match text(self.next_ref.take()).as_str() {
             "" => (self.wish(old, &all)?.make(engine, cx, old, &all)?, None),
             reference => {
@@ -105,6 +105,7 @@ impl Command<Pki> for StartRoll {
             counting: Leaves::default(),
             leaves: None,
             finished: None,
+            given_up: None,
         };
         ROLL.put(cx, &Some(roll.clone()))?;
         if state == State::Published {
@@ -149,6 +150,17 @@ pub(super) fn may_issue(cx: &mut Writing<'_>, id: Id, may: bool) -> Result<()> {
     ISSUERS.put(cx, id.as_bytes(), &record)
 }
 
+/// The CA that is to be replaced: one that issues, or one that was revoked, which needs it most.
+fn replaced<'a>(cx: &Writing<'_>, all: &'a Authorities, reference: &str) -> Result<&'a Issuer> {
+    match all.issuer(reference).filter(|issuer| issuer.record.revoked_at.is_some()) {
+        Some(revoked) => {
+            cx.warn("The CA that is to be replaced was revoked, so it issues nothing; the next one does from the switch on (roll/switch does that at once).");
+            Ok(revoked)
+        }
+        None => Ok(all.signer(reference)?.0),
+    }
+}
+
 fn brought<'a>(all: &'a Authorities, old: &Issuer, reference: &str) -> Result<&'a Issuer> {
     let (next, _) = all.signer(reference)?;
     if next.id == old.id {
@@ -180,7 +192,8 @@ impl Command<Pki> for AbortRoll {
         }
         // One that is gone from the mount needs no rights back.
         if let (Some(usage), Some(mut record)) = (roll.next_was, ISSUERS.get(cx, roll.new.as_bytes())?) {
-            record.usage = Usage { issuing: usage.issuing, ..record.usage };
+            let issuing = usage.issuing && record.revoked_at.is_none();
+            record.usage = Usage { issuing, ..record.usage };
             ISSUERS.put(cx, roll.new.as_bytes(), &record)?;
         }
         if let Some(awaited) = &roll.awaited {

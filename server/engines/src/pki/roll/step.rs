@@ -67,6 +67,11 @@ fn publish(cx: &mut Writing<'_>, roll: &mut Roll) -> Result<Duration> {
         return Ok(cx.now().until(roll.publish_until));
     }
     let all = Authorities::load(cx)?;
+    if let Some(why) = roll.hindrance(&all) {
+        // Nobody is there to be refused. What was published leaves the bundle.
+        (roll.state, roll.finished, roll.given_up) = (State::Aborted, Some(cx.now()), Some(why));
+        return Ok(Duration::ZERO);
+    }
     if roll.waits_for_holders && laggards(cx, &all, roll)?.count > 0 {
         return Ok(HOLDERS_AGAIN);
     }
@@ -173,6 +178,11 @@ impl Command<Pki> for SwitchRoll {
             State::Published => {}
             State::Requested => return Err(Error::invalid(awaits(cx, &all, &roll))),
             state => return Err(Error::invalid(format!("the roll is {} already", state.word()))),
+        }
+        if let Some(why) = roll.hindrance(&all) {
+            return Err(Error::invalid(format!(
+                "{why}: roll/abort gives this roll up, and POST roll begins another"
+            )));
         }
         let missing = laggards(cx, &all, &roll)?.count;
         if missing > 0 {

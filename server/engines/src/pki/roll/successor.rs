@@ -1,9 +1,9 @@
 //! Making the next CA: one like the old one, with a key of its own.
 
-use kit::{Command, Error, Reply, Result, Time, Writing};
+use kit::{Command, Error, Reads, Reply, Result, Time, Writing};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-use x509::{Certificate, NameConstraints};
+use x509::{Certificate, KeyUsage, NameConstraints};
 
 use super::record::Awaited;
 use crate::pki::Pki;
@@ -47,9 +47,10 @@ impl Wish {
     ) -> Result<Next> {
         // A mount that follows the latest issuer must not follow this one yet.
         let defaults = DEFAULTS.get(cx)?;
-        let parent = all.chain(old).nth(1).filter(|above| above.key.is_some() && above.record.usage.issuing);
+        let may_sign = |above: &&Issuer| above.key.is_some() && above.record.usage.issuing;
+        let parent = all.above(old, cx.now()).into_iter().find(may_sign);
         let next = match parent {
-            _ if old.certificate.is_self_issued() => Next::Here(self.root(engine, cx, old)?),
+            _ if old.is_root => Next::Here(self.root(engine, cx, old)?),
             Some(parent) => Next::Here(self.intermediate(engine, cx, old, parent, all)?),
             None => {
                 // What cannot be asked for is said before a key is made.
@@ -74,6 +75,7 @@ impl Wish {
         asked.insert("ttl".to_owned(), json!(self.ttl));
         asked.insert("issuer_name".to_owned(), json!(self.issuer_name));
         asked.insert("max_path_length".to_owned(), path_length(old));
+        asked.extend(uses(old)?);
         let made = answer(parse::<GenerateRoot<1>>(asked)?.run(engine, cx)?)?;
         id(&made.issuer_id)
     }
@@ -137,8 +139,6 @@ pub(super) fn like(old: &IssuerRecord, new: IssuerRecord) -> IssuerRecord {
 
 /// What the CA above is asked for in `sign-intermediate`, beside the request, so that the next CA may do what the old one may.
 pub(super) fn sign_with(old: &Issuer, ttl: u64) -> Result<Map<String, Value>> {
-    let purposes = old.certificate.ext_key_usage().map_err(refused)?.unwrap_or_default();
-    let purposes: Vec<_> = purposes.iter().map(|purpose| purpose.0.to_string()).collect();
     let mut asked = constraints(
         old,
         "issuers/generate/intermediate, issuer/:ref/sign-intermediate, issuers/import/cert",
@@ -146,10 +146,23 @@ pub(super) fn sign_with(old: &Issuer, ttl: u64) -> Result<Map<String, Value>> {
     asked.insert("use_csr_values".to_owned(), json!(true));
     asked.insert("ttl".to_owned(), json!(ttl));
     asked.insert("max_path_length".to_owned(), path_length(old));
-    if !purposes.is_empty() {
-        asked.insert("ext_key_usage_oids".to_owned(), json!(purposes));
-    }
+    asked.extend(uses(old)?);
     Ok(asked)
+}
+
+/// What the key of a CA may be used for and with which purposes, beyond signing certificates and lists.
+fn uses(old: &Issuer) -> Result<Map<String, Value>> {
+    let purposes = old.certificate.ext_key_usage().map_err(refused)?.unwrap_or_default();
+    let purposes: Vec<_> = purposes.iter().map(|purpose| purpose.0.to_string()).collect();
+    let usage = old.certificate.key_usage().map_err(refused)?.unwrap_or_default();
+    let usage = usage.without(KeyUsage::CA).names();
+    let given = [("ext_key_usage_oids", json!(purposes)), ("key_usage", json!(usage))];
+    let is_some = |value: &Value| value.as_array().is_some_and(|words| !words.is_empty());
+    Ok(given
+        .into_iter()
+        .filter(|(_, value)| is_some(value))
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect())
 }
 
 /// The name constraints of a CA as they are asked for. Some cannot be, and are left to people, who go this way.

@@ -11,10 +11,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use x509::{Certificate, Serial};
 
-use super::authorities::{Authorities, refused};
+use super::authorities::{Authorities, authorities, refused};
 use super::fields::Seconds;
-use super::store::{CERTIFICATES, CRL_ROTATED, DEFAULTS, ISSUERS, REVOKED, RevokedRecord, TIDY, behind};
-use super::{Pki, issued, listed, revoke};
+use super::store::{CERTIFICATES, CRL_ROTATED, DEFAULTS, Id, REVOKED, RevokedRecord, TIDY, behind};
+use super::{Pki, issued, listed, revoke, signers};
 pub(super) use auto::{AutoTidyDue, ReadAutoTidy};
 
 /// How many records one transaction looks at, at most and at least.
@@ -372,12 +372,14 @@ fn revocations(cx: &mut Writing<'_>, record: &mut TidyRecord) -> Result<()> {
         return Ok(());
     }
     let (now, page) = (cx.now(), record.page());
+    let all = authorities(cx)?;
+    let is_here = |id: Option<Id>| all.issuers.iter().any(|issuer| Some(issuer.id) == id);
     let (mut seen, mut gone, mut orphans) = (Vec::new(), Vec::new(), Vec::new());
     REVOKED.scan(cx, &record.from()?, |id, revoked| {
         seen.push(id.to_vec());
         if options.tidy_revoked_certs && ended(revoked.not_after, options.revoked_buffer(), now) {
             gone.push((id.to_vec(), revoked.issuer));
-        } else if options.tidy_revoked_cert_issuer_associations && revoked.issuer.is_none() {
+        } else if options.tidy_revoked_cert_issuer_associations && !is_here(revoked.issuer) {
             orphans.push((id.to_vec(), revoked));
         }
         Ok(more(seen.len(), page))
@@ -391,21 +393,19 @@ fn revocations(cx: &mut Writing<'_>, record: &mut TidyRecord) -> Result<()> {
         // The lists change without a revocation, so they need a number of their own.
         CRL_ROTATED.put(cx, &cx.now())?;
     }
-    adopt(cx, record, orphans)?;
+    adopt(cx, &all, record, orphans)?;
     record.revocations_deleted += gone.len() as u64;
     record.advance(&seen, Step::Issuers);
     Ok(())
 }
 
+/// Puts revocations without an issuer, or with one that is gone, on the lists of whoever signed the certificates.
 fn adopt(
     cx: &mut Writing<'_>,
+    all: &Authorities,
     record: &mut TidyRecord,
     orphans: Vec<(Vec<u8>, RevokedRecord)>,
 ) -> Result<()> {
-    if orphans.is_empty() {
-        return Ok(());
-    }
-    let all = Authorities::load(cx)?;
     for (id, revoked) in orphans {
         let stored = CERTIFICATES.get(cx, &id)?;
         let certificate = stored.and_then(|stored| Certificate::from_der(&stored.der.0).ok());
@@ -414,6 +414,7 @@ fn adopt(
             Some(issuer) => {
                 let at = cx.now();
                 let serial = Serial::from_magnitude(&id).map_err(refused)?;
+                listed::remove(cx, &id, revoked.issuer)?;
                 revoke::put(cx, &serial, &RevokedRecord { issuer: Some(issuer.id), ..revoked })?;
                 CRL_ROTATED.put(cx, &at)?;
             }
@@ -432,7 +433,7 @@ fn issuers(cx: &mut Writing<'_>, record: &mut TidyRecord) -> Result<()> {
     for issuer in Authorities::load(cx)?.issuers {
         let not_after = issuer.certificate.validity().not_after;
         if Some(issuer.id) != default && ended(not_after, record.options.issuer_safety_buffer, cx.now()) {
-            ISSUERS.delete(cx, issuer.id.as_bytes())?;
+            signers::delete(cx, &issuer)?;
         }
     }
     Ok(())
