@@ -39,7 +39,10 @@ impl TokenStore {
                 Err(e) if e.kind() == ErrorKind::NotFound && settings.config_path.is_none() => {}
                 // A folder of that name belongs to something else.
                 Err(e) if e.kind() == ErrorKind::IsADirectory => {}
-                Err(e) => return Err(Stop::local(format!("Error reading {}: {e}", file.display()))),
+                Err(e) => {
+                    return Err(Stop::local(format!("Error reading {}: {e}", file.display()))
+                        .hint("Set HOME to a folder of your own, or KEEP_CONFIG_PATH to another file."));
+                }
             }
         }
         let file = settings.token_path.clone().or_else(|| Some(settings.home.as_ref()?.join(".vault-token")));

@@ -72,6 +72,8 @@ impl Course {
             record.number = number;
         }
         record.number = record.number.max(shelf.shown().unwrap_or(0));
+        // Where it was looked at under another configuration says nothing now.
+        record.served.retain(|seen| plan.places.iter().any(|place| place.address == seen.address));
         let course = Course {
             plan,
             record,

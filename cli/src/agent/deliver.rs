@@ -124,7 +124,8 @@ async fn run(words: &[String], time_max: Duration) -> Result<(), String> {
     let said = [output.stderr, output.stdout].concat();
     let said: String =
         String::from_utf8_lossy(&said).trim().replace('\n', " | ").chars().take(SAID_SIZE_MAX).collect();
-    Err(format!("`{shown}` ended with {}: {said}", output.status))
+    let said = if said.is_empty() { String::new() } else { format!(": {said}") };
+    Err(format!("`{shown}` ended with {}{said}", output.status))
 }
 
 #[cfg(test)]

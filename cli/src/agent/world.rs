@@ -171,7 +171,7 @@ impl Trouble {
             (Cause::Refused(500..), _) => "; is the server unsealed, and well?",
             (Cause::Disk, _) => "; is there room, and may the agent's user write there?",
             (Cause::Service, _) => {
-                "; does it run, with the files below current/, and may the agent reload it?"
+                "; does it run, with the files below current/, is it the one at the address in verify { }, and may the agent reload it?"
             }
             (Cause::Refused(_) | Cause::Unproven | Cause::Wrong, _) => "",
         };

@@ -175,7 +175,8 @@ impl Get {
         match session.client.read(Call::get(&path)).await {
             Ok(Some(role)) => Ok(Some(role)),
             Ok(None) => Err(Stop::remote(format!("There is no role at {path}")).hint(format!(
-                "Make one: `keep write {path} allowed_domains=example.internal allow_subdomains=true key_type=ec max_ttl=72h`."
+                "Make one: `keep write {path} allowed_domains=example.internal allow_subdomains=true key_type=ec max_ttl=72h`; if there is no pki engine at {}/ either, -mount says where it is.",
+                paths::clean(&self.mount)
             ))),
             Err(refused) if refused.status() == Some(403) => Ok(None),
             Err(refused) => Err(refused.during(format!("Error reading the role {path}"))),
