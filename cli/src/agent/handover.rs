@@ -40,7 +40,11 @@ pub(super) async fn hand_over(
             Err(trouble) => trouble,
         };
         if repeats.is_news(&trouble.text, world.now()) {
-            world.log(Level::Warn, &format!("the token: {}", trouble.advised()));
+            let what = match wrapped {
+                None => "the token".to_owned(),
+                Some(_) => format!("the sink {}", sink.path.display()),
+            };
+            world.log(Level::Warn, &format!("{what}: {}", trouble.advised()));
         }
         if pacing.exits == Exits::OnFailure && wrapped.is_none() {
             bell.end(crate::stop::LOCAL);
