@@ -175,7 +175,7 @@ impl Audits {
     /// The entries of the configuration, then those of the store.
     pub(crate) fn entries(&self, source: &impl Source) -> Result<Vec<AuditEntry>> {
         let mut entries = lock(&self.declared).to_vec();
-        for name in AUDITS.list(source, "")?.iter() {
+        for name in &AUDITS.walk(source, "")? {
             // A device that the configuration declares since then has taken the place of a stored one.
             let stored = AUDITS.get(source, Name::Path(name))?;
             entries.extend(stored.filter(|stored| !self.is_declared(&stored.path)));
