@@ -17,6 +17,7 @@ pub(crate) struct Auth {
     pub(crate) client_token: String,
     pub(crate) accessor: String,
     pub(crate) policies: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) token_policies: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) identity_policies: Vec<String>,

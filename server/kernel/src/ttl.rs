@@ -61,9 +61,9 @@ impl Bounds {
                 return Err(Error::invalid("past the max TTL, cannot renew"));
             }
             if ttl > left {
-                let (asked, max) = (short(ttl), short(max));
+                let (asked, within) = (short(ttl), short(left));
                 warnings.push(format!(
-                    "TTL of {asked:?} exceeded the effective max_ttl of {max:?}; TTL value is capped accordingly"
+                    "TTL of {asked:?} exceeded the effective max_ttl of {within:?}; TTL value is capped accordingly"
                 ));
                 ttl = left;
             }
@@ -110,6 +110,8 @@ mod tests {
         let warning =
             "TTL of \"9999h\" exceeded the effective max_ttl of \"768h\"; TTL value is capped accordingly";
         check(Bounds { increment: HOUR * 9999, ..none }, Duration::ZERO, Some((2_764_800, &[warning])));
+        let warning = "TTL of \"768h\" exceeded the effective max_ttl of \"767h59m59s\"; TTL value is capped accordingly";
+        check(none, Duration::from_secs(1), Some((2_764_799, &[warning])));
         check(Bounds { max_ttl: HOUR, increment: HOUR / 2, ..none }, HOUR / 2, Some((1800, &[])));
         check(Bounds { max_ttl: HOUR, ..none }, HOUR, None);
         check(Bounds { period: HOUR, ..none }, HOUR * 10_000, Some((3600, &[])));

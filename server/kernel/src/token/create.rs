@@ -359,7 +359,9 @@ impl Wish {
 
     /// The policies of the new token. None may be had that the caller could not give.
     fn policies(&self, cx: &Writing<'_>, own: &TokenRecord, role: Option<&Role>) -> Result<Vec<String>> {
-        let asked = TokenRecord::sanitised(self.policies.as_ref().map_or(&[], |policies| &policies.0), false);
+        // A list of nothing but empty names is a list: it must not stand for all that the parent may do.
+        let named = self.policies.as_ref().map(|policies| &policies.0).filter(|names| !names.is_empty());
+        let asked = named.map(|names| TokenRecord::sanitised(names, false));
         let no_default = self.no_default_policy.unwrap_or_default().0;
         let restricting = role.filter(|role| {
             let lists = [
@@ -370,22 +372,20 @@ impl Wish {
             ];
             lists.iter().any(|list| !list.is_empty())
         });
-        let policies = if let Some(role) = restricting {
-            by_role(role, asked, own, no_default)?
-        } else if asked.is_empty() && own.namespace != Ns::of(cx) {
+        let policies = match (restricting, asked) {
+            (Some(role), asked) => by_role(role, asked, own, no_default)?,
             // Names of policies mean something else in another namespace.
-            TokenRecord::sanitised(&[], !no_default)
-        } else if asked.is_empty() {
-            own.policies.clone()
-        } else if cx.sudo() {
-            TokenRecord::sanitised(&asked, !no_default)
-        } else {
-            let has = |policy: &String| own.policies.contains(policy);
-            if !own.policies.iter().any(|policy| policy == "root") && !asked.iter().all(has) {
-                return Err(Error::invalid("child policies must be subset of parent"));
+            (None, None) if own.namespace != Ns::of(cx) => TokenRecord::sanitised(&[], !no_default),
+            (None, None) => own.policies.clone(),
+            (None, Some(asked)) if cx.sudo() => TokenRecord::sanitised(&asked, !no_default),
+            (None, Some(asked)) => {
+                let has = |policy: &String| own.policies.contains(policy);
+                if !own.policies.iter().any(|policy| policy == "root") && !asked.iter().all(has) {
+                    return Err(Error::invalid("child policies must be subset of parent"));
+                }
+                let default = own.policies.iter().any(|policy| policy == "default");
+                TokenRecord::sanitised(&asked, default && !no_default)
             }
-            let default = own.policies.iter().any(|policy| policy == "default");
-            TokenRecord::sanitised(&asked, default && !no_default)
         };
         let no_default = no_default || role.is_some_and(|role| role.no_default_policy);
         let policies: Vec<String> =
@@ -417,19 +417,20 @@ impl Wish {
         if !period.is_zero() && !cx.sudo() {
             return Err(Error::invalid("root or sudo privileges required to create periodic token"));
         }
-        let (explicit, period) = match role {
-            Some(role) => (
-                bounded(cx, "explicit_max_ttl", explicit, role.explicit_max_ttl_seconds),
-                bounded(cx, "period", period, role.period_seconds),
-            ),
-            None => (explicit, period),
-        };
-        let root = record.policies.iter().any(|policy| policy == "root");
+        // What the role says is not kept here: it is asked again at each renewal.
         let record = TokenRecord {
             period_seconds: period.as_secs(),
             explicit_max_ttl_seconds: explicit.as_secs(),
             ..record
         };
+        let (explicit, period) = match role {
+            Some(role) => (
+                bounded(cx, "Explicit max TTL", explicit, role.explicit_max_ttl_seconds),
+                bounded(cx, "Period", period, role.period_seconds),
+            ),
+            None => (explicit, period),
+        };
+        let root = record.policies.iter().any(|policy| policy == "root");
         if root && ttl.is_zero() && period.is_zero() && explicit.is_zero() {
             if own.expires.is_some() {
                 return Err(Error::invalid("expiring root tokens cannot create non-expiring root tokens"));
@@ -454,24 +455,26 @@ impl Wish {
 }
 
 /// The policies of a token that a role with lists makes.
-fn by_role(role: &Role, asked: Vec<String>, own: &TokenRecord, no_default: bool) -> Result<Vec<String>> {
+fn by_role(
+    role: &Role,
+    asked: Option<Vec<String>>,
+    own: &TokenRecord,
+    no_default: bool,
+) -> Result<Vec<String>> {
     let allows = !role.allowed_policies.is_empty() || !role.allowed_policies_glob.is_empty();
     let glob = |globs: &[String], policy: &str| globs.iter().any(|pattern| matches(pattern, policy));
     let forbids = |policy: &str| {
         role.disallowed_policies.iter().any(|other| other == policy)
             || glob(&role.disallowed_policies_glob, policy)
     };
-    let mut policies = match (asked.is_empty(), role.allowed_policies.is_empty()) {
-        (false, _) => asked,
-        (true, false) => role.allowed_policies.clone(),
-        (true, true) => own.policies.clone(),
-    };
     let default = |policy: &str| policy == "default";
-    if !no_default
-        && !role.no_default_policy
-        && !forbids("default")
-        && !policies.iter().any(|policy| default(policy))
-    {
+    let adds_default = !no_default && !role.no_default_policy && !forbids("default");
+    let mut policies = match asked.filter(|asked| adds_default || !asked.is_empty()) {
+        Some(asked) => asked,
+        None if role.allowed_policies.is_empty() => own.policies.clone(),
+        None => role.allowed_policies.clone(),
+    };
+    if adds_default && !policies.iter().any(|policy| default(policy)) {
         policies.push("default".to_owned());
     }
     policies.sort();
@@ -535,18 +538,15 @@ fn bounded(cx: &Writing<'_>, name: &str, asked: Duration, role_seconds: u64) -> 
     if asked.is_zero() || role.is_zero() {
         return asked.max(role);
     }
-    if name == "period" {
-        cx.warn(format!(
-            "period specified both during creation call and in role; using the lower value of {}",
-            asked.min(role).as_secs()
-        ));
-    } else {
-        cx.warn(format!("Explicit max TTL specified both during creation call and in role; using the lower value of {} seconds", asked.min(role).as_secs()));
-    }
+    let lesser = asked.min(role).as_secs();
+    cx.warn(format!(
+        "{name} specified both during creation call and in role; using the lesser value of {lesser} seconds"
+    ));
     asked.min(role)
 }
 
-fn lower(one: u64, other: u64) -> u64 {
+/// The lower of two limits, of which zero is none.
+pub(super) fn lower(one: u64, other: u64) -> u64 {
     match (one, other) {
         (0, other) => other,
         (one, 0) => one,

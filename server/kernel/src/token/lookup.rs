@@ -169,7 +169,7 @@ pub(crate) struct Shown<'a> {
     meta: Option<&'a BTreeMap<String, String>>,
     #[serde(skip_serializing_if = "String::is_empty")]
     namespace_path: String,
-    num_uses: u64,
+    num_uses: i64,
     orphan: bool,
     path: &'a str,
     #[serde(skip_serializing_if = "is_zero")]
@@ -186,6 +186,15 @@ pub(crate) struct Shown<'a> {
 
 fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+/// How often it can be used: 0 for any number of times, -1 for one whose last use this is.
+fn uses(record: &TokenRecord) -> i64 {
+    match record.uses_left {
+        None => 0,
+        Some(0) => -1,
+        Some(left) => i64::try_from(left).unwrap_or(i64::MAX),
+    }
 }
 
 /// Writes down what may be seen. Clients ask this all day, so it is written straight from the record.
@@ -211,7 +220,7 @@ fn shown(record: &TokenRecord, id: &str, cx: &Reading<'_>) -> Result<Reply<Shown
         last_renewal_time: record.renewed.map(Time::seconds),
         meta: record.meta.as_ref(),
         namespace_path: namespace.path,
-        num_uses: record.uses_left.unwrap_or(0),
+        num_uses: uses(record),
         orphan: record.parent.is_none(),
         path: &record.path,
         period: record.period_seconds,

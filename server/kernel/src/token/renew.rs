@@ -137,7 +137,9 @@ pub(crate) fn renew(
 ) -> Result<(Auth, Vec<String>)> {
     let record = tokens::find(txn, hash)?.ok_or_else(|| Error::invalid("token not found"))?;
     if record.expires.is_none() {
-        return Err(Error::invalid("invalid lease ID"));
+        // Clients know both: what the initialisation made has no lease, a root token that was asked for has one.
+        let first = record.path == crate::token_record::ROOT_PATH;
+        return Err(Error::invalid(if first { "invalid lease ID" } else { "lease is not renewable" }));
     }
     if record.expires.is_some_and(|expires| expires <= now) {
         return Err(Error::invalid("token not found"));
@@ -159,7 +161,10 @@ pub(crate) fn renew(
         ttl: if record.mount.is_some() && !terms.ttl.is_zero() { terms.ttl } else { last_granted(&record) },
         max_ttl: terms.max_ttl,
         period: terms.period,
-        explicit_max_ttl: seconds(record.explicit_max_ttl_seconds),
+        explicit_max_ttl: match &mounted.method {
+            Some(_) => seconds(record.explicit_max_ttl_seconds),
+            None => terms.explicit_max_ttl,
+        },
         mount_ttl: mounted.info.default_ttl,
         mount_max_ttl: mounted.info.max_ttl,
     };

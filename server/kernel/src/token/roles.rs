@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use storage::Txn;
 
 use super::Token;
+use super::create::lower;
 use crate::cidr::Cidr;
 use crate::namespaces::Ns;
 use crate::router::Router;
@@ -61,11 +62,10 @@ pub(super) fn renewed(txn: &Txn, _: &Router, record: &TokenRecord) -> Result<Opt
     let gone =
         || Error::server(format!("original token role {:?} could not be found, not renewing", record.role));
     let role = find(txn, record.namespace, &record.role)?.ok_or_else(gone)?;
-    let seconds = Duration::from_secs;
-    let period = if role.period_seconds > 0 { role.period_seconds } else { record.period_seconds };
+    let lesser = |own: u64, role: u64| Duration::from_secs(lower(own, role));
     Ok(Some(Terms {
-        period: seconds(period),
-        explicit_max_ttl: seconds(record.explicit_max_ttl_seconds),
+        period: lesser(record.period_seconds, role.period_seconds),
+        explicit_max_ttl: lesser(record.explicit_max_ttl_seconds, role.explicit_max_ttl_seconds),
         ..Terms::default()
     }))
 }
@@ -225,6 +225,9 @@ impl Put {
             (Some(cidrs), None) => (role.bound_cidrs, role.old_bound_cidrs) = (cidrs.0.clone(), true),
             _ => {}
         }
+        role.old_period &= self.token_period.is_none();
+        role.old_explicit_max_ttl &= self.token_explicit_max_ttl.is_none();
+        role.old_bound_cidrs &= self.token_bound_cidrs.is_none();
         Ok(())
     }
 
