@@ -1,16 +1,21 @@
 //! Several entities become one: someone was known twice.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use kit::loose::{Flag, Text, Texts};
-use kit::{Beyond, Command, Error, Nothing, Reply, Result, Route, Writing};
+use kit::{Beyond, Command, Error, Nothing, Page, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::json;
 use storage::Txn;
 
 use super::book::Book;
 use super::record::{Alias, Entity};
 use super::{Identity, own};
+use crate::mounts::Mounted;
+use crate::namespaces::Ns;
+use crate::request::JSON;
 
 /// How many entities go into one at once.
 const MERGED_MAX: usize = 1000;
@@ -34,7 +39,7 @@ impl Command<Identity> for Merge {
     const ROUTE: Route = Route::post("entity/merge");
     type Reply = Nothing;
 
-    fn run(self, _: &Identity, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
+    fn run(self, identity: &Identity, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         if self.to_entity_id.0.is_empty() {
             return Err(Error::invalid("missing entity id to merge to"));
         }
@@ -48,14 +53,18 @@ impl Command<Identity> for Merge {
         }
         // Nothing hangs on it yet: entities have no second factors here.
         let Flag(_) = self.force;
-        let book = own(cx);
-        let txn = cx.beyond(&Beyond::for_the_kernel());
+        let (book, ns, beyond) = (own(cx), Ns::of(cx), Beyond::for_the_kernel());
+        let txn = cx.beyond(&beyond);
         let to = book.entity(txn, &self.to_entity_id.0)?;
         let to = to.ok_or_else(|| Error::invalid("entity id to merge to is invalid"))?;
         let keep = &self.conflicting_alias_ids_to_keep.0;
         let from = found(book, txn, &to, &self.from_entity_ids.0, keep)?;
         if keep.is_empty() {
-            refuse_clashes(&to, &from)?;
+            let clashes = clashes(&to, &from)?;
+            if !clashes.is_empty() {
+                let router = identity.kernel()?.router(txn.snapshot())?;
+                return Err(refused(&to, &clashes, |accessor| router.value().by_accessor(ns, accessor)));
+            }
         }
         merge(book, txn, to, &from, keep)?;
         Ok(Reply::Nothing)
@@ -80,8 +89,15 @@ fn found(book: Book, txn: &Txn, to: &Entity, ids: &[String], keep: &[String]) ->
     Ok(from)
 }
 
-/// Two aliases at one mount cannot both stay, so someone has to say which.
-fn refuse_clashes(to: &Entity, from: &[Entity]) -> Result<()> {
+/// Two aliases at one mount, of which one would have to go.
+struct Clash<'a> {
+    own: &'a Alias,
+    entity: &'a Entity,
+    alias: &'a Alias,
+}
+
+/// The aliases that cannot both stay, so that someone has to say which.
+fn clashes<'a>(to: &'a Entity, from: &'a [Entity]) -> Result<Vec<Clash<'a>>> {
     let mut seen = BTreeSet::new();
     let mut clashes = Vec::new();
     for entity in from {
@@ -93,21 +109,41 @@ fn refuse_clashes(to: &Entity, from: &[Entity]) -> Result<()> {
                 )));
             }
             if let Some(own) = to.alias_at(&alias.accessor) {
-                clashes.push(format!(
-                    "mountAccessor: {}, toEntity ID: {}, fromEntity ID: {}, conflicting toEntity alias ID: {}, conflicting fromEntity alias ID: {}",
-                    alias.accessor, to.id, entity.id, own.id, alias.id
-                ));
+                clashes.push(Clash { own, entity, alias });
             }
         }
     }
-    if clashes.is_empty() {
-        return Ok(());
-    }
+    Ok(clashes)
+}
+
+/// Tells of clashes in words, and beside them as data: clients show people the two, to choose from.
+fn refused<'a>(
+    to: &Entity,
+    clashes: &[Clash<'_>],
+    mount: impl Fn(&str) -> Option<&'a Arc<Mounted>>,
+) -> Error {
     let mut lines = vec![
         "toEntity and at least one fromEntity have aliases with the same mount accessor, repeat the merge request specifying exactly one fromEntity, clashes: ".to_owned(),
     ];
-    lines.append(&mut clashes);
-    Err(Error::invalid(format!("{} errors occurred:\n\t* {}\n\n", lines.len(), lines.join("\n\t* "))))
+    let mut data = Vec::new();
+    for Clash { own, entity, alias } in clashes {
+        lines.push(format!(
+            "mountAccessor: {}, toEntity ID: {}, fromEntity ID: {}, conflicting toEntity alias ID: {}, conflicting fromEntity alias ID: {}",
+            alias.accessor, to.id, entity.id, own.id, alias.id
+        ));
+        let mounted = mount(&alias.accessor);
+        let (kind, path) = mounted.map_or(("", ""), |mounted| (&mounted.entry.kind, &mounted.entry.path));
+        for (entity, alias) in [(to, own), (entity, alias)] {
+            data.push(json!({
+                "alias": alias.name, "entity": entity.name, "entity_id": entity.id,
+                "mount": kind, "mount_path": path,
+            }));
+        }
+    }
+    let text = format!("{} errors occurred:\n\t* {}\n\n", lines.len(), lines.join("\n\t* "));
+    let body = format!("{}\n", json!({ "errors": [text], "data": data }));
+    let page = Page { status: 400, kind: JSON, headers: Vec::new(), bytes: body.into_bytes() };
+    Error::invalid(text).shown_as(page)
 }
 
 fn merge(book: Book, txn: &mut Txn, old: Entity, from: &[Entity], keep: &[String]) -> Result<()> {
