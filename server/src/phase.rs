@@ -185,7 +185,7 @@ impl State {
         let in_namespace = !request.namespace.is_empty();
         Some(match (place, request.verb) {
             ("seal", Post) => return self.seal_while_sealed(),
-            ("health" | "init" | "leader" | "unseal", _) if in_namespace => {
+            ("health" | "init" | "unseal", _) if in_namespace => {
                 refusal(400, "operation unavailable in namespaces")
             }
             ("health", Get) => Reaction::Now(self.health(&request.query)),

@@ -55,7 +55,9 @@ impl State {
         let mut store = self.store();
         let seal = match &**self.phase() {
             Phase::Open { .. } if wanted.reset => return refused(400, "vault is unsealed"),
-            Phase::Open { .. } => return self.seal_status(),
+            Phase::Open { .. } => {
+                return share(&wanted.key).map_or_else(|text| refused(400, &text), |_| self.seal_status());
+            }
             Phase::Blank => return refused(400, "Vault is not initialized"),
             Phase::Sealed(seal) => seal.clone(),
         };

@@ -156,7 +156,7 @@ fn memory(meminfo: &str) -> Value {
             "MemAvailable" => "available".to_owned(),
             "Shmem" => "shared".to_owned(),
             other if other.contains('(') => continue,
-            other => other.to_lowercase(),
+            other => other.to_lowercase().replace('_', ""),
         };
         shown.insert(name, number.saturating_mul(scale).into());
     }
@@ -183,7 +183,7 @@ mod tests {
         );
         assert_eq!(memory["total"], 1_024_000);
         assert_eq!(memory["usedPercent"], 75.0);
-        assert_eq!(memory["hugepages_total"], 3);
+        assert_eq!(memory["hugepagestotal"], 3);
         let cpus = processors("processor\t: 1\nmodel name\t: X\ncpu MHz\t\t: 2400.5\nflags\t: a b\n\n");
         assert_eq!(
             (&cpus[0]["cpu"], &cpus[0]["mhz"], &cpus[0]["flags"]),

@@ -27,6 +27,7 @@ mod namespace_seals;
 mod namespaces;
 mod node;
 mod password_policies;
+mod plugins;
 mod policies;
 mod pprof;
 mod profile;
@@ -231,6 +232,9 @@ impl Engine for Sys {
         query::<_, lockouts::List>(),
         command::<_, lockouts::Unlock>(),
         query::<_, node::VersionHistory>(),
+        query::<_, plugins::Catalog>(),
+        query::<_, plugins::OfType>(),
+        query::<_, plugins::One>(),
         query::<_, node::HaStatus>(),
         query::<_, node::ReplicationStatus>(),
         query::<_, node::Sanitized>(),

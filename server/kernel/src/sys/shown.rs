@@ -95,8 +95,6 @@ pub(super) struct TuneShown {
 impl MountShown {
     pub(super) fn of(mounted: &Mounted, kernel: &Kernel) -> Self {
         let entry = &mounted.entry;
-        let version = kernel.env.settings.version.as_str();
-        let version = version.split_once('+').map_or(version, |(version, _)| version);
         Self {
             accessor: entry.accessor.clone(),
             config: ConfigShown::of(entry),
@@ -107,8 +105,7 @@ impl MountShown {
             options: entry.options.clone(),
             path: None,
             plugin_version: entry.config.plugin_version.clone(),
-            // A semantic version may have one `+`; clients parse it.
-            running_plugin_version: format!("v{version}+builtin.bao"),
+            running_plugin_version: running_version(kernel),
             running_sha256: "",
             seal_wrap: entry.seal_wrap,
             kind: match entry.class {
@@ -119,6 +116,14 @@ impl MountShown {
             uuid: entry.uuid.clone(),
         }
     }
+}
+
+/// The version that everything built in has.
+pub(super) fn running_version(kernel: &Kernel) -> String {
+    let version = kernel.env.settings.version.as_str();
+    // A semantic version may have one `+`; clients parse it.
+    let version = version.split_once('+').map_or(version, |(version, _)| version);
+    format!("v{version}+builtin.bao")
 }
 
 impl ConfigShown {

@@ -130,10 +130,10 @@ impl<C: Class> Command<Sys> for Tune<C> {
         let missing = || Error::invalid(format!("tune of path {path:?} failed: no mount entry found"));
         let mounted = router.value().here(cx)?.at(&path).ok_or_else(missing)?;
         let mut entry = mounted.entry.clone();
+        if matches!(path.as_str(), "sys/" | "cubbyhole/" | "identity/") {
+            self.refuse_of_the_server(&path)?;
+        }
         if let Some(description) = self.description {
-            if matches!(path.as_str(), "sys/" | "cubbyhole/" | "identity/") {
-                return Err(Error::invalid(format!("cannot tune parameter description of {path}")));
-            }
             entry.description = description;
         }
         let settings = Settings {
@@ -156,6 +156,28 @@ impl<C: Class> Command<Sys> for Tune<C> {
         let opened = kernel.mounts.open(entry, Arc::clone(&mounted.namespace), &*kernel)?;
         opened.entry.store(cx.beyond(&beyond))?;
         Ok(Reply::Nothing)
+    }
+}
+
+impl<C> Tune<C> {
+    /// What is always there has its settings from the server; only what audit shows of it may be changed.
+    fn refuse_of_the_server(&self, path: &str) -> Result<()> {
+        let given = [
+            ("description", self.description.is_some()),
+            ("options", self.options.is_some()),
+            ("default_lease_ttl", self.default_lease_ttl.is_some()),
+            ("max_lease_ttl", self.max_lease_ttl.is_some()),
+            ("token_type", self.token_type.is_some()),
+            ("listing_visibility", self.listing_visibility.is_some()),
+            ("passthrough_request_headers", self.passthrough_request_headers.is_some()),
+            ("allowed_response_headers", self.allowed_response_headers.is_some()),
+            ("plugin_version", self.plugin_version.is_some()),
+            ("user_lockout_config", self.user_lockout_config.is_some()),
+        ];
+        match given.iter().find(|(_, is_given)| *is_given) {
+            Some((name, _)) => Err(Error::invalid(format!("cannot tune parameter {name} of {path}"))),
+            None => Ok(()),
+        }
     }
 }
 
