@@ -246,6 +246,11 @@ impl TokenParams {
     }
 
     fn check(&self) -> Result<()> {
+        if self.token_strictly_bind_ip && !self.token_bound_cidrs.is_empty() {
+            return Err(Error::invalid(
+                "'token_strictly_bind_ip' conflicts with 'token_bound_cidrs'; set only one",
+            ));
+        }
         let batch = "'token_type' cannot be 'batch' or 'default_batch' when set to generate";
         if self.token_type == TokenType::Batch && self.token_period != 0 {
             return Err(Error::invalid(format!("{batch} periodic tokens")));

@@ -33,14 +33,22 @@ struct Named {
     hasher: Arc<Hasher>,
 }
 
+impl SignIn {
+    /// The role id, without the line's end that comes along from a file.
+    fn role_id(&self) -> &str {
+        self.role_id.as_ref().map_or("", |role_id| role_id.0.trim())
+    }
+}
+
 /// The role that a role id belongs to.
 pub(super) fn role_named(fields: &Fields<'_>, cx: &Reading<'_>) -> Result<Option<String>> {
-    let role_id = fields.parse::<SignIn>()?.0.role_id.map(|text| text.0).unwrap_or_default();
+    let asked = fields.parse::<SignIn>()?.0;
+    let role_id = asked.role_id();
     let Some(hasher) = Hasher::of(cx)? else { return Ok(None) };
     if role_id.is_empty() || role_id.len() > ID_SIZE_MAX {
         return Ok(None);
     }
-    ROLE_IDS.get(cx, &hasher.role_id(&role_id))
+    ROLE_IDS.get(cx, &hasher.role_id(role_id))
 }
 
 fn wrong() -> Error {
@@ -51,12 +59,14 @@ impl Login<AppRole> for SignIn {
     const ROUTE: Route = Route::post("login");
 
     fn who(&self) -> String {
-        self.role_id.as_ref().map(|role_id| role_id.0.clone()).unwrap_or_default()
+        self.role_id().to_owned()
     }
 
     fn run(self, _: &AppRole, cx: &mut Writing<'_>) -> Result<Claim> {
-        let role_id = self.role_id.map(|text| text.0).filter(|role_id| !role_id.is_empty());
-        let role_id = role_id.ok_or_else(|| Error::invalid("missing role_id"))?;
+        let role_id = self.role_id().to_owned();
+        if role_id.is_empty() {
+            return Err(Error::invalid("missing role_id"));
+        }
         if role_id.len() > ID_SIZE_MAX {
             return Err(wrong());
         }
@@ -95,13 +105,16 @@ impl Login<AppRole> for SignIn {
 
 /// Looks at the secret id, and takes one of its uses.
 fn prove(cx: &mut Writing<'_>, named: &Named, secret_id: Option<Secret<String>>) -> Result<Arc<SecretId>> {
-    let given = secret_id.filter(|secret_id| !secret_id.expose().is_empty());
-    let secret_id = given.ok_or_else(|| Error::invalid("missing secret_id"))?;
-    if secret_id.expose().len() > ID_SIZE_MAX {
+    let given = secret_id.unwrap_or_default();
+    let secret_id = given.expose().trim();
+    if secret_id.is_empty() {
+        return Err(Error::invalid("missing secret_id"));
+    }
+    if secret_id.len() > ID_SIZE_MAX {
         return Err(wrong());
     }
     // The record lies under a keyed hash: how far a guess is right cannot be told from the time it takes.
-    let place = named.hasher.secret_id(named.role.key, secret_id.expose());
+    let place = named.hasher.secret_id(named.role.key, secret_id);
     let lies = place.bytes();
     let secret =
         cx.memo(&STANDARD_NO_PAD.encode(&lies), |cx| SECRET_IDS.get(cx, &lies)?.ok_or_else(wrong))?;

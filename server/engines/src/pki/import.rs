@@ -82,6 +82,9 @@ struct Parts {
 
 impl Parts {
     fn read(bundle: &str) -> Result<Self> {
+        if bundle.is_empty() {
+            return Err(Error::invalid("'pem_bundle' and 'certificate' parameters were empty"));
+        }
         if bundle.len() < PEM_SIZE_MIN {
             return Err(Error::invalid(
                 "provided data for import was too short; perhaps a path was passed to the API rather than the contents of a PEM file",

@@ -21,12 +21,22 @@ pub(super) struct AskedLifetime {
 impl AskedLifetime {
     /// Reads the parameters.
     pub(super) fn read(ttl: Option<Seconds>, not_before: &str, not_after: &str) -> Result<Self> {
+        let ttl_seconds = ttl.unwrap_or_default().0;
+        if ttl_seconds > 0 && !not_after.is_empty() {
+            return Err(two_ends());
+        }
         Ok(Self {
-            ttl_seconds: ttl.unwrap_or_default().0,
+            ttl_seconds,
             not_before: moment("not_before", not_before)?,
             not_after: moment("not_after", not_after)?,
         })
     }
+}
+
+fn two_ends() -> Error {
+    Error::invalid(
+        "Either ttl or not_after should be provided. Both should not be provided in the same request.",
+    )
 }
 
 /// The lifetime of a leaf, as its role, its issuer and the mount allow it.
@@ -43,7 +53,8 @@ pub(super) fn of_leaf(
         Some(time) => bounded(time, rules, limits.max(cx), cx.now())?,
         None => match rules.not_after {
             Some(time) if asked.ttl_seconds == 0 => time,
-            _ => cx.now().plus(Duration::from_secs(limits.choose(asked.ttl_seconds, cx))),
+            Some(_) => return Err(two_ends()),
+            None => cx.now().plus(Duration::from_secs(limits.choose(asked.ttl_seconds, cx))),
         },
     };
     let not_after = within_issuer(not_after, issuer, cx)?;

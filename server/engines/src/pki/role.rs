@@ -102,7 +102,7 @@ role_fields! {
     /// Whether a lease revokes the certificate when it ends.
     generate_lease: bool = false, Flag, |v| v.0;
     /// Who issues.
-    issuer_ref: String = DEFAULT.to_owned(), Text, |v| v.0;
+    issuer_ref: String = DEFAULT.to_owned(), Text, |v| if v.0.is_empty() { DEFAULT.to_owned() } else { v.0 };
     /// The size of keys; 0 for the usual one of their type.
     key_bits: u64 = 0, Number, |v| unsigned(v);
     /// The type of keys: `rsa`, `ec`, `ed25519`, `ml-dsa` or `any`.
@@ -169,9 +169,9 @@ impl<const VERB: usize> Command<Pki> for WriteRole<VERB> {
         let name = self.name.clone();
         let mut role = match VERB {
             0 => Role::default(),
-            _ => ROLES
-                .get(cx, &name)?
-                .ok_or_else(|| Error::new(kit::Fault::NotFound, "Unable to fetch role entry to patch"))?,
+            _ => {
+                ROLES.get(cx, &name)?.ok_or_else(|| Error::invalid("Unable to fetch role entry to patch"))?
+            }
         };
         self.apply(&mut role);
         role.settle()?;

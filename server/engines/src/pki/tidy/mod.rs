@@ -130,8 +130,12 @@ impl Options {
 
     fn check(&self) -> Result<Duration> {
         let pause = Span::parse(&self.pause_duration).filter(|span| span.0 >= 0);
-        if self.safety_buffer == 0 || self.issuer_safety_buffer == 0 {
-            return Err(Error::invalid("safety_buffer and issuer_safety_buffer must be greater than zero"));
+        for (name, seconds) in
+            [("safety_buffer", self.safety_buffer), ("issuer_safety_buffer", self.issuer_safety_buffer)]
+        {
+            if seconds == 0 {
+                return Err(Error::invalid(format!("{name} must be greater than zero")));
+            }
         }
         pause.map(Span::duration).ok_or_else(|| {
             Error::invalid(format!(
@@ -219,6 +223,7 @@ impl Command<Pki> for Tidy {
 
     fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
         let options = self.options();
+        options.check()?;
         let running = TIDY.get(cx)?;
         if matches!(running.state, State::Running | State::Cancelling) {
             cx.warn("Tidy operation already in progress.");
