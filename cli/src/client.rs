@@ -105,6 +105,12 @@ impl Client {
         }
     }
 
+    /// Asks for what every server has. There is no "nothing" here: where it is not found, something is wrong, such as the
+    /// namespace.
+    pub(crate) async fn standing(&self, call: Call) -> Result<Secret, Refused> {
+        Ok(self.send(call).await?.secret()?.unwrap_or_default())
+    }
+
     /// Changes something; what the server returns, if it returns anything.
     pub(crate) async fn write(&self, call: Call) -> Result<Option<Secret>, Refused> {
         self.send(call).await?.secret()

@@ -42,10 +42,10 @@ impl List {
     async fn run(self, session: &Session) -> Outcome {
         let secret = session
             .client
-            .read(Call::get("sys/audit"))
+            .standing(Call::get("sys/audit"))
             .await
             .map_err(|e| e.during("Error listing audits"))?;
-        let devices = secret.as_ref().and_then(|secret| secret.data()).cloned().unwrap_or_default();
+        let devices = secret.data().cloned().unwrap_or_default();
         if !session.output.is_table() {
             let order = ["type", "description", "options", "local", "path"];
             let docs = devices.iter().map(|(path, device)| (path.clone(), Doc::ordered(device, &order)));

@@ -166,10 +166,10 @@ impl Help {
         }
         let secret = session
             .client
-            .read(Call::get(Kind::Auth.root()))
+            .standing(Call::get(Kind::Auth.root()))
             .await
             .map_err(|e| e.during("Error listing enabled authentications").code(1))?;
-        let mount = secret.as_ref().and_then(|secret| secret.data()?.get(&paths::mount(&what)).cloned());
+        let mount = secret.data().and_then(|data| data.get(&paths::mount(&what)).cloned());
         let Some(mount) = mount else {
             return Err(Stop::local(format!(
                 "No auth method available on the server at \"{}\"",

@@ -323,8 +323,8 @@ pub(crate) async fn list(session: &Session, kind: Kind, detail: Columns) -> Outc
         Kind::Secrets => "Error listing secrets engines",
         Kind::Auth => "Error listing enabled authentications",
     };
-    let secret = session.client.read(Call::get(kind.root())).await.map_err(|e| e.during(during))?;
-    let mounts = secret.as_ref().and_then(|secret| secret.data()).cloned().unwrap_or_default();
+    let secret = session.client.standing(Call::get(kind.root())).await.map_err(|e| e.during(during))?;
+    let mounts = secret.data().cloned().unwrap_or_default();
     print(session.output, kind, &mounts, detail)
 }
 

@@ -288,7 +288,7 @@ async fn rotate(session: &Session) -> Outcome {
 }
 
 async fn key_status(session: &Session) -> Result<Secret, crate::refused::Refused> {
-    Ok(session.client.read(Call::get("sys/key-status")).await?.unwrap_or_default())
+    session.client.standing(Call::get("sys/key-status")).await
 }
 
 fn print_key_status(session: &Session, secret: &Secret) -> Outcome {

@@ -178,7 +178,7 @@ pub(crate) struct Renew {
     #[arg(long)]
     accessor: bool,
     /// Lifetime to ask for
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, alias = "i", value_name = "DURATION")]
     increment: Option<Span>,
     /// Token, or with -accessor its accessor; your own if left out
     token: Option<String>,
