@@ -70,7 +70,9 @@ impl Command<Sys> for Enable {
             return Err(Error::invalid(BY_CONFIGURATION));
         }
         let path = format!("{}/", self.path.trim_matches('/'));
-        if kernel.audits.entries(cx.peek(&beyond))?.iter().any(|entry| entry.path == path) {
+        // A device does not lie in another: names of the two could not be told apart by their beginnings.
+        let meets = |entry: &AuditEntry| entry.path.starts_with(&path) || path.starts_with(&entry.path);
+        if kernel.audits.entries(cx.peek(&beyond))?.iter().any(meets) {
             return Err(Error::invalid("path already in use"));
         }
         let entry = AuditEntry {
