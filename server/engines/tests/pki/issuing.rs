@@ -66,7 +66,7 @@ fn a_role_reads_back_with_its_defaults() {
     );
     let patched = bench.patch("roles/r", json!({"ttl": "1h"})).is(200);
     assert_eq!((&patched.data["ttl"], &patched.data["max_ttl"]), (&json!(3600), &json!(259_200)));
-    bench.patch("roles/none", json!({"ttl": "1h"})).refuses(404, "Unable to fetch role entry to patch");
+    bench.patch("roles/none", json!({"ttl": "1h"})).refuses(400, "Unable to fetch role entry to patch");
     bench
         .post("roles/r", json!({"ttl": "10h", "max_ttl": "1h"}))
         .refuses(400, "\"ttl\" value must be less than \"max_ttl\" value");
