@@ -15,7 +15,7 @@ use crate::{
         disk::Owner,
         owner,
         proxy::{Connections, Door, Lending, Manners, Place, Remembers},
-        templates::{Backup, FilePlan, Folders, Habit, Pace, Program, Target, Template, Writing},
+        templates::{Backup, FilePlan, Folders, Habit, Pace, Program, Sandbox, Target, Template, Writing},
     },
     hcl::value::{Labelled, Stanza},
 };
@@ -314,7 +314,8 @@ fn program(stanza: &mut Stanza) -> Result<(Program, bool), String> {
         Some(true) => MissingKey::Error,
         Some(false) | None => MissingKey::Invalid,
     };
-    let sandbox = stanza.text("sandbox_path")?.filter(|path| !path.is_empty()).map(PathBuf::from);
+    let sandbox = stanza.text("sandbox_path")?.filter(|path| !path.is_empty());
+    let sandbox = sandbox.map(|folder| Sandbox::at(folder.into()));
     let denied = [stanza.list("function_denylist")?, stanza.list("function_blacklist")?].concat();
     let fatal = stanza.flag("error_fatal")?.unwrap_or(true);
     let writing = Writing { delimiters, missing, sandbox, denied };

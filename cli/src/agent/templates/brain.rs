@@ -194,7 +194,7 @@ impl<W: World> Brain<W> {
     }
 
     async fn fetch(&mut self, query: &Query, kept: Option<&str>) -> Result<Answer, Trouble> {
-        if !matches!(query, Query::File(_)) {
+        if !matches!(query, Query::File(..)) {
             self.still_up()?;
         }
         let answer = self.source.fetch(query, kept).await;
@@ -216,7 +216,7 @@ impl<W: World> Brain<W> {
 
     fn take(&mut self, query: &Query, answer: Answer) {
         if let Some(cache) = &self.cache
-            && !matches!(query, Query::File(_))
+            && !matches!(query, Query::File(..))
             && let Err(why) = cache.keep(&query.key(), &answer.json, self.now())
         {
             self.source.world.log(Level::Warn, &format!("the cache: {why}"));

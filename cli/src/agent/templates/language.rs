@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    path::{Component, Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
 };
 
@@ -17,6 +17,7 @@ use super::{
     functions::{FUNCTIONS, MARK, argument, string, wrong},
     parse::{self, FLAT, METHOD, PRINT, PRINTED},
     query::Query,
+    sandbox::Sandbox,
     sprig::{self, Kind},
     toml,
     values::{self, Numbers, text},
@@ -64,11 +65,11 @@ pub(super) const HERE: [&str; 23] = [
 
 /// A template that was read and has nothing unknown in it.
 pub(crate) struct Program {
-    text: String,
+    text: Arc<str>,
     delimiters: (String, String),
     missing: MissingKey,
     /// What `file` may read; anything if nothing is said.
-    sandbox: Option<PathBuf>,
+    sandbox: Option<Sandbox>,
 }
 
 /// How a template is written.
@@ -76,7 +77,7 @@ pub(crate) struct Writing {
     pub(crate) delimiters: (String, String),
     /// Whether a key that is not there ends the run.
     pub(crate) missing: MissingKey,
-    pub(crate) sandbox: Option<PathBuf>,
+    pub(crate) sandbox: Option<Sandbox>,
     pub(crate) denied: Vec<String>,
 }
 
@@ -118,7 +119,8 @@ pub(crate) struct Piece {
 struct Table {
     known: Known,
     now: Moment,
-    sandbox: Option<PathBuf>,
+    text: Arc<str>,
+    sandbox: Option<Sandbox>,
     /// The templates that `executeTemplate` finds by name.
     whole: OnceLock<Weak<Template>>,
     notes: Mutex<Notes>,
@@ -139,7 +141,7 @@ impl Program {
     pub(crate) fn read(text: String, writing: Writing) -> Result<Program, String> {
         let Writing { delimiters, missing, sandbox, denied } = writing;
         parse::parse(&text, (&delimiters.0, &delimiters.1), &denied)?;
-        Ok(Program { text, delimiters, missing, sandbox })
+        Ok(Program { text: text.into(), delimiters, missing, sandbox })
     }
 
     /// Runs it with what is known.
@@ -147,6 +149,7 @@ impl Program {
         let table = Arc::new(Table {
             known: known.clone(),
             now,
+            text: Arc::clone(&self.text),
             sandbox: self.sandbox.clone(),
             whole: OnceLock::new(),
             notes: Mutex::default(),
@@ -229,7 +232,7 @@ impl Table {
                 self.secret(args, |path| Query::Certificate(path, BTreeMap::new()), Query::Certificate)
             }
             "secrets" => self.ask(Query::List(string(args, 0)?.to_owned())),
-            "file" => self.ask(Query::File(self.inside(string(args, 0)?)?)),
+            "file" => self.file(string(args, 0)?),
             sprig::EXPAND => Ok(text(expanded(string(args, 0)?))),
             "env" => Ok(text(settings::variable(string(args, 0)?).unwrap_or_default())),
             "envOrDefault" => match settings::variable(string(args, 0)?) {
@@ -239,7 +242,7 @@ impl Table {
             "mustEnv" => {
                 let name = string(args, 0)?;
                 let value = settings::variable(name);
-                value.map(text).ok_or_else(|| wrong(format!("the variable {name} is not set")))
+                value.map(text).ok_or_else(|| wrong(format!("the variable {} is not set", self.named(name))))
             }
             "timestamp" => super::layout::timestamp(self.now, args),
             "toJSON" => self.json(args).map(|json| text(escaped(json.to_string()))),
@@ -270,7 +273,8 @@ impl Table {
         }
         let whole = self.whole.get().and_then(Weak::upgrade);
         let whole = whole.filter(|whole| name != NAME && whole.lookup(name).is_some());
-        let whole = whole.ok_or_else(|| wrong(format!("executeTemplate: no template is called {name:?}")))?;
+        let whole = whole
+            .ok_or_else(|| wrong(format!("executeTemplate: there is no template {}", self.named(name))))?;
         self.notes().executed = (depth + 1, times + 1);
         let mut out = Bounded(Zeroizing::new(String::new()));
         let made = whole.execute_template_fmt(&mut out, name, args.get(1).unwrap_or(&Value::Nil));
@@ -319,15 +323,21 @@ impl Table {
         }
     }
 
-    fn inside(&self, path: &str) -> Result<PathBuf, TemplateError> {
+    fn file(&self, path: &str) -> Made {
         let path = PathBuf::from(path);
-        let Some(sandbox) = &self.sandbox else { return Ok(path) };
-        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let climbs = path.components().any(|part| part == Component::ParentDir);
-        if climbs || !real(&path).starts_with(real(sandbox)) {
+        if self.sandbox.as_ref().is_some_and(|sandbox| !sandbox.holds(&path)) {
             return Err(wrong(format!("file {} lies outside of sandbox_path", path.display())));
         }
-        Ok(path)
+        self.ask(Query::File(path, self.sandbox.clone()))
+    }
+
+    /// A name as a message may show it: if it stands in the template. One that was worked out may be a secret.
+    fn named(&self, name: &str) -> String {
+        if self.text.contains(name) {
+            format!("{name:?}")
+        } else {
+            "of a name that was worked out".to_owned()
+        }
     }
 
     /// `writeToFile path user group perms [flags] text`
@@ -435,6 +445,7 @@ fn words(error: &TemplateError) -> String {
         TemplateError::MissingKey { key, .. } => {
             format!("the data has no key {key:?}; is it the right secret, and does it need .Data.data?")
         }
+        TemplateError::IndexOutOfRange { .. } => "an index is beyond what it looks into".to_owned(),
         TemplateError::Write => "the text becomes longer than 16 MiB".to_owned(),
         TemplateError::FuncPanic { name, .. } => format!("the function {name} failed"),
         other => other.to_string(),
@@ -526,7 +537,7 @@ mod tests {
             .run(&known(), Moment::default());
         assert!(matches!(wants, Run::Wants(Query::Read(path)) if path == "t"));
         for (text, words) in [
-            (r#"{{ executeTemplate "d" }}"#, "no template is called \"d\""),
+            (r#"{{ executeTemplate "d" }}"#, "there is no template \"d\""),
             (
                 r#"{{ define "d" }}{{ executeTemplate "d" }}{{ end }}{{ executeTemplate "d" }}"#,
                 "round and round",

@@ -11,6 +11,7 @@ mod maps;
 mod parse;
 mod query;
 mod regex;
+mod sandbox;
 mod source;
 mod sprig;
 mod target;
@@ -22,6 +23,7 @@ mod work;
 mod yaml;
 
 pub(crate) use language::{Program, Writing};
+pub(crate) use sandbox::Sandbox;
 pub(crate) use source::{Habit, Source};
 pub(crate) use target::{Backup, FilePlan, Folders};
 pub(crate) use work::{Pace, Target, Template, Work};

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
+use super::sandbox::Sandbox;
+
 /// One question. Two templates that ask the same get the same answer: a database user and its password belong together.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Query {
@@ -13,8 +15,8 @@ pub(crate) enum Query {
     List(String),
     /// `pkiCert "path" "key=value"`.
     Certificate(String, BTreeMap<String, String>),
-    /// `file "path"`.
-    File(PathBuf),
+    /// `file "path"`, and where it must lie.
+    File(PathBuf, Option<Sandbox>),
 }
 
 impl Query {
@@ -26,7 +28,7 @@ impl Query {
             Query::Write(path, body) => format!("write {path} {}", pairs(body)),
             Query::List(path) => format!("list {path}"),
             Query::Certificate(path, body) => format!("certificate {path} {}", pairs(body)),
-            Query::File(path) => format!("file {}", path.display()),
+            Query::File(path, _) => format!("file {}", path.display()),
         }
     }
 }
@@ -39,7 +41,7 @@ impl fmt::Display for Query {
             Query::Write(path, _) => write!(f, "secret {path:?} (written)"),
             Query::List(path) => write!(f, "secrets {path:?}"),
             Query::Certificate(path, _) => write!(f, "pkiCert {path:?}"),
-            Query::File(path) => write!(f, "file {:?}", path.display()),
+            Query::File(path, _) => write!(f, "file {:?}", path.display()),
         }
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json, json};
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
-use super::query::Query;
+use super::{query::Query, sandbox::Sandbox};
 use crate::{
     agent::{
         login::{Identity, envelope},
@@ -131,7 +131,7 @@ impl<W: World> Source<W> {
     /// The answer to a question; `kept` is what lies at the template's destination.
     pub(crate) async fn fetch(&self, query: &Query, kept: Option<&str>) -> Result<Answer, Trouble> {
         match query {
-            Query::File(path) => file(path),
+            Query::File(path, sandbox) => file(path, sandbox.as_ref()),
             Query::Read(path) => {
                 let (path, wish) = path.split_once('?').unwrap_or((path, ""));
                 let real = self.kv(path, "data").await?;
@@ -254,8 +254,8 @@ fn nothing(path: &str) -> Trouble {
     Trouble::new(Cause::Refused(404), format!("no secret exists at {path}"))
 }
 
-fn file(path: &Path) -> Result<Answer, Trouble> {
-    let read = std::fs::read_to_string(path);
+fn file(path: &Path, sandbox: Option<&Sandbox>) -> Result<Answer, Trouble> {
+    let read = sandbox.map_or_else(|| std::fs::read_to_string(path), |sandbox| sandbox.read(path));
     let text = read.map_err(|e| Trouble::disk(&format!("{} cannot be read", path.display()), &e))?;
     Ok(Answer { json: Json::String(text), life: Life::File })
 }

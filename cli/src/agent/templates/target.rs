@@ -142,10 +142,13 @@ fn plan(piece: &Piece) -> Result<FilePlan, String> {
     let shown = piece.path.display();
     let digits = piece.perms.trim_start_matches("0o");
     let mode = u32::from_str_radix(digits, 8)
-        .map_err(|_| format!("writeToFile {shown}: {:?} is no mode like \"0600\"", piece.perms))?;
+        .map_err(|_| format!("writeToFile {shown}: its mode must be written like \"0600\""))?;
     let named = |name: &str, find: fn(&str) -> Result<u32, String>| match name {
         "" => Ok(None),
-        name => find(name).map(Some).map_err(|why| format!("writeToFile {shown}: {why}")),
+        // The name is not repeated: it may have been worked out from a secret.
+        name => find(name)
+            .map(Some)
+            .map_err(|_| format!("writeToFile {shown}: its user or group is not known here")),
     };
     let owner = Owner { user: named(&piece.user, owner::user)?, group: named(&piece.group, owner::group)? };
     let path = piece.path.clone();
