@@ -10,7 +10,7 @@ use kit::{
     World,
 };
 use reqwest::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
-use reqwest::redirect::Policy;
+use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Client, ClientBuilder, Method, Response, Url};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -137,11 +137,23 @@ impl Outside {
 
 fn builder(trust: &Trust, redirects: Redirects) -> Result<ClientBuilder> {
     let policy = match redirects {
-        Redirects::Followed => Policy::limited(REDIRECTS_MAX),
+        Redirects::Followed => Policy::custom(follow),
         Redirects::Shown => Policy::none(),
     };
     let builder = Client::builder().tls_backend_preconfigured(tls(trust)?).redirect(policy);
     Ok(builder.connect_timeout(CONNECT_TIME))
+}
+
+/// A redirect is followed, but never from where it is known who answers to where anybody may.
+fn follow(attempt: Attempt<'_>) -> Action {
+    let was_known = attempt.previous().iter().any(|url| url.scheme() == "https");
+    if attempt.previous().len() > REDIRECTS_MAX {
+        attempt.error("it redirects too often")
+    } else if was_known && attempt.url().scheme() != "https" {
+        attempt.error("it redirects from https to http")
+    } else {
+        attempt.follow()
+    }
 }
 
 fn built(builder: ClientBuilder) -> Result<Client> {

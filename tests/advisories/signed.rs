@@ -1,8 +1,11 @@
 //! F, G. Tokens that issuers sign, and providers that vouch: whose they are, for whom they are, and odd ones.
 
-use crate::issuer::{FROM, Issuer, Site, UNTIL, base64};
+use crate::issuer::{Answer, FROM, Issuer, Site, UNTIL, base64};
 use crate::stage::Stage;
+use crate::standin::{Play, StandIn};
 use serde_json::{Value, json};
+use std::sync::Arc;
+use tests::authority::{ALWAYS, PAST, Wanted};
 use tests::binary::Binary;
 use tests::scratch::Scratch;
 use tests::server::Server;
@@ -123,6 +126,56 @@ fn row_062_only_the_configured_issuer_is_asked() {
         .anonymous()
         .post("auth/jwt/login", json!({"role": "r", "jwt": issuer.token("k", &claims)}))
         .must(200);
+}
+
+#[test]
+fn row_063_keys_come_only_from_whom_the_configuration_knows() {
+    let (stage, issuer, stranger) = (Stage::dev(), Issuer::new(), Issuer::new());
+    stage.root.post("sys/auth/jwt", json!({"type": "jwt"})).must(204);
+    let hands_out = |issuer: &Issuer| -> Play {
+        let keys = json!({"keys": [issuer.jwk("k")]}).to_string();
+        Arc::new(move |_| Answer::Say(200, keys.clone()))
+    };
+    let folders: [Scratch; 4] = std::array::from_fn(|_| Scratch::new());
+    let [at_ours, at_late, at_led, at_theirs] = folders.each_ref().map(Scratch::path);
+    let root = Wanted::ca("Ours").by_itself();
+    let ours = StandIn::open_as(at_ours, &root, ALWAYS, hands_out(&issuer));
+    let late = StandIn::open_as(at_late, &root, PAST, hands_out(&stranger));
+    let theirs = StandIn::open(at_theirs, hands_out(&stranger));
+    let plain = Site::open();
+    plain.put("/keys", &json!({"keys": [stranger.jwk("k")]}));
+    let to = format!("{}/keys", plain.url);
+    let led = StandIn::open_as(at_led, &root, ALWAYS, Arc::new(move |_| Answer::LeadTo(to.clone())));
+    let at = |site: &StandIn| format!("https://127.0.0.1:{}/keys", site.port);
+    let configure = |url: &str, skips: bool| {
+        let body = json!({"jwks_url": url, "jwks_ca_pem": root.pem(), "skip_jwks_validation": skips});
+        stage.root.post("auth/jwt/config", body)
+    };
+    let log_in = |by: &Issuer| {
+        let token = by.token("k", &json!({"sub": "ann", "iat": FROM, "exp": UNTIL}));
+        stage.anonymous().post("auth/jwt/login", json!({"role": "r", "jwt": token}))
+    };
+    configure(&at(&ours), false).must(204);
+    let role = json!({"role_type": "jwt", "user_claim": "sub", "bound_subject": "ann"});
+    stage.root.post("auth/jwt/role/r", role).must(204);
+    log_in(&issuer).must(200);
+    log_in(&stranger).must(400);
+    for (what, url) in [
+        ("by a CA of their own", at(&theirs)),
+        ("of a name that is not the one asked", at(&ours).replace("127.0.0.1", "localhost")),
+        ("over since long", at(&late)),
+        ("none at all", format!("{}/keys", plain.url.replace("http:", "https:"))),
+        ("led away from it", at(&led)),
+    ] {
+        let refused = configure(&url, false);
+        assert_eq!(refused.status, 400, "{what}: {refused}");
+        assert!(configure(&url, true).status < 300, "{what}");
+        for by in [&stranger, &issuer] {
+            let refused = log_in(by);
+            assert_eq!(refused.status, 400, "{what}: {refused}");
+        }
+    }
+    assert!(plain.asked().is_empty(), "nobody asks where anybody may answer");
 }
 
 #[test]

@@ -52,6 +52,8 @@ pub(crate) fn base64(bytes: &[u8]) -> String {
 pub(crate) enum Answer {
     /// This status and body.
     Say(u16, String),
+    /// That it is somewhere else.
+    LeadTo(String),
     /// Nothing at all, while the connection stays open.
     Hang,
     /// Something that is no HTTP.
@@ -122,8 +124,9 @@ impl Site {
         let answers = self.answers.lock().unwrap();
         let answer = answers.get(&path).or_else(|| answers.get("")).cloned();
         drop(answers);
-        let (status, body) = match answer.unwrap_or(Answer::Say(404, "nothing here".to_owned())) {
-            Answer::Say(status, body) => (status, body),
+        let (status, location, body) = match answer.unwrap_or(Answer::Say(404, "nothing here".to_owned())) {
+            Answer::Say(status, body) => (status, String::new(), body),
+            Answer::LeadTo(url) => (302, format!("location: {url}\r\n"), String::new()),
             Answer::Babble => return stream.write_all(b"what is this\r\n\r\n").ok(),
             Answer::Hang => {
                 // Until the other side gives up.
@@ -132,7 +135,7 @@ impl Site {
             }
         };
         let head = format!(
-            "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            "HTTP/1.1 {status} X\r\n{location}content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
             body.len()
         );
         stream.write_all(format!("{head}{body}").as_bytes()).ok()

@@ -9,8 +9,8 @@ use std::thread;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use tests::authority::Wanted;
-use x509::{AltNames, ExtKeyUsage};
+use tests::authority::{ALWAYS, Holder, Wanted};
+use x509::{AltNames, ExtKeyUsage, Validity};
 
 use crate::issuer::Answer;
 
@@ -44,11 +44,15 @@ pub(crate) struct StandIn {
 
 impl StandIn {
     pub(crate) fn open(folder: &Path, play: Play) -> Self {
-        let root = Wanted::ca("Outside").by_itself();
+        Self::open_as(folder, &Wanted::ca("Outside").by_itself(), ALWAYS, play)
+    }
+
+    /// The same, with a certificate by this CA that is good for as long.
+    pub(crate) fn open_as(folder: &Path, root: &Holder, validity: Validity, play: Play) -> Self {
         let names = AltNames { ip: vec!["127.0.0.1".parse().unwrap()], ..AltNames::default() };
-        let purposes = vec![ExtKeyUsage::SERVER_AUTH];
-        let (certificate, key) =
-            Wanted { names, purposes, ..Wanted::client("outside") }.by(&root).files(folder, "outside", &[]);
+        let own =
+            Wanted { names, purposes: vec![ExtKeyUsage::SERVER_AUTH], validity, ..Wanted::client("outside") };
+        let (certificate, key) = own.by(root).files(folder, "outside", &[]);
         let ca = folder.join("outside-ca.pem");
         std::fs::write(&ca, root.pem()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -87,8 +91,9 @@ fn answer(config: Arc<ServerConfig>, stream: TcpStream, play: &Play) -> Option<(
     let mut body = vec![0; length.map_or(0, |(_, length)| length.parse().unwrap())];
     reader.read_exact(&mut body).ok()?;
     let asked = Asked { method, path, headers, body: String::from_utf8(body).ok()? };
-    let (status, body) = match play(&asked) {
-        Answer::Say(status, body) => (status, body),
+    let (status, location, body) = match play(&asked) {
+        Answer::Say(status, body) => (status, String::new(), body),
+        Answer::LeadTo(url) => (302, format!("location: {url}\r\n"), String::new()),
         Answer::Babble => return reader.get_mut().write_all(b"what is this\r\n\r\n").ok(),
         Answer::Hang => {
             // Until the other side gives up.
@@ -96,7 +101,10 @@ fn answer(config: Arc<ServerConfig>, stream: TcpStream, play: &Play) -> Option<(
             return None;
         }
     };
-    let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    let head = format!(
+        "HTTP/1.1 {status} X\r\n{location}content-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
     let stream = reader.get_mut();
     stream.write_all(format!("{head}{body}").as_bytes()).ok()?;
     stream.conn.send_close_notify();
