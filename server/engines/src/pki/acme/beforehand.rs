@@ -12,9 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use super::account::count;
 use super::authorization::shown;
+use super::caa;
 use super::identifier::{Identifier, Name};
 use super::limits::Limit;
 use super::new_order::{caller, judge_all};
+use super::place::Directory;
 use super::problem::{Kind, Refused, Result};
 use super::records::{
     AUTHORIZATIONS, AuthorizationRecord, AuthorizationStatus, BEFOREHAND, Binding, ChallengeKind,
@@ -45,7 +47,7 @@ fn begin(cx: &mut Writing<'_>, asked: &Asked<'_>) -> Result<Said> {
         return Err(Refused::new(Kind::Malformed, "a wildcard is proved when it is ordered"));
     }
     judge_all(directory, &directory.rules()?, &caller(cx, owner)?, std::slice::from_ref(&name))?;
-    let (id, status) = match found(cx, owner, &name)? {
+    let (id, status) = match found(cx, directory, owner, &name)? {
         Some((id, _)) => (id, 200),
         None => {
             count(cx, Limit::Orders, owner.id.as_bytes())?;
@@ -62,15 +64,28 @@ fn begin(cx: &mut Writing<'_>, asked: &Asked<'_>) -> Result<Said> {
 }
 
 /// The authorization by which an account has proved a name beforehand, if that still counts.
-pub(super) fn proved_beforehand(cx: &impl Reads, owner: &Owner, name: &Name) -> Result<Option<Id>> {
+pub(super) fn proved_beforehand(
+    cx: &impl Reads,
+    directory: &Directory,
+    owner: &Owner,
+    name: &Name,
+) -> Result<Option<Id>> {
     let proved = |status| status == AuthorizationStatus::Valid;
-    Ok(found(cx, owner, name)?.filter(|(_, status)| proved(*status)).map(|(id, _)| id))
+    Ok(found(cx, directory, owner, name)?.filter(|(_, status)| proved(*status)).map(|(id, _)| id))
 }
 
 /// What there is of a name beforehand that is not over.
-fn found(cx: &impl Reads, owner: &Owner, name: &Name) -> Result<Option<(Id, AuthorizationStatus)>> {
+fn found(
+    cx: &impl Reads,
+    directory: &Directory,
+    owner: &Owner,
+    name: &Name,
+) -> Result<Option<(Id, AuthorizationStatus)>> {
     let Some(id) = BEFOREHAND.get(cx, &place(owner.id, name))? else { return Ok(None) };
     let Some(record) = AUTHORIZATIONS.get(cx, id.as_bytes())? else { return Ok(None) };
+    if caa::is_stale(&directory.config, &record, cx.now()) {
+        return Ok(None);
+    }
     let status = record.status_at(cx.now());
     let open = matches!(status, AuthorizationStatus::Pending | AuthorizationStatus::Valid);
     Ok((open && record.account == owner.id && record.name == *name).then_some((id, status)))

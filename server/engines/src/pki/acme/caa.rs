@@ -1,11 +1,15 @@
 //! Who may certify a name, as its owner says in the name system (CAA, RFC 8659), and by which account and what proof
 //! (RFC 8657). The operator says by what names this authority is meant; where they say none, nobody is asked.
 
-use kit::{Caa, World};
+use std::time::Duration;
 
+use kit::{Caa, Time, World};
+
+use super::config::AcmeConfig;
 use super::identifier::Name;
 use super::problem::{Kind, Problem};
 use super::prove::Proof;
+use super::records::AuthorizationRecord;
 
 /// What a record may speak of. One that must be understood, and is not, forbids.
 const UNDERSTOOD: [&str; 3] = [ISSUE, ISSUE_WILD, "iodef"];
@@ -18,6 +22,15 @@ pub(in crate::pki) struct Asks {
     pub(super) identities: Vec<String>,
     /// The URL of the account that orders.
     pub(super) account: String,
+}
+
+/// What an owner has said counts for so long, as it does for the authorities that browsers trust.
+const HEARD: Duration = Duration::from_secs(8 * 3600);
+
+/// Whether the owner of a name that was proved must be heard again before anything is issued.
+pub(super) fn is_stale(config: &AcmeConfig, record: &AuthorizationRecord, now: Time) -> bool {
+    let asks = !config.caa_identities.is_empty() && !matches!(record.name, Name::Address(_));
+    asks && record.proved_at().is_some_and(|proved| proved.plus(HEARD) <= now)
 }
 
 /// Finds out whether the owner of a name lets this authority certify it.

@@ -8,6 +8,7 @@ use kit::{Error, Reads, Time, Writing};
 use serde::Deserialize;
 use x509::{COMMON_NAME_MAX, Request, Validity};
 
+use super::caa;
 use super::identifier::Name;
 use super::new_order::{self, caller};
 use super::order::{found, shown};
@@ -48,7 +49,7 @@ fn finalize(cx: &mut Writing<'_>, asked: &Asked<'_>, order_id: &str) -> Result<S
         let why = format!("order is status {}, needs to be in ready state", word(status));
         return Err(Refused::new(Kind::OrderNotReady, why));
     }
-    check_proofs(cx, &order)?;
+    check_proofs(cx, directory, &order)?;
     let brought: Brought = asked.json()?;
     let request = read(&brought.csr)?;
     if jws::PublicKey::of(request.public_key()).is_some_and(|key| asked.message.signed_by(&key).is_some()) {
@@ -70,18 +71,19 @@ fn word(status: OrderStatus) -> String {
 }
 
 /// That an order is ready was written down when its last name was proved; what has been given up since counts too.
-fn check_proofs(cx: &Writing<'_>, order: &OrderRecord) -> Result<()> {
+fn check_proofs(cx: &Writing<'_>, directory: &Directory, order: &OrderRecord) -> Result<()> {
     for authorization in &order.authorizations {
         let record = AUTHORIZATIONS.get(cx, authorization.as_bytes())?;
         let proved = |name: &Name| order.names.contains(name);
-        let good = record.is_some_and(|record| {
+        let good = record.filter(|record| {
             record.status_at(cx.now()) == AuthorizationStatus::Valid && proved(&record.name)
         });
-        if !good {
-            return Err(Refused::new(
-                Kind::Unauthorized,
-                "an authorization of the order is not valid any more",
-            ));
+        let good = good.ok_or_else(|| {
+            Refused::new(Kind::Unauthorized, "an authorization of the order is not valid any more")
+        })?;
+        if caa::is_stale(&directory.config, &good, cx.now()) {
+            let why = format!("the owner of {} was heard too long ago: order it anew", good.name.text());
+            return Err(Refused::new(Kind::Caa, why));
         }
     }
     match order.authorizations.len() == order.names.len() {

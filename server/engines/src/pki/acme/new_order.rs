@@ -72,7 +72,7 @@ fn order(cx: &mut Writing<'_>, asked: &Asked<'_>) -> Result<Said> {
     }
     let mut proved = true;
     for name in &order.names {
-        let (authorization, status) = match proved_beforehand(cx, owner, name)? {
+        let (authorization, status) = match proved_beforehand(cx, directory, owner, name)? {
             Some(known) => (known, AuthorizationStatus::Valid),
             None => new_authorization(cx, owner, Some(id), name, expires)?,
         };

@@ -172,6 +172,11 @@ pub(super) enum AuthorizationStatus {
 }
 
 impl AuthorizationRecord {
+    /// When its name was proved; nothing, where there was nothing to prove.
+    pub(super) fn proved_at(&self) -> Option<Time> {
+        self.challenges.iter().filter_map(|challenge| challenge.validated).max()
+    }
+
     /// How it stands now.
     pub(super) fn status_at(&self, now: Time) -> AuthorizationStatus {
         match self.status {

@@ -4,12 +4,12 @@ use super::{Client, Web, der, open, refuses};
 use crate::bench::Answer;
 use crate::{Desk, EC};
 
-fn ask(client: &Client<'_>, name: &str) -> Answer {
+pub(super) fn ask(client: &Client<'_>, name: &str) -> Answer {
     client.post("new-authz", json!({"identifier": {"type": "dns", "value": name}}))
 }
 
 /// Proves what an authorization asks for.
-fn prove(client: &Client<'_>, web: &Web, asked: &Answer, host: &str) {
+pub(super) fn prove(client: &Client<'_>, web: &Web, asked: &Answer, host: &str) {
     web.host(host, &["10.1.2.3"]);
     let challenge = &asked.data["challenges"][0];
     let token = challenge["token"].as_str().unwrap();

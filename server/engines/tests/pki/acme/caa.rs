@@ -1,7 +1,9 @@
 use kit::Caa;
 use serde_json::{Value, json};
 
-use super::{Client, Web, open};
+use super::beforehand::{ask, prove};
+use super::{Client, Web, der, open, refuses};
+use crate::{Desk, EC};
 
 fn records(records: &[(&str, &str)]) -> Vec<Caa> {
     let record = |(tag, value): &(&str, &str)| Caa {
@@ -93,4 +95,45 @@ fn an_owner_who_cannot_be_heard_is_asked_again() {
         attempt(known(), |web, _| drop(web.caa.lock().unwrap().insert("b.example.com".to_owned(), None)));
     assert_eq!(challenge["status"], "processing");
     assert_eq!(challenge["error"]["type"], "urn:ietf:params:acme:error:dns");
+}
+
+/// What was heard of an owner counts for hours, while a proof of a name counts for days.
+#[test]
+fn an_owner_is_heard_again_after_some_hours() {
+    let (mut bench, web) = open(known());
+    let desk = Desk::new("acme-heard");
+    let csr = |host: &str| der(&desk.csr(&format!("{EC} -subj / -addext subjectAltName=DNS:{host}")));
+    let (key, kid, places) = {
+        let client = Client::with_account(&bench, "acme/");
+        let places = ["a.example.com", "b.example.com"].map(|host| {
+            let order = client.order(&[host]).is(201);
+            client.prove(&web, &order, host);
+            client.rest(&json!(order.header("location").unwrap()))
+        });
+        let asked = ask(&client, "c.example.com").is(201);
+        prove(&client, &web, &asked, "c.example.com");
+        (client.key, client.kid, places)
+    };
+    bench.wait(7 * 3600);
+    let (key, kid) = {
+        let client = Client { bench: &bench, key, directory: "acme/", kid };
+        client.post(&format!("{}/finalize", places[0]), json!({"csr": csr("a.example.com")})).is(200);
+        assert_eq!(client.order(&["c.example.com"]).is(201).data["status"], "ready");
+        (client.key, client.kid)
+    };
+    bench.wait(3600);
+    at(&web, "b.example.com", &[("issue", "other.test")]);
+    let client = Client { bench: &bench, key, directory: "acme/", kid };
+    let late = client.post(&format!("{}/finalize", places[1]), json!({"csr": csr("b.example.com")}));
+    refuses(&late, 403, "caa", "b.example.com was heard too long ago");
+    let asked = ask(&client, "c.example.com").is(201);
+    assert_eq!(client.order(&["c.example.com"]).is(201).data["status"], "pending");
+    // Every name of an order is asked about, not one of them several times.
+    web.asked.lock().unwrap().clear();
+    prove(&client, &web, &asked, "c.example.com");
+    assert!(web.asked.lock().unwrap().contains(&"c.example.com".to_owned()));
+    assert_eq!(client.order(&["c.example.com"]).is(201).data["status"], "ready");
+    // Where nobody is to be asked, a proof counts as long as it does.
+    bench.post("config/acme", json!({"caa_identities": ""})).is(200);
+    client.post(&format!("{}/finalize", places[1]), json!({"csr": csr("b.example.com")})).is(200);
 }
