@@ -7,6 +7,46 @@ use tests::binary::Binary;
 use tests::scratch::Scratch;
 use tests::server::{Config, Server, Storage, free_port};
 
+/// What is told of a secret by the time that a look-up takes lies in the code, and so does this test.
+#[test]
+fn row_077_shares_are_put_together_without_looking_anything_up() {
+    let code = include_str!("../../storage/src/seal/shamir.rs").split("#[cfg(test)]").next().unwrap();
+    for name in ["add", "mul", "invert"] {
+        let (_, body) = code.split_once(&format!("\nfn {name}(")).expect("the field has this operation");
+        let body = body.split("\n}").next().unwrap();
+        let (_, body) = body.split_once(" {\n").unwrap();
+        let lines = body.lines().map(|line| line.split("//").next().unwrap());
+        let words: Vec<&str> =
+            lines.flat_map(|line| line.split(|c: char| !c.is_alphanumeric() && c != '_')).collect();
+        for branch in [
+            "if",
+            "match",
+            "while",
+            "for",
+            "loop",
+            "return",
+            "get",
+            "nth",
+            "then",
+            "then_some",
+            "filter",
+            "min",
+            "max",
+        ] {
+            assert!(!words.contains(&branch), "{name} does not branch on a secret: {branch}");
+        }
+        for sign in ["[", "]", " / ", " % ", "&&", "||", "==", "checked_", "?"] {
+            assert!(
+                !body.lines().any(|line| line.split("//").next().unwrap().contains(sign)),
+                "{name}: {sign}"
+            );
+        }
+    }
+    for table in ["const EXP", "const LOG", "\nstatic ", "[u8; 256]"] {
+        assert!(!code.contains(table), "the field has no table: {table}");
+    }
+}
+
 #[test]
 fn row_091_and_118_another_key_opens_nothing_and_stands_in_no_log() {
     let folder = Scratch::new();
