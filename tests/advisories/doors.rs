@@ -230,3 +230,22 @@ fn row_102_strangers_to_the_proxy_protocol_harm_nobody_but_themselves() {
     assert_eq!(health.send(SocketAddr::from(([127, 0, 0, 1], other))).unwrap().status, 200);
     server.anonymous().get("sys/health").must(200);
 }
+
+/// A page in a browser can send requests here, but not with headers of its own.
+#[test]
+fn also_a_listener_may_want_a_header_that_no_page_can_send() {
+    let folder = Scratch::new();
+    let config = Config::new(Storage::Inmem, folder.path()).listening_with("require_request_header = true");
+    let server = Server::configured(&Binary::sealkeep(), &config);
+    let ask = |value: Option<&str>| {
+        let request = raw("GET", "sys/init");
+        let request = value.map_or(request.clone(), |value| request.header("X-Vault-Request", value));
+        server.anonymous().send(&request)
+    };
+    ask(Some("true")).must(200);
+    for wrong in [None, Some("false"), Some(""), Some("TRUE ")] {
+        let refused = ask(wrong);
+        assert_eq!(refused.status, 412, "{wrong:?}: {refused}");
+        assert!(refused.text().contains("X-Vault-Request"), "{refused}");
+    }
+}

@@ -28,6 +28,7 @@ mod phones;
 mod pprof;
 mod quotas;
 mod raw;
+mod refusals;
 mod sealed_namespaces;
 mod sys;
 mod together;

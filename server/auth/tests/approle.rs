@@ -379,3 +379,25 @@ fn no_secret_id_is_stored() {
         assert!(!stored.contains("CANARY") && !stored.contains(&secret), "table {table}");
     }
 }
+
+/// What was allowed when a secret id was made is not allowed for ever.
+#[test]
+fn secret_ids_stay_within_what_the_role_allows_by_now() {
+    let mut bench = approle();
+    bench.remote.address = Some("10.1.2.3".parse().unwrap());
+    bench.post("role/app", json!({})).is(204);
+    let (secret, _) = secret_id(&bench, "app", json!({"cidr_list": "10.0.0.0/8"}));
+    log_in(&bench, "app", &secret).is(200);
+    bench.post("role/app", json!({"secret_id_bound_cidrs": "10.1.0.0/16"})).is(204);
+    let subset = "failed to verify subset relationship between CIDR blocks";
+    log_in(&bench, "app", &secret).refuses(400, subset);
+    bench.post("role/app", json!({"secret_id_bound_cidrs": "10.0.0.0/8"})).is(204);
+    log_in(&bench, "app", &secret).is(200);
+    // Neither does one widen where the tokens of its role may be used.
+    bench.post("role/app", json!({"token_bound_cidrs": "10.0.0.0/8"})).is(204);
+    let make = |blocks: &str| bench.post("role/app/secret-id", json!({ "token_bound_cidrs": blocks }));
+    make("10.2.0.0/16").is(200);
+    for wide in ["0.0.0.0/0", "11.0.0.0/8", "10.0.0.0/8,11.0.0.0/8", "::/0"] {
+        make(wide).refuses(400, subset);
+    }
+}

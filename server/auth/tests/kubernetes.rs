@@ -236,8 +236,11 @@ fn namespaces_are_selected_by_their_labels() {
     log_in(&bench, "sel", &token).refuses(403, "namespace not authorized");
     sites.put(NAMESPACE, &json!({"metadata": {"labels": {"env": "prod"}}}));
     log_in(&bench, "sel", &token).is(200);
-    let escape = issuer.token(&pod("../../x", "sa", "u1"));
-    log_in(&bench, "sel", &escape).refuses(403, "namespace not authorized");
+    // A name that is none leads nowhere, whatever a cluster would answer there.
+    let (far, selected) = ("../../x", json!({"metadata": {"labels": {"env": "prod"}}}));
+    sites.put(&NAMESPACE.replace("/ns", &format!("/{far}")), &selected);
+    sites.put(REVIEWS, &vouched(far, "sa", "u1"));
+    log_in(&bench, "sel", &issuer.token(&pod(far, "sa", "u1"))).refuses(403, "namespace not authorized");
 }
 
 #[test]
@@ -283,4 +286,18 @@ fn roles_are_made_read_changed_and_deleted() {
     assert_eq!(bench.list("role").is(200).data, json!({"keys": ["ab"]}));
     bench.delete("role/ab").is(204);
     bench.get("role/ab").is(404);
+}
+
+#[test]
+fn an_account_comes_from_where_its_role_says() {
+    let (mut bench, _, issuer) = ready();
+    let token = issuer.token(&pod("ns", "sa", "u1"));
+    let bound = json!({"bound_service_account_names": "sa", "bound_service_account_namespaces": "ns",
+        "token_bound_cidrs": "10.0.0.0/8"});
+    bench.post("role/here", bound).is(204);
+    log_in(&bench, "here", &token).refuses(403, "permission denied");
+    bench.remote.address = Some("10.1.1.1".parse().unwrap());
+    assert_eq!(log_in(&bench, "here", &token).is(200).claim.unwrap().terms.bound_cidrs, ["10.0.0.0/8"]);
+    bench.remote.address = None;
+    log_in(&bench, "here", &token).refuses(403, "permission denied");
 }

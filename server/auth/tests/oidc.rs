@@ -354,3 +354,32 @@ fn whoever_begins_logins_without_end_keeps_nobody_from_theirs() {
         stage.back(&begun.state, "mine").is(200);
     }
 }
+
+/// Where a token may be used, its login must be made; the browser that brings it may be anywhere.
+#[test]
+fn a_login_ends_where_its_role_says() {
+    let mut stage = Stage::new(json!({}));
+    let near = |stage: &mut Stage, address: &str| stage.bench.remote.address = Some(address.parse().unwrap());
+    for mode in ["client", "direct"] {
+        stage.role("here", json!({"callback_mode": mode, "token_bound_cidrs": "10.0.0.0/8"}));
+        for (address, comes_in) in [("10.1.1.1", true), ("127.0.0.1", false)] {
+            near(&mut stage, "10.1.1.1");
+            let begun = stage.begin("here", "mine");
+            stage.hands_out(&stage.identity(&begun, json!({})));
+            if mode == "direct" {
+                near(&mut stage, "192.0.2.1");
+                let path = format!("oidc/callback?state={}&code=c&confirmation=yes", begun.state);
+                stage.bench.get(&path.replace("&confirmation=yes", "")).is(200);
+                stage.bench.get(&path).is(200);
+            }
+            near(&mut stage, address);
+            let answer = match mode {
+                "direct" => {
+                    stage.bench.post("oidc/poll", json!({"state": begun.state, "client_nonce": "mine"}))
+                }
+                _ => stage.back(&begun.state, "mine"),
+            };
+            assert_eq!(answer.status, if comes_in { 200 } else { 403 }, "{mode} {address}: {answer:?}");
+        }
+    }
+}

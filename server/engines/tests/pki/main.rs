@@ -9,6 +9,7 @@ mod bad_requests;
 #[allow(dead_code)] // each suite uses its own part of it
 #[path = "../bench/mod.rs"]
 mod bench;
+mod bounds;
 mod cel;
 mod found;
 mod fuzz;

@@ -178,3 +178,34 @@ fn random_bytes_are_as_many_as_were_asked_for() {
     bench.post("random", json!({"bytes": 0})).refuses(400, "'bytes' cannot be less than 1");
     bench.post("random/131073", json!({})).refuses(400, "'bytes' should be less than 131072");
 }
+
+#[test]
+fn versions_are_cut_off_behind_all_that_is_still_used() {
+    let bench = transit();
+    key(&bench, "k", json!({"type": "ecdsa-p256"}));
+    for _ in 0..4 {
+        bench.post("keys/k/rotate", json!({})).is(200);
+    }
+    let config = |decryption: u64, encryption: u64| {
+        let body = json!({"min_decryption_version": decryption, "min_encryption_version": encryption});
+        bench.post("keys/k/config", body)
+    };
+    let trim = |oldest: i64| bench.post("keys/k/trim", json!({ "min_available_version": oldest }));
+    config(2, 4).is(200);
+    trim(5).refuses(400, "greater than minmum encryption version");
+    trim(3).refuses(400, "greater than minimum decryption version");
+    trim(-1).refuses(400, "cannot be decremented");
+    trim(2).is(200);
+    config(1, 1).refuses(400, "min available version");
+    config(1, 4).refuses(400, "min available version");
+    key(&bench, "peer", json!({"type": "ecdsa-p256"}));
+    let peer = bench.get("export/public-key/peer").is(200).data["keys"]["1"].clone();
+    let agree = |version: i64| {
+        let body = json!({"base_key_name": "k", "base_key_version": version, "peer_public_key": peer});
+        bench.post(&format!("derive-key/d{version}"), body)
+    };
+    agree(1).refuses(400, "less than the minimum available");
+    agree(6).refuses(400, "higher than the latest");
+    agree(-1).refuses(400, "negative");
+    agree(2).is(204);
+}

@@ -140,6 +140,17 @@ pub(super) fn bind(
     made: &Value,
     spoil: impl FnOnce(&mut Header),
 ) -> crate::Answer {
+    bind_as(bench, client, &client.jwk(), made, spoil)
+}
+
+/// The same, where the binding names this key.
+pub(super) fn bind_as(
+    bench: &Bench,
+    client: &Client<'_>,
+    key: &Value,
+    made: &Value,
+    spoil: impl FnOnce(&mut Header),
+) -> crate::Answer {
     let secret = URL_SAFE_NO_PAD.decode(made["key"].as_str().unwrap()).unwrap();
     let mut header = Header {
         alg: "HS256",
@@ -149,11 +160,11 @@ pub(super) fn bind(
         kid: Some(made["id"].as_str().unwrap().to_owned()),
     };
     spoil(&mut header);
-    let mut binding = client.sign(&header, &client.jwk().to_string());
+    let mut binding = client.sign(&header, &key.to_string());
     let message =
         format!("{}.{}", binding["protected"].as_str().unwrap(), binding["payload"].as_str().unwrap());
-    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &secret);
-    binding["signature"] = json!(URL_SAFE_NO_PAD.encode(aws_lc_rs::hmac::sign(&key, message.as_bytes())));
+    let hmac = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &secret);
+    binding["signature"] = json!(URL_SAFE_NO_PAD.encode(aws_lc_rs::hmac::sign(&hmac, message.as_bytes())));
     assert!(bench.index() > 0);
     client.post("new-account", json!({"externalAccountBinding": binding}))
 }
@@ -249,6 +260,12 @@ fn a_binding_says_whose_account_it_is() {
     refuses(&bind(&bench, &Client::new(&bench, "acme/"), &unused, |_| {}), 401, "unauthorized", "gone");
     bench.knows(ann);
     finalize(&begun).is(200);
+}
+
+/// A certificate that a role made, and no account asked for.
+pub(super) fn certificate_beside(bench: &Bench, names: &Value) -> String {
+    let issued = bench.post("issue/r", names.clone()).is(200);
+    issued.data["certificate"].as_str().unwrap().to_owned()
 }
 
 #[test]

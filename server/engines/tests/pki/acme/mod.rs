@@ -6,6 +6,7 @@ mod caa;
 mod orders;
 mod profiles;
 mod proofs;
+mod refusals;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, TcpStream};

@@ -9,7 +9,7 @@ use crate::bench::{Answer, Bench};
 use crate::{Desk, EC};
 
 /// Has the server look until it gives up, and shows the challenge.
-fn looked(
+pub(super) fn looked(
     bench: &mut Bench,
     key: aws_lc_rs::signature::EcdsaKeyPair,
     kid: &Option<String>,
@@ -278,7 +278,7 @@ fn wildcards_are_proved_by_records_alone() {
 }
 
 /// A certificate that proves `name` by `answer`, with this alternative name and this much of the extension.
-fn proof(desk: &Desk, names: &str, critical: &str, answer: &str) -> Vec<u8> {
+pub(super) fn proof(desk: &Desk, names: &str, critical: &str, answer: &str) -> Vec<u8> {
     let hash = digest(&SHA256, answer.as_bytes())
         .as_ref()
         .iter()
