@@ -141,6 +141,43 @@ fn row_117_nobody_computes_what_a_plaintext_becomes() {
     assert_ne!(one["vault:v1:".len()..][..16], other["vault:v1:".len()..][..16]);
 }
 
+/// With GCM, two tags under one nonce give away the key that authenticates, and then all can be forged: NIST SP 800-38D,
+/// appendix A. OpenBao 2.7.2 gives equal plaintexts equal nonces, whatever is authenticated beside them.
+#[test]
+fn also_a_convergent_key_has_a_nonce_for_all_that_it_authenticates() {
+    let stage = Stage::dev();
+    mount(&stage);
+    for kind in ["aes256-gcm96", "chacha20-poly1305"] {
+        let settings = json!({"type": kind, "derived": true, "convergent_encryption": true});
+        stage.root.post(&format!("transit/keys/{kind}"), settings).must(200);
+        let seal = |plaintext: &str, beside: &str| {
+            let mut body = json!({"plaintext": plaintext, "context": SECRET});
+            if !beside.is_empty() {
+                body["associated_data"] = json!(beside);
+            }
+            let sealed = stage.root.post(&format!("transit/encrypt/{kind}"), body.clone()).must(200);
+            let sealed = sealed.at("/data/ciphertext");
+            body.as_object_mut().unwrap().remove("plaintext");
+            body["ciphertext"] = json!(sealed);
+            let opened = stage.root.post(&format!("transit/decrypt/{kind}"), body).must(200);
+            assert_eq!(opened.at("/data/plaintext"), plaintext);
+            sealed
+        };
+        let nonce = |sealed: &str| sealed["vault:v1:".len()..][..16].to_owned();
+        let alice = seal(SECRET, "YWxpY2U=");
+        assert_eq!(alice, seal(SECRET, "YWxpY2U="), "it converges");
+        let mut nonces: Vec<_> =
+            [alice, seal(SECRET, "Ym9iYnk="), seal("eA==", "YWxpY2U="), seal(SECRET, "")]
+                .map(|it| nonce(&it))
+                .into();
+        // The size of `alice`, `alice` and the plaintext, as one plaintext with nothing beside it.
+        nonces.push(nonce(&seal("AAAAAAAAAAVhbGljZWEgc2VjcmV0", "")));
+        nonces.sort();
+        nonces.dedup();
+        assert_eq!(nonces.len(), 5, "{kind}: two of them have one nonce");
+    }
+}
+
 #[test]
 fn also_a_backup_that_holds_no_key_is_refused() {
     let stage = Stage::dev();

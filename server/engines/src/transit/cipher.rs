@@ -94,18 +94,30 @@ fn seal(
             let derived = version.derive(beside.context, size + more)?;
             let (cipher_key, nonce_key) = derived.split_at_checked(size).unwrap_or_default();
             let aead = derived_aead(key, cipher_key)?;
+            let associated = beside.associated()?;
             let nonce = match key.record.convergent {
-                true => Zeroizing::new(Hash::Sha256.hmac(nonce_key, plaintext)),
+                true => convergent_nonce(nonce_key, &associated, plaintext),
                 false => Zeroizing::new(fresh.to_vec()),
             };
             let nonce = nonce.get(..aead.nonce_size()).unwrap_or_default();
-            aead.seal(nonce, &beside.associated()?, plaintext)
+            aead.seal(nonce, &associated, plaintext)
         }
         Parsed::Rsa(pair) => pair.1.encrypt(Oaep::Sha256, plaintext),
         Parsed::Ed25519(..) | Parsed::Ecdsa(..) | Parsed::MlDsa(..) => {
             Err(Refusal::inner("the key does not encrypt"))
         }
     }
+}
+
+/// The nonce of a plaintext and of what is authenticated beside it. Two of these with one nonce would tell the key that
+/// authenticates, so it hangs on both; without the latter it is OpenBao's. Another hash function keeps the two apart.
+fn convergent_nonce(nonce_key: &[u8], associated: &[u8], plaintext: &[u8]) -> Zeroizing<Vec<u8>> {
+    if associated.is_empty() {
+        return Zeroizing::new(Hash::Sha256.hmac(nonce_key, plaintext));
+    }
+    let size = (associated.len() as u64).to_be_bytes();
+    let both = Zeroizing::new([size.as_slice(), associated, plaintext].concat());
+    Zeroizing::new(Hash::Sha512.hmac(nonce_key, &both))
 }
 
 fn derived_aead(key: &Key, derived: &[u8]) -> Result<Aead, Refusal> {

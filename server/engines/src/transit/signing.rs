@@ -41,25 +41,27 @@ pub(super) struct Signed {
     pub(super) public: Option<Vec<u8>>,
 }
 
+/// The hash function that the first of these words names; none where it says so.
+pub(super) fn named_hash(words: [Option<&Text>; 3]) -> Result<Option<Hash>> {
+    match words.into_iter().map(word).find(|name| !name.is_empty()).unwrap_or(hash::DEFAULT) {
+        "none" => Ok(None),
+        name => match Hash::named(name) {
+            None => Err(Error::invalid(format!("invalid hash algorithm {name:?}"))),
+            known => Ok(known),
+        },
+    }
+}
+
 impl Manner {
     /// Reads the parameters.
     pub(super) fn read(words: &Words<'_>) -> Result<Self> {
-        let names = [words.urlalgorithm, words.hash_algorithm, words.algorithm];
-        let name = names.into_iter().map(word).find(|name| !name.is_empty()).unwrap_or(hash::DEFAULT);
-        let hash = match name {
-            "none" => None,
-            name => {
-                let unknown = || Error::invalid(format!("invalid hash algorithm {name:?}"));
-                Some(Hash::named(name).ok_or_else(unknown)?)
-            }
-        };
         let marshaling = match words.marshaling_algorithm.map_or("asn1", |text| text.0.as_str()) {
             "asn1" => Marshaling::Asn1,
             "jws" => Marshaling::Jws,
             other => return Err(Error::invalid(format!("invalid marshaling type {other:?}"))),
         };
         Ok(Self {
-            hash,
+            hash: named_hash([words.urlalgorithm, words.hash_algorithm, words.algorithm])?,
             prehashed: flag(words.prehashed),
             marshaling,
             salt: salt(words.salt_length.map_or("auto", |text| text.0.as_str()))?,
@@ -78,7 +80,8 @@ impl Manner {
                 "prehashed: an ML-DSA key signs the message itself, not a hash of it; send the message, and leave prehashed out",
             ));
         }
-        if self.hash.is_none() && !(self.prehashed && self.scheme == "pkcs1v15") {
+        let hashes = key.record.kind == Kind::Ed25519;
+        if self.hash.is_none() && !hashes && !(self.prehashed && self.scheme == "pkcs1v15") {
             return Err(Error::invalid(
                 "hash_algorithm=none requires both prehashed=true and signature_algorithm=pkcs1v15",
             ));

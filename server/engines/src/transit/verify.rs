@@ -6,19 +6,19 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Transit;
-use super::hmac::{self, HmacItem};
+use super::hmac::HmacItem;
 use super::input::{Batch, context, in_pool_if_many, word};
 use super::key::{Key, find};
 use super::refusal::Refusal;
 use super::sign::input;
-use super::signing::{Manner, Words};
+use super::signing::{Manner, Words, named_hash};
 
 /// Says whether signatures or HMACs were made by a key for these inputs.
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct Verify<const AT: usize> {
     /// The key.
     name: String,
-    /// The hash function; for signatures as `hash_algorithm`, which comes first.
+    /// The hash function, where `hash_algorithm` names none.
     algorithm: Option<Text>,
     /// Items with an input and a signature or an HMAC each.
     batch_input: Option<Batch<Item>>,
@@ -137,8 +137,10 @@ impl<const AT: usize> Verify<AT> {
     }
 
     fn hmacs(&self, cx: &Writing<'_>, items: &[Item]) -> Result<Vec<Result<bool, Refusal>>> {
+        let words = [&self.urlalgorithm, &self.hash_algorithm, &self.algorithm].map(Option::as_ref);
+        let hash = named_hash(words)?;
         let key = find(cx, &self.name)?.ok_or_else(|| Error::invalid("encryption key not found"))?;
-        let hash = hmac::hash(self.urlalgorithm.as_ref(), self.algorithm.as_ref())?;
+        let hash = hash.ok_or_else(|| Error::invalid("algorithm cannot be none"))?;
         let each = items.iter().map(|item| {
             let item = HmacItem { input: item.input.as_ref(), hmac: item.hmac.as_ref() };
             item.verify(cx, &key, hash)

@@ -44,6 +44,54 @@ fn a_hash_made_elsewhere_is_signed_as_one_made_here() {
 }
 
 #[test]
+fn an_hmac_is_checked_with_the_hash_that_is_named() {
+    let bench = transit();
+    key(&bench, "k", json!({}));
+    let made = bench.post("hmac/k/sha2-512", json!({"input": b64("m")})).is(200);
+    let hmac = text(&made, "hmac");
+    let with = |path: &str, more: Value| {
+        let mut body = json!({"input": b64("m"), "hmac": hmac});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        bench.post(path, body)
+    };
+    for (path, more, expect) in [
+        ("verify/k", json!({}), false),
+        ("verify/k", json!({"hash_algorithm": "sha2-512"}), true),
+        ("verify/k", json!({"algorithm": "sha2-512"}), true),
+        ("verify/k", json!({"hash_algorithm": "", "algorithm": "sha2-512"}), true),
+        ("verify/k", json!({"hash_algorithm": "sha2-256", "algorithm": "sha2-512"}), false),
+        ("verify/k/sha2-512", json!({"hash_algorithm": "sha2-256"}), true),
+        ("verify/k", json!({"algorithm": ""}), false),
+    ] {
+        assert_eq!(with(path, more.clone()).is(200).data["valid"], expect, "{path} {more}");
+    }
+    for field in ["hash_algorithm", "algorithm"] {
+        with("verify/k", json!({field: "none"})).refuses(400, "algorithm cannot be none");
+        with("verify/k", json!({field: "zz"})).refuses(400, "invalid hash algorithm \"zz\"");
+    }
+    with("verify/k/none", json!({})).refuses(400, "algorithm cannot be none");
+    let items = json!([{"input": b64("m"), "hmac": hmac}]);
+    let batch = bench.post("verify/k", json!({"hash_algorithm": "sha2-512", "batch_input": items})).is(200);
+    assert_eq!(batch.data["batch_results"][0]["valid"], true);
+}
+
+#[test]
+fn ed25519_takes_no_hash_too() {
+    let bench = transit();
+    key(&bench, "ed", json!({"type": "ed25519"}));
+    let signature = sign(&bench, "ed", json!({"input": b64("m"), "hash_algorithm": "none"}));
+    assert!(valid(
+        &bench,
+        "ed",
+        json!({"input": b64("m"), "hash_algorithm": "none", "signature": signature})
+    ));
+    key(&bench, "ec", json!({"type": "ecdsa-p256"}));
+    bench
+        .post("sign/ec", json!({"input": b64("m"), "hash_algorithm": "none"}))
+        .refuses(400, "requires both prehashed=true");
+}
+
+#[test]
 fn rsa_pads_as_it_is_told() {
     let bench = transit();
     key(&bench, "k", json!({"type": "rsa-2048"}));
