@@ -56,6 +56,11 @@ fn has_numbers(key: &KeyData) -> bool {
     }
 }
 
+const RSA: &str = "rsa";
+const DSA: &str = "dsa";
+/// Keys over numbers that are smaller than this are signed only where the role names their size.
+const RSA_BITS_MIN: u64 = 2048;
+
 /// A kind of key as roles name it.
 struct Kind {
     name: &'static str,
@@ -75,6 +80,10 @@ pub(super) fn check_key(key: &KeyData, allowed: &Lengths) -> Result<()> {
         Standing::Allowed => Ok(()),
         Standing::OtherType => refuse(format!("key of type {} is not allowed", kind.name)),
         Standing::OtherSize => refuse(format!("key is of an invalid size: {}", kind.bits)),
+        Standing::Weak => refuse(format!(
+            "an {} key of {} bits can be broken; it needs {RSA_BITS_MIN}, unless the role names its size in allowed_user_key_lengths",
+            kind.name, kind.bits
+        )),
     }
 }
 
@@ -89,7 +98,7 @@ pub(super) fn check_shape(shape: KeyShape, allowed: &Lengths) -> Result<()> {
     match standing {
         Standing::Allowed => Ok(()),
         Standing::OtherType => Err(Error::invalid("provided key_type value not in allowed_user_key_types")),
-        Standing::OtherSize => {
+        Standing::OtherSize | Standing::Weak => {
             Err(Error::invalid("provided key_bits value not in list of role's allowed_user_key_types"))
         }
     }
@@ -99,11 +108,13 @@ enum Standing {
     Allowed,
     OtherType,
     OtherSize,
+    /// Too small, where the role names no sizes.
+    Weak,
 }
 
 impl Kind {
     fn rsa(bits: u64) -> Self {
-        Self { name: "rsa", exact: vec![], sized: &["rsa", "ssh-rsa"], bits }
+        Self { name: RSA, exact: vec![], sized: &["rsa", "ssh-rsa"], bits }
     }
 
     fn ecdsa(bits: u64) -> Self {
@@ -117,7 +128,8 @@ impl Kind {
 
     fn standing(&self, allowed: &Lengths) -> Standing {
         if allowed.0.is_empty() {
-            return Standing::Allowed;
+            let weak = matches!(self.name, RSA | DSA) && self.bits < RSA_BITS_MIN;
+            return if weak { Standing::Weak } else { Standing::Allowed };
         }
         let sizes = |name: &str| allowed.0.get(name);
         let exact = self.exact.iter().filter_map(|name| sizes(name));
@@ -138,7 +150,7 @@ fn kind_of(key: &KeyData) -> Kind {
     match key {
         KeyData::Rsa(key) => Kind::rsa(bits(&key.n)),
         KeyData::Dsa(key) => {
-            Kind { name: "dsa", exact: vec![], sized: &["dsa", "ssh-dss"], bits: bits(&key.p) }
+            Kind { name: DSA, exact: vec![], sized: &["dsa", "ssh-dss"], bits: bits(&key.p) }
         }
         KeyData::Ecdsa(key) => Kind::ecdsa(curve_bits(key.curve()).into()),
         KeyData::Ed25519(_) => Kind::ed25519(),

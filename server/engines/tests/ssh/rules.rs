@@ -57,6 +57,18 @@ fn a_certificate_for_everybody_must_be_allowed_expressly() {
 }
 
 #[test]
+fn small_rsa_keys_are_signed_where_the_role_names_their_size() {
+    let bench = ready(json!({}));
+    let desk = Desk::new();
+    let public = |bits: &str| desk.pair(&["-t", "rsa", "-b", bits]).1;
+    let (small, usual) = (public("1024"), public("2048"));
+    sign(&bench, json!({"public_key": usual})).is(200);
+    sign(&bench, json!({"public_key": small})).refuses(400, "an rsa key of 1024 bits can be broken");
+    role(&bench, json!({"allowed_user_key_lengths": {"rsa": [1024, 2048]}}));
+    sign(&bench, json!({"public_key": small})).is(200);
+}
+
+#[test]
 fn hosts_lie_in_the_domains_of_the_role() {
     let bench = ready(json!({}));
     let host = |name: &str| sign(&bench, json!({"cert_type": "host", "valid_principals": name})).status;
