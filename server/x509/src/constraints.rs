@@ -103,7 +103,17 @@ impl NameConstraints {
     }
 
     fn judge(&self, name: &Name<'_>) -> Result<()> {
-        let excludes = |base: &&Base| matches!(name.lies(base), Lies::Inside | Lies::Unseen);
+        let all = || self.permitted.iter().chain(&self.excluded);
+        if let Name::Uri(uri) = name
+            && host_of(uri).is_none()
+            && all().any(|base| matches!(base, Base::Uri(_)))
+        {
+            return Err(Error::refused(format!(
+                "{uri} has no host by its name, and the name constraints of the CA are about those of URIs (RFC 5280, section 4.2.1.10)"
+            )));
+        }
+        let excludes =
+            |base: &&Base| matches!(name.lies(base), Lies::Inside | Lies::Unseen) || name.may_stand_for(base);
         if let Some(base) = self.excluded.iter().find(excludes) {
             return Err(Error::refused(format!(
                 "{} lies in {}, which the name constraints of the CA exclude",
@@ -215,6 +225,20 @@ impl Name<'_> {
         if inside { Lies::Inside } else { Lies::Outside }
     }
 
+    /// Whether it is a wildcard that stands for the base itself, among others.
+    fn may_stand_for(&self, base: &Base) -> bool {
+        let (Self::Dns(name), Base::Dns(base)) = (self, base) else { return false };
+        let name = name.to_ascii_lowercase();
+        let labels = name.trim_end_matches('.').split_once('.').zip(base.split_once('.'));
+        labels.is_some_and(|((pattern, below), (label, above))| {
+            let around = pattern.split_once('*');
+            below == above
+                && around.is_some_and(|(before, after)| {
+                    label.strip_prefix(before).is_some_and(|rest| rest.ends_with(after))
+                })
+        })
+    }
+
     fn shown(&self) -> String {
         match self {
             Self::Dns(text) | Self::Email(text) | Self::Uri(text) | Self::Other(text) => (*text).to_owned(),
@@ -256,12 +280,14 @@ fn mail_is_in(name: &str, base: &str) -> bool {
     }
 }
 
-/// The host of a URI; nothing where it has none, and then no base holds it.
+/// The host of a URI; nothing where it has none, or is an address.
 fn host_of(uri: &str) -> Option<&str> {
     let (_, rest) = uri.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?;
     let host = authority.rsplit('@').next()?;
-    Some(host.split(':').next().unwrap_or(host)).filter(|host| !host.is_empty())
+    let host = host.split(':').next().unwrap_or(host).trim_end_matches('.');
+    let named = host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    (named && !host.is_empty() && host.parse::<IpAddr>().is_err()).then_some(host)
 }
 
 fn masked(ip: &[u8], address: &[u8], mask: &[u8]) -> bool {
@@ -320,6 +346,47 @@ mod tests {
             let lies = Name::Uri(name).lies(&Base::Uri(base.into()));
             assert_eq!(lies, if expect { Lies::Inside } else { Lies::Outside }, "{name} in {base}");
         }
+    }
+
+    #[test]
+    fn wildcards_reach_what_is_excluded_one_label_below() {
+        let without = constraints(vec![], vec![Base::Dns("secret.example.com".into())]);
+        for (name, expect) in [
+            ("*.example.com", false),
+            ("*.Example.com.", false),
+            ("s*t.example.com", false),
+            ("*.secret.example.com", false),
+            ("x*.example.com", true),
+            ("*.a.example.com", true),
+            ("*.com", true),
+        ] {
+            assert_eq!(without.check(&dns(&[name]), EMPTY, "").is_ok(), expect, "{name}");
+            assert_eq!(
+                without.check(&AltNames::default(), EMPTY, name).is_ok(),
+                expect || name.ends_with('.')
+            );
+        }
+        let below = constraints(vec![], vec![Base::Dns(".secret.example.com".into())]);
+        assert_eq!(below.check(&dns(&["*.example.com"]), EMPTY, ""), Ok(()), "that stands for no name below");
+    }
+
+    #[test]
+    fn a_uri_without_a_host_is_nowhere() {
+        let uri = |text: &str| AltNames { uri: vec![text.to_owned()], ..AltNames::default() };
+        let without = constraints(vec![], vec![Base::Uri("x.org".into())]);
+        for (name, expect) in [
+            ("https://a.org/", true),
+            ("spiffe://prod/x", true),
+            ("https://x.org./", false),
+            ("urn:uuid:1", false),
+            ("https://10.0.0.1/", false),
+            ("https://[::1]/", false),
+            ("https://x%2eorg/", false),
+        ] {
+            assert_eq!(without.check(&uri(name), EMPTY, "").is_ok(), expect, "{name}");
+        }
+        let other = constraints(vec![Base::Dns("x.org".into())], vec![]);
+        assert_eq!(other.check(&uri("urn:uuid:1"), EMPTY, ""), Ok(()), "nothing is said of URIs");
     }
 
     #[test]

@@ -99,6 +99,15 @@ impl Extensions {
         Ok(self.with(ALT_NAMES, subject_is_empty, names.to_der()?))
     }
 
+    /// The same names, critical, for a subject that is empty.
+    #[must_use]
+    pub fn critical_names(mut self) -> Self {
+        for names in self.0.iter_mut().filter(|extension| extension.oid == ALT_NAMES) {
+            names.critical = true;
+        }
+        self
+    }
+
     /// Where to ask and where to find the issuer.
     pub fn authority_access(self, ocsp_servers: &[String], issuers: &[String]) -> Result<Self> {
         if ocsp_servers.is_empty() && issuers.is_empty() {

@@ -35,7 +35,10 @@ impl Extension {
             }
             BASIC_CONSTRAINTS => BasicConstraints::from_der(value).is_ok(),
             NAME_CONSTRAINTS => NameConstraints::from_der(value).is_ok(),
-            POLICIES => list(value).is_some_and(|policies| policies.iter().all(is_policy)),
+            POLICIES => list(value).is_some_and(|policies| {
+                let mut seen = Vec::with_capacity(policies.len());
+                policies.iter().all(|policy| is_policy(policy, &mut seen))
+            }),
             CRL_POINTS | FRESHEST_CRL => list(value).is_some_and(|points| points.iter().all(is_point)),
             AUTHORITY_ACCESS | SUBJECT_ACCESS => {
                 list(value).is_some_and(|places| places.iter().all(is_place))
@@ -73,9 +76,14 @@ fn number_of(member: &Member<'_>) -> Option<u32> {
     }
 }
 
-/// A number, and maybe what is said of it: each of that again a number and something.
-fn is_policy(policy: &Member<'_>) -> bool {
+/// A number that was not seen before, and maybe what is said of it: each of that again a number and something.
+fn is_policy<'a>(policy: &Member<'a>, seen: &mut Vec<&'a [u8]>) -> bool {
     let Some(parts) = list(policy.raw) else { return false };
+    let number = parts.first().map_or(policy.raw, |oid| oid.raw);
+    if seen.contains(&number) {
+        return false;
+    }
+    seen.push(number);
     let is_qualifier = |one: &Member<'_>| matches!(list(one.raw).as_deref(), Some([oid, _]) if is_oid(oid));
     match parts.as_slice() {
         [oid] => is_oid(oid),
@@ -110,8 +118,8 @@ mod tests {
     #[test]
     fn what_is_written_here_has_its_shape() {
         let urls = ["http://ca.example/x".to_owned()];
-        let policy = |cps: Option<&str>, notice: Option<&str>| Policy {
-            oid: ObjectIdentifier::new_unwrap("1.2.3"),
+        let policy = |oid: &str, cps: Option<&str>, notice: Option<&str>| Policy {
+            oid: ObjectIdentifier::new_unwrap(oid),
             cps: cps.map(str::to_owned),
             notice: notice.map(str::to_owned),
         };
@@ -125,13 +133,26 @@ mod tests {
             .and_then(|it| it.authority_access(&urls, &urls))
             .and_then(|it| it.crl_points(&urls))
             .and_then(|it| it.freshest_crl(&urls))
-            .and_then(|it| it.policies(&[policy(None, None), policy(Some("http://x"), Some("read me"))]))
+            .and_then(|it| {
+                it.policies(&[
+                    policy("1.2.3", None, None),
+                    policy("1.2.4", Some("http://x"), Some("read me")),
+                ])
+            })
             .and_then(|it| it.name_constraints(&domains, &domains))
             .unwrap();
         assert_eq!(written.iter().count(), 9);
         for extension in written.iter() {
             assert_eq!(extension.check_shape(), Ok(()));
         }
+    }
+
+    #[test]
+    fn a_policy_stands_in_it_once() {
+        let policy = |oid: &str| tlv::sequence(&[tlv::oid(&ObjectIdentifier::new_unwrap(oid))]);
+        let shape = |value| Extension { oid: POLICIES, critical: false, value }.check_shape();
+        assert_eq!(shape(tlv::sequence(&[policy("1.2.3"), policy("1.2.4")])), Ok(()));
+        assert!(shape(tlv::sequence(&[policy("1.2.3"), policy("1.2.3")])).is_err());
     }
 
     #[test]

@@ -57,7 +57,11 @@ impl Subject {
     }
 
     /// The Name. An empty subject is an empty sequence.
+    ///
+    /// # Errors
+    /// If a country is no code, a serial number holds what it may not, or the whole is too long.
     pub fn to_der(&self) -> Result<Vec<u8>> {
+        self.check()?;
         let one = |value: &String| if value.is_empty() { vec![] } else { vec![value.clone()] };
         let fields: [(&ObjectIdentifier, &[String]); 10] = [
             (&COUNTRY, &self.country),
@@ -82,6 +86,36 @@ impl Subject {
                 Err(Error::refused(format!("the subject is {long} bytes long; {NAME_SIZE_MAX} are allowed")))
             }
         }
+    }
+
+    /// Refuses what would not be of the type that the field has (RFC 5280, appendix A).
+    fn check(&self) -> Result<()> {
+        let is_code = |text: &str| text.len() == 2 && text.bytes().all(|b| b.is_ascii_alphabetic());
+        if let Some(other) = self.country.iter().find(|text| !text.is_empty() && !is_code(text)) {
+            return Err(Error::refused(format!(
+                "country is {other:?}; it should be the two letters of ISO 3166, like DE"
+            )));
+        }
+        match self.serial_number.bytes().all(is_printable) {
+            true => Ok(()),
+            false => Err(Error::refused(format!(
+                "serial_number is {:?}; it may hold letters, digits, spaces and '()+,-./:=? alone (X.520)",
+                self.serial_number
+            ))),
+        }
+    }
+
+    /// A field with a value that is longer than RFC 5280 has it, and the most characters. Some programs refuse such a name.
+    pub fn overlong(&self) -> Option<(&'static str, usize)> {
+        let fields: [(&'static str, &[String], usize); 5] = [
+            ("organization", &self.organization, 64),
+            ("ou", &self.organizational_unit, 64),
+            ("locality", &self.locality, 128),
+            ("province", &self.province, 128),
+            ("serial_number", std::slice::from_ref(&self.serial_number), 64),
+        ];
+        let found = fields.iter().find(|(_, values, most)| values.iter().any(|v| v.chars().count() > *most));
+        found.map(|(field, _, most)| (*field, *most))
     }
 
     /// Reads a Name. Attributes that have no field here are left out; use the bytes where all must be kept.
@@ -260,8 +294,12 @@ fn relative_names(oid: &ObjectIdentifier, values: &[String], names: &mut Vec<Vec
 
 /// PrintableString where the text allows it, UTF8String otherwise.
 fn directory_string(text: &str) -> Vec<u8> {
-    let printable = |b: u8| b.is_ascii_alphanumeric() || b" '()+,-./:=?".contains(&b);
-    if text.bytes().all(printable) { tlv::printable(text) } else { tlv::utf8(text) }
+    if text.bytes().all(is_printable) { tlv::printable(text) } else { tlv::utf8(text) }
+}
+
+/// What a PrintableString may hold.
+fn is_printable(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b" '()+,-./:=?".contains(&byte)
 }
 
 fn each_attribute(
@@ -328,6 +366,23 @@ mod tests {
         let subject =
             Subject { country: vec!["DE".into(), "DE".into(), String::new()], ..Subject::default() };
         assert_eq!(Subject::from_der(&subject.to_der().unwrap()).unwrap().country, ["DE"]);
+    }
+
+    #[test]
+    fn fields_hold_what_their_types_hold() {
+        let country = |text: &str| Subject { country: vec![text.to_owned()], ..Subject::default() }.to_der();
+        assert!(country("de").is_ok() && country("").is_ok());
+        for bad in ["Germany", "D", "D1", "DÜ"] {
+            assert!(country(bad).unwrap_err().to_string().contains("two letters"), "{bad}");
+        }
+        let serial = |text: &str| Subject { serial_number: text.to_owned(), ..Subject::default() }.to_der();
+        assert!(serial("CN-17/4 (b)").is_ok());
+        for bad in ["a_b", "a*", "é"] {
+            assert!(serial(bad).unwrap_err().to_string().contains("X.520"), "{bad}");
+        }
+        assert_eq!(full().overlong(), None);
+        let long = Subject { organizational_unit: vec!["ü".repeat(65)], ..full() };
+        assert_eq!(long.overlong(), Some(("ou", 64)));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use x509::{Certificate, Template, pem};
 
 use super::Pki;
 use super::authorities::{DEFAULT, authorities, refused};
+use super::ca::NO_CA_BELOW;
 use super::certify::{Decided, Signer};
 use super::fields::{flag, text};
 use super::store::{new_serial, owner};
@@ -55,9 +56,18 @@ impl<const AT: usize> Command<Pki> for SignSelfIssued<AT> {
         if !given.is_self_issued() {
             return Err(Error::invalid("given certificate is not self-issued"));
         }
+        given.verify_issued_by(&given).map_err(|why| {
+            Error::invalid(format!("given certificate is not signed by its own key: {why}"))
+        })?;
         let reference = self.issuer_ref.map_or(DEFAULT.to_owned(), |text| text.0);
         let all = authorities(cx)?;
         let (issuer, key) = all.signer(&reference)?;
+        // Of one that bears the issuer's own name no path takes count.
+        if issuer.certificate.path_length() == Some(0)
+            && given.subject_der() != issuer.certificate.subject_der()
+        {
+            return Err(Error::invalid(NO_CA_BELOW));
+        }
         let (theirs, ours) = (given.public_key().shape().family, key.public().shape().family);
         if flag(self.require_matching_certificate_algorithms) && theirs != ours {
             return Err(Error::invalid(format!(

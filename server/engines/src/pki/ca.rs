@@ -13,9 +13,10 @@ use x509::{
 
 use super::authorities::{Authorities, DEFAULT, Issuer, authorities, refused};
 use super::certify::{Decided, Signer};
-use super::fields::{AskedCa, ca_operation, flag, key_shape, text, texts, unsigned};
+use super::fields::{AskedCa, ca_operation, flag, key_shape, text, texts, unsigned, warn_of_length};
 use super::issuers::{NewIssuer, add_issuer, check_issuer_name};
 use super::keys::{add_key, check_key_name};
+use super::lint::NOBODY;
 use super::reply::chain;
 use super::rules::ext_key_usages;
 use super::store::{Id, URLS, new_serial, owner};
@@ -244,6 +245,7 @@ impl<const AT: usize> Command<Pki> for GenerateRoot<AT> {
         if asked.subject == Subject::default() {
             cx.warn(NO_SUBJECT);
         }
+        warn_of_length(&asked.subject, cx);
         let usage = KeyUsage::parse(&texts(self.key_usage.take())).map_err(refused)?.fitting(shape.family);
         let purposes = purposes(self.ext_key_usage.take(), self.ext_key_usage_oids.take())?;
         let (permitted, excluded) = constraints!(self);
@@ -334,6 +336,7 @@ impl<const AT: usize> Command<Pki> for GenerateIntermediate<AT> {
         let extensions =
             extensions.alt_names(&ca_names(&asked)?, asked.subject == Subject::default()).map_err(refused)?;
         let subject = asked.subject.to_der().map_err(refused)?;
+        warn_of_length(&asked.subject, cx);
         let template = RequestTemplate { subject: &subject, extensions: &extensions };
         let der = template.sign(&key.private, scheme).map_err(refused)?;
         if URLS.get(cx)?.is_empty() {
@@ -362,6 +365,11 @@ impl<const AT: usize> Command<Pki> for SignIntermediate<AT> {
         let draft = self.draft(issuer, &request)?;
         let path_length = draft.path_length;
         let extensions = self.extensions(&asked, &request, issuer, draft)?;
+        let subject = self.subject(&asked, &request)?;
+        if subject == NOBODY {
+            cx.warn(NO_SUBJECT);
+        }
+        warn_of_length(&asked.subject, cx);
         let urls = urls_of(issuer, cx)?;
         if urls.is_empty() {
             cx.warn(NO_URLS);
@@ -370,7 +378,6 @@ impl<const AT: usize> Command<Pki> for SignIntermediate<AT> {
             cx.warn(PATH_ENDS);
         }
         let extensions = urls.into_extensions(extensions)?;
-        let subject = self.subject(&asked, &request)?;
         let validity = lifetime::of_ca(&asked.lifetime, asked.not_before_duration, cx)?;
         let end = lifetime::of_intermediate(validity, issuer, cx);
         let serial = new_serial(cx);
@@ -446,7 +453,7 @@ impl<const AT: usize> SignIntermediate<AT> {
         if !flag(self.use_csr_values) {
             return Ok(extensions);
         }
-        extensions.alt_names(request.alt_names(), false).map_err(refused)
+        extensions.alt_names(request.alt_names(), request.subject_der() == NOBODY).map_err(refused)
     }
 }
 
@@ -561,12 +568,13 @@ fn path_length(asked: Option<Number>, issuer: Option<&Issuer>) -> Result<Option<
     };
     let above = issuer.and_then(|issuer| issuer.certificate.path_length());
     let Some(above) = above else { return Ok(asked) };
-    let allowed = above.checked_sub(1).ok_or_else(|| {
-        Error::invalid("the issuer's max_path_length is zero, so it cannot sign an intermediate CA; sign with a CA above it")
-    })?;
+    let allowed = above.checked_sub(1).ok_or_else(|| Error::invalid(NO_CA_BELOW))?;
     Ok(Some(asked.map_or(allowed, |length| length.min(allowed))))
 }
 
+/// Why an issuer signs no CA.
+pub(super) const NO_CA_BELOW: &str =
+    "the issuer's max_path_length is zero, so it cannot sign an intermediate CA; sign with a CA above it";
 pub(super) const NO_URLS: &str = "This mount hasn't configured any authority information access (AIA) fields; this may make it harder for systems to find missing certificates in the chain or to validate revocation status of certificates. Consider updating /config/urls or the newly generated issuer with this information.";
 const NO_URLS_ABOVE: &str = "Since this certificate is an intermediate, it might be useful to regenerate this certificate after fixing this problem for the root mount.";
 const NO_SUBJECT: &str = "This issuer certificate was generated without a Subject; this makes it likely that issuing leaf certs with this certificate will cause TLS validation libraries to reject this certificate.";

@@ -255,7 +255,7 @@ impl Names {
         Ok(names)
     }
 
-    /// Adds the common name where it is a mail address or a host name, unless it is to be left out.
+    /// Adds the common name where it is a mail address or a host name, unless it is to be left out. An address is no host's name.
     pub(super) fn add_common_name(&self, common_name: &str, names: &mut AltNames) -> Result<()> {
         if common_name.is_empty() || self.exclude_cn_from_sans {
             return Ok(());
@@ -265,7 +265,7 @@ impl Names {
             return Ok(());
         }
         let ascii = x509::to_ascii(common_name).map_err(refused)?;
-        if x509::is_hostname_or_wildcard(&ascii) {
+        if x509::is_hostname_or_wildcard(&ascii) && ascii.parse::<std::net::IpAddr>().is_err() {
             names.dns.insert(0, ascii);
         }
         Ok(())
@@ -284,6 +284,15 @@ pub(super) fn check_uri(uri: &str) -> Result<()> {
         false => Err(Error::invalid(format!(
             "the provided URI Subject Alternative Name {uri:?} is not a valid URI; it should have a scheme, like spiffe://example.org/app"
         ))),
+    }
+}
+
+/// Warns of a subject with a longer text than RFC 5280 allows.
+pub(super) fn warn_of_length(subject: &Subject, cx: &impl kit::Reads) {
+    if let Some((field, most)) = subject.overlong() {
+        cx.warn(format!(
+            "{field} is longer than the {most} characters of RFC 5280; some programs refuse a certificate with such a subject"
+        ));
     }
 }
 

@@ -14,6 +14,7 @@ use super::Pki;
 use super::authorities::{Authorities, DEFAULT, Issuer, authorities, refused};
 use super::certify::{Decided, Signer};
 use super::fields::{Asked, key_shape, leaf_operation};
+use super::lint::NOBODY;
 use super::names;
 use super::reply::{Issued, chain};
 use super::revoke::RevokeLeased;
@@ -322,6 +323,9 @@ impl<'a> Leaf<'a> {
             extension.check_shape().map_err(refused)?;
             extensions = extensions.with(extension.oid, extension.critical, extension.value.clone());
         }
+        if request.subject_der() == NOBODY {
+            extensions = extensions.critical_names();
+        }
         let extensions = self.keyed(extensions, request.public_key());
         self.with_urls(extensions, rules, cx)
     }
@@ -433,16 +437,10 @@ pub(super) fn decide_names(
     }
     judge_alternatives(rules, caller, &names, provenance)?;
     let subject = Subject {
-        country: role.country.clone(),
-        organization: role.organization.clone(),
-        organizational_unit: role.ou.clone(),
-        locality: role.locality.clone(),
-        province: role.province.clone(),
-        street_address: role.street_address.clone(),
-        postal_code: role.postal_code.clone(),
         common_name,
         serial_number: serial_number(role, asked, request)?,
         user_ids: user_ids(role, asked, request)?,
+        ..role.subject()
     };
     Ok((subject, names))
 }

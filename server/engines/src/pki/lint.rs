@@ -1,17 +1,22 @@
 //! What is about to be signed, held against the rules that those who verify it go by. Nothing is signed past it (`certify`).
 
+use std::net::Ipv4Addr;
+
 use kit::{Error, Result};
-use x509::{NameConstraints, Subject, Template};
+use x509::{AltNames, NameConstraints, Subject, Template, is_hostname_or_wildcard};
 
 use super::authorities::{Issuer, refused};
+use super::fields::check_uri;
 
 /// A subject without any part, in DER.
-const NOBODY: &[u8] = &[0x30, 0];
+pub(super) const NOBODY: &[u8] = &[0x30, 0];
 
 /// Refuses what nobody would accept from an issuer: the first of `chain`, which goes on with those above it.
 pub(super) fn below<'a>(template: &Template<'_>, mut chain: impl Iterator<Item = &'a Issuer>) -> Result<()> {
     every(template)?;
-    if template.subject == NOBODY && template.extensions.names().map_err(refused)?.is_empty() {
+    let names = template.extensions.names().map_err(refused)?;
+    forms(&names)?;
+    if template.subject == NOBODY && names.is_empty() {
         return Err(Error::invalid(
             "the certificate would name nobody: give a common_name, or an alternative name (RFC 5280, section 4.1.2.6)",
         ));
@@ -39,6 +44,34 @@ fn every(template: &Template<'_>) -> Result<()> {
             "the certificate would be no CA's, and have {what}; leave that out, or use root/sign-intermediate for a CA (RFC 5280, section 4.2.1)"
         ))),
     }
+}
+
+/// Refuses an alternative name that is not what its kind says: who reads it by its kind would take it for another.
+fn forms(names: &AltNames) -> Result<()> {
+    let is_host = |name: &str| is_hostname_or_wildcard(&name.replace('_', "x"));
+    let is_mail = |name: &&String| {
+        name.split_once('@').is_some_and(|(mailbox, host)| {
+            let good = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~.".contains(&b);
+            !mailbox.is_empty() && mailbox.bytes().all(good) && !host.contains('*') && is_host(host)
+        })
+    };
+    let wrong = |kind: &str, name: &str, why: &str| {
+        Err(Error::invalid(format!("the {kind} {name:?} in the alternative names is none: {why}")))
+    };
+    if let Some(name) = names.dns.iter().find(|name| name.parse::<Ipv4Addr>().is_ok()) {
+        return wrong("host name", name, "it is an address, and belongs among the ip_sans");
+    }
+    if let Some(name) = names.dns.iter().find(|name| !is_host(name)) {
+        return wrong(
+            "host name",
+            name,
+            "such a name has labels of letters, digits and hyphens, divided by dots",
+        );
+    }
+    if let Some(name) = names.email.iter().find(|name| !is_mail(name)) {
+        return wrong("mail address", name, "such an address has a mailbox, an @ and a host name");
+    }
+    names.uri.iter().try_for_each(|uri| check_uri(uri))
 }
 
 fn constrain(template: &Template<'_>, above: &Issuer) -> Result<()> {

@@ -53,7 +53,8 @@ pub(super) fn judge_uri(role: &Role, caller: &Caller, uri: &str) -> Result<(), R
         .allowed_uri_sans
         .iter()
         .filter_map(|pattern| fill(role.allowed_uri_sans_template, pattern, caller));
-    match patterns.any(|pattern| pattern.fits_glob(role, uri)) {
+    // Of a SPIFFE id, the path has one case alone.
+    match patterns.any(|pattern| pattern.is_own(role) && glob::fits(&pattern.text, uri)) {
         true => Ok(()),
         false => Err(format!("{uri} fits none of allowed_uri_sans [{}]", role.allowed_uri_sans.join(" "))),
     }
@@ -108,9 +109,6 @@ impl<'a> Asked<'a> {
             && !is_hostname_or_wildcard(&format!("{label}.x"))
         {
             return Err(wrong());
-        }
-        if self.domain.is_empty() && self.is_wildcard() {
-            return Ok(());
         }
         let ascii = to_ascii(self.domain).map_err(|e| e.to_string())?;
         if is_hostname(&ascii) { Ok(()) } else { Err(wrong()) }
@@ -184,11 +182,13 @@ struct Filled {
 }
 
 impl Filled {
+    /// Whether each star in it may stand for any text.
+    fn is_own(&self, role: &Role) -> bool {
+        !self.foreign_star || role.allow_globs_in_identity_templates
+    }
+
     fn fits_glob(&self, role: &Role, text: &str) -> bool {
-        if self.foreign_star && !role.allow_globs_in_identity_templates {
-            return false;
-        }
-        glob::fits(&self.text.to_lowercase(), &text.to_lowercase())
+        self.is_own(role) && glob::fits(&self.text.to_lowercase(), &text.to_lowercase())
     }
 }
 
@@ -266,7 +266,7 @@ mod tests {
         check(subdomains, "a@b@x.example.com", Err("no mail address"));
         check(subdomains, "*.*.example.com", Err("one wildcard"));
         check(subdomains, "a.*.example.com", Err("one wildcard"));
-        check(subdomains, "*", Err("falls under none"));
+        check(subdomains, "*", Err("no host name"));
         check(subdomains, "a@*.example.com", Err("no wildcard"));
         check(subdomains, "a_b.example.com", Err("enforce_hostnames"));
         check(subdomains, "a\0.example.com", Err("enforce_hostnames"));
@@ -277,7 +277,9 @@ mod tests {
     fn flags_take_precedence_over_any_name() {
         let any: Change = |role| role.allow_any_name = true;
         check(any, "whatever.org", Ok(()));
-        check(any, "no host", Err("enforce_hostnames"));
+        for name in ["no host", "*", "*.", "a@"] {
+            check(any, name, Err("enforce_hostnames"));
+        }
         let unforced: Change = |role| (role.allow_any_name, role.enforce_hostnames) = (true, false);
         check(unforced, "no host", Ok(()));
         let tame: Change = |role| (role.allow_any_name, role.allow_wildcard_certificates) = (true, false);

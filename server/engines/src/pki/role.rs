@@ -7,10 +7,10 @@ use kit::loose::{Flag, Number, Slice, Text, Texts};
 use kit::{Command, Error, Query, Reading, Reads, Reply, Result, Route, Writing, page};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use x509::{Family, KeyShape};
+use x509::{Family, KeyShape, Subject};
 
 use super::authorities::{DEFAULT, authorities};
-use super::fields::Seconds;
+use super::fields::{Seconds, warn_of_length};
 use super::rules::Rules;
 use super::store::ROLES;
 use super::{Pki, listing};
@@ -182,6 +182,20 @@ impl<const VERB: usize> Command<Pki> for WriteRole<VERB> {
 }
 
 impl Role {
+    /// What the subjects of its certificates have in common.
+    pub(super) fn subject(&self) -> Subject {
+        Subject {
+            country: self.country.clone(),
+            organization: self.organization.clone(),
+            organizational_unit: self.ou.clone(),
+            locality: self.locality.clone(),
+            province: self.province.clone(),
+            street_address: self.street_address.clone(),
+            postal_code: self.postal_code.clone(),
+            ..Subject::default()
+        }
+    }
+
     /// Fills in what follows from other fields, and refuses what could never issue anything.
     fn settle(&mut self) -> Result<()> {
         if self.max_ttl != 0 && self.ttl > self.max_ttl {
@@ -197,6 +211,7 @@ impl Role {
 }
 
 fn warn(role: &Role, cx: &impl Reads) -> Result<()> {
+    warn_of_length(&role.subject(), cx);
     if role.generate_lease {
         cx.warn(
             "it is encouraged to disable generate_lease and rely on PKI's native capabilities when possible; \

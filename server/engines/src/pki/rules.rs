@@ -78,11 +78,12 @@ impl Rules {
             "any" => None,
             key_type => Some(fields::key_shape(key_type, role.key_bits, &role.parameter_set)?),
         };
+        role.subject().to_der().map_err(refused)?;
         Ok(Self {
             key_shape,
             key_usage: KeyUsage::parse(&role.key_usage).map_err(refused)?,
             purposes: purposes(role)?,
-            policies: role.policy_identifiers.iter().map(|text| policy(text)).collect::<Result<_>>()?,
+            policies: policies(&role.policy_identifiers)?,
             networks: networks(&role.allowed_ip_sans_cidr)?,
             other_names: other_names(&role.allowed_other_sans)?,
             padding: signature(role)?,
@@ -147,6 +148,28 @@ fn signature(role: &Role) -> Result<Padding> {
     }
 }
 
+/// The longest text of a notice, in characters (RFC 5280, section 4.2.1.4).
+const NOTICE_LENGTH_MAX: usize = 200;
+
+/// Each policy once, as RFC 5280 has it: a certificate with one twice is read by no program in Go.
+fn policies(texts: &[String]) -> Result<Vec<Policy>> {
+    let mut policies: Vec<Policy> = Vec::new();
+    for text in texts {
+        let new = policy(text)?;
+        match policies.iter().find(|policy| policy.oid == new.oid) {
+            None => policies.push(new),
+            Some(same) if *same == new => {}
+            Some(_) => {
+                return Err(Error::invalid(format!(
+                    "policy_identifiers holds {} twice, and says other things of it; a certificate holds a policy once (RFC 5280, section 4.2.1.4)",
+                    new.oid
+                )));
+            }
+        }
+    }
+    Ok(policies)
+}
+
 fn policy(text: &str) -> Result<Policy> {
     #[derive(Deserialize)]
     struct Parts {
@@ -165,7 +188,16 @@ fn policy(text: &str) -> Result<Policy> {
     let parts: Parts = serde_json::from_str(text).map_err(|_| shape())?;
     let oid = ObjectIdentifier::new(&parts.oid).map_err(|_| shape())?;
     let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
-    Ok(Policy { oid, cps: filled(parts.cps), notice: filled(parts.notice) })
+    let (cps, notice) = (filled(parts.cps), filled(parts.notice));
+    if let Some(cps) = cps.as_ref().filter(|cps| fields::check_uri(cps).is_err()) {
+        return Err(Error::invalid(format!("the cps of the policy {oid} is {cps:?}; it should be a URI")));
+    }
+    if notice.as_ref().is_some_and(|notice| notice.chars().count() > NOTICE_LENGTH_MAX) {
+        return Err(Error::invalid(format!(
+            "the notice of the policy {oid} is longer than {NOTICE_LENGTH_MAX} characters (RFC 5280, section 4.2.1.4)"
+        )));
+    }
+    Ok(Policy { oid, cps, notice })
 }
 
 fn not_after_bound(text: &str) -> Result<NotAfterBound> {
@@ -285,7 +317,32 @@ mod tests {
     #[test]
     fn roles_that_could_issue_nothing_are_refused() {
         type Spoil = fn(&mut Role);
-        let spoilt: [(Spoil, &str); 9] = [
+        let policies = |of: &[&str]| of.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let twice = Role {
+            policy_identifiers: policies(&["1.2.3", "1.2.3", "{\"oid\":\"1.2.4\",\"cps\":\"http://x\"}"]),
+            ..Role::default()
+        };
+        assert_eq!(Rules::of(&twice).unwrap().policies.len(), 2);
+        let spoilt: [(Spoil, &str); 13] = [
+            (|role| role.country = vec!["Germany".into()], "two letters of ISO 3166"),
+            (
+                |role| {
+                    role.policy_identifiers =
+                        vec!["1.2.3".into(), "{\"oid\":\"1.2.3\",\"notice\":\"x\"}".into()]
+                },
+                "holds 1.2.3 twice",
+            ),
+            (
+                |role| {
+                    role.policy_identifiers =
+                        vec![format!("{{\"oid\":\"1.2.3\",\"notice\":\"{}\"}}", "ü".repeat(201))]
+                },
+                "longer than 200 characters",
+            ),
+            (
+                |role| role.policy_identifiers = vec!["{\"oid\":\"1.2.3\",\"cps\":\"not a uri\"}".into()],
+                "it should be a URI",
+            ),
             (|role| role.key_type = "zz".into(), "unknown key type zz"),
             (|role| role.key_bits = 1024, "RSA keys < 2048 bits are unsafe"),
             (|role| role.key_usage = vec!["zz".into()], "unknown key_usage zz"),

@@ -311,6 +311,39 @@ fn what_no_certificate_may_say_is_refused_verbatim() {
     bench.post("issue/r", json!({"common_name": "a.example.com"})).refuses(400, "no CA's");
 }
 
+/// A name is judged by the kind that it claims, and not by its look.
+#[test]
+fn names_that_are_not_of_their_kind_are_refused() {
+    let bench = ready();
+    let any = json!({"allow_any_name": true, "enforce_hostnames": false, "allowed_uri_sans": "*"});
+    role(&bench, any).is(200);
+    let good = named(DNS, b"my_host.example.com");
+    for door in ["sign/r", "sign-verbatim"] {
+        bench.post(door, json!({"csr": to_pem(&good), "ttl": "1h"})).is(200);
+    }
+    for (what, der) in [
+        ("a mail address among the hosts", named(DNS, b"admin@x.example.com")),
+        ("an address among the hosts", named(DNS, b"10.0.0.1")),
+        ("a star alone", named(DNS, b"*")),
+        ("spaces", named(DNS, b"-bad_.x y")),
+        ("a last dot", named(DNS, b"a.example.com.")),
+        ("a host among the mail addresses", named(0x81, b"x.example.com")),
+        ("a mailbox that is none", named(0x81, b"a b<c>;\"@example.com")),
+    ] {
+        all_refuse(
+            &bench,
+            &["sign/r", "sign-verbatim"],
+            what,
+            &to_pem(&der),
+            "in the alternative names is none",
+        );
+    }
+    let stars = named(DNS, b"-bad_.*..x y");
+    all_refuse(&bench, &["sign/r", "sign-verbatim"], "a star in the middle", &to_pem(&stars), "");
+    let uri = named(0x86, b"no scheme");
+    all_refuse(&bench, &["sign/r", "sign-verbatim"], "no URI", &to_pem(&uri), "is not a valid URI");
+}
+
 /// A key that others have is not certified again, by whatever door it comes.
 #[test]
 fn a_blocked_key_is_certified_no_more() {

@@ -93,6 +93,29 @@ fn a_program_sees_the_csr_and_the_ca_keeps_its_bounds() {
 }
 
 #[test]
+fn a_silent_program_leaves_the_bounds_of_the_mount() {
+    let bench = ready();
+    let mapped = r#"ValidationOutput{key_type: "ec", template: CertTemplate{DNSNames: ["c.org"],
+        PolicyIdentifiers: [ObjectIdentifier{arc: [1, 2, 3]}, ObjectIdentifier{arc: [1, 2, 3]}],
+        IPAddresses: [net.IP{IP: b"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff\x0a\x00\x00\x01"}]}}"#;
+    program(&bench, json!([]), mapped);
+    let issued = bench.post("cel/issue/c", json!({"ttl": "1h"})).is(200);
+    let certificate = Certificate::from_pem(text(&issued, "certificate")).unwrap();
+    assert_eq!(certificate.alt_names().unwrap().ip, ["10.0.0.1".parse::<std::net::IpAddr>().unwrap()]);
+    for extension in certificate.extensions().iter() {
+        assert_eq!(extension.check_shape(), Ok(()));
+    }
+    let root = json!({"common_name": "Long", "key_type": "ec", "not_after": "2050-01-01T00:00:00Z", "issuer_name": "long"});
+    bench.post("issuers/generate/root/internal", root).is(200);
+    let long = r#"ValidationOutput{key_type: "ec", issuer_ref: "long", template: CertTemplate{DNSNames: ["c.org"]}}"#;
+    program(&bench, json!([]), long);
+    let longest = bench.post("cel/issue/c", json!({"ttl": "1000000h"})).is(200).data["expiration"].clone();
+    let asked = bench.post("cel/issue/c", json!({"not_after": "2040-01-01T00:00:00Z"})).is(200);
+    assert_eq!(asked.data["expiration"], longest, "the longest of the mount");
+    assert!(asked.warnings[0].contains("beyond the longest lifetime of the mount"), "{:?}", asked.warnings);
+}
+
+#[test]
 fn roles_are_kept_like_others() {
     let bench = ready();
     bench.list("cel/roles").is(404);

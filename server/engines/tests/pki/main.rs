@@ -25,6 +25,7 @@ mod reissue;
 mod revoking;
 mod rolling;
 mod twins;
+mod well_formed;
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use flow::cel::{Fact, Outcome};
-use kit::{Command, Error, Reads, Reply, Result, Route, Writing};
+use kit::{Command, Error, Reads, Reply, Result, Route, Time, Writing};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -141,7 +141,7 @@ fn decide(
     let mut lifetime = AskedLifetime::read(None, "", if said.not_after.is_some() { "" } else { &not_after })?;
     lifetime.ttl_seconds = ttl_seconds;
     lifetime.not_before = said.not_before;
-    lifetime.not_after = said.not_after.or(lifetime.not_after);
+    lifetime.not_after = said.not_after.or(lifetime.not_after.map(|asked| capped(asked, cx)));
     let issuer_ref = Some(output.text("issuer_ref")?).filter(|reference| !reference.is_empty());
     let named = |given: String, usual: &str| if given.is_empty() { usual.to_owned() } else { given };
     Ok(Decided {
@@ -152,6 +152,18 @@ fn decide(
         said,
         rules,
     })
+}
+
+/// What a request may say of the end: no more than the mount allows.
+fn capped(asked: Time, cx: &impl Reads) -> Time {
+    let last = cx.now().plus(cx.mount().max_ttl);
+    if asked > last {
+        cx.warn(format!(
+            "not_after lies beyond the longest lifetime of the mount, so {} is used",
+            last.rfc3339()
+        ));
+    }
+    asked.min(last)
 }
 
 /// Runs the program; what is no output refuses.

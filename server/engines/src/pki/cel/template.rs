@@ -129,7 +129,10 @@ impl Said {
         let mut policies = Vec::new();
         for (field, kind) in [("PolicyIdentifiers", "ObjectIdentifier"), ("Policies", "OID")] {
             for policy in template.records(field, kind)? {
-                policies.push(Policy { oid: policy.oid("arc")?, cps: None, notice: None });
+                let policy = Policy { oid: policy.oid("arc")?, cps: None, notice: None };
+                if !policies.contains(&policy) {
+                    policies.push(policy);
+                }
             }
         }
         Ok(Self {
@@ -176,7 +179,8 @@ fn names(template: &Fields<'_>) -> Result<AltNames> {
         let bytes = address.bytes("IP")?;
         let ip = match (<[u8; 4]>::try_from(bytes.as_slice()), <[u8; 16]>::try_from(bytes.as_slice())) {
             (Ok(four), _) => IpAddr::from(four),
-            (_, Ok(sixteen)) => IpAddr::from(sixteen),
+            // An IPv4 address in IPv6's clothes is the IPv4 address.
+            (_, Ok(sixteen)) => IpAddr::from(sixteen).to_canonical(),
             _ => {
                 return Err(Error::invalid(format!(
                     "bad IP address: invalid IP bytes: {}",
