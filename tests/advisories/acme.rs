@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tests::acme::Signer;
-use tests::http::Reply;
+use tests::http::{Reply, Request};
 
 fn offer(stage: &Stage) -> Signer {
     stage.root.post("sys/mounts/pki", json!({"type": "pki"})).must(204);
@@ -20,7 +20,7 @@ fn offer(stage: &Stage) -> Signer {
 fn post(stage: &Stage, signer: &Signer, rest: &str, payload: &Value) -> Reply {
     let nonce = stage.server.anonymous().get("pki/acme/new-nonce").must(204);
     let body = signer.sign(rest, nonce.header("replay-nonce").unwrap(), payload);
-    stage.server.anonymous().post(&format!("pki/acme/{rest}"), body)
+    stage.server.anonymous().post_signed(&format!("pki/acme/{rest}"), &body)
 }
 
 #[test]
@@ -66,16 +66,42 @@ fn row_114_strange_signatures_cost_nothing() {
     for header in headers {
         let protected = URL_SAFE_NO_PAD.encode(header.to_string());
         let body = json!({"protected": protected, "payload": "e30", "signature": "AAAA"});
-        anonymous.post("pki/acme/new-account", body).must(400);
+        anonymous.post_signed("pki/acme/new-account", &body).must(400);
     }
     for part in [".".repeat(1 << 20), "A".repeat(1 << 20), "\u{0}".to_owned()] {
         for name in ["protected", "payload", "signature"] {
             let mut body = json!({"protected": "e30", "payload": "e30", "signature": "AAAA"});
             body[name] = json!(part);
-            anonymous.post("pki/acme/new-account", body).must(400);
+            anonymous.post_signed("pki/acme/new-account", &body).must(400);
         }
     }
     for body in [json!({"protected": 1, "payload": [], "signature": {}}), json!({"protected": null})] {
-        anonymous.post("pki/acme/new-account", body).must(400);
+        anonymous.post_signed("pki/acme/new-account", &body).must(400);
+    }
+}
+
+/// RFC 8555, sections 6.2 and 6.3.
+#[test]
+fn what_is_no_signed_message_is_told_so() {
+    let stage = Stage::dev();
+    let mut signer = offer(&stage);
+    let made = post(&stage, &signer, "new-account", &json!({})).must(201);
+    signer.kid = made.header("location").map(str::to_owned);
+    let anonymous = stage.server.anonymous();
+    for kind in [None, Some("application/json"), Some("text/plain"), Some("application/jose")] {
+        let nonce = anonymous.get("pki/acme/new-nonce").must(204);
+        let body =
+            signer.sign("new-order", nonce.header("replay-nonce").unwrap(), &json!({"identifiers": []}));
+        let request = Request::new("POST", "/v1/pki/acme/new-order").json(&body);
+        let request = kind.map_or(request.clone(), |kind| request.header("Content-Type", kind));
+        let refused = anonymous.send(&request).must(415);
+        assert_eq!(refused.header("content-type"), Some("application/problem+json"));
+        assert_eq!(refused.at("/type"), "urn:ietf:params:acme:error:malformed");
+    }
+    let account = signer.rest(&json!(signer.kid));
+    for place in [account.as_str(), "new-order", "order/x", "order/x/finalize", "challenge/x/http-01"] {
+        let refused = anonymous.get(&format!("pki/acme/{place}")).must(405);
+        assert_eq!((refused.header("allow"), refused.at("/status").as_str()), (Some("POST"), "405"));
+        assert_eq!(refused.at("/type"), "urn:ietf:params:acme:error:malformed");
     }
 }

@@ -106,7 +106,7 @@ impl<'a> Client<'a> {
         let anonymous = self.stage.server.anonymous();
         let nonce = anonymous.get("pki/acme/new-nonce").must(204);
         let body = self.signer.sign(rest, nonce.header("replay-nonce").unwrap(), payload);
-        anonymous.post(&format!("pki/acme/{rest}"), body)
+        anonymous.post_signed(&format!("pki/acme/{rest}"), &body)
     }
 
     /// Says that the proof of a name is in place. The path of its challenge.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kernel::Settings;
-use kit::Verb::{Get, Post};
+use kit::Verb::{Delete, Get, Post};
 use kit::{Call, Error, Fault, Result, Soon, Time, Told, World};
 use serde_json::{Value, json};
 use storage::faulty::PowerCut;
@@ -63,7 +63,7 @@ impl Client {
     /// Sends something that is signed. A null payload only looks.
     pub(super) fn post(&self, desk: &Desk, rest: &str, payload: &Value) -> Said {
         let body = self.signer.sign(rest, &Self::nonce(desk), payload);
-        desk.ask_as("", Post, &format!("pki/acme/{rest}"), &body.to_string())
+        desk.ask_signed(&format!("pki/acme/{rest}"), &body.to_string())
     }
 }
 
@@ -127,7 +127,7 @@ fn a_proof_outlives_a_crash_and_a_nonce_does_not() {
     let old = client.signer.sign(&place, &Client::nonce(&desk), &Value::Null);
 
     let desk = desk.crash(PowerCut::Drop);
-    let refused = desk.ask_as("", Post, &format!("pki/acme/{place}"), &old.to_string()).expect(400);
+    let refused = desk.ask_signed(&format!("pki/acme/{place}"), &old.to_string()).expect(400);
     assert_eq!(refused.json["type"], "urn:ietf:params:acme:error:badNonce");
     desk.tick();
     assert_eq!(client.post(&desk, &place, &Value::Null).expect(200).json["status"], "ready");
@@ -141,4 +141,52 @@ fn a_proof_outlives_a_crash_and_a_nonce_does_not() {
     let chain = client.post(&desk, &format!("{place}/cert"), &Value::Null).expect(200);
     let leaf = x509::Certificate::from_pem(&String::from_utf8(chain.raw).unwrap()).unwrap();
     assert_eq!(leaf.alt_names().unwrap().dns, ["a.example.com"]);
+}
+
+/// What ann may have is what identity says of her now, and when she is gone her account has nothing.
+#[test]
+fn an_account_goes_the_way_of_whoever_vouches_for_it() {
+    let (desk, _) = desk(72);
+    desk.ask(Post, "sys/auth/userpass", r#"{"type":"userpass"}"#).expect(204);
+    let policy = json!({"policy": r#"path "pki/acme/new-eab" { capabilities = ["create", "update"] }"#});
+    desk.ask(Post, "sys/policies/acl/eab", &policy.to_string()).expect(204);
+    desk.ask(Post, "auth/userpass/users/ann", r#"{"password":"pw","policies":"eab"}"#).expect(204);
+    let ann = desk.ask_as("", Post, "auth/userpass/login/ann", r#"{"password":"pw"}"#).expect(200);
+    let entity = format!("identity/entity/id/{}", ann.json["auth"]["entity_id"].as_str().unwrap());
+    let is = |body: Value| drop(desk.ask(Post, &entity, &body.to_string()).expect(204));
+    is(json!({"metadata": {"team": "red"}}));
+    let role = json!({
+        "allowed_domains": "{{identity.entity.metadata.team}}.example.com", "allowed_domains_template": true,
+        "allow_bare_domains": true, "key_type": "any",
+    });
+    desk.ask(Post, "pki/roles/teams", &role.to_string()).expect(200);
+    desk.ask(Post, "pki/config/acme", r#"{"default_directory_policy":"role:teams"}"#).expect(200);
+    let names = r#"{"authorized_names":"*.example.com"}"#;
+    let made = desk.ask_as(&ann.token(), Post, "pki/acme/new-eab", names).expect(200);
+    let mut client = Client { signer: Signer::new("https://ca.test/v1/pki/acme/") };
+    let binding = json!({"externalAccountBinding": client.signer.bind(&made.json["data"])});
+    let account = client.post(&desk, "new-account", &binding).expect(201);
+    client.signer.kid = Some(account.header("location").to_owned());
+
+    let order = |host: &str| {
+        client.post(&desk, "new-order", &json!({"identifiers": [{"type": "dns", "value": host}]}))
+    };
+    #[track_caller]
+    fn refuses(said: Said, status: u16, kind: &str) {
+        assert_eq!(said.expect(status).json["type"], format!("urn:ietf:params:acme:error:{kind}"));
+    }
+    let begun = order("red.example.com").expect(201);
+    let place = client.signer.rest(&json!(begun.header("location")));
+    let csr = csr("red.example.com");
+    is(json!({"metadata": {"team": "blue"}}));
+    refuses(order("red.example.com"), 400, "rejectedIdentifier");
+    refuses(client.finalize(&desk, &place, &csr), 400, "badCSR");
+    order("blue.example.com").expect(201);
+    is(json!({"disabled": true}));
+    refuses(order("blue.example.com"), 401, "unauthorized");
+    refuses(client.finalize(&desk, &place, &csr), 401, "unauthorized");
+    is(json!({"disabled": false, "metadata": {"team": "red"}}));
+    client.finalize(&desk, &place, &csr).expect(200);
+    desk.ask(Delete, &entity, "").expect(204);
+    refuses(order("red.example.com"), 401, "unauthorized");
 }

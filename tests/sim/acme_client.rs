@@ -36,10 +36,13 @@ impl HttpClient for Door {
             let (parts, body) = request.into_parts();
             let body =
                 to_bytes(Body::new(body), BODY_SIZE_MAX).await.map_err(|error| Error::Other(error.into()))?;
-            let verb = if parts.method == Method::POST { Post } else { Get };
             desk.tick();
             let path = parts.uri.path().strip_prefix("/v1/").expect("the directory names paths of the API");
-            let said = desk.ask_as("", verb, path, std::str::from_utf8(&body).expect("a JWS is text"));
+            let body = std::str::from_utf8(&body).expect("a JWS is text");
+            let said = match parts.headers.get("content-type").map(|kind| kind.as_bytes()) {
+                Some(b"application/jose+json") => desk.ask_signed(path, body),
+                _ => desk.ask_as("", Get, path, ""),
+            };
             // What a HEAD of a new nonce is answered with, over HTTP.
             let is_head = parts.method == Method::HEAD && said.status == 204;
             let mut response = Response::builder().status(if is_head { 200 } else { said.status });

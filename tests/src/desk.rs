@@ -269,6 +269,13 @@ impl Desk {
         self.send(&request(token, verb, path, body))
     }
 
+    /// Sends a signed message (`application/jose+json`) without a token.
+    pub fn ask_signed(&self, path: &str, body: &str) -> Said {
+        let mut request = request("", Verb::Post, path, body);
+        request.remote.is_jose = true;
+        self.send(&request)
+    }
+
     /// Asks for an answer that is wrapped for a minute, and gives the wrapping token.
     pub fn ask_wrapped(&self, token: &str, verb: Verb, path: &str, body: &str) -> String {
         let request = Request { wrap_ttl: Some(Duration::from_secs(60)), ..request(token, verb, path, body) };

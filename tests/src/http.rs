@@ -263,6 +263,13 @@ impl Client {
         self.call("DELETE", path)
     }
 
+    /// Sends a signed message.
+    #[track_caller]
+    pub fn post_signed(&self, path: &str, body: &Value) -> Reply {
+        let request = Request::new("POST", &format!("/v1/{path}")).json(body);
+        self.send(&request.header("Content-Type", "application/jose+json"))
+    }
+
     /// Writes this body.
     #[track_caller]
     pub fn post(&self, path: &str, body: Value) -> Reply {

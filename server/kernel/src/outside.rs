@@ -97,8 +97,9 @@ impl Kernel {
         reads: Vec<ReadSet>,
     ) -> Result<Told> {
         let (_place, _of_mount) = match asking.awaits() {
-            Awaited::Systems => (self.outside_place()?, self.place_of(mounted)?),
-            Awaited::People => (self.phones.try_acquire().map_err(|_| ringing())?, None),
+            Awaited::Systems => (Some(self.outside_place()?), self.place_of(mounted)?),
+            Awaited::People => (Some(self.phones.try_acquire().map_err(|_| ringing())?), None),
+            Awaited::Nobody => (None, None),
         };
         let heard = self.patiently(asking.ask(Arc::clone(&self.env.world))).await;
         Ok(Told { heard, reads })

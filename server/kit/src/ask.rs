@@ -29,7 +29,9 @@ pub trait Ask<E: Engine>: DeserializeOwned + JsonSchema + Send + Sync + 'static 
     /// What stands in `data`.
     type Reply: Serialize + JsonSchema;
     /// Whom it waits for. Those who wait for people leave those alone who wait for systems.
-    const AWAITS: Awaited = Awaited::Systems;
+    fn awaits(_: &Self::Facts) -> Awaited {
+        Awaited::Systems
+    }
 
     /// Finds out what to ask.
     ///
@@ -94,6 +96,8 @@ pub enum Awaited {
     Systems,
     /// Somebody who is to look at their phone.
     People,
+    /// Nobody: this time there is nothing to ask.
+    Nobody,
 }
 
 /// A question that is ready to be asked.
@@ -143,10 +147,11 @@ pub const fn ask<E: Engine, O: Ask<E>>() -> Endpoint<E> {
     fn facts<E: Engine, O: Ask<E>>(engine: &E, cx: &Recording<'_>, fields: &Fields<'_>) -> Result<Asking> {
         let (operation, _) = fields.parse::<O>()?;
         let facts = operation.facts(engine, cx)?;
+        let awaits = O::awaits(&facts);
         let question: Box<Question> = Box::new(move |world| {
             Box::pin(async move { operation.ask(&facts, &*world).await.map(Heard::new) })
         });
-        Ok(Asking { question, awaits: O::AWAITS })
+        Ok(Asking { question, awaits })
     }
     fn run<E: Engine, O: Ask<E>>(
         engine: &E,

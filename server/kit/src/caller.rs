@@ -110,6 +110,8 @@ pub struct Remote {
     pub token: Shown,
     /// The token came in the Authorization header, as the OAuth standards want it.
     pub is_bearer: bool,
+    /// The body is said to be a signed message (`application/jose+json`).
+    pub is_jose: bool,
     /// The client wants the headers of the answer alone (HEAD).
     pub head_only: bool,
     /// The headers that the mount asks to be shown, their names in lower case.

@@ -106,6 +106,7 @@ pub(crate) fn read(
             port: peer.port,
             certificates,
             is_bearer: known.is_bearer,
+            is_jose: writes && known.content_type.is_some_and(|kind| is(kind, JOSE)),
             head_only,
             ..Remote::default()
         },
@@ -341,6 +342,8 @@ fn wrap_ttl(header: &HeaderValue) -> Result<Option<Duration>, Box<Reply>> {
 }
 
 const FORM: &[u8] = b"application/x-www-form-urlencoded";
+/// RFC 8555, section 6.2.
+const JOSE: &[u8] = b"application/jose+json";
 /// RFC 6960, appendix A.1.
 const OCSP_REQUEST: &[u8] = b"application/ocsp-request";
 

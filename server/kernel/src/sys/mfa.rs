@@ -32,7 +32,9 @@ impl Ask<Sys> for Validate {
     type Facts = (Arc<Kernel>, Round);
     type Heard = Proofs;
     type Reply = kit::Nothing;
-    const AWAITS: Awaited = Awaited::People;
+    fn awaits(_: &Self::Facts) -> Awaited {
+        Awaited::People
+    }
 
     fn facts(&self, engine: &Sys, cx: &Recording<'_>) -> Result<(Arc<Kernel>, Round)> {
         let Text(id) = &self.mfa_request_id;

@@ -17,7 +17,7 @@ use super::problem::{Kind, Problem, Refused, Result};
 use super::records::{
     ACCOUNT_KEYS, ACCOUNT_ORDERS, ACCOUNTS, AccountRecord, AccountStatus, Binding, ORDERS, OrderStatus,
 };
-use super::signed::{Asked, NewKey, Said, Signer, check_binding, public_key, signed_operation};
+use super::signed::{Asked, NewKey, Owner, Said, Signer, check_binding, public_key, signed_operation};
 use crate::pki::Pki;
 use crate::pki::store::Id;
 
@@ -324,10 +324,35 @@ fn order_ids(cx: &Writing<'_>, account: Id, from: &[u8], limit: usize) -> Result
 
 /// Counts one more against a limit; not again where the request is run again.
 pub(super) fn count(cx: &mut Writing<'_>, limit: Limit, who: &[u8]) -> Result<()> {
+    count_all(cx, limit, who, 1)
+}
+
+/// Counts names that are to be proved: against the account, and if nobody known here vouches for it, against the address
+/// as well, since there can be as many accounts as one likes.
+pub(super) fn count_names(cx: &mut Writing<'_>, owner: &Owner, names: usize) -> Result<()> {
+    count_all(cx, Limit::Names, owner.id.as_bytes(), names)?;
+    match owner.record.bound {
+        Some(_) => Ok(()),
+        None => count_all(cx, Limit::NamesFrom, &address(cx), names),
+    }
+}
+
+/// Takes names off the count that were issued: they are clutter no more.
+pub(super) fn settle_names(cx: &mut Writing<'_>, owner: &Owner, names: usize) -> Result<()> {
+    let (limits, now, address) = (Limits::of(cx), kit::Reads::now(cx), address(cx));
+    cx.once(|| {
+        limits.give_back(Limit::Names, owner.id.as_bytes(), names, now);
+        limits.give_back(Limit::NamesFrom, &address, names, now);
+        Ok(())
+    })?;
+    Ok(())
+}
+
+fn count_all(cx: &mut Writing<'_>, limit: Limit, who: &[u8], many: usize) -> Result<()> {
     let (limits, now) = (Limits::of(cx), kit::Reads::now(cx));
     let mut refused = None;
     cx.once(|| {
-        refused = limits.count(limit, who, now).err();
+        refused = limits.count(limit, who, many, now).err();
         Ok(())
     })?;
     refused.map_or(Ok(()), Err)

@@ -10,13 +10,11 @@ use kit::{Command, Nothing, Reads, Reply, Route, Time, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::account::count;
+use super::account::{count, count_names};
 use super::authorization::shown;
-use super::caa;
 use super::identifier::{Identifier, Name};
 use super::limits::Limit;
 use super::new_order::{caller, judge_all};
-use super::place::Directory;
 use super::problem::{Kind, Refused, Result};
 use super::records::{
     AUTHORIZATIONS, AuthorizationRecord, AuthorizationStatus, BEFOREHAND, Binding, ChallengeKind,
@@ -47,10 +45,11 @@ fn begin(cx: &mut Writing<'_>, asked: &Asked<'_>) -> Result<Said> {
         return Err(Refused::new(Kind::Malformed, "a wildcard is proved when it is ordered"));
     }
     judge_all(directory, &directory.rules()?, &caller(cx, owner)?, std::slice::from_ref(&name))?;
-    let (id, status) = match found(cx, directory, owner, &name)? {
+    let (id, status) = match found(cx, owner, &name)? {
         Some((id, _)) => (id, 200),
         None => {
             count(cx, Limit::Orders, owner.id.as_bytes())?;
+            count_names(cx, owner, 1)?;
             let (id, _) = new_authorization(cx, owner, None, &name, cx.now().plus(TIME))?;
             BEFOREHAND.put(cx, &place(owner.id, &name), &id)?;
             cx.later::<Pki, _>(TIME, &ForgetAuthorization { authorization: id.to_string() })?;
@@ -64,28 +63,15 @@ fn begin(cx: &mut Writing<'_>, asked: &Asked<'_>) -> Result<Said> {
 }
 
 /// The authorization by which an account has proved a name beforehand, if that still counts.
-pub(super) fn proved_beforehand(
-    cx: &impl Reads,
-    directory: &Directory,
-    owner: &Owner,
-    name: &Name,
-) -> Result<Option<Id>> {
+pub(super) fn proved_beforehand(cx: &impl Reads, owner: &Owner, name: &Name) -> Result<Option<Id>> {
     let proved = |status| status == AuthorizationStatus::Valid;
-    Ok(found(cx, directory, owner, name)?.filter(|(_, status)| proved(*status)).map(|(id, _)| id))
+    Ok(found(cx, owner, name)?.filter(|(_, status)| proved(*status)).map(|(id, _)| id))
 }
 
 /// What there is of a name beforehand that is not over.
-fn found(
-    cx: &impl Reads,
-    directory: &Directory,
-    owner: &Owner,
-    name: &Name,
-) -> Result<Option<(Id, AuthorizationStatus)>> {
+fn found(cx: &impl Reads, owner: &Owner, name: &Name) -> Result<Option<(Id, AuthorizationStatus)>> {
     let Some(id) = BEFOREHAND.get(cx, &place(owner.id, name))? else { return Ok(None) };
     let Some(record) = AUTHORIZATIONS.get(cx, id.as_bytes())? else { return Ok(None) };
-    if caa::is_stale(&directory.config, &record, cx.now()) {
-        return Ok(None);
-    }
     let status = record.status_at(cx.now());
     let open = matches!(status, AuthorizationStatus::Pending | AuthorizationStatus::Valid);
     Ok((open && record.account == owner.id && record.name == *name).then_some((id, status)))
@@ -121,8 +107,15 @@ pub(super) fn new_authorization(
     };
     let status = if given { AuthorizationStatus::Valid } else { AuthorizationStatus::Pending };
     let challenges = kinds.iter().map(challenge).collect();
-    let record =
-        AuthorizationRecord { account: owner.id, order, name: name.clone(), status, expires, challenges };
+    let record = AuthorizationRecord {
+        account: owner.id,
+        order,
+        name: name.clone(),
+        status,
+        expires,
+        caa_at: None,
+        challenges,
+    };
     let id = Id::new(cx);
     AUTHORIZATIONS.put(cx, id.as_bytes(), &record)?;
     Ok((id, status))

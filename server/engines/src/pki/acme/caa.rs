@@ -1,15 +1,29 @@
 //! Who may certify a name, as its owner says in the name system (CAA, RFC 8659), and by which account and what proof
-//! (RFC 8657). The operator says by what names this authority is meant; where they say none, nobody is asked.
+//! (RFC 8657). The operator says by what names this authority is meant; where they say none, nobody is asked. They are asked
+//! with each proof, and again when a certificate is issued much later.
 
 use std::time::Duration;
 
-use kit::{Caa, Time, World};
+use jws::Message;
+use kit::{Awaited, Caa, Reads, Recording, Time, World, Writing};
 
-use super::config::AcmeConfig;
+use super::challenge::asks;
+use super::config::config;
 use super::identifier::Name;
-use super::problem::{Kind, Problem};
-use super::prove::Proof;
-use super::records::AuthorizationRecord;
+use super::limits::{Limit, Limits};
+use super::problem::{Kind, Problem, Refused};
+use super::prove::in_time;
+use super::records::{
+    ACCOUNTS, AUTHORIZATIONS, AuthorizationRecord, ChallengeKind, ChallengeStatus, ORDERS, OrderRecord,
+    OrderStatus,
+};
+use super::signed::public_key;
+use crate::pki::store::Id;
+
+/// How long an answer counts (CA/Browser Forum, Baseline Requirements 3.2.2.8).
+const GOOD: Duration = Duration::from_secs(8 * 3600);
+/// How old an answer may be that is not asked for again: a little less, so that it is still good when all have answered.
+const FRESH: Duration = Duration::from_secs(8 * 3600 - 300);
 
 /// What a record may speak of. One that must be understood, and is not, forbids.
 const UNDERSTOOD: [&str; 3] = [ISSUE, ISSUE_WILD, "iodef"];
@@ -24,19 +38,114 @@ pub(in crate::pki) struct Asks {
     pub(super) account: String,
 }
 
-/// What an owner has said counts for so long, as it does for the authorities that browsers trust.
-const HEARD: Duration = Duration::from_secs(8 * 3600);
+/// Whom to ask again before an order is issued.
+#[derive(Default)]
+pub(in crate::pki) struct Questions {
+    asks: Option<Asks>,
+    resolver: String,
+    of: Vec<(Id, Name, ChallengeKind)>,
+}
 
-/// Whether the owner of a name that was proved must be heard again before anything is issued.
-pub(super) fn is_stale(config: &AcmeConfig, record: &AuthorizationRecord, now: Time) -> bool {
-    let asks = !config.caa_identities.is_empty() && !matches!(record.name, Name::Address(_));
-    asks && record.proved_at().is_some_and(|proved| proved.plus(HEARD) <= now)
+/// The authorizations whose names may be certified, as their owners have just said.
+pub(in crate::pki) type Heard = Result<Vec<Id>, Problem>;
+
+/// Finds out whom to ask again before this order is issued. Nobody is asked for who has not signed.
+pub(super) fn questions(
+    cx: &Recording<'_>,
+    order: &str,
+    message: impl FnOnce() -> Option<Message<'static>>,
+) -> Result<Questions, Refused> {
+    let config = config(cx)?;
+    let none = Questions::default;
+    if !config.enabled || config.caa_identities.is_empty() {
+        return Ok(none());
+    }
+    let Some(id) = Id::parse(order) else { return Ok(none()) };
+    let Some(order) = ORDERS.get(cx, id.as_bytes())? else { return Ok(none()) };
+    let Some(account) = ACCOUNTS.get(cx, order.account.as_bytes())? else { return Ok(none()) };
+    let key = public_key(&account.key)?;
+    let signed = message().is_some_and(|message| message.signed_by(&key).is_some());
+    if !signed || order.status_at(cx.now()) != OrderStatus::Ready {
+        return Ok(none());
+    }
+    let mut of = Vec::new();
+    for id in &order.authorizations {
+        let Some(record) = AUTHORIZATIONS.get(cx, id.as_bytes())? else { continue };
+        if let Some(kind) = proved_by(&record).filter(|_| !is_younger(&record, FRESH, cx.now())) {
+            of.push((*id, record.name, kind));
+        }
+    }
+    if !of.is_empty() {
+        Limits::of(cx).count(Limit::Questions, order.account.as_bytes(), 1, cx.now())?;
+    }
+    Ok(Questions {
+        asks: asks(cx, &config, &account, order.account)?,
+        resolver: config.dns_resolver.clone(),
+        of,
+    })
+}
+
+impl Questions {
+    /// Most orders are issued soon, and nobody is asked for them.
+    pub(super) fn awaits(&self) -> Awaited {
+        if self.of.is_empty() { Awaited::Nobody } else { Awaited::Systems }
+    }
+}
+
+/// Asks.
+pub(super) async fn hear(questions: &Questions, world: &dyn World) -> Heard {
+    let Some(asks) = questions.asks.as_ref().filter(|_| !questions.of.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    let asking = async {
+        for (_, name, kind) in &questions.of {
+            permit(asks, name, *kind, &questions.resolver, world).await?;
+        }
+        Ok(questions.of.iter().map(|(id, ..)| *id).collect())
+    };
+    in_time(asking, world).await
+}
+
+/// Notes what was heard, and refuses an order with a name whose owner does not let this authority certify it, or has not
+/// said so of late.
+pub(super) fn settle(cx: &mut Writing<'_>, order: &OrderRecord, heard: &Heard) -> Result<(), Refused> {
+    let heard = heard.as_ref().map_err(|problem| Refused::from(problem.clone()))?;
+    if config(cx)?.caa_identities.is_empty() {
+        return Ok(());
+    }
+    let now = cx.now();
+    for id in &order.authorizations {
+        let Some(mut record) = AUTHORIZATIONS.get(cx, id.as_bytes())? else { continue };
+        if heard.contains(id) {
+            record.caa_at = Some(now);
+            AUTHORIZATIONS.put(cx, id.as_bytes(), &record)?;
+        } else if proved_by(&record).is_some() && !is_younger(&record, GOOD, now) {
+            let why = format!("the CAA records of {} are to be read again; try again", record.name.text());
+            return Err(Refused::new(Kind::ServerInternal, why));
+        }
+    }
+    Ok(())
+}
+
+/// What has proved a name that has an owner to ask: none of those that an account was given, and no address.
+fn proved_by(record: &AuthorizationRecord) -> Option<ChallengeKind> {
+    let proved = record.challenges.iter().find(|one| one.status == ChallengeStatus::Valid)?;
+    (!matches!(record.name, Name::Address(_))).then_some(proved.kind)
+}
+
+fn is_younger(record: &AuthorizationRecord, age: Duration, now: Time) -> bool {
+    record.caa_at.is_some_and(|at| at.until(now) < age)
 }
 
 /// Finds out whether the owner of a name lets this authority certify it.
-pub(super) async fn permit(proof: &Proof, world: &dyn World) -> Result<(), Problem> {
-    let Some(asks) = &proof.caa else { return Ok(()) };
-    let (host, is_wildcard) = match &proof.name {
+pub(super) async fn permit(
+    asks: &Asks,
+    name: &Name,
+    kind: ChallengeKind,
+    resolver: &str,
+    world: &dyn World,
+) -> Result<(), Problem> {
+    let (host, is_wildcard) = match name {
         Name::Host(host) => (host, Wildcard::No),
         Name::Wildcard(host) => (host, Wildcard::Yes),
         // Records stand at names alone.
@@ -45,10 +154,10 @@ pub(super) async fn permit(proof: &Proof, world: &dyn World) -> Result<(), Probl
     // What the closest name above says counts, and nothing that is said further up.
     let mut rest = host.as_str();
     loop {
-        let records = world.caa(rest, &proof.resolver).await;
+        let records = world.caa(rest, resolver).await;
         let records = records.map_err(|error| Problem::new(Kind::Dns, error))?;
         if !records.is_empty() {
-            return judge(&records, is_wildcard, asks, proof.kind.text())
+            return judge(&records, is_wildcard, asks, kind.text())
                 .map_err(|why| Problem::new(Kind::Caa, format!("the CAA records of {rest} {why}")));
         }
         match rest.split_once('.') {

@@ -152,6 +152,7 @@ impl Ask<Pki> for Validate {
                 challenge.validated = Some(now);
                 challenge.problem = None;
                 record.status = AuthorizationStatus::Valid;
+                record.caa_at = (!config::config(cx)?.caa_identities.is_empty()).then_some(now);
             }
             // Proofs take a while to spread; meanwhile the client may read what is wrong.
             (Err(problem), Some(wait)) if !matches!(problem.kind, Kind::Caa | Kind::Unauthorized) => {
@@ -176,7 +177,7 @@ impl Ask<Pki> for Validate {
 }
 
 /// As whom this authority asks the owners of names to be let, if it does.
-fn asks(
+pub(super) fn asks(
     cx: &impl Reads,
     config: &AcmeConfig,
     account: &AccountRecord,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::EabPolicy;
 use super::place::{Directory, Place, routes};
-use super::problem::Refused;
+use super::problem::{Kind, Refused};
 use super::signed::Desk;
 use crate::pki::Pki;
 use crate::pki::store::ROLES;
@@ -101,6 +101,55 @@ pub(super) fn opened(cx: &impl Reads, place: &Place) -> Result<Directory> {
         Refused::Error(error) if error.fault() == kit::Fault::NotFound => error,
         refused => refused.into_error(Vec::new()),
     })
+}
+
+/// Says that what is there is asked for by signed requests alone (RFC 8555 §6.3).
+#[derive(Deserialize, JsonSchema)]
+pub(in crate::pki) struct Refuse<const AT: usize> {
+    /// Who issues, where the path says so: a name, an id, or `default`.
+    issuer_ref: Option<Text>,
+    /// What was asked for.
+    resource: String,
+    /// Under which role, where the path says so.
+    role: Option<Text>,
+}
+
+/// What begins the paths that signed requests go to.
+const POSTED: [&str; 10] = [
+    "account",
+    "authorization",
+    "challenge",
+    "key-change",
+    "new-account",
+    "new-authz",
+    "new-order",
+    "order",
+    "orders",
+    "revoke-cert",
+];
+
+const REFUSE_ROUTES: [Route; 4] = routes!(get "{resource+}".unauthenticated);
+
+impl<const AT: usize> Query<Pki> for Refuse<AT> {
+    const ROUTE: Route = REFUSE_ROUTES[AT];
+    type Reply = Nothing;
+
+    fn run(self, _: &Pki, cx: &Reading<'_>) -> Result<Reply<Nothing>> {
+        let directory = opened(cx, &Place::of(AT, self.role, self.issuer_ref))?;
+        let first = self.resource.split('/').next().unwrap_or_default();
+        let refused = match POSTED.contains(&first) {
+            true => {
+                Refused::new(Kind::Malformed, "it is asked for by a signed POST (POST-as-GET to look at it)")
+                    .with_status(405)
+                    .with_header("allow", "POST".to_owned())
+            }
+            false => {
+                Refused::new(Kind::Malformed, "there is nothing here; the directory tells what there is")
+                    .with_status(404)
+            }
+        };
+        Err(refused.into_error(vec![directory.index()]))
+    }
 }
 
 /// Gives a nonce for a first request, in a header.

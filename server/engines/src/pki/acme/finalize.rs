@@ -4,20 +4,22 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use kit::{Error, Reads, Time, Writing};
+use kit::{Ask, Awaited, Error, Nothing, Reads, Recording, Reply, Route, Time, World, Writing};
 use serde::Deserialize;
 use x509::{COMMON_NAME_MAX, Request, Validity};
 
-use super::caa;
+use super::account::settle_names;
+use super::caa::{self, Heard, Questions};
 use super::identifier::Name;
 use super::new_order::{self, caller};
-use super::order::{found, shown};
-use super::place::Directory;
+use super::order::{found, shown, standing};
+use super::place::{At, Directory, routes};
 use super::problem::{Kind, Refused, Result};
 use super::records::{
     AUTHORIZATIONS, AuthorizationStatus, ISSUED, IssuedRecord, ORDERS, OrderRecord, OrderStatus,
 };
-use super::signed::{Asked, Owner, Said, signed_operation};
+use super::signed::{Asked, Owner, Said, Wants, message, signed_request};
+use crate::pki::Pki;
 use crate::pki::authorities::{Issuer, authorities, refused};
 use crate::pki::fields::{Asked as AskedLeaf, Names};
 use crate::pki::leaf::{Leaf, check_key, decide_names};
@@ -26,12 +28,41 @@ use crate::pki::reply::Format;
 use crate::pki::rules::Rules;
 use crate::pki::store::owner as owner_of;
 
-signed_operation! {
+signed_request! {
     /// Has the certificate of an order issued.
-    Finalize at "order/{order_id}/finalize", by Account {
+    Finalize {
         /// The order's id.
         order_id,
-    } |cx, asked| finalize(cx, &asked, &order_id)
+    }
+}
+
+const ROUTES: [Route; 4] = routes!(post "order/{order_id}/finalize".unauthenticated);
+
+/// The owners of names are asked once more whether they may be certified, where that was long ago.
+impl<const AT: usize> Ask<Pki> for At<AT, Finalize> {
+    const ROUTE: Route = ROUTES[AT];
+    type Facts = Questions;
+    type Heard = Heard;
+    type Reply = Nothing;
+
+    fn facts(&self, _: &Pki, cx: &Recording<'_>) -> kit::Result<Questions> {
+        let Finalize { order_id, protected, payload, signature, .. } = &self.0;
+        let questions = caa::questions(cx, order_id, || message(protected, payload, signature).ok());
+        questions.map_err(|refused| refused.into_error(Vec::new()))
+    }
+
+    fn awaits(facts: &Questions) -> Awaited {
+        facts.awaits()
+    }
+
+    async fn ask(&self, facts: &Questions, world: &dyn World) -> kit::Result<Heard> {
+        Ok(caa::hear(facts, world).await)
+    }
+
+    fn run(mut self, _: &Pki, heard: &Heard, cx: &mut Writing<'_>) -> kit::Result<Reply<Nothing>> {
+        let posted = self.0.posted(AT, format!("order/{}/finalize", self.0.order_id));
+        posted.answer(cx, Wants::Account, |cx, asked| finalize(cx, &asked, &self.0.order_id, heard))
+    }
 }
 
 #[derive(Deserialize)]
@@ -39,17 +70,18 @@ struct Brought {
     csr: String,
 }
 
-fn finalize(cx: &mut Writing<'_>, asked: &Asked<'_>, order_id: &str) -> Result<Said> {
+fn finalize(cx: &mut Writing<'_>, asked: &Asked<'_>, order_id: &str, heard: &Heard) -> Result<Said> {
     let owner = asked.account()?;
     let (id, mut order) = found(cx, asked, order_id)?;
     let chosen = asked.directory.in_profile(cx, order.profile.as_deref())?;
     let directory = chosen.as_ref().unwrap_or(asked.directory);
-    let status = order.status_at(cx.now());
+    let status = standing(cx, &order)?;
     if status != OrderStatus::Ready {
         let why = format!("order is status {}, needs to be in ready state", word(status));
         return Err(Refused::new(Kind::OrderNotReady, why));
     }
-    check_proofs(cx, directory, &order)?;
+    check_proofs(cx, &order)?;
+    caa::settle(cx, &order, heard)?;
     let brought: Brought = asked.json()?;
     let request = read(&brought.csr)?;
     if jws::PublicKey::of(request.public_key()).is_some_and(|key| asked.message.signed_by(&key).is_some()) {
@@ -62,6 +94,9 @@ fn finalize(cx: &mut Writing<'_>, asked: &Asked<'_>, order_id: &str) -> Result<S
     order.status = OrderStatus::Valid;
     order.serial = Some(serial.colons());
     ORDERS.put(cx, id.as_bytes(), &order)?;
+    if order.replaces.is_none() {
+        settle_names(cx, owner, order.names.len())?;
+    }
     shown(cx, directory, id, &order, 200)
 }
 
@@ -71,19 +106,18 @@ fn word(status: OrderStatus) -> String {
 }
 
 /// That an order is ready was written down when its last name was proved; what has been given up since counts too.
-fn check_proofs(cx: &Writing<'_>, directory: &Directory, order: &OrderRecord) -> Result<()> {
+fn check_proofs(cx: &Writing<'_>, order: &OrderRecord) -> Result<()> {
     for authorization in &order.authorizations {
         let record = AUTHORIZATIONS.get(cx, authorization.as_bytes())?;
         let proved = |name: &Name| order.names.contains(name);
-        let good = record.filter(|record| {
+        let good = record.is_some_and(|record| {
             record.status_at(cx.now()) == AuthorizationStatus::Valid && proved(&record.name)
         });
-        let good = good.ok_or_else(|| {
-            Refused::new(Kind::Unauthorized, "an authorization of the order is not valid any more")
-        })?;
-        if caa::is_stale(&directory.config, &good, cx.now()) {
-            let why = format!("the owner of {} was heard too long ago: order it anew", good.name.text());
-            return Err(Refused::new(Kind::Caa, why));
+        if !good {
+            return Err(Refused::new(
+                Kind::Unauthorized,
+                "an authorization of the order is not valid any more",
+            ));
         }
     }
     match order.authorizations.len() == order.names.len() {

@@ -79,6 +79,9 @@ impl Name {
         if !x509::is_hostname(host) {
             return Err(wrong("is no host name"));
         }
+        if !is_spelt(host) {
+            return Err(wrong("has a label in `xn--` that spells nothing"));
+        }
         Ok(if wildcard { Self::Wildcard(host.to_owned()) } else { Self::Host(host.to_owned()) })
     }
 
@@ -122,6 +125,12 @@ fn is_number(label: &str) -> bool {
     hex || !label.is_empty() && label.bytes().all(|b| b.is_ascii_digit())
 }
 
+/// Whether the labels of a name that stand for another script do so as all read them: no two texts for one name.
+fn is_spelt(host: &str) -> bool {
+    let foreign = host.split('.').any(|label| label.starts_with("xn--"));
+    !foreign || url::Host::parse(host).is_ok_and(|read| read == url::Host::Domain(host.to_owned()))
+}
+
 fn short(text: &str) -> String {
     text.chars().take(NAME_SIZE_MAX).collect()
 }
@@ -151,6 +160,13 @@ mod tests {
         }
         check("dns", "1.example", Ok("1.example"));
         check("dns", "0x7g", Ok("0x7g"));
+        check("dns", "xn--bcher-kva.example", Ok("xn--bcher-kva.example"));
+        check("dns", "*.XN--BCHER-KVA.example", Ok("*.xn--bcher-kva.example"));
+        for odd in
+            ["xn--a.example", "xn--.example", "a.xn--0.example", "xn--a-.example", "xn--bcher-KVA0.example"]
+        {
+            check("dns", odd, Err(Kind::Malformed));
+        }
         check("dns", "a b", Err(Kind::Malformed));
         check("dns", "", Err(Kind::Malformed));
         check("dns", "a/../b", Err(Kind::Malformed));

@@ -20,8 +20,14 @@ pub(super) enum Limit {
     Accounts,
     /// New orders of one account.
     Orders,
+    /// Names that one account has ordered and not been issued.
+    Names,
+    /// The same from one address, of accounts that nobody vouches for.
+    NamesFrom,
     /// Proofs that one account tries for one name.
     Proofs,
+    /// Questions of one account who may certify its names, when they are issued.
+    Questions,
 }
 
 impl Limit {
@@ -30,7 +36,10 @@ impl Limit {
         match self {
             Self::Accounts => (200, Duration::from_secs(5)),
             Self::Orders => (1000, Duration::from_secs(2)),
-            Self::Proofs => (30, Duration::from_secs(60)),
+            // What is ordered is kept for two days, so these are about what one can have lie about.
+            Self::Names => (5000, Duration::from_secs(30)),
+            Self::NamesFrom => (20_000, Duration::from_secs(8)),
+            Self::Proofs | Self::Questions => (30, Duration::from_secs(60)),
         }
     }
 
@@ -38,6 +47,9 @@ impl Limit {
         match self {
             Self::Accounts => "too many new accounts from this address",
             Self::Orders => "too many new orders of this account",
+            Self::Names => "too many names were ordered by this account and not issued",
+            Self::NamesFrom => "too many names were ordered from this address and not issued",
+            Self::Questions => "too many orders were finalized for which CAA records are to be read again",
             Self::Proofs => "too many proofs of this name were tried by this account",
         }
     }
@@ -53,14 +65,15 @@ impl Limits {
         cx.lasting()
     }
 
-    /// Counts one more, or says when to come back.
-    pub(super) fn count(&self, limit: Limit, who: &[u8], now: Time) -> Result<()> {
+    /// Counts so many more, or says when to come back.
+    pub(super) fn count(&self, limit: Limit, who: &[u8], many: usize, now: Time) -> Result<()> {
         let (burst, pace) = limit.rate();
+        let many = u32::try_from(many).unwrap_or(u32::MAX).clamp(1, burst);
         let key = (limit, hash(who));
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let paid = counted.get(&key).copied().unwrap_or(now).max(now);
         let ahead = now.until(paid);
-        let allowed = pace * burst.saturating_sub(1);
+        let allowed = pace * (burst - many);
         if ahead > allowed {
             let wait = (ahead - allowed).as_secs() + 1;
             let why = format!("{}; come back in {wait} seconds", limit.name());
@@ -76,8 +89,18 @@ impl Limits {
             let middle = *middle;
             counted.retain(|_, paid| *paid > middle);
         }
-        counted.insert(key, paid.plus(pace));
+        counted.insert(key, paid.plus(pace * many));
         Ok(())
+    }
+
+    /// Takes so many off what was counted.
+    pub(super) fn give_back(&self, limit: Limit, who: &[u8], many: usize, now: Time) {
+        let (_, pace) = limit.rate();
+        let many = u32::try_from(many).unwrap_or(u32::MAX);
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(paid) = counted.get_mut(&(limit, hash(who))) {
+            *paid = paid.minus(pace.saturating_mul(many)).max(now);
+        }
     }
 }
 
@@ -104,26 +127,44 @@ mod tests {
         let limits = Limits::default();
         let now = Time::from_seconds(1_000_000);
         for _ in 0..30 {
-            limits.count(Limit::Proofs, b"a", now).unwrap();
+            limits.count(Limit::Proofs, b"a", 1, now).unwrap();
         }
-        let refused = limits.count(Limit::Proofs, b"a", now).unwrap_err().into_error(Vec::new());
+        let refused = limits.count(Limit::Proofs, b"a", 1, now).unwrap_err().into_error(Vec::new());
         let page = refused.page().unwrap();
         assert_eq!((page.status, page.headers.first()), (429, Some(&("retry-after", "61".to_owned()))));
-        limits.count(Limit::Proofs, b"b", now).unwrap();
-        limits.count(Limit::Proofs, b"a", now.plus(Duration::from_secs(61))).unwrap();
+        limits.count(Limit::Proofs, b"b", 1, now).unwrap();
+        limits.count(Limit::Proofs, b"a", 1, now.plus(Duration::from_secs(61))).unwrap();
+    }
+
+    #[test]
+    fn many_count_as_many_until_they_are_given_back() {
+        let (limits, now) = (Limits::default(), Time::from_seconds(1_000_000));
+        let hundred = |limits: &Limits| limits.count(Limit::Names, b"a", 100, now);
+        for _ in 0..50 {
+            hundred(&limits).unwrap();
+        }
+        let refused = hundred(&limits).unwrap_err().into_error(Vec::new());
+        let told = refused.page().unwrap().headers.first().cloned();
+        assert_eq!(told, Some(("retry-after", "3001".to_owned())));
+        limits.give_back(Limit::Names, b"a", 100, now);
+        hundred(&limits).unwrap();
+        assert!(hundred(&limits).is_err());
+        limits.give_back(Limit::Names, b"a", 1_000_000, now);
+        (0..50).for_each(|_| hundred(&limits).unwrap());
+        assert!(hundred(&limits).is_err(), "nobody gets more than there was");
     }
 
     #[test]
     fn many_others_set_nobody_free() {
         let (limits, now) = (Limits::default(), Time::from_seconds(1_000_000));
         for _ in 0..30 {
-            limits.count(Limit::Proofs, b"a", now).unwrap();
+            limits.count(Limit::Proofs, b"a", 1, now).unwrap();
         }
         for other in 0..3 * COUNTED_MAX {
-            limits.count(Limit::Proofs, &other.to_be_bytes(), now).unwrap();
+            limits.count(Limit::Proofs, &other.to_be_bytes(), 1, now).unwrap();
         }
         assert!(limits.0.lock().unwrap().len() <= COUNTED_MAX);
-        assert!(limits.count(Limit::Proofs, b"a", now).is_err());
+        assert!(limits.count(Limit::Proofs, b"a", 1, now).is_err());
     }
 
     #[test]

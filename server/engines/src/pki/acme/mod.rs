@@ -30,17 +30,37 @@ mod revocation;
 mod signed;
 mod targets;
 
-pub(super) use account::{Account, AccountOrders, AccountOrdersAfter, ForgetAccount, NewAccount};
-pub(super) use authorization::Authorization;
-pub(super) use beforehand::{ForgetAuthorization, NewAuthz};
-pub(super) use certificate::{Certificate, CertificateByChain};
-pub(super) use challenge::{Challenge, Validate};
+pub(super) use account::ForgetAccount;
+pub(super) use beforehand::ForgetAuthorization;
+pub(super) use challenge::Validate;
 pub(super) use config::{AcmeConfig, ReadAcme, WriteAcme};
-pub(super) use directory::{NewNonce, ShowDirectory};
+pub(super) use directory::{NewNonce, Refuse, ShowDirectory};
 pub(super) use eab::{DeleteEab, ListEabs, NewEab};
-pub(super) use finalize::Finalize;
-pub(super) use key_change::KeyChange;
-pub(super) use new_order::NewOrder;
-pub(super) use order::{ForgetOrder, ShowOrder};
+pub(super) use order::ForgetOrder;
 pub(super) use renewal::{CertificateName, RenewalInfo, suggested};
-pub(super) use revocation::RevokeCert;
+
+use place::At;
+
+/// The signed operations, by the number of their place.
+macro_rules! signed {
+    ($($module:ident::$name:ident,)*) => {
+        $(pub(super) type $name<const AT: usize> = At<AT, $module::$name>;)*
+    };
+}
+
+signed! {
+    account::Account,
+    account::AccountOrders,
+    account::AccountOrdersAfter,
+    account::NewAccount,
+    authorization::Authorization,
+    beforehand::NewAuthz,
+    certificate::Certificate,
+    certificate::CertificateByChain,
+    challenge::Challenge,
+    finalize::Finalize,
+    key_change::KeyChange,
+    new_order::NewOrder,
+    order::ShowOrder,
+    revocation::RevokeCert,
+}

@@ -5,12 +5,12 @@ use std::time::Duration;
 use kit::{Caller, Reads, Time, Writing};
 use serde::Deserialize;
 
-use super::account::count;
+use super::account::{count, count_names};
 use super::beforehand::{new_authorization, proved_beforehand};
 use super::finalize::lifetime;
 use super::identifier::{Identifier, Name};
 use super::limits::Limit;
-use super::order::{ForgetOrder, KEPT, shown};
+use super::order::{ForgetOrder, KEPT, shown, standing};
 use super::place::Directory;
 use super::problem::{Kind, Problem, Refused, Result};
 use super::records::{ACCOUNT_ORDERS, AuthorizationStatus, ISSUED, ORDERS, OrderRecord, OrderStatus};
@@ -67,12 +67,13 @@ fn order(cx: &mut Writing<'_>, asked: &Asked<'_>) -> Result<Said> {
         problem: None,
     };
     lifetime(cx, directory, &rules, &order)?;
-    if !replace(cx, owner, id, &order)? {
+    if replace(cx, owner, id, &order)? == Counted::Yes {
         count(cx, Limit::Orders, owner.id.as_bytes())?;
+        count_names(cx, owner, order.names.len())?;
     }
     let mut proved = true;
     for name in &order.names {
-        let (authorization, status) = match proved_beforehand(cx, directory, owner, name)? {
+        let (authorization, status) = match proved_beforehand(cx, owner, name)? {
             Some(known) => (known, AuthorizationStatus::Valid),
             None => new_authorization(cx, owner, Some(id), name, expires)?,
         };
@@ -144,25 +145,34 @@ fn judge(rules: &Rules, caller: &Caller, name: &Name) -> Result<(), String> {
     }
 }
 
-/// Notes that the order is to replace a certificate, if it may (RFC 9773 §5), and says whether it does. Such orders are
-/// not counted: each certificate is replaced once, and a server that calls all of them back must not push back then.
-fn replace(cx: &mut Writing<'_>, owner: &Owner, id: Id, order: &OrderRecord) -> Result<bool> {
-    let Some(text) = &order.replaces else { return Ok(false) };
+/// Whether an order is counted against the limits.
+#[derive(PartialEq)]
+enum Counted {
+    Yes,
+    No,
+}
+
+/// Notes that the order is to replace a certificate, if it may (RFC 9773 §5). The first that does is not counted: a server
+/// that calls all certificates back must not push back then. One more, where that came to nothing, is.
+fn replace(cx: &mut Writing<'_>, owner: &Owner, id: Id, order: &OrderRecord) -> Result<Counted> {
+    let Some(text) = &order.replaces else { return Ok(Counted::Yes) };
     let unknown = || Refused::new(Kind::Malformed, "'replaces' names no certificate of this account");
-    let serial = CertificateName::parse(text).ok_or_else(unknown)?.serial;
+    let (_, certificate) = CertificateName::find(cx, text)?.ok_or_else(unknown)?;
+    let serial = certificate.serial();
     let issued = ISSUED.get(cx, serial.as_bytes())?;
     let mut issued = issued.filter(|issued| issued.account == owner.id).ok_or_else(unknown)?;
     if !issued.names.iter().any(|name| order.names.contains(name)) {
         let why = "the order has no name in common with the certificate that 'replaces' names";
         return Err(Refused::new(Kind::Malformed, why));
     }
+    let counted = if issued.replaced_by.is_some() { Counted::Yes } else { Counted::No };
     if let Some(other) = issued.replaced_by
         && let Some(other) = ORDERS.get(cx, other.as_bytes())?
-        && other.status_at(cx.now()) != OrderStatus::Invalid
+        && standing(cx, &other)? != OrderStatus::Invalid
     {
         return Err(Refused::new(Kind::AlreadyReplaced, "order it without 'replaces'"));
     }
     issued.replaced_by = Some(id);
     ISSUED.put(cx, serial.as_bytes(), &issued)?;
-    Ok(true)
+    Ok(counted)
 }

@@ -9,8 +9,10 @@ use x509::{Certificate, Serial};
 
 use super::identifier::{Identifier, Name};
 use super::place::Directory;
-use super::problem::{Document, Kind, Refused, Result};
-use super::records::{ACCOUNT_ORDERS, AUTHORIZATIONS, ISSUED, ORDERS, OrderRecord, OrderStatus, order_of};
+use super::problem::{Document, Kind, Problem, Refused, Result};
+use super::records::{
+    ACCOUNT_ORDERS, AUTHORIZATIONS, AuthorizationStatus, ISSUED, ORDERS, OrderRecord, OrderStatus, order_of,
+};
 use super::signed::{Asked, Said, signed_operation};
 use crate::pki::Pki;
 use crate::pki::authorities::refused;
@@ -61,6 +63,29 @@ pub(super) fn found(cx: &Writing<'_>, asked: &Asked<'_>, order_id: &str) -> Resu
         .ok_or_else(|| Refused::new(Kind::Malformed, "this account has no such order").with_status(404))
 }
 
+/// How an order stands now. One that is not issued yet is over with any of its proofs: those that were there before it
+/// end without knowing of it.
+pub(super) fn standing(cx: &impl Reads, order: &OrderRecord) -> kit::Result<OrderStatus> {
+    let (now, status) = (cx.now(), order.status_at(cx.now()));
+    if !matches!(status, OrderStatus::Pending | OrderStatus::Ready) {
+        return Ok(status);
+    }
+    for id in &order.authorizations {
+        let proof = AUTHORIZATIONS.get(cx, id.as_bytes())?.map(|record| record.status_at(now));
+        if !matches!(proof, Some(AuthorizationStatus::Pending | AuthorizationStatus::Valid)) {
+            return Ok(OrderStatus::Invalid);
+        }
+    }
+    Ok(status)
+}
+
+/// What ended an order, if it is over.
+fn ended_by(order: &OrderRecord, standing: OrderStatus, now: kit::Time) -> Option<Problem> {
+    let lost = standing != order.status_at(now);
+    let lost = lost.then(|| Problem::new(Kind::Unauthorized, "a proof of the order does not count any more"));
+    order.problem.clone().or(lost)
+}
+
 /// An order, with where it is.
 pub(super) fn shown(
     cx: &Writing<'_>,
@@ -72,10 +97,11 @@ pub(super) fn shown(
     let location = directory.url(format_args!("order/{id}"));
     let authorization = |id: &Id| directory.url(format_args!("authorization/{id}"));
     let time = |time: &kit::Time| time.rfc3339();
+    let standing = standing(cx, order)?;
     let shown = Shown {
         authorizations: order.authorizations.iter().map(authorization).collect(),
         certificate: order.serial.as_ref().map(|_| format!("{location}/cert")),
-        error: order.problem.as_ref().map(|problem| problem.document()),
+        error: ended_by(order, standing, cx.now()).map(|problem| problem.document()),
         expires: order.expires.truncated().rfc3339(),
         finalize: format!("{location}/finalize"),
         identifiers: order.names.iter().map(Name::identifier).collect(),
@@ -83,7 +109,7 @@ pub(super) fn shown(
         not_before: order.not_before.as_ref().map(time),
         profile: order.profile.clone(),
         replaces: order.replaces.clone(),
-        status: order.status_at(cx.now()),
+        status: standing,
     };
     Ok(Said::json(status, &shown)?.with("location", location))
 }

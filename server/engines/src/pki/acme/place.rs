@@ -1,13 +1,18 @@
 //! The directories: where a request came in, whether it may, and by which role and issuer it is served.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kit::loose::Text;
-use kit::{Error, Page, Reads};
+use kit::{Command, Error, Nothing, Page, Reads, Reply, Route, Writing};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::config::{self, AcmeConfig, NO_PATH, Policy};
 use super::problem::{Kind, Refused, Result};
+use crate::pki::Pki;
 use crate::pki::authorities::{DEFAULT, authorities};
 use crate::pki::role::Role;
 use crate::pki::rules::Rules;
@@ -45,6 +50,39 @@ impl Place {
             (Some(issuer), None) => format!("issuer/{issuer}/acme/"),
             (Some(issuer), Some(role)) => format!("issuer/{issuer}/roles/{role}/acme/"),
         }
+    }
+}
+
+/// An operation that answers in all four places.
+pub(in crate::pki) trait Operation: DeserializeOwned + JsonSchema {
+    /// Where.
+    const ROUTES: [Route; 4];
+
+    /// Does it. The number is that of the place.
+    fn run(self, at: usize, cx: &mut Writing<'_>) -> kit::Result<Reply<Nothing>>;
+}
+
+/// An operation in one of its places. What does not depend on the place is there once.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(in crate::pki) struct At<const AT: usize, O>(pub(super) O);
+
+impl<const AT: usize, O: JsonSchema> JsonSchema for At<AT, O> {
+    fn schema_name() -> Cow<'static, str> {
+        O::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        O::json_schema(generator)
+    }
+}
+
+impl<const AT: usize, O: Operation> Command<Pki> for At<AT, O> {
+    const ROUTE: Route = O::ROUTES[AT];
+    type Reply = Nothing;
+
+    fn run(self, _: &Pki, cx: &mut Writing<'_>) -> kit::Result<Reply<Nothing>> {
+        self.0.run(AT, cx)
     }
 }
 

@@ -56,8 +56,19 @@ pub(super) async fn look(proof: &Proof, world: &dyn World) -> Result<(), Problem
             ChallengeKind::Dns => record(proof, world).await?,
             ChallengeKind::TlsAlpn => certificate(proof, world).await?,
         }
-        caa::permit(proof, world).await
+        match &proof.caa {
+            Some(asks) => caa::permit(asks, &proof.name, proof.kind, &proof.resolver, world).await,
+            None => Ok(()),
+        }
     };
+    in_time(looking, world).await
+}
+
+/// What comes of looking, if it comes in time.
+pub(super) async fn in_time<T>(
+    looking: impl Future<Output = Result<T, Problem>>,
+    world: &dyn World,
+) -> Result<T, Problem> {
     tokio::select! {
         biased;
         found = looking => found,

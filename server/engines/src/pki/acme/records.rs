@@ -157,6 +157,9 @@ pub(super) struct AuthorizationRecord {
     pub(super) name: Name,
     pub(super) status: AuthorizationStatus,
     pub(super) expires: Time,
+    /// When the owner of the name was last asked whether this authority may certify it.
+    #[serde(default)]
+    pub(super) caa_at: Option<Time>,
     pub(super) challenges: Vec<ChallengeRecord>,
 }
 
@@ -172,11 +175,6 @@ pub(super) enum AuthorizationStatus {
 }
 
 impl AuthorizationRecord {
-    /// When its name was proved; nothing, where there was nothing to prove.
-    pub(super) fn proved_at(&self) -> Option<Time> {
-        self.challenges.iter().filter_map(|challenge| challenge.validated).max()
-    }
-
     /// How it stands now.
     pub(super) fn status_at(&self, now: Time) -> AuthorizationStatus {
         match self.status {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jws::{Message, PublicKey};
-use kit::loose::Text;
+use kit::loose::{Json, Text};
 use kit::{Error, Nothing, Reads, Reply, Writing};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -23,19 +23,15 @@ const PART_SIZE_MAX: usize = 512 * 1024;
 /// The content type of what is no problem.
 const JSON: &str = "application/json";
 
-/// Declares an operation whose requests are signed: its path below each directory, by whose key they may be signed, its
-/// own parameters, which the path holds, and what it does.
-macro_rules! signed_operation {
-    (
-        $(#[doc = $doc:literal])*
-        $name:ident at $path:literal, by $wants:ident {
-            $($(#[doc = $field_doc:literal])* $field:ident,)*
-        } |$cx:ident, $asked:ident| $work:expr
-    ) => {
+/// Declares a request that is signed, with its own parameters, which the path holds.
+macro_rules! signed_request {
+    ($(#[doc = $doc:literal])* $name:ident { $($(#[doc = $field_doc:literal])* $field:ident,)* }) => {
         $(#[doc = $doc])*
         #[derive(serde::Deserialize, schemars::JsonSchema)]
-        pub(in crate::pki) struct $name<const AT: usize> {
+        pub(in crate::pki) struct $name {
             $($(#[doc = $field_doc])* $field: String,)*
+            /// Refused: what nobody has signed counts for nothing (RFC 8555 §6.2).
+            header: Option<kit::loose::Json>,
             /// Who issues, where the path says so: a name, an id, or `default`.
             issuer_ref: Option<kit::loose::Text>,
             /// What is asked, as the JWS holds it.
@@ -46,39 +42,58 @@ macro_rules! signed_operation {
             role: Option<kit::loose::Text>,
             /// The signature over both.
             signature: Option<kit::loose::Text>,
+            /// Refused: a request has one signature (RFC 8555 §6.2).
+            signatures: Option<kit::loose::Json>,
         }
 
-        impl<const AT: usize> kit::Command<crate::pki::Pki> for $name<AT> {
-            const ROUTE: kit::Route = {
-                const ROUTES: [kit::Route; 4] =
-                    crate::pki::acme::place::routes!(post $path .unauthenticated);
-                ROUTES[AT]
-            };
-            type Reply = kit::Nothing;
-
-            fn run(
-                self,
-                _: &crate::pki::Pki,
-                cx: &mut kit::Writing<'_>,
-            ) -> kit::Result<kit::Reply<kit::Nothing>> {
-                use crate::pki::acme::signed::{Desk, Posted, Wants};
-                let Self { $($field,)* issuer_ref, payload, protected, role, signature } = self;
-                let desk = Desk::open(cx, &crate::pki::acme::place::Place::of(AT, role, issuer_ref))?;
-                let posted = Posted { payload, protected, signature, rest: format!($path, $($field = $field),*) };
-                let said = match desk.believe(cx, &posted, Wants::$wants) {
-                    Ok($asked) => {
-                        let $cx = &mut *cx;
-                        $work
-                    }
-                    Err(refused) => Err(refused),
-                };
-                desk.answer(cx, said)
+        impl $name {
+            /// What every such request has. The number is that of its place among the routes.
+            fn posted(&mut self, at: usize, rest: String) -> crate::pki::acme::signed::Posted {
+                let place = crate::pki::acme::place::Place::of(at, self.role.take(), self.issuer_ref.take());
+                crate::pki::acme::signed::Posted {
+                    place,
+                    payload: self.payload.take(),
+                    protected: self.protected.take(),
+                    signature: self.signature.take(),
+                    unsigned: self.header.take().or(self.signatures.take()),
+                    rest,
+                }
             }
         }
     };
 }
 
-pub(super) use signed_operation;
+/// Declares an operation whose requests are signed: its path below each directory, by whose key they may be signed, its
+/// own parameters, and what it does.
+macro_rules! signed_operation {
+    (
+        $(#[doc = $doc:literal])*
+        $name:ident at $path:literal, by $wants:ident {
+            $($(#[doc = $field_doc:literal])* $field:ident,)*
+        } |$cx:ident, $asked:ident| $work:expr
+    ) => {
+        crate::pki::acme::signed::signed_request! {
+            $(#[doc = $doc])*
+            $name { $($(#[doc = $field_doc])* $field,)* }
+        }
+
+        impl crate::pki::acme::place::Operation for $name {
+            const ROUTES: [kit::Route; 4] = crate::pki::acme::place::routes!(post $path .unauthenticated);
+
+            fn run(
+                mut self,
+                at: usize,
+                cx: &mut kit::Writing<'_>,
+            ) -> kit::Result<kit::Reply<kit::Nothing>> {
+                let posted = self.posted(at, format!($path, $($field = self.$field),*));
+                let Self { $($field,)* .. } = self;
+                posted.answer(cx, crate::pki::acme::signed::Wants::$wants, |$cx, $asked| $work)
+            }
+        }
+    };
+}
+
+pub(super) use {signed_operation, signed_request};
 
 /// By whose key a request must be signed.
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -93,9 +108,12 @@ pub(super) enum Wants {
 
 /// A request that nobody believes yet.
 pub(super) struct Posted {
+    pub(super) place: Place,
     pub(super) payload: Option<Text>,
     pub(super) protected: Option<Text>,
     pub(super) signature: Option<Text>,
+    /// What stands beside these and must not.
+    pub(super) unsigned: Option<Json>,
     /// Its path below the directory.
     pub(super) rest: String,
 }
@@ -178,6 +196,35 @@ impl Said {
     }
 }
 
+impl Posted {
+    /// Believes it and does what it asks for, or says why not, where it was asked.
+    pub(super) fn answer(
+        self,
+        cx: &mut Writing<'_>,
+        wants: Wants,
+        work: impl FnOnce(&mut Writing<'_>, Asked<'_>) -> Result<Said>,
+    ) -> kit::Result<Reply<Nothing>> {
+        let desk = Desk::open(cx, &self.place)?;
+        let said = match desk.believe(cx, &self, wants) {
+            Ok(asked) => work(&mut *cx, asked),
+            Err(refused) => Err(refused),
+        };
+        desk.answer(cx, said)
+    }
+}
+
+/// A message from its three parts.
+pub(super) fn message(
+    protected: &Option<Text>,
+    payload: &Option<Text>,
+    signature: &Option<Text>,
+) -> Result<Message<'static>> {
+    let protected = part("protected", protected)?;
+    let payload = part("payload", payload)?;
+    let signature = part("signature", signature)?;
+    Message::flattened(protected, payload, signature).map_err(|why| Refused::new(Kind::Malformed, why))
+}
+
 impl Desk {
     /// Opens a directory.
     pub(super) fn open(cx: &mut Writing<'_>, place: &Place) -> kit::Result<Self> {
@@ -196,11 +243,16 @@ impl Desk {
         posted: &Posted,
         wants: Wants,
     ) -> Result<Asked<'a>> {
-        let protected = part("protected", &posted.protected)?;
-        let payload = part("payload", &posted.payload)?;
-        let signature = part("signature", &posted.signature)?;
-        let message = Message::flattened(protected, payload, signature)
-            .map_err(|why| Refused::new(Kind::Malformed, why))?;
+        let message = message(&posted.protected, &posted.payload, &posted.signature)?;
+        if !cx.remote().is_jose {
+            let why = "its content type is not application/jose+json";
+            return Err(Refused::new(Kind::Malformed, why).with_status(415));
+        }
+        if posted.unsigned.is_some() {
+            let why =
+                "beside 'protected', 'payload' and 'signature' there is no 'header' and no 'signatures'";
+            return Err(Refused::new(Kind::Malformed, why));
+        }
         if message.alg().is_none() {
             let why = format!("{:?}", message.text("alg").unwrap_or_default());
             return Err(Refused::new(Kind::BadSignatureAlgorithm, why));

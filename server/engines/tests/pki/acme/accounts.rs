@@ -90,6 +90,11 @@ fn requests_that_nobody_may_believe_are_refused() {
         signed[part] = json!(".".repeat(100_000));
         refuses(&client.send("new-order", &signed), 400, "malformed", part);
     }
+    for beside in [json!({"header": {"alg": "none"}}), json!({"signatures": []})] {
+        let mut signed = client.sign(&honest(), payload);
+        signed.as_object_mut().unwrap().extend(beside.as_object().unwrap().clone());
+        refuses(&client.send("new-order", &signed), 400, "malformed", "no 'header' and no 'signatures'");
+    }
     for key in [
         json!({"kty": "oct", "k": "AAAA"}),
         json!({"kty": "RSA", "n": "AQAB", "e": "AQAB"}),
@@ -101,6 +106,33 @@ fn requests_that_nobody_may_believe_are_refused() {
         refuses(&refused, 400, "badPublicKey", "");
         assert!(refused.header("replay-nonce").is_some());
     }
+}
+
+#[test]
+fn what_is_no_signed_post_is_refused() {
+    let (mut bench, _) = open(json!({}));
+    let (key, kid) = {
+        let client = Client::with_account(&bench, "acme/");
+        let order = client.order(&["a.example.com"]).is(201);
+        for rest in [
+            client.rest(&json!(order.header("location").unwrap())),
+            client.rest(&order.data["authorizations"][0]),
+            client.rest(&order.data["finalize"]),
+            client.challenge(&order, "http-01").0,
+            "new-order".to_owned(),
+        ] {
+            for directory in ["acme", "roles/r/acme", "issuer/default/acme", "issuer/default/roles/r/acme"] {
+                let looked = bench.get(&format!("{directory}/{rest}"));
+                refuses(&looked, 405, "malformed", "signed POST");
+                assert_eq!(looked.header("allow"), Some("POST"));
+            }
+        }
+        refuses(&bench.get("acme/nowhere"), 404, "malformed", "nothing here");
+        (client.key, client.kid)
+    };
+    bench.remote.is_jose = false;
+    let client = Client { bench: &bench, key, directory: "acme/", kid };
+    refuses(&client.order(&["a.example.com"]), 415, "malformed", "application/jose+json");
 }
 
 /// A key change that is signed by both keys.

@@ -4,12 +4,12 @@ use super::{Client, Web, der, open, refuses};
 use crate::bench::Answer;
 use crate::{Desk, EC};
 
-pub(super) fn ask(client: &Client<'_>, name: &str) -> Answer {
+fn ask(client: &Client<'_>, name: &str) -> Answer {
     client.post("new-authz", json!({"identifier": {"type": "dns", "value": name}}))
 }
 
 /// Proves what an authorization asks for.
-pub(super) fn prove(client: &Client<'_>, web: &Web, asked: &Answer, host: &str) {
+fn prove(client: &Client<'_>, web: &Web, asked: &Answer, host: &str) {
     web.host(host, &["10.1.2.3"]);
     let challenge = &asked.data["challenges"][0];
     let token = challenge["token"].as_str().unwrap();
@@ -57,13 +57,12 @@ fn what_was_proved_beforehand_counts_for_every_order() {
         // Given up, it is given up for orders that are ready too.
         let ready = client.order(&["a.example.com"]).is(201);
         client.post(&place, json!({"status": "deactivated"})).is(200);
-        let finalize = format!("{}/finalize", client.rest(&json!(ready.header("location").unwrap())));
-        refuses(
-            &client.post(&finalize, json!({"csr": der(&csr)})),
-            401,
-            "unauthorized",
-            "not valid any more",
-        );
+        let ready = client.rest(&json!(ready.header("location").unwrap()));
+        let shown = client.look(&ready).is(200);
+        assert_eq!(shown.data["status"], "invalid");
+        assert_eq!(shown.data["error"]["type"], "urn:ietf:params:acme:error:unauthorized");
+        let finalized = client.post(&format!("{ready}/finalize"), json!({"csr": der(&csr)}));
+        refuses(&finalized, 403, "orderNotReady", "order is status invalid");
         assert_eq!(client.order(&["a.example.com"]).is(201).data["status"], "pending");
         let again = ask(&client, "a.example.com").is(201);
         prove(&client, &web, &again, "a.example.com");

@@ -1,7 +1,6 @@
 use kit::Caa;
 use serde_json::{Value, json};
 
-use super::beforehand::{ask, prove};
 use super::{Client, Web, der, open, refuses};
 use crate::{Desk, EC};
 
@@ -97,43 +96,67 @@ fn an_owner_who_cannot_be_heard_is_asked_again() {
     assert_eq!(challenge["error"]["type"], "urn:ietf:params:acme:error:dns");
 }
 
-/// What was heard of an owner counts for hours, while a proof of a name counts for days.
+/// What an owner said counts for eight hours: then they are asked again before anything is issued.
 #[test]
-fn an_owner_is_heard_again_after_some_hours() {
+fn an_owner_is_asked_again_when_much_later_something_is_issued() {
     let (mut bench, web) = open(known());
-    let desk = Desk::new("acme-heard");
-    let csr = |host: &str| der(&desk.csr(&format!("{EC} -subj / -addext subjectAltName=DNS:{host}")));
-    let (key, kid, places) = {
-        let client = Client::with_account(&bench, "acme/");
-        let places = ["a.example.com", "b.example.com"].map(|host| {
-            let order = client.order(&[host]).is(201);
-            client.prove(&web, &order, host);
-            client.rest(&json!(order.header("location").unwrap()))
-        });
-        let asked = ask(&client, "c.example.com").is(201);
-        prove(&client, &web, &asked, "c.example.com");
-        (client.key, client.kid, places)
+    let desk = Desk::new("acme-caa");
+    let csr = desk.csr(&format!("{EC} -subj / -addext subjectAltName=DNS:a.example.com"));
+    let csr = json!({"csr": der(&csr)});
+    let client = Client::with_account(&bench, "acme/");
+    let place = |order: &crate::Answer, client: &Client<'_>| {
+        format!("{}/finalize", client.rest(&json!(order.header("location").unwrap())))
     };
-    bench.wait(7 * 3600);
-    let (key, kid) = {
-        let client = Client { bench: &bench, key, directory: "acme/", kid };
-        client.post(&format!("{}/finalize", places[0]), json!({"csr": csr("a.example.com")})).is(200);
-        assert_eq!(client.order(&["c.example.com"]).is(201).data["status"], "ready");
-        (client.key, client.kid)
+    let proved = |client: &Client<'_>| {
+        let order = client.order(&["a.example.com"]).is(201);
+        client.prove(&web, &order, "a.example.com");
+        place(&order, client)
     };
-    bench.wait(3600);
-    at(&web, "b.example.com", &[("issue", "other.test")]);
+    let asked = || std::mem::take(&mut *web.asked.lock().unwrap()).len();
+    let (soon, late) = (proved(&client), proved(&client));
+    assert_eq!(asked(), 6);
+    at(&web, "a.example.com", &[("issue", "other.test")]);
+    client.post(&soon, csr.clone()).is(200);
+    assert_eq!(asked(), 0, "what was said a moment ago counts");
+    let Client { key, kid, .. } = client;
+    bench.wait(8 * 3600);
     let client = Client { bench: &bench, key, directory: "acme/", kid };
-    let late = client.post(&format!("{}/finalize", places[1]), json!({"csr": csr("b.example.com")}));
-    refuses(&late, 403, "caa", "b.example.com was heard too long ago");
-    let asked = ask(&client, "c.example.com").is(201);
-    assert_eq!(client.order(&["c.example.com"]).is(201).data["status"], "pending");
-    // Every name of an order is asked about, not one of them several times.
-    web.asked.lock().unwrap().clear();
-    prove(&client, &web, &asked, "c.example.com");
-    assert!(web.asked.lock().unwrap().contains(&"c.example.com".to_owned()));
-    assert_eq!(client.order(&["c.example.com"]).is(201).data["status"], "ready");
-    // Where nobody is to be asked, a proof counts as long as it does.
-    bench.post("config/acme", json!({"caa_identities": ""})).is(200);
-    client.post(&format!("{}/finalize", places[1]), json!({"csr": csr("b.example.com")})).is(200);
+    let mut forged = client.sign(&client.header(&late), &csr.to_string());
+    forged["signature"] = json!("AAAA");
+    refuses(&client.send(&late, &forged), 400, "malformed", "signature");
+    assert_eq!(asked(), 0, "nobody is asked for a stranger");
+    refuses(&client.post(&late, csr.clone()), 403, "caa", "the CAA records of a.example.com");
+    web.caa.lock().unwrap().insert("a.example.com".to_owned(), None);
+    refuses(&client.post(&late, csr.clone()), 500, "dns", "nobody knows a.example.com");
+    web.caa.lock().unwrap().clear();
+    assert_eq!(asked(), 2);
+    client.post(&late, csr.clone()).is(200);
+    assert_eq!(asked(), 3);
+}
+
+/// Who has a name only since is asked for what was proved before; and one answer counts for all that is issued by it.
+#[test]
+fn what_was_proved_before_anybody_was_asked_is_asked_for_once() {
+    let (bench, web) = open(json!({}));
+    let desk = Desk::new("acme-caa-since");
+    let csr = desk.csr(&format!("{EC} -subj / -addext subjectAltName=DNS:a.example.com"));
+    let csr = json!({"csr": der(&csr)});
+    let client = Client::with_account(&bench, "acme/");
+    let name = json!({"identifier": {"type": "dns", "value": "a.example.com"}});
+    let authorization = client.post("new-authz", name).is(201);
+    web.host("a.example.com", &["10.1.2.3"]);
+    let challenge = &authorization.data["challenges"][0];
+    let token = challenge["token"].as_str().unwrap();
+    let page = format!("http://a.example.com/.well-known/acme-challenge/{token}");
+    web.page(&page, 200, &format!("{token}.{}", client.thumbprint()));
+    client.post(&client.rest(&challenge["url"]), json!({})).is(200);
+    bench.tick();
+    bench.post("config/acme", known()).is(200);
+    for asks in [3, 0] {
+        let order = client.order(&["a.example.com"]).is(201);
+        assert_eq!(order.data["status"], "ready");
+        let place = client.rest(&json!(order.header("location").unwrap()));
+        client.post(&format!("{place}/finalize"), csr.clone()).is(200);
+        assert_eq!(std::mem::take(&mut *web.asked.lock().unwrap()).len(), asks);
+    }
 }

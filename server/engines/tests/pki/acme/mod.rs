@@ -36,6 +36,8 @@ pub(super) fn open(changes: Value) -> (Bench, Arc<Web>) {
     let mut config = json!({"enabled": true});
     config.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
     bench.post("config/acme", config).is(200);
+    // As every ACME client says.
+    bench.remote.is_jose = true;
     let web = Arc::new(Web::default());
     bench.world = Arc::clone(&web) as Arc<dyn World>;
     (bench, web)

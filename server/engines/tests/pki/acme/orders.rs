@@ -36,6 +36,57 @@ fn a_proved_name_is_certified_and_nothing_else() {
     assert_eq!(orders.data["orders"], json!([client.url(&place)]));
 }
 
+/// A replacement is not counted, so that who is called back is let in; but one that is given up again and again is.
+#[test]
+fn an_order_replaces_for_nothing_once() {
+    let (bench, web) = open(json!({}));
+    let desk = Desk::new("acme-replace");
+    let csr = desk.csr(&format!("{EC} -subj / -addext subjectAltName=DNS:a.example.com"));
+    let client = Client::with_account(&bench, "acme/");
+    let place = client.obtain(&web, "a.example.com", &csr);
+    let own = crate::renewal_name(&client.download(&place));
+    let many: Vec<_> = std::iter::once("a.example.com".to_owned())
+        .chain((0..99).map(|n| format!("{n}.example.com")))
+        .map(|name| json!({"type": "dns", "value": name}))
+        .collect();
+    let replace = || {
+        let answer = client.post("new-order", json!({"identifiers": many, "replaces": own}));
+        if answer.status == 201 {
+            let authorization = client.rest(&answer.data["authorizations"][0]);
+            client.post(&authorization, json!({"status": "deactivated"})).is(200);
+        }
+        answer
+    };
+    // The name of the first certificate was issued, and counts no more.
+    let done = (0..60).take_while(|_| replace().status == 201).count();
+    assert_eq!(done, 51);
+    let answer = replace();
+    refuses(&answer, 429, "rateLimited", "too many names");
+    assert!(answer.header("retry-after").is_some());
+}
+
+/// What is ordered is kept for days, so names are counted, whoever orders them in how many orders and accounts.
+#[test]
+fn names_are_counted_until_they_are_issued() {
+    let (bench, _) = open(json!({}));
+    let names: Vec<String> = (0..100).map(|n| format!("{n}.example.com")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let fill = |client: &Client<'_>| {
+        (0..51).map(|_| client.order(&names)).take_while(|one| one.status == 201).count()
+    };
+    let first = Client::with_account(&bench, "acme/");
+    assert_eq!(fill(&first), 50);
+    let refused = first.order(&names);
+    refuses(&refused, 429, "rateLimited", "by this account");
+    assert_eq!(refused.header("retry-after"), Some("3001"));
+    let others: usize = (0..4).map(|_| fill(&Client::with_account(&bench, "acme/"))).sum();
+    assert_eq!(others, 150, "from one address");
+    refuses(&Client::with_account(&bench, "acme/").order(&names), 429, "rateLimited", "from this address");
+    // Whom somebody vouches for is not lumped together with strangers.
+    let bound = Client::bound(&bench, "acme/", "");
+    bound.order(&names).is(201);
+}
+
 /// GHSA-x8fg-h69x-p28f and its kin: a request may not bring along what nobody proved.
 #[test]
 fn what_a_csr_says_beside_its_names_is_refused_or_counts_for_nothing() {
@@ -307,6 +358,8 @@ fn renewal_is_advised_and_counts_once() {
     refuses(&replace(&client, "a.example.com", "x.y"), 400, "malformed", "replaces");
     let stranger = Client::with_account(&bench, "acme/");
     refuses(&replace(&stranger, "a.example.com", &own), 400, "malformed", "replaces");
+    let other = format!("AAAA.{}", own.split_once('.').unwrap().1);
+    refuses(&replace(&client, "a.example.com", &other), 400, "malformed", "names no certificate");
     assert_eq!(replace(&client, "a.example.com", &own).is(201).data["replaces"], own);
     refuses(&replace(&client, "a.example.com", &own), 409, "alreadyReplaced", "");
     let revoked = json!({"certificate": der(&client.download(&place))});
