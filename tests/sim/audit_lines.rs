@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use kernel::Settings;
+use kernel::{Handled, Settings};
 use kit::Verb::{Delete, Get, Patch, Post};
 use serde_json::{Value, json};
 use tests::binary::setting;
-use tests::desk::Desk;
+use tests::desk::{Desk, request};
 use tests::dice::Dice;
 use tests::scratch::Scratch;
 
@@ -170,4 +170,32 @@ fn a_device_that_no_longer_opens_stops_nobody() {
     assert_eq!(lines(), before + 2);
     desk.ask(Delete, "sys/audit/marked", "").expect(204);
     desk.ask(Get, "auth/token/lookup-self", "").expect(200);
+}
+
+#[test]
+fn what_an_attempt_was_granted_is_not_said_of_the_next() {
+    let (desk, folder) = (Desk::new(19), Scratch::new());
+    let file = folder.path().join("audit.log");
+    let options = json!({"type": "file", "options": {"file_path": file.display().to_string()}});
+    desk.ask(Post, "sys/audit/file", &options.to_string()).expect(204);
+    desk.ask(Post, "sys/mounts/kv", r#"{"type":"kv"}"#).expect(204);
+    let policy = |capabilities: &str| {
+        let text = format!("path \"kv/*\" {{ capabilities = [{capabilities}] }}");
+        desk.ask(Post, "sys/policies/acl/writer", &json!({ "policy": text }).to_string()).expect(204);
+    };
+    policy("\"create\", \"update\"");
+    let token = desk.ask(Post, "auth/token/create", r#"{"policies":["writer"]}"#).expect(200).token();
+    let put = request(&token, Post, "kv/a", r#"{"x":"y"}"#);
+    let Handled::Later(pending) = desk.kernel.handle(&put) else { panic!("a write waits to be durable") };
+    // Between its first attempt and the commit.
+    desk.ask(Post, "kv/a", r#"{"x":"z"}"#).expect(204);
+    policy("\"deny\"");
+    desk.finish(pending, &put).expect(403);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["type"], &last["request"]["path"]), (&json!("response"), &json!("kv/a")), "{last}");
+    let verdict = &last["auth"]["policy_results"];
+    assert_eq!(verdict["allowed"], false, "{last}");
+    assert!(verdict["granting_policies"].is_null(), "{last}");
+    assert_eq!(last["request"]["operation"], "update", "{last}");
 }

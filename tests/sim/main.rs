@@ -7,6 +7,7 @@
     reason = "test code: a panic is how a test says no"
 )]
 
+mod above;
 mod acme;
 mod acme_client;
 mod agenda;

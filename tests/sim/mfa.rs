@@ -170,3 +170,17 @@ fn who_has_no_device_does_not_come_in() {
     stage.desk.wait(Duration::from_secs(301));
     assert_eq!(stage.show(&id, &stage.code()).expect(400).error(), "invalid request ID");
 }
+
+/// What became of the first try is not known to who was told that it failed: they try again.
+#[test]
+fn a_login_whose_token_could_not_be_stored_still_waits() {
+    let stage = stage(6);
+    stage.enforce(&json!({ "auth_method_types": ["userpass"] }));
+    let (id, code) = (stage.begin(), stage.code());
+    stage.desk.disk.fail_at(stage.desk.disk.changes() + 1);
+    let said = stage.show(&id, &code);
+    assert!(said.status >= 500, "{said:?}");
+    let said = stage.show(&id, &code).expect(200);
+    stage.desk.ask_as(&said.token(), Get, "auth/token/lookup-self", "").expect(200);
+    assert_eq!(stage.show(&id, &code).expect(400).error(), "invalid request ID");
+}

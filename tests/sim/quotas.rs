@@ -292,3 +292,39 @@ fn quotas_are_set_from_the_root_alone() {
     assert_eq!(shown.json["data"]["path"], "a/b/moved/");
     assert_eq!(heard(&desk, "a/b/moved/x"), 1);
 }
+
+#[test]
+fn a_login_in_two_steps_takes_a_place_too() {
+    let desk = desk(79);
+    let role = r#"{"path":"auth/people","max_leases":1}"#;
+    let said = log_in(&desk).expect(200);
+    let entity = said.json["auth"]["entity_id"].as_str().unwrap().to_owned();
+    let body = format!(r#"{{"token":"{}"}}"#, said.token());
+    desk.ask(Post, "auth/token/revoke", &body).expect(204);
+    let made = desk.ask(Post, "identity/mfa/method/totp", r#"{"issuer":"Here"}"#).expect(200);
+    let method = made.json["data"]["method_id"].as_str().unwrap().to_owned();
+    let body = json!({"method_id": method, "entity_id": entity}).to_string();
+    let said = desk.ask(Post, "identity/mfa/method/totp/admin-generate", &body).expect(200);
+    let url = said.json["data"]["url"].as_str().unwrap();
+    let secret = url.split("secret=").nth(1).unwrap().split('&').next().unwrap();
+    let secret = kit::Secret::new(secret.to_owned());
+    let body = json!({"mfa_method_ids": [method], "identity_entity_ids": [entity]}).to_string();
+    desk.ask(Post, "identity/mfa/login-enforcement/e", &body).expect(204);
+    leases(&desk, "people", role);
+    // Neither has a token yet, so for both there is a place.
+    let waiting = [log_in(&desk).expect(200), log_in(&desk).expect(200)];
+    let show = |said: &Said| {
+        desk.wait(Duration::from_secs(60));
+        let digits = otp::Digits::try_from(6).unwrap();
+        let code = otp::code(&secret, otp::Algorithm::Sha1, digits, desk.seconds() / 30).unwrap();
+        let id = &said.json["auth"]["mfa_requirement"]["mfa_request_id"];
+        let body = json!({"mfa_request_id": id, "mfa_payload": {method.as_str(): [code.to_string()]}});
+        desk.ask_as("", Post, "sys/mfa/validate", &body.to_string())
+    };
+    let token = show(&waiting[0]).expect(200).token();
+    assert_eq!(counter(&desk, "people"), 1);
+    assert!(show(&waiting[1]).expect(429).error().contains("lease count quota exceeded"));
+    // With a place it goes on where it was.
+    desk.ask(Post, "auth/token/revoke", &format!(r#"{{"token":"{token}"}}"#)).expect(204);
+    show(&waiting[1]).expect(200);
+}

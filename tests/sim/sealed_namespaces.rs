@@ -387,3 +387,28 @@ fn a_login_that_owes_a_second_factor_is_forgotten_with_the_seal() {
     assert_eq!(validate(&waiting).expect(400).error(), "invalid request ID");
     validate(&begun()).expect(200);
 }
+
+#[test]
+fn those_in_a_sealed_namespace_outlive_a_parent_that_was_ended_alone() {
+    let desk = Desk::new(95);
+    let shares = sealed(&desk, "", "v");
+    unseal(&desk, "", "v", &shares);
+    let made = desk.ask(Post, "auth/token/create", r#"{"ttl":"9h"}"#).expect(200);
+    let parent = made.token();
+    let body = r#"{"ttl":"8h","policies":["default"]}"#;
+    let child = within(&desk, "v", &parent, Post, "auth/token/create", body).expect(200).token();
+    seal(&desk, "", "v");
+    let body = json!({ "token": parent }).to_string();
+    desk.ask(Post, "auth/token/revoke-orphan", &body).expect(204);
+    desk.tick();
+    desk.ask_as(&parent, Get, "auth/token/lookup-self", "").expect(403);
+    desk.wait(Duration::from_secs(1000));
+    desk.tick();
+    unseal(&desk, "", "v", &shares);
+    for _ in 0..2 {
+        let said = within(&desk, "v", &child, Get, "auth/token/lookup-self", "").expect(200);
+        assert_eq!(said.json["data"]["orphan"], true);
+        desk.wait(Duration::from_secs(1000));
+        desk.tick();
+    }
+}

@@ -179,3 +179,84 @@ fn a_limit_of_lists_is_not_outdone_by_saying_it_twice() {
         listed(&format!("kv/metadata/deep?{query}")).expect(403);
     }
 }
+
+/// More than are cut loose at once.
+const CROWD: usize = 300;
+
+#[test]
+fn a_crowd_lives_on_without_its_parent() {
+    let desk = Desk::new(25);
+    let make = |by: &str, body: &str| desk.ask_as(by, Post, "auth/token/create", body).expect(200);
+    let parent = make(&desk.root, r#"{"ttl":"2h"}"#).token();
+    let children: Vec<String> =
+        (0..CROWD).map(|_| make(&parent, r#"{"policies":["default"],"ttl":"1h"}"#).token()).collect();
+    let grandchild = make(&make(&parent, r#"{"ttl":"1h"}"#).token(), r#"{"ttl":"1h"}"#).token();
+    let batch = make(&parent, r#"{"policies":["default"],"type":"batch","ttl":"1h"}"#).token();
+    let body = format!(r#"{{"token":"{parent}"}}"#);
+    desk.ask(Post, "auth/token/revoke-orphan", &body).expect(204);
+    let check = || {
+        for child in children.iter().chain([&grandchild]) {
+            let said = desk.ask_as(child, Get, "auth/token/lookup-self", "").expect(200);
+            assert_eq!(said.json["data"]["orphan"], *child != grandchild);
+        }
+        desk.ask_as(&parent, Get, "auth/token/lookup-self", "").expect(403);
+        // What is stored nowhere cannot be cut loose.
+        desk.ask_as(&batch, Get, "auth/token/lookup-self", "").expect(403);
+        desk.ask(Post, "auth/token/lookup", &body).expect(403);
+        desk.ask(Post, "auth/token/renew", &body).expect(400);
+        let again = desk.ask(Post, "auth/token/revoke-orphan", &body).expect(400);
+        assert_eq!(again.error(), "token to revoke not found");
+        desk.ask(Post, "auth/token/revoke", &body).expect(204);
+    };
+    check();
+    desk.tick();
+    check();
+    // Each can still be ended by itself.
+    let body = format!(r#"{{"token":"{}"}}"#, children[CROWD - 1]);
+    desk.ask(Post, "auth/token/revoke", &body).expect(204);
+    desk.ask_as(&children[CROWD - 1], Get, "auth/token/lookup-self", "").expect(403);
+    desk.ask_as(&children[0], Get, "auth/token/lookup-self", "").expect(200);
+}
+
+#[test]
+fn nothing_is_left_of_a_parent_that_was_ended_alone() {
+    let mut desk = Desk::new(26);
+    let rows = |snapshot: &storage::Snapshot| {
+        let count = |table| {
+            let place = storage::Place { mount: storage::MountId(*b"sealkeep/kernel\0"), table };
+            let mut count = 0;
+            let each = &mut |_: &[u8], _| {
+                count += 1;
+                Ok(std::ops::ControlFlow::Continue(()))
+            };
+            snapshot.scan(place, &[], None, each).unwrap();
+            count
+        };
+        // Tokens, and who made whom.
+        (count(3), count(5))
+    };
+    let (again, before) = desk.look(rows);
+    desk = again;
+    let make = |by: &str| desk.ask_as(by, Post, "auth/token/create", r#"{"ttl":"1h"}"#).expect(200).token();
+    let parent = make(&desk.root);
+    for _ in 0..CROWD {
+        make(&parent);
+    }
+    desk.ask(Post, "auth/token/revoke-orphan", &format!(r#"{{"token":"{parent}"}}"#)).expect(204);
+    desk.tick();
+    let (_, after) = desk.look(rows);
+    assert_eq!(after, (before.0 + CROWD, before.1));
+}
+
+#[test]
+fn no_login_gives_a_policy_that_the_server_gives_itself() {
+    let desk = Desk::new(27);
+    desk.ask(Post, "sys/auth/userpass", r#"{"type":"userpass"}"#).expect(204);
+    for policy in ["control-group", " Control-Group ", "response-wrapping"] {
+        let body =
+            serde_json::json!({"password": "pw", "token_policies": [policy, "default"], "token_num_uses": 1});
+        desk.ask(Post, "auth/userpass/users/u", &body.to_string()).expect(204);
+        let said = desk.ask_as("", Post, "auth/userpass/login/u", r#"{"password":"pw"}"#).expect(400);
+        assert_eq!(said.error(), format!("cannot assign policy {:?}", policy.trim().to_lowercase()));
+    }
+}

@@ -49,7 +49,7 @@ pub(crate) enum Item {
         /// The one that it belonged to.
         #[serde(default, skip_serializing_if = "Ns::is_root")]
         namespace: Ns,
-        /// Those it made have been cut loose.
+        /// Those it made live on without it.
         childless: bool,
     },
     /// What an unmounted engine left behind is cleared away.

@@ -1,11 +1,12 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use kit::{Body, Notes, Time};
 use serde::Serialize;
 
 use crate::audit::Response;
 use crate::control_group::Replay;
-use crate::identity::mfa::{Choice, Owed};
+use crate::identity::mfa::{Choice, Claimed, Owed};
 use crate::leases::LeaseId;
 use crate::play::Play;
 use crate::request::{Answer, escaped};
@@ -51,8 +52,14 @@ struct AnyOf {
 
 impl Requirement {
     pub(crate) fn new(id: &str, owed: &[Owed]) -> Self {
-        let any = |one: &Owed| (one.enforcement.clone(), AnyOf { any: one.methods.clone() });
-        Self { mfa_request_id: id.to_owned(), mfa_constraints: owed.iter().map(any).collect() }
+        let mut mfa_constraints = BTreeMap::new();
+        // The outermost first. One of the same name further in is called by its namespace too.
+        for one in owed.iter().rev() {
+            let taken = mfa_constraints.contains_key(&one.enforcement);
+            let name = format!("{}{}", if taken { &*one.namespace } else { "" }, one.enforcement);
+            mfa_constraints.insert(name, AnyOf { any: one.methods.clone() });
+        }
+        Self { mfa_request_id: id.to_owned(), mfa_constraints }
     }
 }
 
@@ -131,6 +138,8 @@ pub(crate) struct Outcome {
     pub(crate) merged: bool,
     /// A lease on something outside that is to be ended before the answer goes out.
     pub(crate) ending: Option<LeaseId>,
+    /// A login that waited, and waits no more once this is durable.
+    pub(crate) admitted: Option<Arc<Claimed>>,
     /// What a login still owes. It has no token yet.
     pub(crate) owes: Option<Requirement>,
     /// A request that waited, and is to be done before this one is answered.
@@ -164,6 +173,7 @@ impl Outcome {
             lent: None,
             merged: false,
             ending: None,
+            admitted: None,
             owes: None,
             replay: None,
             replayed: None,
@@ -317,6 +327,11 @@ pub(crate) fn said(body: Body, notes: &Notes, merged: bool) -> Outcome {
             outcome.auth = Some(auth);
             outcome.made = made;
         }
+        Ok(Attached::Admitted(auth, made, claimed)) => {
+            outcome.auth = Some(auth);
+            outcome.made = made;
+            outcome.admitted = Some(claimed);
+        }
         Ok(Attached::Unwrapped(held)) => outcome.unwrapped = Some(held),
         Ok(Attached::Wrapped(wrapped)) => outcome.wrapped = Some(wrapped),
         Ok(Attached::Lease(lease)) => outcome.lease = lease,
@@ -333,6 +348,8 @@ pub(crate) fn said(body: Body, notes: &Notes, merged: bool) -> Outcome {
 pub(crate) enum Attached {
     /// A token, made or renewed; and its hash if it is new.
     Auth(Auth, Option<TokenHash>),
+    /// The token of a login that waited for its second factor.
+    Admitted(Auth, Option<TokenHash>, Arc<Claimed>),
     /// What a wrapping token held.
     Unwrapped(Unwrapped),
     /// The same under a new wrapping token.

@@ -176,6 +176,9 @@ impl Kernel {
 
     /// Does what is due now that an answer is durable, and may not wait for its date.
     async fn go_on_from(&self, outcome: &Outcome) -> Result<()> {
+        if let Some(claimed) = &outcome.admitted {
+            claimed.admitted();
+        }
         match &outcome.ending {
             Some(id) => Box::pin(self.end_outside(id)).await,
             None => {

@@ -8,15 +8,15 @@ use policy::Path;
 use storage::Txn;
 
 use crate::envelope::{Auth, Outcome, Requirement};
-use crate::identity;
 use crate::identity::mfa::{Owed, Proofs, Round, Showing, Shown, WaitingLogin};
+use crate::identity::{self, Books};
 use crate::kernel::Kernel;
 use crate::lockout::Rule;
 use crate::mounts::Mounted;
 use crate::regulars::Whom;
 use crate::request::Request;
 use crate::router::Router;
-use crate::tokens::{Made, TokenRecord, Tokens};
+use crate::tokens::{self, Made, TokenRecord, Tokens};
 use crate::ttl::Bounds;
 use crate::walk::{Ground, Step, Trip};
 
@@ -107,6 +107,7 @@ impl Kernel {
                 path: path.to_owned(),
                 who: rule.map(|_| who.name()).unwrap_or_default(),
                 entity: whom.entity_id,
+                role: trip.role.clone(),
                 owed,
                 since: now,
             };
@@ -138,21 +139,21 @@ impl Kernel {
         if whom.owes_nothing {
             return Ok(Owing::Settled);
         }
-        let Some(book) = identity::book(door.router, door.mounted) else { return Ok(Owing::Settled) };
+        let books = Books::at(door.router, door.mounted)?;
         let (entity, namespace) = (&*whom.entity_id, &door.mounted.namespace);
-        let owed = book.owed(txn, door.mounted, entity)?;
+        let owed = books.owed(txn, door.mounted, entity)?;
         let shown = shown(ground.request);
         if owed.is_empty() || shown.is_empty() {
             return Ok(Owing::Owed(owed));
         }
-        let round = book.round(txn, namespace, entity, &owed, &shown, door.remote.address)?;
+        let round = books.round(txn, namespace, entity, &owed, &shown, door.remote.address)?;
         let none = Proofs::default();
         let proofs = proofs.unwrap_or(&none);
         if !proofs.answer(&round) {
             return Ok(Owing::Prove(Box::new(round)));
         }
         let showing = Showing { waiting: &self.waiting, entity, shown: &shown, proofs, now: door.now };
-        book.settle_owed(txn, &owed, &showing)?.or_refuse(wrong)?;
+        books.settle_owed(txn, &owed, &showing)?.or_refuse(wrong)?;
         Ok(Owing::Settled)
     }
 
@@ -176,7 +177,7 @@ impl Kernel {
         self.waiting.put(id.clone(), login);
         // If its namespace was sealed a moment ago, what waits there has been forgotten already.
         if self.store.snapshot().is_sealed(ns.mount()) {
-            self.waiting.take(&id);
+            self.waiting.forget(&id);
         }
         outcome
     }
@@ -194,6 +195,8 @@ impl Kernel {
         if terms.policies.iter().any(|policy| policy.trim().eq_ignore_ascii_case("root")) {
             return Err(Error::invalid("auth methods cannot create root tokens"));
         }
+        let policies = TokenRecord::sanitised(&terms.policies, !terms.no_default_policy);
+        tokens::check_assignable(&policies)?;
         let batch = is_batch(&terms.token_type, &mounted.entry.config.token_type);
         let bounds = Bounds {
             ttl: terms.ttl,
@@ -206,7 +209,7 @@ impl Kernel {
         };
         let granted = bounds.grant(now, now)?;
         let record = TokenRecord {
-            policies: TokenRecord::sanitised(&terms.policies, !terms.no_default_policy),
+            policies,
             path: door.path.to_owned(),
             meta: Some(claim.metadata),
             display_name: display_name(mounted, &claim.display_name),

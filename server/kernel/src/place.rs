@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use kit::{Error, Fault, Found, Result};
 use policy::Path;
+use storage::Snapshot;
 
+use crate::kernel::Kernel;
 use crate::mounts::{Class, Mounted};
+use crate::namespaces;
 use crate::request::Request;
 use crate::router::{Router, Space};
+use crate::tokens::{self, Uses};
 use crate::walk::Trip;
-use crate::{namespaces, tokens};
 
 /// What a token asks about itself or about a wrapping is asked in its own namespace, wherever the request leads.
 const OWN: [&str; 6] = [
@@ -46,7 +49,13 @@ const KEYS: [&str; 3] = ["generate-root-token", "key-status", "rotate"];
 ///
 /// # Errors
 /// If there is no such namespace, or it is locked.
-pub(crate) fn find<'r>(request: &Request, router: &'r Router, trip: &mut Trip) -> Result<&'r Arc<Space>> {
+pub(crate) fn find<'r>(
+    kernel: &Kernel,
+    request: &Request,
+    today: &Snapshot,
+    router: &'r Router,
+    trip: &mut Trip,
+) -> Result<&'r Arc<Space>> {
     if !request.namespace.is_empty() {
         let named = format!("{}/", request.namespace);
         router.space_at(&named).ok_or_else(|| Error::new(Fault::NotFound, "namespace not found"))?;
@@ -68,7 +77,15 @@ pub(crate) fn find<'r>(request: &Request, router: &'r Router, trip: &mut Trip) -
         if own.sealed {
             return Err(Error::new(Fault::Unavailable, tokens::SEALED));
         }
-        check_lock(own, rest)?;
+        if own.locked.is_some() {
+            // A token that is none stays where it was shown: to a stranger nothing is said of the namespace it names.
+            let (store, now) = (&kernel.store, trip.now);
+            let known = kernel.tokens.identify(token.expose(), store, today, now, &trip.remote, Uses::Left);
+            if known.is_err() {
+                return Ok(space);
+            }
+            check_lock(own, rest)?;
+        }
         trip.path = Some(path(Path::internal(&own.full(rest)))?);
         trip.namespace = Some(Arc::clone(&own.namespace));
         space = own;

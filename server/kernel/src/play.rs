@@ -155,7 +155,7 @@ impl Kernel {
         for _ in 0..RACES_MAX {
             let today = self.store.snapshot();
             let router = self.router(&today)?;
-            let space = Arc::clone(place::find(request, router.value(), trip)?);
+            let space = Arc::clone(place::find(self, request, &today, router.value(), trip)?);
             let ground = Ground { request, today: &today, router: &router, space: &space };
             let mut txn = Txn::on(today.clone());
             let done = work(&ground, trip, &mut txn)?;

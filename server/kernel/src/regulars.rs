@@ -3,7 +3,7 @@
 use kit::{Error, Memo, Result};
 use storage::Txn;
 
-use crate::identity::{self, Arrival};
+use crate::identity::{self, Arrival, Books};
 use crate::kernel::Kernel;
 use crate::login::Door;
 
@@ -79,7 +79,8 @@ impl Kernel {
             }
             let resolved = book.resolve(txn, &known.entity.id)?;
             let policies = resolved.map(|resolved| resolved.policies()).unwrap_or_default();
-            let owes_nothing = book.owed(txn, door.mounted, &known.entity.id)?.is_empty();
+            let books = Books::at(door.router, door.mounted)?;
+            let owes_nothing = books.owed(txn, door.mounted, &known.entity.id)?.is_empty();
             Ok(Regular { entity_id: known.entity.id, policies, owes_nothing })
         });
         match regular {

@@ -98,6 +98,15 @@ impl Router {
         self.by_ns.insert(ns, space);
     }
 
+    /// A namespace and all that hold it, the innermost first.
+    pub(crate) fn upward<'a>(&'a self, space: &'a Arc<Space>) -> impl Iterator<Item = &'a Arc<Space>> {
+        let above = move |space: &&'a Arc<Space>| {
+            let namespace = &space.namespace;
+            (!namespace.ns.is_root()).then(|| self.parent(&namespace.path))
+        };
+        std::iter::successors(Some(space), above)
+    }
+
     fn parent(&self, path: &str) -> &Arc<Space> {
         let (above, _) = split_last(path);
         self.spaces.get(above).unwrap_or(&self.root)
@@ -349,6 +358,8 @@ mod tests {
         assert_eq!(paths(router.beneath("a/").collect()), ["a/b/", "a/b/c/"]);
         assert_eq!(paths(router.children("a/").collect()), ["a/b/"]);
         assert_eq!(paths(router.children("").collect()), ["a/", "ab/"]);
+        let deep = router.space_at("a/b/c/").unwrap();
+        assert_eq!(paths(router.upward(deep).collect()), ["a/b/c/", "a/b/", "a/", ""]);
         assert_eq!(split_last("a/b/"), ("a/", "b/"));
         assert_eq!(split_last("a/"), ("", "a/"));
     }

@@ -117,7 +117,10 @@ impl Kernel {
             Item::Token { hash, .. } => tokens::revoke(txn, *hash, now),
             Item::Lease { id } => self.end_lease(txn, id),
             Item::Bury { hash, namespace, childless } => {
-                let more = !childless && tokens::bury(txn, *hash, now, PIECE)?;
+                let more = match childless {
+                    true => tokens::bury_alone(txn, *hash)?,
+                    false => tokens::bury(txn, *hash, now, PIECE)?,
+                };
                 let held = leases::held(txn, *hash, PIECE)?;
                 for id in &held {
                     self.end_lease(txn, id)?;

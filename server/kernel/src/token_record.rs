@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kit::{MountId, Time};
+use policy::builtin;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -11,6 +12,16 @@ use crate::tokens::TokenHash;
 
 /// What a root token says it was made by. No request has this path.
 pub(crate) const ROOT_PATH: &str = "auth/token/root";
+
+/// What a token is for, if it carries no rules of its own.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Purpose {
+    /// To unwrap something.
+    Wrapping,
+    /// To have a request done that waits for the consent of others.
+    Waiting,
+}
 
 /// A token as it is stored; of a batch token, what it carries in itself. What is as for most tokens takes no room.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -82,6 +93,12 @@ pub(crate) struct TokenRecord {
     /// The token was given no `default` on request.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) no_default_policy: bool,
+    /// It is for this and for nothing else.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) purpose: Option<Purpose>,
+    /// It has been ended, and those that it made live on: it stands here until the last of them is cut loose.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) ended: bool,
 }
 
 impl TokenRecord {
@@ -90,6 +107,19 @@ impl TokenRecord {
     pub(crate) fn is_root(&self) -> bool {
         (self.namespace.is_root() || self.path == ROOT_PATH)
             && self.policies.iter().any(|name| name == "root")
+    }
+
+    /// What it is for, if not for what its policies say. Those that were made before this was written down are told by
+    /// their one policy, which no method and no request could give them.
+    pub(crate) fn purpose(&self) -> Option<Purpose> {
+        let older = || match self.policies.as_slice() {
+            [policy] if self.mount.is_none() && policy == builtin::RESPONSE_WRAPPING => {
+                Some(Purpose::Wrapping)
+            }
+            [policy] if self.mount.is_none() && policy == builtin::CONTROL_GROUP => Some(Purpose::Waiting),
+            _ => None,
+        };
+        self.purpose.or_else(older)
     }
 
     /// The policies with `default` where it belongs, sorted, each once, in lower case.
@@ -119,4 +149,28 @@ impl TokenRecord {
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(record: Value, purpose: Option<Purpose>) {
+        let record: TokenRecord = serde_json::from_value(record).unwrap();
+        assert_eq!(record.purpose(), purpose);
+    }
+
+    #[test]
+    fn what_an_older_token_is_for_is_told_by_its_only_policy() {
+        let wrapping = serde_json::json!({"policies": ["response-wrapping"], "uses_left": 1});
+        check(wrapping, Some(Purpose::Wrapping));
+        check(serde_json::json!({"policies": ["control-group"], "uses_left": 1}), Some(Purpose::Waiting));
+        check(serde_json::json!({"policies": ["x"], "purpose": "waiting"}), Some(Purpose::Waiting));
+        // A login could give it, once.
+        let mount = ids::uuid([1; 16]);
+        check(serde_json::json!({"policies": ["control-group"], "mount": mount}), None);
+        check(serde_json::json!({"policies": ["control-group", "default"]}), None);
+        check(serde_json::json!({"policies": ["default"]}), None);
+    }
 }

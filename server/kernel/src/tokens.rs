@@ -5,7 +5,7 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kit::{Caller, Error, Fault, Kept, Memo, Name, Remote, Result, Secret, Time, TokenKind};
-use policy::Acl;
+use policy::{Acl, builtin};
 use serde::{Deserialize, Serialize};
 use storage::{Open, Random, Snapshot, Txn};
 
@@ -26,6 +26,9 @@ const CHILDREN: Shelf<(), OfNamespaces> = Shelf::shared(SharedTable::Children);
 
 /// How deep tokens may make tokens. Each request looks at the ancestors of its token, once.
 const DEPTH_MAX: usize = 128;
+/// How many children of a token that is ended alone are cut loose at once, and how large their records may be.
+const LOOSE_MAX: usize = 256;
+const LOOSE_SIZE_MAX: usize = 2 * 1024 * 1024;
 /// How many identified tokens are kept at hand.
 const KNOWN_MAX: usize = 16_384;
 /// How many sets of compiled rules are kept at hand.
@@ -336,7 +339,29 @@ impl TokenHash {
 
 /// The stored token of this hash.
 pub(crate) fn find(source: &impl Source, hash: TokenHash) -> Result<Option<TokenRecord>> {
+    let Some(record) = at(source, hash)?.filter(|record| !record.ended) else { return Ok(None) };
+    let parent = match record.parent {
+        // One that was ended alone is the parent of nobody any more, whoever is still to be told.
+        Some(parent) if at(source, parent)?.is_some_and(|parent| parent.ended) => None,
+        parent => parent,
+    };
+    Ok(Some(TokenRecord { parent, ..record }))
+}
+
+/// What stands in a token's place, ended or not.
+fn at(source: &impl Source, hash: TokenHash) -> Result<Option<TokenRecord>> {
     TOKENS.get(source, Name::Id(&hash.0))
+}
+
+/// Whether these policies may be given to somebody.
+///
+/// # Errors
+/// If one of them is of those that the server gives itself.
+pub(crate) fn check_assignable(policies: &[String]) -> Result<()> {
+    match policies.iter().find(|policy| builtin::UNASSIGNABLE.contains(&policy.as_str())) {
+        Some(policy) => Err(Error::invalid(format!("cannot assign policy {policy:?}"))),
+        None => Ok(()),
+    }
 }
 
 /// The token of a namespace that an accessor stands for.
@@ -400,32 +425,58 @@ pub(crate) fn spend(txn: &mut Txn, hash: TokenHash) -> Result<bool> {
 
 /// Ends a token: at once, with all that it made. What it leaves behind is cleared away later, piece by piece.
 pub(crate) fn revoke(txn: &mut Txn, hash: TokenHash, now: Time) -> Result<()> {
-    end(txn, hash, now, false)
-}
-
-/// Ends a token; those that it made live on without a parent.
-pub(crate) fn revoke_and_orphan(txn: &mut Txn, hash: TokenHash, now: Time) -> Result<()> {
-    // Children are cut loose here and now: a child whose parent is gone would be dead otherwise.
-    loop {
-        let children = CHILDREN.below(txn, &hash.0, 256)?;
-        for (key, ()) in &children {
-            let child = child_of(key)?;
-            if let Some(record) = find(txn, child)? {
-                let owner = record.namespace.mount();
-                TOKENS.put(txn, owner, Name::Id(&child.0), &TokenRecord { parent: None, ..record })?;
-            }
-            CHILDREN.delete(txn, Name::Id(key))?;
-        }
-        if children.is_empty() {
-            break;
-        }
-    }
-    end(txn, hash, now, true)
-}
-
-fn end(txn: &mut Txn, hash: TokenHash, now: Time, childless: bool) -> Result<()> {
     let Some(record) = find(txn, hash)? else { return Ok(()) };
     TOKENS.delete(txn, Name::Id(&hash.0))?;
+    end(txn, hash, &record, now, false)
+}
+
+/// Ends a token; those that it made live on without a parent. Some are cut loose at once. For the others the token is
+/// kept as one that has ended, for a child whose parent is gone would be dead.
+pub(crate) fn revoke_and_orphan(txn: &mut Txn, hash: TokenHash, now: Time) -> Result<()> {
+    let Some(record) = find(txn, hash)? else { return Ok(()) };
+    if cut_loose(txn, hash)? || children_hidden(txn, hash)? {
+        let ended = TokenRecord { namespace: record.namespace, ended: true, ..TokenRecord::default() };
+        TOKENS.put(txn, record.namespace.mount(), Name::Id(&hash.0), &ended)?;
+    } else {
+        TOKENS.delete(txn, Name::Id(&hash.0))?;
+    }
+    end(txn, hash, &record, now, true)
+}
+
+/// Cuts loose a piece of those that a token made. True: there may be more.
+fn cut_loose(txn: &mut Txn, hash: TokenHash) -> Result<bool> {
+    let children = CHILDREN.below(txn, &hash.0, LOOSE_MAX)?;
+    let mut size = 0;
+    for (key, ()) in &children {
+        let child = child_of(key)?;
+        if let Some(record) = find(txn, child)? {
+            let (owner, loose) = (record.namespace.mount(), TokenRecord { parent: None, ..record });
+            size += serde_json::to_vec(&loose)?.len();
+            TOKENS.put(txn, owner, Name::Id(&child.0), &loose)?;
+        }
+        CHILDREN.delete(txn, Name::Id(key))?;
+        if size > LOOSE_SIZE_MAX {
+            return Ok(true);
+        }
+    }
+    Ok(children.len() == LOOSE_MAX)
+}
+
+/// Cuts loose a piece of those whose parent has been ended alone, and forgets it with the last. True: there is more.
+pub(crate) fn bury_alone(txn: &mut Txn, hash: TokenHash) -> Result<bool> {
+    // Another token of the same chosen id may stand there by now.
+    if !at(txn, hash)?.is_some_and(|record| record.ended) {
+        return Ok(false);
+    }
+    let more = cut_loose(txn, hash)?;
+    if !more && !children_hidden(txn, hash)? {
+        TOKENS.delete(txn, Name::Id(&hash.0))?;
+    }
+    Ok(more)
+}
+
+/// Takes all but the token itself off the lists, and has what it leaves behind cleared away.
+fn end(txn: &mut Txn, hash: TokenHash, record: &TokenRecord, now: Time, childless: bool) -> Result<()> {
     ACCESSORS.of(record.namespace).delete(txn, Name::Id(record.accessor.as_bytes()))?;
     if let Some(parent) = record.parent {
         CHILDREN.delete(txn, Name::Id(&child_key(parent, hash)))?;

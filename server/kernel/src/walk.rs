@@ -174,7 +174,10 @@ impl Kernel {
         let today = self.store.snapshot();
         let router = self.router(&today)?;
         trip.now = self.now();
-        let space = place::find(request, router.value(), trip)?;
+        // What an earlier attempt was granted says nothing of this one.
+        trip.granting.clear();
+        trip.operation = audit::operation(request.verb);
+        let space = place::find(self, request, &today, router.value(), trip)?;
         let ground = Ground { request, today: &today, router: &router, space };
         loop {
             let lowered = trip.path.clone();

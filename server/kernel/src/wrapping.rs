@@ -8,10 +8,11 @@ use crate::cubbyhole;
 use crate::envelope::{Outcome, Wrapped};
 use crate::router::Space;
 use crate::shelf::Source;
+use crate::token_record::Purpose;
 use crate::tokens::{TokenHash, TokenRecord, Tokens};
 
-/// The policy of wrapping tokens, by which they are known.
-pub(crate) const POLICY: &str = "response-wrapping";
+/// The policy of wrapping tokens.
+const POLICY: &str = policy::builtin::RESPONSE_WRAPPING;
 
 /// What stands beside a wrapped answer.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -74,6 +75,7 @@ impl Wrapping<'_> {
             explicit_max_ttl_seconds: info.creation_ttl,
             expires: Some(self.now.plus(ttl)),
             uses_left: Some(1),
+            purpose: Some(Purpose::Wrapping),
             ..TokenRecord::default()
         };
         let made = self.tokens.make(txn, self.random, &self.space.namespace, None, record)?;
@@ -99,7 +101,7 @@ impl Wrapping<'_> {
 
 /// Whether a token is there to unwrap something and for nothing else.
 pub(crate) fn is_wrapping(record: &TokenRecord) -> bool {
-    record.policies.iter().any(|policy| policy == POLICY)
+    record.purpose() == Some(Purpose::Wrapping)
 }
 
 /// What a wrapping token holds.

@@ -16,6 +16,7 @@ use crate::identity::{Book, Resolved};
 use crate::ids;
 use crate::router::{Router, Space};
 use crate::shelf::Source;
+use crate::token_record::Purpose;
 use crate::tokens::{self, TokenHash, TokenRecord};
 use crate::wrapping;
 
@@ -172,7 +173,7 @@ impl Parked {
 
 /// Whether a token is there to have a waiting request done, and for nothing else.
 pub(crate) fn is_waiting(record: &TokenRecord) -> bool {
-    record.policies.iter().any(|policy| policy == POLICY)
+    record.purpose() == Some(Purpose::Waiting)
 }
 
 /// What waits under a token.

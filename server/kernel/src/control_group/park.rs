@@ -9,6 +9,7 @@ use super::{Asked, POLICY, Parked, Wanted, put};
 use crate::envelope::{Outcome, Wrapped};
 use crate::kernel::Kernel;
 use crate::run::passed;
+use crate::token_record::Purpose;
 use crate::tokens::{Known, TokenRecord};
 use crate::walk::{At, Ground, Step, Trip};
 
@@ -63,6 +64,7 @@ impl Kernel {
             explicit_max_ttl_seconds: ttl.as_secs(),
             expires: Some(trip.now.plus(ttl)),
             uses_left: Some(1),
+            purpose: Some(Purpose::Waiting),
             ..TokenRecord::default()
         };
         let token = trip.token(ground.request).ok_or_else(Error::denied)?;

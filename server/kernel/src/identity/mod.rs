@@ -9,6 +9,7 @@ mod arrival;
 mod batch;
 mod bearer;
 mod book;
+mod books;
 mod entity;
 mod group;
 mod group_alias;
@@ -25,15 +26,18 @@ mod shown;
 use std::sync::{Arc, Weak};
 
 use kit::{Endpoint, Engine, Error, Reads, Result, command, query};
+use storage::Snapshot;
 
 pub(crate) use arrival::Arrival;
 pub(crate) use bearer::{Bearer, Everybody, bearer, shown_policies, united};
 pub(crate) use book::Book;
+pub(crate) use books::Books;
 pub(crate) use record::Entity;
 pub(crate) use resolve::Resolved;
 
 use crate::kernel::Kernel;
 use crate::mounts::Mounted;
+use crate::namespaces::Ns;
 use crate::router::Router;
 
 /// Where identity answers.
@@ -54,6 +58,11 @@ impl Identity {
     /// The kernel, while there is one: it is gone once the server is sealed.
     fn kernel(&self) -> Result<Arc<Kernel>> {
         self.kernel.upgrade().ok_or_else(|| Error::new(kit::Fault::Unavailable, "Vault is sealed"))
+    }
+
+    /// The books that hold where a request is.
+    fn books(&self, cx: &impl Reads, today: &Snapshot) -> Result<Books> {
+        Books::of(self.kernel()?.router(today)?.value(), Ns::of(cx))
     }
 }
 

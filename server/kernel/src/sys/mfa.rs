@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::Sys;
 use crate::envelope::Attached;
+use crate::identity::Books;
 use crate::identity::mfa::{Proofs, Round, Showing, Shown, WaitingLogin};
 use crate::kernel::Kernel;
 use crate::lockout::Rule;
@@ -47,9 +48,9 @@ impl Ask<Sys> for Validate {
         let txn = cx.peek(&Beyond::for_the_kernel());
         let router = kernel.router(txn.snapshot())?;
         let mounted = mounted(router.value(), &login)?;
-        let book = crate::identity::book(router.value(), &mounted).ok_or_else(unknown)?;
+        let books = Books::at(router.value(), &mounted)?;
         let (namespace, address) = (&mounted.namespace, cx.remote().address);
-        let round = book.round(txn, namespace, &login.entity, &login.owed, &shown, address)?;
+        let round = books.round(txn, namespace, &login.entity, &login.owed, &shown, address)?;
         Ok((kernel, round))
     }
 
@@ -62,12 +63,12 @@ impl Ask<Sys> for Validate {
         let Text(id) = self.mfa_request_id;
         let kernel = engine.kernel()?;
         let shown = shown(self.mfa_payload.as_ref())?;
-        // Kept while this is run again after a conflict: the login waits no more once it is taken.
+        // Kept while this is run again after a conflict: it may have waited too long by then.
         let login = cx.once(|| kernel.waiting.get(&id, now).ok_or_else(unknown))?;
         let router = kernel.router(cx.peek(&beyond).snapshot())?;
         let mounted = mounted(router.value(), &login)?;
         let remote = cx.remote().clone();
-        let book = crate::identity::book(router.value(), &mounted).ok_or_else(unknown)?;
+        let books = Books::at(router.value(), &mounted)?;
         let txn = cx.beyond(&beyond);
         txn.join(router.reads());
         let door = Door {
@@ -76,22 +77,25 @@ impl Ask<Sys> for Validate {
             path: &login.path,
             now,
             remote: &remote,
-            role: None,
+            role: login.role.as_deref(),
         };
         let showing = Showing { waiting: &kernel.waiting, entity: &login.entity, shown: &shown, proofs, now };
-        book.settle_owed(txn, &login.owed, &showing)?.or_refuse(|| {
+        books.settle_owed(txn, &login.owed, &showing)?.or_refuse(|| {
             if let Some(rule) = Rule::of(&mounted, &kernel.env.settings.lockouts) {
                 kernel.lockouts.failed(&mounted.entry.accessor, &login.who, rule, now);
             }
         })?;
+        // Held like a claim, for all attempts, until what they come to is counted.
+        let (role, path) = (login.role.as_deref(), format!("{}{}", mounted.namespace.path, login.path));
+        let today = txn.snapshot().clone();
+        cx.once(|| kernel.place_for_lease(&today, &path, role).map(Arc::new))?;
+        let txn = cx.beyond(&beyond);
         let whom = kernel.whom(&door, txn, &login.claim)?;
         let (made, auth, warnings) = kernel.admit(&door, txn, login.claim.clone(), whom)?;
-        if !cx.once(|| Ok(kernel.waiting.take(&id)))? {
-            return Err(unknown());
-        }
+        let claimed = cx.once(|| kernel.waiting.claim(&id).map(Arc::new).ok_or_else(unknown))?;
         kernel.lockouts.clear(&mounted.entry.accessor, || login.who.clone());
         warnings.into_iter().for_each(|warning| cx.warn(warning));
-        cx.notes().attach(&beyond, Box::new(Attached::Auth(auth, made.hash)));
+        cx.notes().attach(&beyond, Box::new(Attached::Admitted(auth, made.hash, claimed)));
         Ok(Reply::Nothing)
     }
 }

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::roles::{self, Role};
-use super::{Token, named};
+use super::{Token, stored};
 use crate::envelope::Attached;
 use crate::envelope::Auth;
 use crate::identity::{self, Arrival};
@@ -215,7 +215,7 @@ struct Whom {
 fn caller(kernel: &Kernel, cx: &Writing<'_>) -> Result<(TokenHash, TokenRecord)> {
     let beyond = Beyond::for_the_kernel();
     let id = cx.remote().token.token(&beyond).ok_or_else(Error::denied)?;
-    named(kernel, cx.peek(&beyond), id.expose())?.ok_or_else(Error::denied)
+    stored(kernel, cx.peek(&beyond), id.expose())?.ok_or_else(Error::denied)
 }
 
 fn finish(
@@ -396,10 +396,8 @@ impl Wish {
         {
             return Err(Error::invalid("root tokens may not be created without parent token being root"));
         }
-        match policies.iter().find(|policy| builtin::UNASSIGNABLE.contains(&policy.as_str())) {
-            Some(policy) => Err(Error::invalid(format!("cannot assign policy {policy:?}"))),
-            None => Ok(policies),
-        }
+        tokens::check_assignable(&policies)?;
+        Ok(policies)
     }
 
     /// How long the new token lives.

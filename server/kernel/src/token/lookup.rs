@@ -2,10 +2,11 @@ use std::collections::BTreeMap;
 
 use kit::loose::Text;
 use kit::{Beyond, Error, Fault, Query, Reading, Reads, Reply, Result, Route, Secret, Time};
+use policy::Capability;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Token, named};
+use super::{Deed, Token, named};
 use crate::identity;
 use crate::namespaces::{self, Ns};
 use crate::tokens::{self, TokenRecord, Uses};
@@ -66,7 +67,7 @@ impl Query<Token> for Other {
     type Reply = Shown<'static>;
 
     fn run(self, token: &Token, cx: &Reading<'_>) -> Result<Reply<Self::Reply>> {
-        other(token, cx, self.token)
+        other(token, cx, self.token, Capability::Read)
     }
 }
 
@@ -82,14 +83,21 @@ impl Query<Token> for OtherPosted {
     type Reply = Shown<'static>;
 
     fn run(self, token: &Token, cx: &Reading<'_>) -> Result<Reply<Self::Reply>> {
-        other(token, cx, self.token)
+        other(token, cx, self.token, Capability::Update)
     }
 }
 
-fn other(token: &Token, cx: &Reading<'_>, id: Option<Secret<String>>) -> Result<Reply<Shown<'static>>> {
+fn other(
+    token: &Token,
+    cx: &Reading<'_>,
+    id: Option<Secret<String>>,
+    capability: Capability,
+) -> Result<Reply<Shown<'static>>> {
     let Some(id) = id.filter(|id| !id.expose().is_empty()) else { return own(token, cx) };
     let kernel = token.kernel()?;
-    let found = named(&kernel, cx.beyond(&Beyond::for_the_kernel()), id.expose())?;
+    let today = cx.beyond(&Beyond::for_the_kernel());
+    let deed = Deed { path: "auth/token/lookup", capability, needs_sudo: false };
+    let found = named(&kernel, cx, today, today, id.expose(), &deed)?;
     let bad = || Error::new(Fault::Denied, "bad token");
     let (_, record) = found.filter(|(_, record)| lives(record, cx)).ok_or_else(bad)?;
     shown(&record, id.expose(), cx)

@@ -5,16 +5,18 @@ use kit::{
     Beyond, Caller, Command, Error, Fault, Nothing, Reading, Reads, Remote, Renewal, Reply, Result, Right,
 };
 use kit::{Route, Secret, Terms, Time, TokenKind, Writing};
+use policy::Capability;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use storage::Txn;
 
-use super::{Token, own_hash};
+use super::{Deed, Token, named, own_hash, stored};
 use crate::envelope::Attached;
 use crate::envelope::Auth;
 use crate::identity::{self, Book};
 use crate::kernel::Kernel;
 use crate::mounts::Mounted;
+use crate::namespaces::Ns;
 use crate::router::Router;
 use crate::tokens::{self, TokenHash, TokenRecord};
 use crate::ttl::Bounds;
@@ -61,8 +63,16 @@ impl Command<Token> for RenewOther {
             .token
             .filter(|id| !id.expose().is_empty())
             .ok_or_else(|| Error::invalid("missing token ID"))?;
-        let kernel = token.kernel()?;
-        if kernel.tokens.open_batch(&kernel.store, id.expose()).is_some() {
+        let (kernel, beyond) = (token.kernel()?, Beyond::for_the_kernel());
+        let txn = cx.peek(&beyond);
+        // The id of a token of the root namespace does not say so: the request stays where it was asked.
+        let of_root = |(_, record): &(TokenHash, TokenRecord)| record.namespace.is_root() && !record.batch;
+        if !Ns::of(cx).is_root() && stored(&kernel, txn, id.expose())?.as_ref().is_some_and(of_root) {
+            return Err(Error::invalid("cannot renew a token across namespaces").wrapped());
+        }
+        let deed = Deed { path: "auth/token/renew", capability: Capability::Update, needs_sudo: false };
+        let found = named(&kernel, cx, txn, txn.snapshot(), id.expose(), &deed)?;
+        if found.as_ref().is_some_and(|(_, record)| record.batch) {
             return Err(Error::invalid("batch tokens cannot be renewed"));
         }
         go(token, cx, kernel.tokens.hash(id.expose()), self.increment, id.expose().clone())

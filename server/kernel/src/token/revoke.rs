@@ -1,10 +1,12 @@
 use kit::loose::Text;
 use kit::{Beyond, Command, Error, Nothing, Reads, Reply, Result, Route, Secret, TokenKind, Writing};
+use policy::Capability;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Token, own_hash};
-use crate::tokens;
+use super::{Deed, Token, named, own_hash};
+use crate::kernel::Kernel;
+use crate::tokens::{self, TokenHash, TokenRecord};
 
 /// Ends the token that asks, with all that it made.
 #[derive(Deserialize, JsonSchema)]
@@ -41,10 +43,10 @@ impl Command<Token> for RevokeOther {
 
     fn run(self, token: &Token, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         let id = asked(self.token)?;
-        if id.expose().starts_with("b.") {
-            return Err(Error::invalid("batch tokens cannot be revoked"));
-        }
-        let (hash, now) = (token.kernel()?.tokens.hash(id.expose()), cx.now());
+        let deed = Deed { path: "auth/token/revoke", capability: Capability::Update, needs_sudo: false };
+        let (kernel, now) = (token.kernel()?, cx.now());
+        let found = meant(&kernel, cx, &id, &deed)?;
+        let hash = found.map_or_else(|| kernel.tokens.hash(id.expose()), |(hash, _)| hash);
         tokens::revoke(cx.beyond(&Beyond::for_the_kernel()), hash, now)?;
         Ok(Reply::Nothing)
     }
@@ -94,14 +96,28 @@ impl Command<Token> for RevokeOrphan {
         if !cx.sudo() {
             return Err(Error::invalid("root or sudo privileges required to revoke and orphan"));
         }
-        if id.expose().starts_with("b.") {
-            return Err(Error::invalid("batch tokens cannot be revoked"));
-        }
-        let (hash, now) = (token.kernel()?.tokens.hash(id.expose()), cx.now());
-        let txn = cx.beyond(&Beyond::for_the_kernel());
-        tokens::find(txn, hash)?.ok_or_else(|| Error::invalid("token to revoke not found"))?;
-        tokens::revoke_and_orphan(txn, hash, now)?;
+        let deed =
+            Deed { path: "auth/token/revoke-orphan", capability: Capability::Update, needs_sudo: true };
+        let (kernel, now) = (token.kernel()?, cx.now());
+        let found = meant(&kernel, cx, &id, &deed)?;
+        let (hash, _) = found.ok_or_else(|| Error::invalid("token to revoke not found"))?;
+        tokens::revoke_and_orphan(cx.beyond(&Beyond::for_the_kernel()), hash, now)?;
         Ok(Reply::Nothing)
+    }
+}
+
+/// The token that is to end. A batch token is stored nowhere.
+fn meant(
+    kernel: &Kernel,
+    cx: &Writing<'_>,
+    id: &Secret<String>,
+    deed: &Deed,
+) -> Result<Option<(TokenHash, TokenRecord)>> {
+    let txn = cx.peek(&Beyond::for_the_kernel());
+    let found = named(kernel, cx, txn, txn.snapshot(), id.expose(), deed)?;
+    match id.expose().starts_with("b.") {
+        true => Err(Error::invalid("batch tokens cannot be revoked")),
+        false => Ok(found),
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::record::Enforcement;
 use crate::identity::shown::{self, Listed};
-use crate::identity::{Identity, names, own};
+use crate::identity::{Books, Identity, names, own};
 use crate::ids;
 use crate::namespaces::{Namespace, Ns};
 
@@ -86,7 +86,7 @@ impl Query<Identity> for Get {
 pub(in crate::identity) struct Put {
     /// Its name.
     name: String,
-    /// The methods, any one of which satisfies it.
+    /// The methods, any one of which satisfies it: of this namespace, or of one that holds it.
     #[serde(default)]
     mfa_method_ids: Texts,
     /// Logins at the auth mounts of these accessors.
@@ -113,7 +113,7 @@ impl Command<Identity> for Put {
         names::check("name", &self.name)?;
         let router = engine.kernel()?.router(cx.peek(&beyond).snapshot())?;
         let (router, txn, ns) = (router.value(), cx.peek(&beyond), Ns::of(cx));
-        let here = router.here(cx)?;
+        let (here, books) = (router.here(cx)?, Books::of(router, ns)?);
         if self.mfa_method_ids.0.is_empty() {
             return Err(Error::invalid("missing method ids"));
         }
@@ -127,7 +127,7 @@ impl Command<Identity> for Put {
         };
         every(
             &self.mfa_method_ids,
-            &mut |id| Ok(book.mfa_method(txn, id)?.is_some()),
+            &mut |id| Ok(books.method(txn, id)?.is_some()),
             "one of the provided method ids doesn't exist",
         )?;
         every(
@@ -176,7 +176,7 @@ impl Command<Identity> for Put {
 }
 
 /// The namespace that a request is in.
-pub(super) fn namespace(engine: &Identity, cx: &Reading<'_>) -> Result<Arc<Namespace>> {
+fn namespace(engine: &Identity, cx: &Reading<'_>) -> Result<Arc<Namespace>> {
     let router = engine.kernel()?.router(cx.beyond(&Beyond::for_the_kernel()))?;
     Ok(Arc::clone(&router.value().here(cx)?.namespace))
 }

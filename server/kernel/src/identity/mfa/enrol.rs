@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::record::{Enrolment, Way};
+use super::record::{Enrolment, Method, Way};
 use crate::identity::{Identity, own};
 
 /// What an authenticator takes.
@@ -30,9 +30,9 @@ impl Command<Identity> for Generate {
     const ROUTE: Route = Route::post("mfa/method/totp/generate");
     type Reply = Enrolled;
 
-    fn run(self, _: &Identity, cx: &mut Writing<'_>) -> Result<Reply<Enrolled>> {
+    fn run(self, engine: &Identity, cx: &mut Writing<'_>) -> Result<Reply<Enrolled>> {
         let entity = cx.caller().entity.as_ref().map(|entity| entity.id.clone()).unwrap_or_default();
-        generate(cx, &self.method_id.0, &entity)
+        generate(engine, cx, &self.method_id.0, &entity)
     }
 }
 
@@ -51,8 +51,8 @@ impl Command<Identity> for AdminGenerate {
     const ROUTE: Route = Route::post("mfa/method/totp/admin-generate");
     type Reply = Enrolled;
 
-    fn run(self, _: &Identity, cx: &mut Writing<'_>) -> Result<Reply<Enrolled>> {
-        generate(cx, &self.method_id.0, &self.entity_id.0)
+    fn run(self, engine: &Identity, cx: &mut Writing<'_>) -> Result<Reply<Enrolled>> {
+        generate(engine, cx, &self.method_id.0, &self.entity_id.0)
     }
 }
 
@@ -60,13 +60,24 @@ fn unknown(method_id: &str) -> Error {
     Error::invalid(format!("configuration for method ID {method_id:?} does not exist"))
 }
 
+/// A method that this namespace can use. What a device shares with this server for it stays in the namespace.
+fn method(engine: &Identity, cx: &Writing<'_>, id: &str) -> Result<Option<Method>> {
+    let txn = cx.peek(&Beyond::for_the_kernel());
+    Ok(engine.books(cx, txn.snapshot())?.method(txn, id)?.map(|(_, _, method)| method))
+}
+
 /// The order of the checks is that of the API: clients see the first that fails.
-fn generate(cx: &mut Writing<'_>, method_id: &str, entity_id: &str) -> Result<Reply<Enrolled>> {
+fn generate(
+    engine: &Identity,
+    cx: &mut Writing<'_>,
+    method_id: &str,
+    entity_id: &str,
+) -> Result<Reply<Enrolled>> {
     let (book, beyond, now) = (own(cx), Beyond::for_the_kernel(), cx.now());
     if method_id.is_empty() {
         return Err(Error::invalid("missing method ID"));
     }
-    let method = book.mfa_method(cx.peek(&beyond), method_id)?.ok_or_else(|| unknown(method_id))?;
+    let method = method(engine, cx, method_id)?.ok_or_else(|| unknown(method_id))?;
     if entity_id.is_empty() {
         return Err(Error::invalid("missing entityID"));
     }
@@ -108,7 +119,7 @@ impl Command<Identity> for AdminDestroy {
     const ROUTE: Route = Route::post("mfa/method/totp/admin-destroy");
     type Reply = Nothing;
 
-    fn run(self, _: &Identity, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
+    fn run(self, engine: &Identity, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         let (book, beyond) = (own(cx), Beyond::for_the_kernel());
         if self.method_id.0.is_empty() {
             return Err(Error::invalid("missing method ID"));
@@ -118,7 +129,7 @@ impl Command<Identity> for AdminDestroy {
         }
         let entity = book.entity(cx.peek(&beyond), &self.entity_id.0)?;
         let entity = entity.ok_or_else(|| Error::invalid("invalid entity ID"))?;
-        let method = book.mfa_method(cx.peek(&beyond), &self.method_id.0)?;
+        let method = method(engine, cx, &self.method_id.0)?;
         let method = method.ok_or_else(|| unknown(&self.method_id.0))?;
         if !matches!(method.way, Way::Totp(_)) {
             return Err(Error::server("method ID does not match TOTP type"));

@@ -10,12 +10,15 @@ use super::record::{Enforcement, Totp, Way};
 use super::round::{Proofs, Refusal};
 use super::waiting::Waiting;
 use crate::identity::book::Book;
+use crate::identity::books::Books;
 use crate::mounts::Mounted;
 
 /// A second factor that a login owes: any one of these methods.
 #[derive(Clone, Debug)]
 pub(crate) struct Owed {
     pub(crate) enforcement: String,
+    /// The path of the namespace that wants it.
+    pub(crate) namespace: String,
     pub(crate) methods: Vec<Choice>,
 }
 
@@ -28,6 +31,9 @@ pub(crate) struct Choice {
     uses_passcode: bool,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) name: String,
+    /// Where it stands: in the book of the namespace that wants it, or of one that holds that.
+    #[serde(skip)]
+    pub(super) book: Book,
 }
 
 /// What a client has shown: for each method, by id or name, a code.
@@ -118,17 +124,21 @@ impl Enforcement {
 }
 
 /// Owing and showing.
-impl Book {
-    /// The second factors that a login of this entity at this mount owes.
+impl Books {
+    /// The second factors that a login of this entity at this mount owes: to its own namespace, and to each that holds it.
     ///
     /// # Errors
     /// Denied, if it owes one and has no entity that could have enrolled.
-    pub(crate) fn owed(self, txn: &Txn, mounted: &Mounted, entity: &str) -> Result<Vec<Owed>> {
-        let enforcements = self.all_enforcements(txn)?;
+    pub(crate) fn owed(&self, txn: &Txn, mounted: &Mounted, entity: &str) -> Result<Vec<Owed>> {
+        let mut enforcements = Vec::new();
+        for (book, namespace) in self.iter() {
+            let all = book.all_enforcements(txn)?.into_iter();
+            enforcements.extend(all.map(|enforcement| (book, namespace, enforcement)));
+        }
         if enforcements.is_empty() {
             return Ok(Vec::new());
         }
-        let resolved = if entity.is_empty() { None } else { self.resolve(txn, entity)? };
+        let resolved = if entity.is_empty() { None } else { self.own.resolve(txn, entity)? };
         let binds = |it: &Enforcement| {
             it.binds_mount(mounted)
                 || resolved.as_ref().is_some_and(|who| {
@@ -137,11 +147,12 @@ impl Book {
                 })
         };
         let mut owed = Vec::new();
-        for enforcement in enforcements.into_iter().filter(binds) {
+        for (book, namespace, enforcement) in enforcements.into_iter().filter(|(_, _, it)| binds(it)) {
             let mut methods = Vec::new();
             for id in &enforcement.methods {
-                if let Some(method) = self.mfa_method(txn, id)? {
+                if let Some((book, _, method)) = self.method_from(book, txn, id)? {
                     methods.push(Choice {
+                        book,
                         kind: method.way.kind().name(),
                         uses_passcode: method.way.uses_passcode(),
                         id: method.id,
@@ -149,7 +160,8 @@ impl Book {
                     });
                 }
             }
-            owed.push(Owed { enforcement: enforcement.name, methods });
+            let namespace = namespace.path.clone();
+            owed.push(Owed { enforcement: enforcement.name, namespace, methods });
         }
         if !owed.is_empty() && resolved.is_none() {
             return Err(Error::denied());
@@ -158,7 +170,7 @@ impl Book {
     }
 
     /// Whether everything owed was shown. A code that is right is used up in this transaction.
-    pub(crate) fn settle_owed(self, txn: &mut Txn, owed: &[Owed], showing: &Showing<'_>) -> Result<Settled> {
+    pub(crate) fn settle_owed(&self, txn: &mut Txn, owed: &[Owed], showing: &Showing<'_>) -> Result<Settled> {
         for one in owed {
             let Some(failed) = self.settle_one(txn, one, showing)? else { continue };
             let why = format!("failed to satisfy enforcement {}. error: {}", one.enforcement, failed.whys);
@@ -171,7 +183,7 @@ impl Book {
     }
 
     /// Nothing, if one of the methods was satisfied; else why none was.
-    fn settle_one(self, txn: &mut Txn, owed: &Owed, showing: &Showing<'_>) -> Result<Option<Failed>> {
+    fn settle_one(&self, txn: &mut Txn, owed: &Owed, showing: &Showing<'_>) -> Result<Option<Failed>> {
         let tried: Vec<(&Choice, &str)> =
             owed.methods.iter().filter_map(|choice| Some((choice, showing.shown.of(choice)?))).collect();
         if tried.is_empty() {
@@ -187,13 +199,13 @@ impl Book {
         }
         let (mut whys, mut wrong) = (Vec::new(), false);
         for (choice, code) in &tried {
-            let Some(method) = self.mfa_method(txn, &choice.id)? else { continue };
+            let Some(method) = choice.book.mfa_method(txn, &choice.id)? else { continue };
             let verdict = match &method.way {
                 Way::Totp(totp) => {
                     let code = Code { method: &method.id, name: &method.name, totp, code };
                     self.settle_code(txn, showing, &code)?.map_or(Ok(()), |why| Err(Refusal::Wrong(why)))
                 }
-                _ => showing.proofs.of(&method.id).cloned().unwrap_or_else(|| {
+                _ => showing.proofs.of(choice.book, &method.id).cloned().unwrap_or_else(|| {
                     Err(Refusal::Unanswered("what is asked about changed meanwhile; try again".to_owned()))
                 }),
             };
@@ -212,7 +224,7 @@ impl Book {
     }
 
     /// Nothing, if the code is right; else why it is not. Tries are counted whichever way they come.
-    fn settle_code(self, txn: &mut Txn, showing: &Showing<'_>, code: &Code<'_>) -> Result<Option<String>> {
+    fn settle_code(&self, txn: &mut Txn, showing: &Showing<'_>, code: &Code<'_>) -> Result<Option<String>> {
         let Showing { waiting, entity, now, .. } = *showing;
         let Code { method, name, totp, code } = *code;
         let wrong = || Ok(Some("MFA credentials not supplied or incorrect".to_owned()));
@@ -224,7 +236,7 @@ impl Book {
                 totp.attempts_max, totp.period_seconds
             )));
         }
-        let Some(mut enrolment) = self.enrolment(txn, entity, method)? else {
+        let Some(mut enrolment) = self.own.enrolment(txn, entity, method)? else {
             return Ok(Some(format!("MFA secret for method name {name:?} not present in entity {entity:?}")));
         };
         // Compared as it is, never trimmed: a second spelling would be a second code.
@@ -247,7 +259,7 @@ impl Book {
         };
         enrolment.accepted.retain(|accepted| *accepted >= oldest);
         enrolment.accepted.push(step);
-        self.put_enrolment(txn, entity, method, &enrolment)?;
+        self.own.put_enrolment(txn, entity, method, &enrolment)?;
         waiting.clear(entity, method);
         Ok(None)
     }

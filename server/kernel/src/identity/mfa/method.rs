@@ -10,14 +10,16 @@ use serde::{Deserialize, Serialize};
 
 use super::kind::Kind;
 use super::record::{Method, Way};
-use crate::identity::mfa::enforcement::namespace;
 use crate::identity::shown::{self, Listed};
-use crate::identity::{Identity, names, own};
+use crate::identity::{Book, Identity, PATH, names, own};
 use crate::ids;
 use crate::namespaces::Namespace;
 
 /// How long a template of names may be.
 const FORMAT_SIZE_MAX: usize = 1024;
+
+/// What is told who would change a method of a namespace that holds theirs.
+const ELSEWHERE: &str = "request namespace does not match method namespace";
 
 /// What can be said of a method of one kind.
 pub(in crate::identity) trait Wish:
@@ -164,7 +166,7 @@ impl MethodShown {
     }
 }
 
-/// Lists the methods of all kinds.
+/// Lists the methods of all kinds that this namespace can use: its own, and those of the namespaces that hold it.
 #[derive(Deserialize, JsonSchema)]
 pub(in crate::identity) struct List {}
 
@@ -199,13 +201,16 @@ fn list(
     cx: &Reading<'_>,
     wanted: impl Fn(&Method) -> bool,
 ) -> Result<Reply<Listed<MethodShown>>> {
-    let namespace = namespace(engine, cx)?;
-    let methods = own(cx).all_mfa_methods(cx.beyond(&Beyond::for_the_kernel()))?;
-    let rows = methods.into_iter().filter(wanted);
-    shown::listed(rows.map(|method| (method.id.clone(), MethodShown::of(method, &namespace))).collect())
+    let today = cx.beyond(&Beyond::for_the_kernel());
+    let (books, mut rows) = (engine.books(cx, today)?, Vec::new());
+    for (book, namespace) in books.iter() {
+        let methods = book.all_mfa_methods(today)?.into_iter().filter(&wanted);
+        rows.extend(methods.map(|method| (method.id.clone(), MethodShown::of(method, namespace))));
+    }
+    shown::listed(rows)
 }
 
-/// Shows a method.
+/// Shows a method of this namespace, or of one that holds it.
 #[derive(Deserialize, JsonSchema)]
 pub(in crate::identity) struct Get {
     /// Its id.
@@ -217,8 +222,11 @@ impl Query<Identity> for Get {
     type Reply = MethodShown;
 
     fn run(self, engine: &Identity, cx: &Reading<'_>) -> Result<Reply<MethodShown>> {
-        let method = own(cx).mfa_method(cx.beyond(&Beyond::for_the_kernel()), &self.method_id)?;
-        Ok(MethodShown::of(method.ok_or_else(Error::not_found)?, &*namespace(engine, cx)?).into())
+        let today = cx.beyond(&Beyond::for_the_kernel());
+        let books = engine.books(cx, today)?;
+        let found = books.method(today, &self.method_id)?;
+        let (_, namespace, method) = found.ok_or_else(Error::not_found)?;
+        Ok(MethodShown::of(method, namespace).into())
     }
 }
 
@@ -236,13 +244,15 @@ impl<W: Wish> Query<Identity> for GetOf<W> {
     type Reply = MethodShown;
 
     fn run(self, engine: &Identity, cx: &Reading<'_>) -> Result<Reply<MethodShown>> {
-        let method = own(cx).mfa_method(cx.beyond(&Beyond::for_the_kernel()), &self.method_id)?;
-        let method = method.ok_or_else(Error::not_found)?;
+        let today = cx.beyond(&Beyond::for_the_kernel());
+        let books = engine.books(cx, today)?;
+        let found = books.method(today, &self.method_id)?;
+        let (_, namespace, method) = found.ok_or_else(Error::not_found)?;
         if method.way.kind() != W::KIND {
             let text = format!("failed to find the method ID under MFA type {}.", W::KIND.name());
             return Err(Error::invalid(text));
         }
-        Ok(MethodShown::of(method, &*namespace(engine, cx)?).into())
+        Ok(MethodShown::of(method, namespace).into())
     }
 }
 
@@ -301,19 +311,28 @@ impl<W: Wish> Command<Identity> for Put<W> {
     const ROUTE: Route = W::ROUTES.put;
     type Reply = Nothing;
 
-    fn run(self, _: &Identity, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
+    fn run(self, engine: &Identity, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         if ids::mount(&self.method_id).is_none() {
             return Err(nowhere());
+        }
+        let old = seen(engine, cx, &self.method_id)?;
+        if old.as_ref().is_some_and(|(book, _)| *book != own(cx)) {
+            return Err(Error::invalid(ELSEWHERE));
         }
         let name = self.wish.method_name();
         if named(cx, name)?.is_some_and(|other| other.id != self.method_id) {
             let text = format!("a login MFA method configuration with the method name {name} already exists");
             return Err(Error::server(text));
         }
-        let old = own(cx).mfa_method(cx.peek(&Beyond::for_the_kernel()), &self.method_id)?;
-        write(cx, self.method_id, old, self.wish)?;
+        write(cx, self.method_id, old.map(|(_, method)| method), self.wish)?;
         Ok(Reply::Nothing)
     }
+}
+
+/// The method of this id that this namespace can use, with the book it stands in.
+fn seen(engine: &Identity, cx: &Writing<'_>, id: &str) -> Result<Option<(Book, Method)>> {
+    let txn = cx.peek(&Beyond::for_the_kernel());
+    Ok(engine.books(cx, txn.snapshot())?.method(txn, id)?.map(|(book, _, method)| (book, method)))
 }
 
 /// The method of this name, if the name is one.
@@ -354,20 +373,31 @@ impl<W: Wish> Command<Identity> for Delete<W> {
     const ROUTE: Route = W::ROUTES.delete;
     type Reply = Nothing;
 
-    fn run(self, _: &Identity, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
+    fn run(self, engine: &Identity, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         let (book, beyond) = (own(cx), Beyond::for_the_kernel());
-        let Some(method) = book.mfa_method(cx.peek(&beyond), &self.method_id)? else {
+        let Some((whose, method)) = seen(engine, cx, &self.method_id)? else {
             return Ok(Reply::Nothing);
         };
+        if whose != book {
+            return Err(Error::server(ELSEWHERE));
+        }
         if method.way.kind() != W::KIND {
             return Err(Error::server("method type does not match the MFA config type"));
         }
-        let enforcements = book.all_enforcements(cx.peek(&beyond))?;
-        if let Some(user) = enforcements.iter().find(|it| it.methods.contains(&self.method_id)) {
-            return Err(Error::server(format!(
-                "methodID is still used by an enforcement configuration with ID: {}",
-                user.id
-            )));
+        let router = engine.kernel()?.router(cx.peek(&beyond).snapshot())?;
+        let path = &router.value().here(cx)?.namespace.path;
+        // Namespaces beneath this one can use it. What those want that are sealed is not known; it is wanted all the same
+        // once they are open, and nobody can show it then.
+        let beneath = router.value().beneath(path).filter(|space| !space.sealed);
+        let beneath = beneath.filter_map(|space| space.at(PATH)).map(|mounted| Book::of(mounted.info.id));
+        for book in std::iter::once(book).chain(beneath) {
+            let enforcements = book.all_enforcements(cx.peek(&beyond))?;
+            if let Some(user) = enforcements.iter().find(|it| it.methods.contains(&self.method_id)) {
+                return Err(Error::server(format!(
+                    "methodID is still used by an enforcement configuration with ID: {}",
+                    user.id
+                )));
+            }
         }
         book.delete_mfa_method(cx.beyond(&beyond), &self.method_id)?;
         Ok(Reply::Nothing)

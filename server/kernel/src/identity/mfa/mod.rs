@@ -15,6 +15,8 @@ mod round;
 pub(super) mod totp;
 mod waiting;
 
+pub(super) use record::Method;
+
 pub(crate) use gate::{Choice, Owed, Showing, Shown};
 pub(crate) use round::{Proofs, Round};
-pub(crate) use waiting::{Waiting, WaitingLogin};
+pub(crate) use waiting::{Claimed, Waiting, WaitingLogin};

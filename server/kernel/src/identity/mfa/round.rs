@@ -15,6 +15,7 @@ use super::gate::{Owed, Shown};
 use super::record::{Method, Way};
 use super::waiting::Waiting;
 use crate::identity::book::Book;
+use crate::identity::books::Books;
 use crate::identity::resolve::Resolved;
 use crate::namespaces::Namespace;
 
@@ -33,6 +34,8 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove
 
 /// A question about one entity to one system outside.
 pub(crate) struct Question {
+    /// Where the method stands.
+    book: Book,
     method: Method,
     pub(super) username: String,
     /// Empty: a push, or whatever the system does without one.
@@ -68,6 +71,7 @@ pub(crate) struct Proofs(Vec<Proof>);
 
 #[derive(Clone)]
 struct Proof {
+    book: Book,
     method: String,
     mark: Mark,
     verdict: Result<(), Refusal>,
@@ -76,11 +80,11 @@ struct Proof {
 /// Stands for a question: all that it was made from.
 type Mark = [u8; 32];
 
-impl Book {
+impl Books {
     /// What has to be asked outside about what was shown. Nothing, if something owed was not shown at all: then nobody's
     /// phone needs to ring.
     pub(crate) fn round(
-        self,
+        &self,
         txn: &Txn,
         namespace: &Namespace,
         entity: &str,
@@ -98,16 +102,17 @@ impl Book {
             }
             let mut questions = Vec::new();
             for (choice, code) in tried {
-                let Some(method) = self.mfa_method(txn, &choice.id)? else { continue };
+                let Some(method) = choice.book.mfa_method(txn, &choice.id)? else { continue };
                 if matches!(method.way, Way::Totp(_)) {
                     continue;
                 }
                 if resolved.is_none() {
-                    resolved = self.resolve(txn, entity)?;
+                    resolved = self.own.resolve(txn, entity)?;
                 }
                 let who = resolved.as_ref().ok_or_else(Error::denied)?;
                 let username = username(&method, who, namespace)?;
-                questions.push(Question { method, username, passcode: code.to_owned().into(), address });
+                let (book, passcode) = (choice.book, code.to_owned().into());
+                questions.push(Question { book, method, username, passcode, address });
             }
             round.asks.push(questions);
         }
@@ -136,13 +141,13 @@ impl Round {
         let mut proofs = Proofs::default();
         for questions in &self.asks {
             for question in questions {
-                let id = &question.method.id;
-                if proofs.of(id).is_none() {
+                let (book, id) = (question.book, &question.method.id);
+                if proofs.of(book, id).is_none() {
                     let verdict = self.verdict(question, world, waiting).await;
                     let mark = question.mark();
-                    proofs.0.push(Proof { method: id.clone(), mark, verdict });
+                    proofs.0.push(Proof { book, method: id.clone(), mark, verdict });
                 }
-                if matches!(proofs.of(id), Some(Ok(()))) {
+                if matches!(proofs.of(book, id), Some(Ok(()))) {
                     break;
                 }
             }
@@ -203,14 +208,18 @@ impl Question {
 
 impl Proofs {
     /// What was heard about a method.
-    pub(super) fn of(&self, method: &str) -> Option<&Result<(), Refusal>> {
-        self.0.iter().find(|proof| proof.method == method).map(|proof| &proof.verdict)
+    pub(super) fn of(&self, book: Book, method: &str) -> Option<&Result<(), Refusal>> {
+        self.find(book, method).map(|proof| &proof.verdict)
+    }
+
+    fn find(&self, book: Book, method: &str) -> Option<&Proof> {
+        self.0.iter().find(|proof| proof.book == book && proof.method == method)
     }
 
     /// Whether these are the answers to just these questions. After a conflict they may be others.
     pub(crate) fn answer(&self, round: &Round) -> bool {
         let answers = |question: &Question| {
-            let proof = self.0.iter().find(|proof| proof.method == question.method.id)?;
+            let proof = self.find(question.book, &question.method.id)?;
             (proof.mark == question.mark()).then_some(proof.verdict.is_ok())
         };
         round.asks.iter().all(|questions| {

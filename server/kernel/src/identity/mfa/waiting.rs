@@ -1,5 +1,5 @@
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kit::{Claim, Time};
@@ -25,6 +25,8 @@ pub(crate) struct WaitingLogin {
     /// Whom it claimed to be, for the counter of failed logins.
     pub(crate) who: String,
     pub(crate) entity: String,
+    /// The role that it is by, if leases are counted by role.
+    pub(crate) role: Option<String>,
     pub(crate) owed: Vec<Owed>,
     pub(crate) since: Time,
 }
@@ -32,8 +34,21 @@ pub(crate) struct WaitingLogin {
 /// Logins that wait, and how often codes were tried. Soft by design: a restart forgets both.
 #[derive(Default)]
 pub(crate) struct Waiting {
-    logins: Mutex<HashMap<String, Arc<WaitingLogin>>>,
+    logins: Arc<Mutex<Logins>>,
     tries: Mutex<HashMap<(String, String), Tries>>,
+}
+
+#[derive(Default)]
+struct Logins {
+    by_id: HashMap<String, Arc<WaitingLogin>>,
+    /// Those that a request is about to give their token.
+    claimed: HashSet<String>,
+}
+
+/// The right of one request to give a login its token. Without a token it can be tried again.
+pub(crate) struct Claimed {
+    logins: Arc<Mutex<Logins>>,
+    id: String,
 }
 
 #[derive(Clone, Copy)]
@@ -45,7 +60,7 @@ struct Tries {
 impl Waiting {
     /// Lets a login wait under an id.
     pub(crate) fn put(&self, id: String, login: WaitingLogin) {
-        let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
+        let logins = &mut locked(&self.logins).by_id;
         let now = login.since;
         logins.retain(|_, known| known.since.until(now) < PATIENCE);
         if logins.len() >= WAITING_MAX {
@@ -57,19 +72,25 @@ impl Waiting {
 
     /// The login of this id, if it still waits.
     pub(crate) fn get(&self, id: &str, now: Time) -> Option<Arc<WaitingLogin>> {
-        let logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
-        logins.get(id).filter(|login| login.since.until(now) < PATIENCE).cloned()
+        let logins = locked(&self.logins);
+        logins.by_id.get(id).filter(|login| login.since.until(now) < PATIENCE).cloned()
     }
 
-    /// Takes the login of this id out. True for one caller only.
-    pub(crate) fn take(&self, id: &str) -> bool {
-        self.logins.lock().unwrap_or_else(PoisonError::into_inner).remove(id).is_some()
+    /// Claims the login of this id, if it still waits and nobody else has.
+    pub(crate) fn claim(&self, id: &str) -> Option<Claimed> {
+        let mut logins = locked(&self.logins);
+        let free = logins.by_id.contains_key(id) && logins.claimed.insert(id.to_owned());
+        free.then(|| Claimed { logins: Arc::clone(&self.logins), id: id.to_owned() })
+    }
+
+    /// Lets the login of this id wait no more.
+    pub(crate) fn forget(&self, id: &str) {
+        locked(&self.logins).by_id.remove(id);
     }
 
     /// Keeps only those that wait in such namespaces.
     pub(crate) fn keep(&self, namespaces: impl Fn(Ns) -> bool) {
-        let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
-        logins.retain(|_, login| namespaces(login.namespace));
+        locked(&self.logins).by_id.retain(|_, login| namespaces(login.namespace));
     }
 
     /// Counts a try of an entity at a method, and says how many there were in this period.
@@ -94,4 +115,27 @@ impl Waiting {
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&(entity.to_owned(), method.to_owned()));
     }
+}
+
+impl Claimed {
+    /// It has its token, and waits no more.
+    pub(crate) fn admitted(&self) {
+        locked(&self.logins).by_id.remove(&self.id);
+    }
+}
+
+impl std::fmt::Debug for Claimed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Claimed")
+    }
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        locked(&self.logins).claimed.remove(&self.id);
+    }
+}
+
+fn locked(logins: &Mutex<Logins>) -> MutexGuard<'_, Logins> {
+    logins.lock().unwrap_or_else(PoisonError::into_inner)
 }
