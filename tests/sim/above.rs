@@ -213,7 +213,7 @@ fn nothing_is_done_to_tokens_of_a_namespace_that_ones_own_does_not_hold() {
     }
     for deed in ["lookup-accessor", "renew-accessor", "revoke-accessor"] {
         let path = format!("auth/token/{deed}");
-        within(&desk, "nsa", &admin, Post, &path, &json!({ "accessor": accessor }).to_string()).expect(500);
+        within(&desk, "nsa", &admin, Post, &path, &json!({ "accessor": accessor }).to_string()).expect(400);
         assert!(
             within(&desk, "nsa", &admin, Post, &path, &json!({ "accessor": own }).to_string()).status < 300
         );
