@@ -252,7 +252,7 @@ impl<'a> Parts<'a> {
         let algorithm = tbs.tlv_bytes()?;
         let issuer = skip(tbs)?;
         let validity = tbs.sequence(|inner| {
-            Ok::<_, der::Error>(Validity { not_before: seconds(inner)?, not_after: seconds(inner)? })
+            Ok::<_, der::Error>(Validity { not_before: start(inner)?, not_after: seconds(inner)? })
         })?;
         let subject = skip(tbs)?;
         let spki = tbs.tlv_bytes()?;
@@ -310,6 +310,29 @@ pub(crate) fn value<'a, T: Decode<'a, Error = der::Error>>(
     oid: der::asn1::ObjectIdentifier,
 ) -> Result<Option<T>> {
     extensions.find(&oid).map(|e| T::from_der(&e.value)).transpose().reading("extension")
+}
+
+/// When a certificate begins. Before 1970 counts as 1970: both are past.
+fn start(reader: &mut SliceReader<'_>) -> der::Result<u64> {
+    let mut again = reader.clone();
+    seconds(reader).or_else(|error| {
+        let field = AnyRef::decode(&mut again)?;
+        // Of two digits for the year, 50 is 1950 (RFC 5280 §4.1.2.5.1).
+        let (years, is_before): (usize, fn(&[u8]) -> bool) = match der::Tagged::tag(&field) {
+            Tag::UtcTime => (2, |year| (b"50".as_slice()..b"70".as_slice()).contains(&year)),
+            Tag::GeneralizedTime => (4, |year| year < b"1970".as_slice()),
+            _ => return Err(error),
+        };
+        let Some((year, [rest @ .., b'Z'])) = field.value().split_at_checked(years) else {
+            return Err(error);
+        };
+        let is_time = rest.len() == 10 && year.iter().chain(rest).all(u8::is_ascii_digit);
+        if !is_time || !is_before(year) {
+            return Err(error);
+        }
+        *reader = again.clone();
+        Ok(0)
+    })
 }
 
 pub(crate) fn seconds(reader: &mut SliceReader<'_>) -> der::Result<u64> {

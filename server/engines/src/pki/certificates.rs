@@ -11,7 +11,7 @@ use x509::{Certificate, Serial, pem};
 use super::authorities::{DEFAULT, Issuer, authorities};
 use super::crl::{self, Extent};
 use super::store::{CERTIFICATES, CertificateRecord, REVOKED, behind};
-use super::{Pki, listing};
+use super::{Pki, dates, listing};
 
 /// The content type of one certificate in DER, and of chains, as Vault has it.
 pub(super) const DER: &str = "application/pkix-cert";
@@ -326,14 +326,13 @@ impl Query<Pki> for ListDetailed {
 fn detail(certificate: &Certificate) -> ListedCertificate {
     let names = certificate.alt_names().unwrap_or_default().dns;
     let shape = certificate.public_key().shape();
-    let time = |seconds| kit::Time::from_seconds(seconds).rfc3339();
     ListedCertificate {
         common_name: certificate.subject().unwrap_or_default().common_name,
         dns_names: (!names.is_empty()).then_some(names),
         issuer: certificate.issuer().unwrap_or_default().to_string(),
         key_bits: shape.bits,
         key_type: shape.family.name(),
-        not_after: time(certificate.validity().not_after),
-        not_before: time(certificate.validity().not_before),
+        not_after: dates::shown(certificate.validity().not_after),
+        not_before: dates::shown(certificate.validity().not_before),
     }
 }

@@ -1,21 +1,20 @@
 //! From when until when a certificate is valid.
 
-use std::time::Duration;
-
 use kit::loose::Span;
-use kit::{Error, Reads, Result, Time};
+use kit::{Error, Reads, Result};
 use x509::Validity;
 
 use super::authorities::Issuer;
+use super::dates::shown;
 use super::fields::Seconds;
 use super::rules::{NotAfterBound, NotBeforeBound, Rules, moment};
 use super::store::LeafNotAfter;
 
-/// What a request says about it.
+/// What a request says about it, in seconds and in seconds since 1970.
 pub(super) struct AskedLifetime {
     pub(super) ttl_seconds: u64,
-    pub(super) not_before: Option<Time>,
-    pub(super) not_after: Option<Time>,
+    pub(super) not_before: Option<u64>,
+    pub(super) not_after: Option<u64>,
 }
 
 impl AskedLifetime {
@@ -47,14 +46,15 @@ pub(super) fn of_leaf(
     cx: &impl Reads,
 ) -> Result<Validity> {
     let role = &rules.role;
-    let not_before = leaf_start(asked, rules, cx.now())?;
+    let now = cx.now().seconds();
+    let not_before = leaf_start(asked, rules, now)?;
     let limits = Limits { ttl: role.ttl, max_ttl: role.max_ttl };
     let not_after = match asked.not_after {
-        Some(time) => bounded(time, rules, limits.max(cx), cx.now())?,
+        Some(time) => bounded(time, rules, limits.max(cx), now)?,
         None => match rules.not_after {
             Some(time) if asked.ttl_seconds == 0 => time,
             Some(_) => return Err(two_ends()),
-            None => cx.now().plus(Duration::from_secs(limits.choose(asked.ttl_seconds, cx))),
+            None => now.saturating_add(limits.choose(asked.ttl_seconds, cx)),
         },
     };
     let not_after = within_issuer(not_after, issuer, cx)?;
@@ -64,10 +64,11 @@ pub(super) fn of_leaf(
 /// The lifetime of a CA that this mount makes or signs.
 pub(super) fn of_ca(asked: &AskedLifetime, not_before_duration: u64, cx: &impl Reads) -> Result<Validity> {
     let limits = Limits { ttl: 0, max_ttl: 0 };
-    let start = asked.not_before.unwrap_or(cx.now().minus(Duration::from_secs(not_before_duration)));
+    let usual = cx.now().seconds().saturating_sub(not_before_duration);
+    let start = asked.not_before.unwrap_or(usual);
     let end = match asked.not_after {
         Some(time) => time,
-        None => cx.now().plus(Duration::from_secs(limits.choose(asked.ttl_seconds, cx))),
+        None => cx.now().seconds().saturating_add(limits.choose(asked.ttl_seconds, cx)),
     };
     ordered(start, end)
 }
@@ -101,8 +102,8 @@ impl Limits {
     }
 }
 
-fn leaf_start(asked: &AskedLifetime, rules: &Rules, now: Time) -> Result<Time> {
-    let usual = now.minus(Duration::from_secs(rules.role.not_before_duration));
+fn leaf_start(asked: &AskedLifetime, rules: &Rules, now: u64) -> Result<u64> {
+    let usual = now.saturating_sub(rules.role.not_before_duration);
     let Some(time) = asked.not_before else { return Ok(rules.not_before.unwrap_or(usual)) };
     match rules.not_before_bound {
         NotBeforeBound::Forbid => {
@@ -110,28 +111,27 @@ fn leaf_start(asked: &AskedLifetime, rules: &Rules, now: Time) -> Result<Time> {
         }
         NotBeforeBound::Duration if time < usual => Err(Error::invalid(format!(
             "not_before_bound is set to duration. Cannot satisfy request as it would result in notBefore of {} that is older than the allowed not_before_duration of {}",
-            time.rfc3339(),
+            shown(time),
             go(rules.role.not_before_duration)
         ))),
         _ => Ok(time),
     }
 }
 
-fn bounded(time: Time, rules: &Rules, max_ttl: u64, now: Time) -> Result<Time> {
-    let shown = time.rfc3339();
+fn bounded(time: u64, rules: &Rules, max_ttl: u64, now: u64) -> Result<u64> {
     match &rules.not_after_bound {
         NotAfterBound::Forbid => {
             Err(Error::invalid("not_after_bound is set to forbid. not_after cannot be provided."))
         }
-        NotAfterBound::TtlLimited if time > now.plus(Duration::from_secs(max_ttl)) => {
-            Err(Error::invalid(format!(
-                "not_after_bound is set to ttl-limited. Cannot satisfy request as that would result in notAfter of {shown} that is beyond the TTL of {}",
-                go(max_ttl)
-            )))
-        }
+        NotAfterBound::TtlLimited if time > now.saturating_add(max_ttl) => Err(Error::invalid(format!(
+            "not_after_bound is set to ttl-limited. Cannot satisfy request as that would result in notAfter of {} that is beyond the TTL of {}",
+            shown(time),
+            go(max_ttl)
+        ))),
         NotAfterBound::Until(bound) if time > *bound => Err(Error::invalid(format!(
-            "not_after_bound is set to {0}. Cannot satisfy request as that would result in notAfter of {shown} that is beyond the maximum timestamp of {0}",
-            bound.rfc3339()
+            "not_after_bound is set to {0}. Cannot satisfy request as that would result in notAfter of {1} that is beyond the maximum timestamp of {0}",
+            shown(*bound),
+            shown(time)
         ))),
         _ => Ok(time),
     }
@@ -154,9 +154,9 @@ pub(super) fn of_intermediate(validity: Validity, issuer: &Issuer, cx: &impl Rea
 const CUT: &str = "The expiration time asked for is after the CA's expiration time, so the new certificate ends with its CA. If another CA is to sign it too, set the issuer's leaf_not_after_behavior to permit.";
 
 /// Cuts a lifetime to that of the issuer, or refuses it, as the issuer says.
-fn within_issuer(not_after: Time, issuer: &Issuer, cx: &impl Reads) -> Result<Time> {
-    let end = Time::from_seconds(issuer.certificate.validity().not_after);
-    if not_after.seconds() <= end.seconds() {
+fn within_issuer(not_after: u64, issuer: &Issuer, cx: &impl Reads) -> Result<u64> {
+    let end = issuer.certificate.validity().not_after;
+    if not_after <= end {
         return Ok(not_after);
     }
     match issuer.record.leaf_not_after {
@@ -164,28 +164,28 @@ fn within_issuer(not_after: Time, issuer: &Issuer, cx: &impl Reads) -> Result<Ti
         LeafNotAfter::Truncate => {
             cx.warn(format!(
                 "the certificate ends with its issuer at {}, not at {}, since the issuer's leaf_not_after_behavior is truncate",
-                end.rfc3339(),
-                not_after.truncated().rfc3339()
+                shown(end),
+                shown(not_after)
             ));
             Ok(end)
         }
         LeafNotAfter::Err => Err(Error::invalid(format!(
             "cannot satisfy request, as TTL would result in notAfter of {} that is beyond the expiration of the CA certificate at {}",
-            not_after.rfc3339(),
-            end.rfc3339()
+            shown(not_after),
+            shown(end)
         ))),
     }
 }
 
-fn ordered(not_before: Time, not_after: Time) -> Result<Validity> {
+fn ordered(not_before: u64, not_after: u64) -> Result<Validity> {
     if not_after < not_before {
         return Err(Error::invalid(format!(
             "The certificate's Not Before ({}) is later than the certificate's Not After ({})",
-            not_before.rfc3339(),
-            not_after.rfc3339()
+            shown(not_before),
+            shown(not_after)
         )));
     }
-    Ok(Validity { not_before: not_before.seconds(), not_after: not_after.seconds() })
+    Ok(Validity { not_before, not_after })
 }
 
 fn go(seconds: u64) -> String {

@@ -3,14 +3,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use kit::{Error, Reads, Result, Time};
+use kit::{Error, Reads, Result};
 use serde::Deserialize;
 use x509::{ExtKeyUsage, KeyShape, KeyUsage, ObjectIdentifier, OtherName, Padding, Policy};
 
 use super::authorities::refused;
-use super::fields;
 use super::role::Role;
 use super::store::ROLES;
+use super::{dates, fields};
 
 /// A role whose fields have been parsed.
 pub(super) struct Rules {
@@ -23,8 +23,9 @@ pub(super) struct Rules {
     pub(super) networks: Vec<Network>,
     pub(super) other_names: OtherNames,
     pub(super) padding: Padding,
-    pub(super) not_after: Option<Time>,
-    pub(super) not_before: Option<Time>,
+    /// In seconds since 1970, as the next.
+    pub(super) not_after: Option<u64>,
+    pub(super) not_before: Option<u64>,
     pub(super) not_after_bound: NotAfterBound,
     pub(super) not_before_bound: NotBeforeBound,
     pub(super) common_names: CommonNames,
@@ -45,7 +46,8 @@ pub(super) enum NotAfterBound {
     Permit,
     TtlLimited,
     Forbid,
-    Until(Time),
+    /// In seconds since 1970.
+    Until(u64),
 }
 
 /// What a request may say of the start of a certificate.
@@ -97,15 +99,15 @@ impl Rules {
     }
 }
 
-/// A time that a role or a request names; empty for none.
-pub(super) fn moment(field: &str, text: &str) -> Result<Option<Time>> {
+/// A time that a role or a request names, in seconds since 1970; empty for none.
+pub(super) fn moment(field: &str, text: &str) -> Result<Option<u64>> {
     if text.is_empty() {
         return Ok(None);
     }
-    let time = text.contains('T').then(|| Time::parse(text)).flatten();
-    let last = text.starts_with("9999-12-31T23:59:59").then(|| Time::from_seconds(x509::NO_EXPIRY));
-    time.or(last).map(Some).ok_or_else(|| {
-        Error::invalid(format!("{field} is {text:?}; it should be a time in UTC like 2030-01-02T15:04:05Z"))
+    dates::parse(text).map(Some).ok_or_else(|| {
+        Error::invalid(format!(
+            "{field} is {text:?}; it should be a time in UTC like 2030-01-02T15:04:05Z, in 1970 at the earliest"
+        ))
     })
 }
 

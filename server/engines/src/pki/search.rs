@@ -12,12 +12,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use x509::{Certificate, Serial};
 
-use super::Pki;
 use super::authorities::{authorities, refused};
 use super::fields::{Seconds, text};
 use super::issued::{self, Class, Entry};
-use super::key_mark;
 use super::store::{CERTIFICATES, Id, REVOKED};
+use super::{Pki, dates, key_mark};
 
 /// So many are shown, unless fewer are asked for.
 const SHOWN_MAX: usize = 1000;
@@ -255,7 +254,6 @@ fn show(cx: &Reading<'_>, serial: &[u8], key: &str) -> Result<Option<(Class, Fou
     let all = authorities(cx)?;
     let issuer = all.issuers.iter().find(|issuer| Some(issuer.id) == record.issuer);
     let revoked = REVOKED.get(cx, serial)?;
-    let time = |seconds| kit::Time::from_seconds(seconds).rfc3339();
     let reason = revoked.and_then(|revoked| super::revoke::reason(revoked.reason));
     let shape = certificate.public_key().shape();
     let class = Class::of(&record);
@@ -267,8 +265,8 @@ fn show(cx: &Reading<'_>, serial: &[u8], key: &str) -> Result<Option<(Class, Fou
         key_id: hex::encode(certificate.public_key().key_id()),
         key_type: shape.family.name(),
         names: issued::names(certificate.subject_der(), certificate.extensions()).unwrap_or_default(),
-        not_after: time(certificate.validity().not_after),
-        not_before: time(certificate.validity().not_before),
+        not_after: dates::shown(certificate.validity().not_after),
+        not_before: dates::shown(certificate.validity().not_before),
         owner: class.owner.clone(),
         revocation_reason: reason.map(x509::Reason::name),
         revocation_time: revoked.map(|revoked| revoked.at.rfc3339()),

@@ -11,6 +11,7 @@ mod bad_requests;
 mod bench;
 mod bounds;
 mod cel;
+mod far;
 mod found;
 mod fuzz;
 mod inventory;

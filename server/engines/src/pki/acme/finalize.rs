@@ -252,7 +252,7 @@ fn asked_lifetime(
     let longest = [rules.role.max_ttl, mount.max_ttl.as_secs()].into_iter().find(|ttl| *ttl != 0);
     let longest = longest.map_or(directory.config.max_ttl, |longest| longest.min(directory.config.max_ttl));
     let last = now.plus(Duration::from_secs(longest)).min(issuer_end);
-    let last = last.min(rules.not_after.unwrap_or(last));
+    let last = last.min(rules.not_after.map_or(last, Time::from_seconds));
     let left = now.until(last).as_secs();
     if left == 0 {
         return Err(Refused::new(Kind::ServerInternal, "the issuer or the role of this directory has ended"));
@@ -262,7 +262,8 @@ fn asked_lifetime(
         return Err(Refused::new(Kind::Malformed, why));
     }
     let ttl_seconds = if order.not_after.is_some() { 0 } else { usual.unwrap_or(left).min(left) };
-    Ok(AskedLifetime { ttl_seconds, not_before: begin(rules, order, now)?, not_after: order.not_after })
+    let not_before = begin(rules, order, now)?.map(Time::seconds);
+    Ok(AskedLifetime { ttl_seconds, not_before, not_after: order.not_after.map(Time::seconds) })
 }
 
 /// When a certificate begins for which its order says so: no longer before the order than the role allows for clocks that

@@ -10,6 +10,7 @@ use x509::{AltNames, ExtKeyUsage, Extension, KeyUsage, ObjectIdentifier, Policy,
 
 use super::scope::{KEY_USAGE_BITS, PURPOSES};
 use crate::pki::authorities::refused;
+use crate::pki::dates;
 
 /// A record that a program made. A field of the wrong type is refused by its name.
 pub(super) struct Fields<'a> {
@@ -21,8 +22,9 @@ pub(super) struct Fields<'a> {
 pub(super) struct Said {
     pub(super) subject: Subject,
     pub(super) names: AltNames,
-    pub(super) not_before: Option<Time>,
-    pub(super) not_after: Option<Time>,
+    /// In seconds since 1970, as the next.
+    pub(super) not_before: Option<u64>,
+    pub(super) not_after: Option<u64>,
     pub(super) usage: KeyUsage,
     pub(super) purposes: Vec<ExtKeyUsage>,
     pub(super) policies: Vec<Policy>,
@@ -98,12 +100,13 @@ impl<'a> Fields<'a> {
         self.list(name)?.iter().map(record).collect()
     }
 
-    fn moment(&self, name: &str) -> Result<Option<Time>> {
+    fn moment(&self, name: &str) -> Result<Option<u64>> {
         let text = self.text(name)?;
         if text.is_empty() {
             return Ok(None);
         }
-        Time::parse(&text).map(Some).ok_or_else(|| self.wrong(name))
+        let seconds = dates::parse(&text).or_else(|| Time::parse(&text).map(Time::seconds));
+        seconds.map(Some).ok_or_else(|| self.wrong(name))
     }
 
     pub(super) fn bytes(&self, name: &str) -> Result<Vec<u8>> {

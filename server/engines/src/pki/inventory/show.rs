@@ -3,13 +3,14 @@
 use std::ops::ControlFlow;
 
 use kit::loose::{Flag, Number, Seconds, Text};
-use kit::{Command, Error, Nothing, Query, Reading, Reads, Reply, Result, Route, Time, Writing};
+use kit::{Command, Error, Nothing, Query, Reading, Reads, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use x509::{Certificate, Serial};
 
 use super::record::{HOLDINGS, Holding, tags_of_certificate, tags_of_host};
 use crate::pki::authorities::refused;
+use crate::pki::dates;
 use crate::pki::fields::text;
 use crate::pki::store::{CERTIFICATES, REVOKED, behind};
 use crate::pki::{Pki, listing};
@@ -124,7 +125,7 @@ fn show(cx: &impl Reads, holding: Holding, silence: u64) -> Result<ShownHolding>
         last_seen: holding.at.truncated().rfc3339(),
         name: holding.name,
         next_renewal: holding.next_renewal.map(|at| at.truncated().rfc3339()),
-        not_after: Time::from_seconds(holding.not_after).rfc3339(),
+        not_after: dates::shown(holding.not_after),
         owner: holding.owner,
         owner_name: holding.owner_name,
         role: holding.role,
@@ -180,7 +181,7 @@ impl Query<Pki> for HoldersOfCertificate {
             fingerprint: certificate.fingerprint(),
             holders: shown(cx, tags_of_certificate(cx, &serial.colons())?)?,
             issuer_id: record.issuer.map(|id| id.to_string()),
-            not_after: Time::from_seconds(certificate.validity().not_after).rfc3339(),
+            not_after: dates::shown(certificate.validity().not_after),
             owner: record.owner,
             revocation_time_rfc3339: revoked.map(|revoked| revoked.at.rfc3339()),
             role: record.role,

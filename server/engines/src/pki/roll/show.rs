@@ -12,6 +12,7 @@ use super::request;
 use crate::pki::Pki;
 use crate::pki::advice::{bundle, fingerprint};
 use crate::pki::authorities::{Authorities, authorities};
+use crate::pki::dates;
 use crate::pki::inventory::HOLDINGS;
 use crate::pki::store::{CERTIFICATES, Id};
 
@@ -102,7 +103,7 @@ pub(super) fn show(cx: &impl Reads, all: &Authorities, roll: &Roll) -> Result<Sh
         csr: awaited.map(|awaited| awaited.csr.clone()),
         finished: roll.finished.map(date),
         given_up: roll.given_up.clone(),
-        last_leaf_ends: ends.map(|ends| Time::from_seconds(ends).rfc3339()),
+        last_leaf_ends: ends.map(dates::shown),
         leaves: roll.leaves.map(|leaves| leaves.count),
         next: ca(all, roll.new),
         old: ca(all, roll.old),
@@ -125,7 +126,7 @@ fn ca(all: &Authorities, id: Id) -> ShownCa {
         issuer_id: id.to_string(),
         issuer_name: issuer.map(|issuer| issuer.record.name.clone()).unwrap_or_default(),
         not_after: certificate
-            .map(|certificate| Time::from_seconds(certificate.validity().not_after).rfc3339())
+            .map(|certificate| dates::shown(certificate.validity().not_after))
             .unwrap_or_default(),
     }
 }

@@ -1,6 +1,6 @@
 //! Making the next CA: one like the old one, with a key of its own.
 
-use kit::{Command, Error, Reads, Reply, Result, Time, Writing};
+use kit::{Command, Error, Reads, Reply, Result, Writing};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use x509::{Certificate, KeyUsage, NameConstraints};
@@ -9,6 +9,7 @@ use super::record::Awaited;
 use crate::pki::Pki;
 use crate::pki::authorities::{Authorities, Issuer, refused};
 use crate::pki::ca::{GenerateIntermediate, GenerateRoot, SignIntermediate};
+use crate::pki::dates;
 use crate::pki::issuers::{NewIssuer, add_issuer};
 use crate::pki::store::{DEFAULTS, ISSUERS, Id, IssuerRecord};
 
@@ -94,7 +95,7 @@ impl Wish {
             return Err(Error::invalid(format!(
                 "the CA above, {}, ends at {}, so the next CA could not outlive the old one: roll the CA above first",
                 parent.id,
-                Time::from_seconds(parent_ends).rfc3339()
+                dates::shown(parent_ends)
             )));
         }
         let (key, csr) = self.request(engine, cx, old)?;
