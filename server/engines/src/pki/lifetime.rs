@@ -13,6 +13,8 @@ use super::store::LeafNotAfter;
 /// What a request says about it, in seconds and in seconds since 1970.
 pub(super) struct AskedLifetime {
     pub(super) ttl_seconds: u64,
+    /// Whether that lies within what the role says of the end already, as an order's does.
+    pub(super) is_fitted: bool,
     pub(super) not_before: Option<u64>,
     pub(super) not_after: Option<u64>,
 }
@@ -26,6 +28,7 @@ impl AskedLifetime {
         }
         Ok(Self {
             ttl_seconds,
+            is_fitted: false,
             not_before: moment("not_before", not_before)?,
             not_after: moment("not_after", not_after)?,
         })
@@ -53,8 +56,8 @@ pub(super) fn of_leaf(
         Some(time) => bounded(time, rules, limits.max(cx), now)?,
         None => match rules.not_after {
             Some(time) if asked.ttl_seconds == 0 => time,
-            Some(_) => return Err(two_ends()),
-            None => now.saturating_add(limits.choose(asked.ttl_seconds, cx)),
+            Some(_) if !asked.is_fitted => return Err(two_ends()),
+            _ => now.saturating_add(limits.choose(asked.ttl_seconds, cx)),
         },
     };
     let not_after = within_issuer(not_after, issuer, cx)?;

@@ -263,7 +263,8 @@ fn asked_lifetime(
     }
     let ttl_seconds = if order.not_after.is_some() { 0 } else { usual.unwrap_or(left).min(left) };
     let not_before = begin(rules, order, now)?.map(Time::seconds);
-    Ok(AskedLifetime { ttl_seconds, not_before, not_after: order.not_after.map(Time::seconds) })
+    let not_after = order.not_after.map(Time::seconds);
+    Ok(AskedLifetime { ttl_seconds, is_fitted: true, not_before, not_after })
 }
 
 /// When a certificate begins for which its order says so: no longer before the order than the role allows for clocks that

@@ -213,6 +213,15 @@ fn an_order_has_no_say_over_the_longest_life() {
         "23:59:30Z at the earliest",
     );
     order(json!({"notBefore": "2025-12-31T23:59:30Z"})).is(201);
+    let ends = json!({"allow_any_name": true, "key_type": "any", "not_after": "2026-01-01T00:30:00Z"});
+    bench.post("roles/short", ends).is(200);
+    order(json!({})).is(201);
+    refuses(
+        &order(json!({"notAfter": "2026-01-01T01:00:00Z"})),
+        400,
+        "malformed",
+        "2026-01-01T00:30:00Z at most",
+    );
     bench.post("roles/short", json!({"allow_any_name": true, "key_type": "any", "max_ttl": "2000h"}));
     refuses(&order(json!({"notAfter": "2026-01-30T05:00:00Z"})), 400, "malformed", "notAfter is");
     // What is ordered in time is issued as it was ordered, but begins no sooner than any other.
