@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use flow::cel::{Fact, Outcome};
-use kit::{Command, Error, Reads, Reply, Result, Route, Time, Writing};
+use kit::{Command, Error, Reads, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -11,6 +11,7 @@ use super::role::CEL_ROLES;
 use super::scope::{self, ISSUING, OUTPUT, SIGNING};
 use super::template::{Fields, Said};
 use crate::pki::authorities::{DEFAULT, authorities, refused};
+use crate::pki::dates;
 use crate::pki::fields::{Asked, Names, key_shape};
 use crate::pki::leaf::{Holder, Leaf};
 use crate::pki::lifetime::AskedLifetime;
@@ -154,13 +155,13 @@ fn decide(
     })
 }
 
-/// What a request may say of the end: no more than the mount allows.
-fn capped(asked: Time, cx: &impl Reads) -> Time {
-    let last = cx.now().plus(cx.mount().max_ttl);
+/// What a request may say of the end, in seconds since 1970: no more than the mount allows.
+fn capped(asked: u64, cx: &impl Reads) -> u64 {
+    let last = cx.now().seconds().saturating_add(cx.mount().max_ttl.as_secs());
     if asked > last {
         cx.warn(format!(
             "not_after lies beyond the longest lifetime of the mount, so {} is used",
-            last.rfc3339()
+            dates::shown(last)
         ));
     }
     asked.min(last)
