@@ -142,6 +142,23 @@ fn row_101_strange_paths_and_tokens_leave_nothing_behind() {
 }
 
 #[test]
+fn also_names_that_fail_to_log_in_are_not_kept_whole() {
+    let stage = Stage::dev();
+    stage.approle("app", json!({}));
+    let login = |role: String| {
+        let body = json!({"role_id": role, "secret_id": "wrong"});
+        stage.anonymous().post("auth/approle/login", body).must(400);
+    };
+    let fill = |number: usize, size: usize| format!("{number:08}{}", "r".repeat(size));
+    (0..10).for_each(|number| login(fill(number, 900_000)));
+    let before = resident_kib(&stage);
+    (0..120).for_each(|number| login(fill(number, 900_000)));
+    (0..2_000).for_each(|number| login(fill(number, 4_000)));
+    let grown = resident_kib(&stage).saturating_sub(before);
+    assert!(grown < 30 * 1024, "{grown} KiB");
+}
+
+#[test]
 fn row_110_a_slow_or_broken_client_holds_nobody_up() {
     let stage = Stage::dev();
     let held: Vec<TcpStream> = (0..200)

@@ -142,6 +142,7 @@ impl Kernel {
         let tokens = Tokens::new(&store);
         let wrap_key = WrapKey::read(&fact(WRAP_KEY)?)?;
         let request_ids = ids::RequestIds::new(&*env.random);
+        let lockouts = Lockouts::new(&*env.random);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let pool = Semaphore::new(cores.saturating_sub(1).max(1));
         Ok(Arc::new_cyclic(|kernel: &Weak<Self>| {
@@ -157,7 +158,7 @@ impl Kernel {
                 tokens,
                 wrap_key,
                 audits,
-                lockouts: Lockouts::default(),
+                lockouts,
                 regulars: Regulars::new(),
                 waiting: Waiting::default(),
                 metrics: Metrics::default(),
@@ -252,7 +253,8 @@ impl Kernel {
         self.woken.notify_one();
     }
 
-    /// The time, which never runs backwards.
+    /// The time, which never runs backwards: a clock that is set back stands still here until it has caught up, or until a
+    /// restart. Otherwise what is over would live again.
     pub(crate) fn now(&self) -> Time {
         let now = (self.env.now)().0;
         Time(self.latest.fetch_max(now, Relaxed).max(now))

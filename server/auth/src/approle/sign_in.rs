@@ -51,15 +51,19 @@ pub(super) fn role_named(fields: &Fields<'_>, cx: &Reading<'_>) -> Result<Option
     ROLE_IDS.get(cx, &hasher.role_id(role_id))
 }
 
+/// What is wrong is not told.
+const WRONG: &str = "invalid role or secret ID";
+
 fn wrong() -> Error {
-    Error::credentials("invalid role or secret ID")
+    Error::credentials(WRONG)
 }
 
 impl Login<AppRole> for SignIn {
     const ROUTE: Route = Route::post("login");
 
     fn who(&self) -> String {
-        self.role_id().to_owned()
+        let role_id = self.role_id();
+        if role_id.len() > ID_SIZE_MAX { String::new() } else { role_id.to_owned() }
     }
 
     fn run(self, _: &AppRole, cx: &mut Writing<'_>) -> Result<Claim> {
@@ -68,7 +72,8 @@ impl Login<AppRole> for SignIn {
             return Err(Error::invalid("missing role_id"));
         }
         if role_id.len() > ID_SIZE_MAX {
-            return Err(wrong());
+            // No role can have it, so there is nobody to lock out.
+            return Err(Error::invalid(WRONG));
         }
         let named = cx.memo(&role_id, |cx| {
             let hasher = Hasher::of(cx)?.ok_or_else(wrong)?;

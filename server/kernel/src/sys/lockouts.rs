@@ -45,21 +45,16 @@ impl Query<Sys> for List {
         let kernel = engine.kernel()?;
         let router = kernel.router(cx.beyond(&Beyond::for_the_kernel()))?;
         let here = router.value().here(cx)?;
-        let all = kernel.lockouts.all();
+        let all = kernel.lockouts.all(cx.now());
         let rules = &kernel.env.settings.lockouts;
-        let holds = |accessor: &str, who: &str, rule| {
-            kernel.lockouts.locked(accessor, || who.to_owned(), rule, cx.now())
-        };
         let asked = |accessor: &str| self.mount_accessor.is_empty() || self.mount_accessor == accessor;
         let of_space = |space: &Space| {
             let mut locked: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-            for (accessor, who, _, _) in all.iter().filter(|(accessor, ..)| asked(accessor)) {
-                let mounted = space.all().find(|mounted| mounted.entry.accessor == *accessor);
-                if mounted
-                    .and_then(|mounted| Rule::of(mounted, rules))
-                    .is_some_and(|rule| holds(accessor, who, rule))
-                {
-                    locked.entry(accessor).or_default().push(who.clone());
+            for known in all.iter().filter(|known| asked(&known.accessor)) {
+                let mounted = space.all().find(|mounted| *mounted.entry.accessor == *known.accessor);
+                let rule = mounted.and_then(|mounted| Rule::of(mounted, rules));
+                if rule.is_some_and(|rule| known.locks(rule, cx.now())) {
+                    locked.entry(&known.accessor).or_default().push(known.who.clone().into());
                 }
             }
             ByNamespace::of(space, locked)
@@ -93,7 +88,7 @@ impl ByNamespace {
 pub(super) struct Unlock {
     /// The accessor of the auth method.
     mount_accessor: String,
-    /// The name of the user there.
+    /// The name of the user there, in full or as it is listed.
     alias_identifier: String,
 }
 
@@ -106,7 +101,7 @@ impl Command<Sys> for Unlock {
         let router = kernel.router(cx.peek(&Beyond::for_the_kernel()).snapshot())?;
         // Each namespace lets its own users in again.
         if router.value().here(cx)?.all().any(|mounted| mounted.entry.accessor == self.mount_accessor) {
-            kernel.lockouts.clear(&self.mount_accessor, || self.alias_identifier.clone());
+            kernel.lockouts.release(&self.mount_accessor, &self.alias_identifier);
         }
         Ok(Reply::Nothing)
     }

@@ -57,7 +57,7 @@ impl Query<Sys> for Metrics {
         let kernel = engine.kernel()?;
         let router = kernel.router(cx.beyond(&Beyond::for_the_kernel()))?;
         let samples = || {
-            let mut samples = samples(&kernel, router.value());
+            let mut samples = samples(&kernel, router.value(), cx.now());
             samples.extend(of_engines(router.value(), cx));
             samples
         };
@@ -70,7 +70,7 @@ impl Query<Sys> for Metrics {
     }
 }
 
-fn samples(kernel: &Kernel, router: &Router) -> Vec<Sample> {
+fn samples(kernel: &Kernel, router: &Router, now: Time) -> Vec<Sample> {
     let cluster = || vec![("cluster", kernel.cluster_name().to_owned())];
     let gauge = |name, about, value, labels| Sample { name, about, kind: Kind::Gauge, value, labels };
     let mut samples = vec![
@@ -85,7 +85,7 @@ fn samples(kernel: &Kernel, router: &Router) -> Vec<Sample> {
         gauge(
             "vault.core.locked_users",
             "Users that failed to log in lately.",
-            kernel.lockouts.all().len() as f64,
+            kernel.lockouts.all(now).len() as f64,
             cluster(),
         ),
     ];
