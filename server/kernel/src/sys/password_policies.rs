@@ -1,8 +1,11 @@
+use std::collections::BTreeSet;
+
 use kit::{Beyond, Command, Error, Fault, Name, Query, Reading, Reply, Result, Route, Writing};
 use policy::hcl::{self, Body};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use storage::Random;
+use zeroize::Zeroizing;
 
 use super::Sys;
 use super::policies::decoded;
@@ -14,6 +17,8 @@ const PASSWORDS: Shelves<String> = Shelves::new(13);
 
 const LENGTH_MIN: usize = 4;
 const LENGTH_MAX: usize = 100;
+/// How many different characters there may be to choose from: one random byte chooses.
+const ALPHABET_MAX: usize = 256;
 /// A policy whose rules so many passwords in a row fail is refused: it would keep a core busy.
 const TRIES_MAX: usize = 10_000;
 
@@ -22,8 +27,14 @@ struct PasswordPolicy {
     length: usize,
     /// Every character that may occur, once.
     alphabet: Vec<char>,
-    /// Of each set, at least so many.
-    rules: Vec<(Vec<char>, usize)>,
+    rules: Vec<Rule>,
+}
+
+/// Of some characters, at least so many.
+struct Rule {
+    /// Which of the alphabet, by their places there.
+    of: [bool; ALPHABET_MAX],
+    least: usize,
 }
 
 #[derive(JsonSchema, Serialize)]
@@ -77,7 +88,7 @@ pub(super) struct Put {
 }
 
 impl Command<Sys> for Put {
-    const ROUTE: Route = Route::post("policies/password/{name+}");
+    const ROUTE: Route = Route::post("policies/password/{name+}").heavy();
     type Reply = kit::Nothing;
 
     fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -127,7 +138,7 @@ pub(super) struct Generate {
 }
 
 impl Query<Sys> for Generate {
-    const ROUTE: Route = Route::get("policies/password/{name+}/generate");
+    const ROUTE: Route = Route::get("policies/password/{name+}/generate").heavy();
     type Reply = Password;
 
     fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Password>> {
@@ -157,9 +168,12 @@ impl PasswordPolicy {
             })?,
         };
         let listed = |why: &str| invalid(format!("1 error occurred:\n\t* {why}\n\n"));
-        let mut alphabet: Vec<char> = rules.iter().flat_map(|(set, _)| set).copied().collect();
-        alphabet.sort_unstable();
-        alphabet.dedup();
+        let mut alphabet = BTreeSet::new();
+        for char in rules.iter().flat_map(|(set, _)| set.chars()) {
+            if alphabet.len() <= ALPHABET_MAX {
+                alphabet.insert(char);
+            }
+        }
         if alphabet.is_empty() {
             return Err(listed("no charset specified"));
         }
@@ -177,6 +191,13 @@ impl PasswordPolicy {
             let text = format!("passwords must be between {LENGTH_MIN} and {LENGTH_MAX} characters");
             return Err(Error::invalid(text).wrapped());
         }
+        if alphabet.len() > ALPHABET_MAX {
+            let text = format!("charset is too long: limited to {ALPHABET_MAX} characters");
+            return Err(Error::invalid(text).wrapped());
+        }
+        let alphabet: Vec<char> = alphabet.into_iter().collect();
+        let strict = rules.into_iter().filter(|(_, least)| *least > 0);
+        let rules = strict.map(|(set, least)| Rule::new(&alphabet, &set, least)).collect();
         Ok(Self { length, alphabet, rules })
     }
 
@@ -184,36 +205,45 @@ impl PasswordPolicy {
     /// fits is as likely as any other.
     fn generate(&self, random: &dyn Random) -> Result<String> {
         for _ in 0..TRIES_MAX {
-            let mut password = String::with_capacity(self.length);
-            while password.chars().count() < self.length {
-                password.extend(self.alphabet.get(below(random, self.alphabet.len())));
-            }
-            let fits = |(set, least): &(Vec<char>, usize)| {
-                password.chars().filter(|char| set.contains(char)).count() >= *least
-            };
-            if self.rules.iter().all(fits) {
-                return Ok(password);
+            let places = self.draw(random);
+            if self.rules.iter().all(|rule| rule.holds(&places)) {
+                return Ok(places.iter().filter_map(|place| self.alphabet.get(*place)).collect());
             }
         }
         Err(Error::invalid("passwords of this policy cannot be made in reasonable time; ask for fewer characters of rare sets, or for longer passwords").wrapped())
     }
-}
 
-/// A number below `limit`, each as likely as the others.
-fn below(random: &dyn Random, limit: usize) -> usize {
-    let limit = u32::try_from(limit).unwrap_or(u32::MAX).max(1);
-    let fair = u32::MAX - u32::MAX % limit;
-    loop {
-        let mut bytes = [0; 4];
-        random.fill(&mut bytes);
-        let number = u32::from_le_bytes(bytes);
-        if number < fair {
-            return (number % limit) as usize;
+    /// As many places in the alphabet as a password is long, each as likely as the others.
+    fn draw(&self, random: &dyn Random) -> Vec<usize> {
+        let count = self.alphabet.len().max(1);
+        let fair = ALPHABET_MAX - ALPHABET_MAX % count;
+        let mut places = Vec::with_capacity(self.length);
+        let mut bytes = Zeroizing::new([0; LENGTH_MAX]);
+        while places.len() < self.length {
+            random.fill(&mut *bytes);
+            let drawn = bytes.iter().map(|byte| usize::from(*byte)).filter(|drawn| *drawn < fair);
+            places.extend(drawn.map(|drawn| drawn % count).take(self.length - places.len()));
         }
+        places
     }
 }
 
-fn rules(body: &Body) -> Result<Vec<(Vec<char>, usize)>, String> {
+impl Rule {
+    fn new(alphabet: &[char], set: &str, least: usize) -> Self {
+        let mut of = [false; ALPHABET_MAX];
+        for place in set.chars().filter_map(|char| alphabet.binary_search(&char).ok()) {
+            of.iter_mut().skip(place).take(1).for_each(|has| *has = true);
+        }
+        Self { of, least }
+    }
+
+    fn holds(&self, places: &[usize]) -> bool {
+        places.iter().filter(|place| self.of.get(**place) == Some(&true)).count() >= self.least
+    }
+}
+
+/// The sets of characters, and how many of each there are to be at least.
+fn rules(body: &Body) -> Result<Vec<(String, usize)>, String> {
     let blocks = body.blocks("rule", 1).map_err(|error| format!("unable to parse rules: {error}"))?;
     let mut rules = Vec::with_capacity(blocks.len());
     for block in blocks {
@@ -236,7 +266,7 @@ fn rules(body: &Body) -> Result<Vec<(Vec<char>, usize)>, String> {
                     .to_owned(),
             );
         }
-        rules.push((set.chars().collect(), least));
+        rules.push((set.to_owned(), least));
     }
     Ok(rules)
 }
@@ -262,6 +292,15 @@ mod tests {
 
     #[test]
     fn what_cannot_be_kept_is_refused() {
+        let set = |range: std::ops::Range<u32>| range.filter_map(char::from_u32).collect::<String>();
+        let rule = |set: &str| format!("rule \"charset\" {{ charset = \"{set}\" }}\n");
+        let (low, high) = (set(0x4e00..0x4e80), set(0x4e80..0x4f00));
+        let just = format!("length = 20\n{}{}{}", rule(&low), rule(&high), rule(&low));
+        let made = PasswordPolicy::parse(&just).unwrap().generate(&SystemRandom).unwrap();
+        assert!(
+            made.chars().count() == 20 && made.chars().all(|char| low.contains(char) || high.contains(char))
+        );
+        let too_many = just + &rule("a");
         for (text, why) in [
             ("length = 20", "no charset specified"),
             (r#"rule "charset" { charset = "ab" }"#, "length must be > 0"),
@@ -269,6 +308,7 @@ mod tests {
             (r#"length = 5 rule "charset" { charset = "ab" min-chars = 6 }"#, "at least 6 characters but 5"),
             (r#"length = 5 rule "odd" { charset = "ab" }"#, "unrecognized rule type odd"),
             ("garbage", "unable to decode"),
+            (&too_many, "limited to 256 characters"),
         ] {
             let error = PasswordPolicy::parse(text).err().map(|error| error.to_string()).unwrap_or_default();
             assert!(error.contains(why), "{text}: {error}");
