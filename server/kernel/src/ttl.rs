@@ -72,6 +72,11 @@ impl Bounds {
     }
 }
 
+/// A time in whole seconds, as they are stored: begun ones count, for none would mean no bound, or be over at once.
+pub(crate) fn whole(span: Duration) -> Duration {
+    Duration::from_secs(span.as_secs().saturating_add(u64::from(span.subsec_nanos() > 0)))
+}
+
 /// A duration as people write it: `768h`, `30m`, `1h30m5s`.
 pub(crate) fn short(span: Duration) -> String {
     let mut text = Span(i64::try_from(span.as_nanos()).unwrap_or(i64::MAX)).go();
@@ -99,6 +104,14 @@ mod tests {
         let expect =
             expect.map(|(ttl, warnings)| (ttl, warnings.iter().map(|&text| text.to_owned()).collect()));
         assert_eq!(found, expect, "{bounds:?} at {age:?}");
+    }
+
+    #[test]
+    fn begun_seconds_count() {
+        for (millis, seconds) in [(0, 0), (1, 1), (500, 1), (1000, 1), (1500, 2)] {
+            assert_eq!(whole(Duration::from_millis(millis)), Duration::from_secs(seconds));
+        }
+        assert_eq!(whole(Duration::MAX), Duration::from_secs(u64::MAX));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::router::Space;
 use crate::shelf::Source;
 use crate::token_record::Purpose;
 use crate::tokens::{TokenHash, TokenRecord, Tokens};
+use crate::ttl::whole;
 
 /// The policy of wrapping tokens.
 const POLICY: &str = policy::builtin::RESPONSE_WRAPPING;
@@ -54,7 +55,7 @@ impl Wrapping<'_> {
         let info = WrapInfo {
             creation_path: self.path.to_owned(),
             creation_time: self.now.rfc3339(),
-            creation_ttl: self.ttl.as_secs(),
+            creation_ttl: whole(self.ttl).as_secs(),
             wrapped_accessor,
         };
         self.put(txn, held, info)

@@ -15,7 +15,7 @@ use crate::identity::{self, Arrival};
 use crate::kernel::Kernel;
 use crate::namespaces::Ns;
 use crate::tokens::{self, TokenHash, TokenRecord, Tokens};
-use crate::ttl::Bounds;
+use crate::ttl::{Bounds, whole};
 use crate::{policies, quotas};
 
 /// What a new token is to be.
@@ -527,7 +527,7 @@ fn span(text: Option<&Text>, negative: &str) -> Result<Duration> {
     if span.0 < 0 {
         return Err(Error::invalid(negative));
     }
-    Ok(span.duration())
+    Ok(whole(span.duration()))
 }
 
 /// The lower of what was asked and what the role says; a role that says nothing bounds nothing.
