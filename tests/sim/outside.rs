@@ -338,6 +338,11 @@ impl Directory {
             .collect()
     }
 
+    /// How often it was called.
+    pub(crate) fn calls(&self) -> usize {
+        self.0.lock().unwrap().calls
+    }
+
     fn until(&self, user: &str) -> String {
         self.0.lock().unwrap().there[&format!("dir/{user}")].clone()
     }
@@ -541,17 +546,13 @@ fn what_changed_while_it_was_asked_is_asked_anew() {
     let (desk, directory) = desk(9);
     desk.ask(Post, "r/directory", r#"{"at":"old"}"#).expect(204);
     let desk = Arc::new(desk);
-    let (other, before) = (Arc::clone(&desk), directory.0.lock().unwrap().calls);
+    let (other, before) = (Arc::clone(&desk), directory.calls());
     directory.when_asked("old/", move || {
         other.ask(Post, "r/directory", r#"{"at":"new"}"#).expect(204);
     });
     let said = desk.ask(Get, "r/lookup/ann", "").expect(200);
     assert_eq!(said.json["data"]["directory"], "new");
-    assert_eq!(
-        directory.0.lock().unwrap().calls,
-        before + 2,
-        "the answer of the old directory counts for nothing"
-    );
+    assert_eq!(directory.calls(), before + 2, "the answer of the old directory counts for nothing");
 }
 
 #[test]

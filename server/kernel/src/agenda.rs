@@ -108,7 +108,8 @@ impl Item {
     }
 }
 
-/// An entry whose date has come.
+/// An entry of the agenda.
+#[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) at: Time,
     pub(crate) tag: Tag,

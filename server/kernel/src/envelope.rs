@@ -4,6 +4,7 @@ use std::sync::Arc;
 use kit::{Body, Notes, Time};
 use serde::Serialize;
 
+use crate::agenda::Found;
 use crate::audit::Response;
 use crate::control_group::Replay;
 use crate::identity::mfa::{Choice, Claimed, Owed};
@@ -136,8 +137,8 @@ pub(crate) struct Outcome {
     pub(crate) lent: Option<LeaseId>,
     /// Old clients find the fields of `data` at the top, too.
     pub(crate) merged: bool,
-    /// A lease on something outside that is to be ended before the answer goes out.
-    pub(crate) ending: Option<LeaseId>,
+    /// What is to be ended before the answer goes out.
+    pub(crate) ending: Option<Ending>,
     /// A login that waited, and waits no more once this is durable.
     pub(crate) admitted: Option<Arc<Claimed>>,
     /// What a login still owes. It has no token yet.
@@ -150,6 +151,15 @@ pub(crate) struct Outcome {
     pub(crate) play: Option<Box<Play>>,
     /// Headers of its own.
     pub(crate) headers: Vec<(&'static str, String)>,
+}
+
+/// What an answer waits for once the request is durable.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// The end of a lease on something outside.
+    Lease(LeaseId),
+    /// That of the leases which one commit did not end: an entry of the agenda, which does it if nobody waits any more.
+    Rest(Found),
 }
 
 /// What a wrapping token held: an envelope without its request id.
@@ -336,7 +346,7 @@ pub(crate) fn said(body: Body, notes: &Notes, merged: bool) -> Outcome {
         Ok(Attached::Wrapped(wrapped)) => outcome.wrapped = Some(wrapped),
         Ok(Attached::Lease(lease)) => outcome.lease = lease,
         Ok(Attached::Made(hash)) => outcome.made = Some(hash),
-        Ok(Attached::Ending(id)) => outcome.ending = Some(id),
+        Ok(Attached::Ending(ending)) => outcome.ending = Some(ending),
         Ok(Attached::Replay(replay)) => outcome.replay = Some(replay),
         Ok(Attached::Play(play)) => outcome.play = Some(play),
         Err(_) => {}
@@ -358,8 +368,8 @@ pub(crate) enum Attached {
     Lease(LeaseShown),
     /// A token that was made and is not shown as a login.
     Made(TokenHash),
-    /// A lease on something outside that is being ended; the answer waits for that.
-    Ending(LeaseId),
+    /// What is being ended; the answer waits for that.
+    Ending(Ending),
     /// A request that waited and is to be done.
     Replay(Box<Replay>),
     /// Requests that are to be made.

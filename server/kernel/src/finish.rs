@@ -5,14 +5,13 @@ use tokio::sync::{SemaphorePermit, oneshot};
 
 use crate::audit::Audited;
 use crate::control_group::Replay;
-use crate::envelope::Outcome;
+use crate::envelope::{Ending, Outcome};
 use crate::identity::mfa::Round;
 use crate::kernel::Kernel;
 use crate::leases::LeaseId;
 use crate::outside::{ASKS_MAX, Acting, changing};
 use crate::request::{Answer, Request};
 use crate::tokens;
-use crate::turns::RACES_MAX;
 use crate::walk::{Step, Trip};
 
 /// A request that has to wait: to be durable, for a core, for its turn.
@@ -180,7 +179,8 @@ impl Kernel {
             claimed.admitted();
         }
         match &outcome.ending {
-            Some(id) => Box::pin(self.end_outside(id)).await,
+            Some(Ending::Lease(id)) => Box::pin(self.end_outside(id)).await,
+            Some(Ending::Rest(rest)) => Box::pin(self.end_rest(rest)).await,
             None => {
                 self.wake();
                 Ok(())
@@ -249,28 +249,17 @@ impl Kernel {
     }
 
     async fn end_token(&self, hash: tokens::TokenHash) {
-        for _ in 0..RACES_MAX {
-            let mut txn = self.store.begin();
-            let ended = tokens::revoke(&mut txn, hash, self.now());
-            match (ended, self.commit(txn).await) {
-                (Ok(()), Ok(Ok(_))) => return self.wake(),
-                (Ok(()), Ok(Err(Conflict))) => {}
-                (Err(error), _) | (_, Err(error)) => {
-                    return tracing::error!(%error, "a token that was used up is not revoked; it cannot be used all the same");
-                }
+        match self.settled(|txn| tokens::revoke(txn, hash, self.now())).await {
+            Ok(()) => self.wake(),
+            Err(error) => {
+                tracing::error!(%error, "a token that was used up is not revoked yet; it cannot be used all the same");
             }
         }
     }
 
     async fn end_lease_now(&self, id: &LeaseId) -> Result<()> {
-        for _ in 0..RACES_MAX {
-            let mut txn = self.store.begin();
-            self.end_lease(&mut txn, id)?;
-            if self.commit(txn).await?.is_ok() {
-                self.wake();
-                return Ok(());
-            }
-        }
+        self.settled(|txn| self.end_lease(txn, id)).await?;
+        self.wake();
         Ok(())
     }
 }

@@ -1,11 +1,13 @@
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kit::{Body, Error, Fields, Kept, Kind, Reading, Result, Right, Route, Verb};
 use policy::{Acl, Capability, Parameters, Permit, Question, Unreadable};
 use serde_json::{Map, Value};
 use storage::Txn;
 
+use crate::agenda::{self, Item};
 use crate::control_group::{self, Wanted};
 use crate::envelope::Outcome;
 use crate::identity;
@@ -14,6 +16,9 @@ use crate::request::Request;
 use crate::tokens::{Known, TokenRecord, Uses};
 use crate::walk::{Asked, At, Ground, Step, Trip};
 use crate::{help, tokens};
+
+/// When a token that was used up is ended at the latest: no request takes so long.
+const USED_UP_WAIT: Duration = Duration::from_secs(600);
 
 impl Kernel {
     /// Identify, judge, audit, run.
@@ -120,7 +125,13 @@ impl Kernel {
             return Ok(None);
         }
         let mut txn = Txn::on(ground.today.clone());
-        tokens::spend(&mut txn, known.value().hash)?;
+        let Known { hash, record, .. } = known.value();
+        tokens::spend(&mut txn, *hash)?;
+        if record.uses_left == Some(1) && record.expires.is_none() {
+            // It is ended when its last request is answered; should that not come to pass, nothing else would do so.
+            let item = Item::Token { hash: *hash, namespace: record.namespace };
+            agenda::enter(&mut txn, trip.now.plus(USED_UP_WAIT), hash.tag(), &item)?;
+        }
         Ok(Some(Step::Spend(txn)))
     }
 

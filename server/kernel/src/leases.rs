@@ -254,11 +254,39 @@ fn each_in(
 
 /// Up to `limit` leases of a namespace below a prefix, which need not end at a slash, that were issued until then.
 pub(crate) fn below(txn: &Txn, ns: Ns, prefix: &str, until: Time, limit: usize) -> Result<Vec<LeaseId>> {
+    below_if(txn, ns, prefix, limit, |id| Ok(issued(txn, id)?.is_none_or(|at| at <= until)))
+}
+
+/// The same, of those that nobody has begun to end. Others are tried by their own dates, or left to a person.
+pub(crate) fn fresh_below(
+    txn: &Txn,
+    ns: Ns,
+    prefix: &str,
+    until: Time,
+    limit: usize,
+) -> Result<Vec<LeaseId>> {
+    below_if(txn, ns, prefix, limit, |id| {
+        Ok(!is_tried(txn, id)? && issued(txn, id)?.is_none_or(|at| at <= until))
+    })
+}
+
+/// Whether somebody has begun to end a lease.
+fn is_tried(source: &impl Source, id: &LeaseId) -> Result<bool> {
+    Ok(matches!(find(source, id)?, Some(Lease::Thing(thing)) if thing.ending || thing.attempts > 0))
+}
+
+fn below_if(
+    txn: &Txn,
+    ns: Ns,
+    prefix: &str,
+    limit: usize,
+    wanted: impl Fn(&LeaseId) -> Result<bool>,
+) -> Result<Vec<LeaseId>> {
     let prefix = prefix.trim_start_matches('/');
     let (folder, _) = prefix.rsplit_once('/').unwrap_or(("", prefix));
     let mut ids = Vec::new();
     each_in(txn, ns, folder, |id| {
-        if id.path.starts_with(prefix) && issued(txn, &id)?.is_none_or(|at| at <= until) {
+        if id.path.starts_with(prefix) && wanted(&id)? {
             ids.push(id);
         }
         Ok(more(ids.len() < limit))
@@ -338,9 +366,10 @@ fn maker(path: &str) -> &str {
     path.rsplit_once('/').map_or(path, |(path, _)| path)
 }
 
-/// Up to `limit` of the leases that a token holds.
+/// Up to `limit` of the leases that a token holds and nobody has begun to end.
 pub(crate) fn held(source: &impl Source, token: TokenHash, limit: usize) -> Result<Vec<LeaseId>> {
-    Ok(HELD.below(source, &token.0, limit)?.into_iter().map(|(_, id)| id).collect())
+    let rows = HELD.below_if(source, &token.0, limit, |id| Ok(!is_tried(source, id)?))?;
+    Ok(rows.into_iter().map(|(_, id)| id).collect())
 }
 
 /// Whether a token holds leases in a namespace that is sealed.
@@ -356,6 +385,11 @@ pub(crate) fn forget(txn: &mut Txn, id: &LeaseId, thing: &Thing) -> Result<()> {
         HELD.delete(txn, Name::Id(&held_key(token, thing.tag)))?;
     }
     agenda::strike(txn, id.ns.mount(), thing.expires, thing.tag)
+}
+
+/// Whether somebody is ending a lease on something outside just now: it was taken up, and that has not failed yet.
+pub(crate) fn is_taken_up(thing: &Thing, now: Time) -> bool {
+    thing.ending && thing.attempts == 0 && thing.expires > now
 }
 
 /// Begins to end a lease on something outside: it is due at this date, and cannot be renewed.

@@ -21,7 +21,7 @@ use crate::walk::Trip;
 /// How long an operation may wait for the outside.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long work outside belongs to whoever took it up: longer than it may take, so that it is not done twice at once.
-const CLAIM: Duration = Duration::from_secs(150);
+pub(crate) const CLAIM: Duration = Duration::from_secs(150);
 /// How often a request may ask anew because what it had asked about changed meanwhile.
 pub(crate) const ASKS_MAX: u32 = 4;
 /// How many requests may wait for the outside at once.
@@ -231,6 +231,11 @@ impl Kernel {
         let mut claimed = None;
         self.settled(|txn| {
             let Some(Lease::Thing(thing)) = leases::find(txn, id)? else { return Ok(()) };
+            if leases::is_taken_up(&thing, self.now()) {
+                let text =
+                    "this lease is being ended already; look it up in a minute to see whether it is gone";
+                return Err(Error::new(Fault::Busy, text));
+            }
             let found = Found { at: thing.expires, tag: thing.tag, item: Item::Lease { id: id.clone() } };
             claimed = self.claim(txn, &found)?;
             Ok(())
@@ -394,7 +399,7 @@ impl Kernel {
     }
 
     /// Commits what `body` gathers, again after each conflict.
-    async fn settled(&self, mut body: impl FnMut(&mut Txn) -> Result<()>) -> Result<()> {
+    pub(crate) async fn settled(&self, mut body: impl FnMut(&mut Txn) -> Result<()>) -> Result<()> {
         for _ in 0..RACES_MAX {
             let mut txn = self.store.begin();
             body(&mut txn)?;

@@ -245,6 +245,17 @@ impl<V: DeserializeOwned, Of> Shelf<V, Of> {
         prefix: &[u8],
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, V)>> {
+        self.below_if(source, prefix, limit, |_| Ok(true))
+    }
+
+    /// The same, of those that are wanted.
+    pub(crate) fn below_if(
+        &self,
+        source: &impl Source,
+        prefix: &[u8],
+        limit: usize,
+        mut wanted: impl FnMut(&V) -> Result<bool>,
+    ) -> Result<Vec<(Vec<u8>, V)>> {
         let mut rows = Vec::new();
         // With an end, a scan depends on what begins with the prefix and on nothing else.
         let end = after(prefix);
@@ -252,7 +263,9 @@ impl<V: DeserializeOwned, Of> Shelf<V, Of> {
             if rows.len() == limit || !id.starts_with(prefix) {
                 return Ok(ControlFlow::Break(()));
             }
-            rows.push((id.to_vec(), value));
+            if wanted(&value)? {
+                rows.push((id.to_vec(), value));
+            }
             Ok(ControlFlow::Continue(()))
         })?;
         Ok(rows)

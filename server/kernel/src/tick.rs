@@ -1,10 +1,11 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use kit::{Doing, Due, Error, Fields, MountId, Result};
+use kit::{Doing, Due, Error, Fields, MountId, Result, Time};
 use storage::{Place, Txn};
 
 use crate::agenda::{self, Found, Item};
+use crate::finish::costly;
 use crate::kernel::Kernel;
 use crate::leases::{self, Lease, LeaseId, Thing};
 use crate::namespaces::Ns;
@@ -137,11 +138,8 @@ impl Kernel {
                 self.again(txn, swept == PIECE, found)
             }
             Item::EndAll { namespace, prefix, force, until } => {
-                let ids = leases::below(txn, *namespace, prefix, *until, PIECE)?;
-                for id in &ids {
-                    self.end_any(txn, id, *force)?;
-                }
-                self.again(txn, ids.len() == PIECE, found)
+                let more = self.end_piece(txn, *namespace, prefix, *force, *until)?;
+                self.again(txn, more, found)
             }
             Item::Unmount { mount, attempts } => match self.clear_mount(txn, mount)? {
                 Razed::Wholly => Ok(()),
@@ -186,6 +184,42 @@ impl Kernel {
         agenda::enter(txn, now.plus(pause), found.tag, &item)
     }
 
+    /// Ends a piece of the leases below a prefix that were issued until then. True: there are more of them. What has been
+    /// begun goes on by its own date; by force it is forgotten.
+    fn end_piece(&self, txn: &mut Txn, ns: Ns, prefix: &str, force: bool, until: Time) -> Result<bool> {
+        let ids = match force {
+            true => leases::below(txn, ns, prefix, until, PIECE)?,
+            false => leases::fresh_below(txn, ns, prefix, until, PIECE)?,
+        };
+        for id in &ids {
+            self.end_any(txn, id, force)?;
+        }
+        Ok(ids.len() == PIECE)
+    }
+
+    /// Ends the rest of what one commit did not, for someone who waits for it. If they do not any more, the agenda does so
+    /// by its date.
+    pub(crate) async fn end_rest(&self, rest: &Found) -> Result<()> {
+        let Item::EndAll { namespace, prefix, force, until } = &rest.item else { return Ok(()) };
+        let mut more = true;
+        while more {
+            let _place = self.place().await?;
+            self.settled(|txn| {
+                more = false;
+                if agenda::stands(txn, rest)? {
+                    more = costly(|| self.end_piece(txn, *namespace, prefix, *force, *until))?;
+                    if !more {
+                        agenda::strike_found(txn, rest)?;
+                    }
+                }
+                Ok(())
+            })
+            .await?;
+        }
+        self.wake();
+        Ok(())
+    }
+
     /// Ends a lease of any kind. With `force`, what cannot be taken back is forgotten.
     pub(crate) fn end_any(&self, txn: &mut Txn, id: &LeaseId, force: bool) -> Result<()> {
         match leases::find(txn, id)? {
@@ -218,8 +252,13 @@ impl Kernel {
     pub(crate) fn end_lease(&self, txn: &mut Txn, id: &LeaseId) -> Result<()> {
         let Some(Lease::Thing(thing)) = leases::find(txn, id)? else { return Ok(()) };
         if thing.outside() {
+            let now = self.now();
             self.wake();
-            return leases::end_at(txn, id, thing, self.now());
+            return if leases::is_taken_up(&thing, now) {
+                Ok(())
+            } else {
+                leases::end_at(txn, id, thing, now)
+            };
         }
         match self.take_back_thing(txn, &thing) {
             Ok(()) => leases::forget(txn, id, &thing),

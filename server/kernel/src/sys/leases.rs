@@ -10,19 +10,21 @@ use serde_json::Value;
 use storage::Txn;
 
 use super::Sys;
-use crate::agenda::{self, Item};
-use crate::envelope::Attached;
-use crate::envelope::LeaseShown;
+use crate::agenda::{self, Found, Item};
+use crate::envelope::{Attached, Ending, LeaseShown};
 use crate::kernel::Kernel;
 use crate::leases::{self, Lease, LeaseId, Thing};
 use crate::mounts::Mounted;
 use crate::namespaces::{Namespace, Ns};
+use crate::outside::CLAIM;
 use crate::request::JSON;
 use crate::router::{Router, Space};
 use crate::shelf::Source;
 
-/// How many leases are ended in one transaction; the agenda goes on with the rest.
-const PIECE: usize = 2048;
+/// How many leases are ended in one transaction.
+const PIECE: usize = 256;
+/// More than this are ended in the pool for costly work: each may be a certificate to revoke.
+const QUICK_MAX: usize = 16;
 /// How many irrevocable leases are shown unless more are asked for.
 const SHOWN_MAX: usize = 10_000;
 
@@ -340,7 +342,7 @@ fn revoke(engine: &Sys, cx: &mut Writing<'_>, id: &str, sync: Option<Flag>) -> R
         // Who waits is told why it failed, and then nothing has changed.
         Some(Lease::Thing(thing)) if waits && thing.outside() => {
             kernel.end_lease(txn, &id)?;
-            cx.notes().attach(&beyond, Box::new(Attached::Ending(id)));
+            cx.notes().attach(&beyond, Box::new(Attached::Ending(Ending::Lease(id))));
         }
         Some(Lease::Thing(thing)) if waits => {
             kernel.take_back_thing(txn, &thing)?;
@@ -370,8 +372,10 @@ impl Command<Sys> for RevokePrefix {
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
-        end_all(&*engine.kernel()?, cx, &self.prefix, false)?;
-        Ok(ended(self.sync.is_none_or(|Flag(flag)| flag)))
+        let waits = self.sync.is_none_or(|Flag(flag)| flag);
+        let rest = end_all(&*engine.kernel()?, cx, &self.prefix, false)?;
+        leave(cx, rest, waits)?;
+        Ok(ended(waits))
     }
 }
 
@@ -387,7 +391,8 @@ impl Command<Sys> for LegacyRevokePrefix {
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
-        end_all(&*engine.kernel()?, cx, &self.prefix, false)?;
+        let rest = end_all(&*engine.kernel()?, cx, &self.prefix, false)?;
+        leave(cx, rest, true)?;
         Ok(Reply::Nothing)
     }
 }
@@ -404,27 +409,58 @@ impl Command<Sys> for RevokeForce {
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
-        end_all(&*engine.kernel()?, cx, &self.prefix, true)?;
+        let rest = end_all(&*engine.kernel()?, cx, &self.prefix, true)?;
+        leave(cx, rest, true)?;
         Ok(Reply::Nothing)
     }
 }
 
-/// Ends a piece of what lies below a prefix, and leaves the rest to the agenda, which does it at once.
-fn end_all(kernel: &Kernel, cx: &mut Writing<'_>, prefix: &str, force: bool) -> Result<()> {
-    let (now, tag, namespace) = (cx.now(), cx.random::<16>(), Ns::of(cx));
-    let txn = cx.beyond(&Beyond::for_the_kernel());
+/// Ends every lease below a prefix, and forgets those whose things cannot be taken back. Early clients call it here.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct LegacyRevokeForce {
+    /// The folder of leases.
+    prefix: String,
+}
+
+impl Command<Sys> for LegacyRevokeForce {
+    const ROUTE: Route = Route::post("revoke-force/{prefix+}").sudo();
+    type Reply = kit::Nothing;
+
+    fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
+        let rest = end_all(&*engine.kernel()?, cx, &self.prefix, true)?;
+        leave(cx, rest, true)?;
+        Ok(Reply::Nothing)
+    }
+}
+
+/// Ends a piece of what lies below a prefix, and tells what is left to be done, if there may be more.
+fn end_all(kernel: &Kernel, cx: &mut Writing<'_>, prefix: &str, force: bool) -> Result<Option<Item>> {
+    let (now, namespace, beyond) = (cx.now(), Ns::of(cx), Beyond::for_the_kernel());
     let prefix = prefix.trim_matches('/');
     let itself = LeaseId::new(namespace, prefix);
-    if leases::find(txn, &itself)?.is_some() {
-        return kernel.end_any(txn, &itself, force);
+    if leases::find(cx.peek(&beyond), &itself)?.is_some() {
+        return kernel.end_any(cx.beyond(&beyond), &itself, force).map(|()| None);
     }
     let prefix = format!("{prefix}/");
-    let ids = leases::below(txn, namespace, &prefix, now, PIECE)?;
-    for id in &ids {
-        kernel.end_any(txn, id, force)?;
+    let ids = leases::below(cx.peek(&beyond), namespace, &prefix, now, PIECE)?;
+    if ids.len() > QUICK_MAX {
+        cx.costly()?;
     }
-    if ids.len() == PIECE {
-        agenda::enter(txn, now, tag, &Item::EndAll { namespace, prefix, force, until: now })?;
+    let txn = cx.beyond(&beyond);
+    ids.iter().try_for_each(|id| kernel.end_any(txn, id, force))?;
+    Ok((ids.len() == PIECE).then_some(Item::EndAll { namespace, prefix, force, until: now }))
+}
+
+/// Enters what is left to be done: the agenda does so at once. If somebody waits for it, it is done for them, and the
+/// agenda does it should that not come to its end.
+fn leave(cx: &mut Writing<'_>, rest: Option<Item>, waits: bool) -> Result<()> {
+    let Some(item) = rest else { return Ok(()) };
+    let (tag, beyond) = (cx.random::<16>(), Beyond::for_the_kernel());
+    let at = if waits { cx.now().plus(CLAIM) } else { cx.now() };
+    agenda::enter(cx.beyond(&beyond), at, tag, &item)?;
+    if waits {
+        let ending = Ending::Rest(Found { at, tag, item });
+        cx.notes().attach(&beyond, Box::new(Attached::Ending(ending)));
     }
     Ok(())
 }

@@ -124,6 +124,7 @@ impl Engine for Sys {
         command::<_, leases::RevokePrefix>(),
         command::<_, leases::LegacyRevokePrefix>(),
         command::<_, leases::RevokeForce>(),
+        command::<_, leases::LegacyRevokeForce>(),
         command::<_, leases::Tidy>(),
         query::<_, wrapping::Wrap>(),
         query::<_, wrapping::Lookup>(),

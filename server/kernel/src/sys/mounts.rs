@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
 use kit::loose::{Flag, Pairs};
-use kit::{Beyond, Command, Error, Query, Reading, Reply, Result, Route, Writing};
+use kit::{Beyond, Command, Error, Fault, Query, Reading, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -142,6 +142,10 @@ impl<C: Class> Command<Sys> for Disable<C> {
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
+        // How a mount is tuned is at that path: nothing can be mounted there, and what is there is not deleted.
+        if self.path.trim_end_matches('/').ends_with("/tune") {
+            return Err(Error::new(Fault::Verb, "unsupported operation").wrapped());
+        }
         let path = full::<C>(&self.path);
         C::may_unmount(&path)?;
         let kernel = engine.kernel()?;
