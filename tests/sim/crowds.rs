@@ -112,8 +112,6 @@ fn what_is_being_undone_is_not_undone_twice_at_once() {
 fn who_waits_for_a_prefix_waits_for_all_of_it() {
     for (path, body, left) in [
         ("sys/leases/revoke-prefix/ssh", "{}", 0),
-        ("sys/revoke-prefix/ssh", "{}", 0),
-        ("sys/leases/revoke-force/ssh", "{}", 0),
         ("sys/revoke-force/ssh", "{}", 0),
         ("sys/leases/revoke-prefix/ssh", r#"{"sync":false}"#, 2 * CROWD - 256),
     ] {
