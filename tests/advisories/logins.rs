@@ -199,8 +199,11 @@ fn also_a_token_bound_to_its_login_stays_there() {
     let from = |client: &Client, address: &str, request: Request| {
         client.send(&request.header("X-Forwarded-For", address))
     };
-    for (user, cidrs) in [("bob", json!([])), ("ann", json!(["10.0.0.0/8"]))] {
-        let body = json!({"password": "pw", "token_strictly_bind_ip": true, "token_bound_cidrs": cidrs});
+    // One way to bind, not two of which one would win.
+    let both = json!({"password": "pw", "token_strictly_bind_ip": true, "token_bound_cidrs": ["10.0.0.0/8"]});
+    root.post("auth/userpass/users/ann", both).must(400);
+    for user in ["bob", "cid"] {
+        let body = json!({"password": "pw", "token_strictly_bind_ip": true});
         root.post(&format!("auth/userpass/users/{user}"), body).must(204);
         let login = raw("POST", &format!("auth/userpass/login/{user}")).json(&json!({"password": "pw"}));
         let made = from(&server.anonymous(), "10.1.2.3", login).must(200);
