@@ -150,7 +150,7 @@ impl Desk {
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
         let path = parts.uri.path().to_owned();
         let shows_own = own.as_ref().is_some_and(|own| shows(&path, &token, own, &body));
-        if shows_own && WRAPS.iter().any(|name| !header(&parts.headers, name).is_empty()) {
+        if shows_own && wraps(&parts.headers) {
             let why = "the agent's token is not shown, and so not wrapped either: ask without a wrapping TTL";
             return refusal(StatusCode::BAD_REQUEST, why);
         }
@@ -175,10 +175,8 @@ impl Desk {
             }
             Err(why) => {
                 bump(&self.counts.error);
-                return refusal(
-                    StatusCode::BAD_GATEWAY,
-                    &format!("the agent has no answer of the server: {why}"),
-                );
+                let why = format!("the agent has no answer of the server: {why}");
+                return refusal(StatusCode::BAD_GATEWAY, &why);
             }
         };
         for name in OF_A_CONNECTION {
@@ -338,6 +336,11 @@ fn key(parts: &http::request::Parts, target: &str, token: &str, body: &[u8]) -> 
         headers.as_bytes(),
         body,
     ])
+}
+
+/// Whether the answer is to be wrapped.
+fn wraps(headers: &HeaderMap) -> bool {
+    WRAPS.iter().any(|name| !header(headers, name).is_empty())
 }
 
 /// Whether the answer to this would show the agent's token to a caller who acts with it.
