@@ -292,31 +292,29 @@ def kv2_read_tokens(server, seconds):
         return load.measure(server, f"http://127.0.0.1:{server.port}/", script, seconds)
 
 
+def beside(crowd, what, measured):
+    """Measures while others do something, and notes how much of it they did."""
+    try:
+        result = measured()
+    finally:
+        done = load.finish(crowd)
+    if done["status"] or not done["requests"]:
+        raise WrongAnswer(f"{what} beside what is measured: {done}")
+    result["note"] = f"beside {done['requests'] / (done['micros'] / 1e6):.0f} {what}"
+    return result
+
+
 def kv2_read_under_writes(server, seconds):
     script = load.numbered("/v1/secret/data/beside/k", {"data": SECRET}, server.token)
     writer = load.start(f"http://127.0.0.1:{server.port}/", script, seconds + 4, connections=4)
-    try:
-        result = read(server, seconds, READ)
-    finally:
-        written = load.finish(writer)
-    if written["status"] or not written["requests"]:
-        raise WrongAnswer(f"the writer beside the readers: {written}")
-    result["note"] = f"beside {written['requests'] / (written['micros'] / 1e6):.0f} writes/s"
-    return result
+    return beside(writer, "writes/s", lambda: read(server, seconds, READ))
 
 
 def kv2_write_beside_hot(server, seconds):
     """Writes to many paths while others all write to one: those must lose their races at their own cost."""
     script = load.fixed("POST", {"data": SECRET}, server.token)
     crowd = load.start(f"http://127.0.0.1:{server.port}/v1/secret/data/hot", script, seconds + 4)
-    try:
-        result = kv2_write(server, seconds)
-    finally:
-        crowded = load.finish(crowd)
-    if crowded["status"] or not crowded["requests"]:
-        raise WrongAnswer(f"the crowd at one path: {crowded}")
-    result["note"] = f"beside {crowded['requests'] / (crowded['micros'] / 1e6):.0f} writes/s to one path"
-    return result
+    return beside(crowd, "writes/s to one path", lambda: kv2_write(server, seconds))
 
 
 # name, what runs, bar as a multiple of bao, bar as a share of the bare handler
