@@ -260,3 +260,31 @@ fn no_login_gives_a_policy_that_the_server_gives_itself() {
         assert_eq!(said.error(), format!("cannot assign policy {:?}", policy.trim().to_lowercase()));
     }
 }
+
+#[test]
+fn who_is_given_the_id_of_an_ended_token_inherits_nothing() {
+    let desk = Desk::new(78);
+    let mine = r#"{"id":"mine","policies":["root"]}"#;
+    let child = || desk.ask_as("mine", Post, "auth/token/create", r#"{"policies":["default"]}"#).expect(200).token();
+    let lives = |token: &str| desk.ask_as(token, Get, "auth/token/lookup-self", "").status == 200;
+    desk.ask(Post, "auth/token/create", mine).expect(200);
+    let old = child();
+    desk.ask_as("mine", Post, "cubbyhole/x", r#"{"of":"the first"}"#).expect(204);
+    desk.ask(Post, "auth/token/revoke", r#"{"token":"mine"}"#).expect(204);
+    // What the first left has not been cleared away yet.
+    desk.ask(Post, "auth/token/create", mine).expect(200);
+    assert!(!lives(&old), "its parent has ended, whoever has the parent's id now");
+    desk.ask_as("mine", Get, "cubbyhole/x", "").expect(404);
+    let young = child();
+    desk.ask_as("mine", Post, "cubbyhole/x", r#"{"of":"the second"}"#).expect(204);
+    desk.tick();
+    assert!(lives(&young), "the second has not ended");
+    assert_eq!(desk.ask_as("mine", Get, "cubbyhole/x", "").expect(200).json["data"]["of"], "the second");
+    desk.ask(Post, "auth/token/create", mine).expect(400);
+    // Neither do those that it lets live on die with the next.
+    desk.ask(Post, "auth/token/revoke-orphan", r#"{"token":"mine"}"#).expect(204);
+    desk.ask(Post, "auth/token/create", mine).expect(200);
+    desk.ask(Post, "auth/token/revoke", r#"{"token":"mine"}"#).expect(204);
+    desk.tick();
+    assert!(lives(&young), "it has no parent");
+}

@@ -198,6 +198,9 @@ impl Kernel {
         let now = self.now();
         self.write(|txn| {
             let (random, root) = (&*self.env.random, Namespace::root());
+            if let Some(id) = &id {
+                self.tokens.free(txn, id)?;
+            }
             let made = self.tokens.make(txn, random, &root, id.clone(), root_record(now))?;
             Ok(made.id.expose().clone())
         })

@@ -19,7 +19,7 @@ pub(crate) enum Razed {
     Wholly,
     /// There is more to do.
     InPart,
-    /// Leases are left that could not be ended, and are tried again by their own dates.
+    /// What is left cannot be cleared away now: leases that could not be ended, or what lies in a sealed namespace.
     Waiting,
 }
 

@@ -118,20 +118,15 @@ impl Kernel {
             Item::Token { hash, .. } => tokens::revoke(txn, *hash, now),
             Item::Lease { id } => self.end_lease(txn, id),
             Item::Bury { hash, namespace, childless } => {
-                let more = match childless {
-                    true => tokens::bury_alone(txn, *hash)?,
-                    false => tokens::bury(txn, *hash, now, PIECE)?,
-                };
-                let held = leases::held(txn, *hash, PIECE)?;
-                for id in &held {
-                    self.end_lease(txn, id)?;
+                // One of the same chosen id: whoever made it has cleared away all that the last one left.
+                if tokens::at(txn, *hash)?.is_some_and(|next| !childless || !next.ended) {
+                    return Ok(());
                 }
-                let drawers = self.empty_drawers(txn, *hash, *namespace)?;
-                if !more && held.len() < PIECE && !drawers && self.is_hidden(txn, *hash, *namespace)? {
+                match self.bury(txn, *hash, *namespace, *childless)? {
                     // There is more in a namespace that is sealed; it is dead, and cleared away when that is opened.
-                    return agenda::enter(txn, now.plus(SEALED_WAIT), found.tag, &found.item);
+                    Razed::Waiting => agenda::enter(txn, now.plus(SEALED_WAIT), found.tag, &found.item),
+                    buried => self.again(txn, matches!(buried, Razed::InPart), found),
                 }
-                self.again(txn, more || held.len() == PIECE || drawers, found)
             }
             Item::Sweep { mount } => {
                 let swept = txn.sweep(mount_id(mount)?, PIECE)?;
@@ -302,6 +297,29 @@ impl Kernel {
         let Some(period) = route.and_then(|route| route.every) else { return Ok(()) };
         let next = kit::Due { at: self.now().plus(period), ..due.clone() };
         self.enter_due(txn, &mounted.entry.uuid, vec![next])
+    }
+
+    /// Clears away a piece of what a token that has ended left: its children, its leases, and its drawers.
+    pub(crate) fn bury(
+        &self,
+        txn: &mut Txn,
+        hash: tokens::TokenHash,
+        home: Ns,
+        childless: bool,
+    ) -> Result<Razed> {
+        let more = match childless {
+            true => tokens::bury_alone(txn, hash)?,
+            false => tokens::bury(txn, hash, self.now(), PIECE)?,
+        };
+        let held = leases::held(txn, hash, PIECE)?;
+        for id in &held {
+            self.end_lease(txn, id)?;
+        }
+        let drawers = self.empty_drawers(txn, hash, home)?;
+        if more || held.len() == PIECE || drawers {
+            return Ok(Razed::InPart);
+        }
+        Ok(if self.is_hidden(txn, hash, home)? { Razed::Waiting } else { Razed::Wholly })
     }
 
     /// Empties the drawers of a dead token, a bounded piece of them. True: there is more.

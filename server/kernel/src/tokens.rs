@@ -173,10 +173,23 @@ impl Tokens {
         Ok(kept)
     }
 
-    /// Makes a token of a namespace. Nothing of it is visible before the transaction is committed.
+    /// Where a token of a chosen id will stand. Of those that are made at random there is no second.
     ///
     /// # Errors
-    /// If a token of the chosen id exists.
+    /// If there is one.
+    pub(crate) fn free(&self, source: &impl Source, chosen: &str) -> Result<TokenHash> {
+        let hash = self.hash(chosen);
+        match at(source, hash)? {
+            Some(_) => Err(Error::invalid("cannot create a token with a duplicate ID")),
+            None => Ok(hash),
+        }
+    }
+
+    /// Makes a token of a namespace. Nothing of it is visible before the transaction is committed. An id that was chosen
+    /// must be free.
+    ///
+    /// # Errors
+    /// If the disk fails, or the transaction is full.
     pub(crate) fn make(
         &self,
         txn: &mut Txn,
@@ -185,13 +198,8 @@ impl Tokens {
         chosen: Option<String>,
         record: TokenRecord,
     ) -> Result<Made> {
-        let is_chosen = chosen.is_some();
         let id = Secret::new(chosen.unwrap_or_else(|| namespace.mark(ids::token(random, record.created))));
         let hash = self.hash(id.expose());
-        // Of those that were made at random there is no second.
-        if is_chosen && TOKENS.get(txn, Name::Id(&hash.0))?.is_some() {
-            return Err(Error::invalid("cannot create a token with a duplicate ID"));
-        }
         let accessor = namespace.mark(ids::accessor(random, record.created));
         let record = TokenRecord { accessor, namespace: namespace.ns, ..record };
         let owner = record.namespace.mount();
@@ -349,7 +357,7 @@ pub(crate) fn find(source: &impl Source, hash: TokenHash) -> Result<Option<Token
 }
 
 /// What stands in a token's place, ended or not.
-fn at(source: &impl Source, hash: TokenHash) -> Result<Option<TokenRecord>> {
+pub(crate) fn at(source: &impl Source, hash: TokenHash) -> Result<Option<TokenRecord>> {
     TOKENS.get(source, Name::Id(&hash.0))
 }
 
@@ -464,7 +472,7 @@ fn cut_loose(txn: &mut Txn, hash: TokenHash) -> Result<bool> {
 
 /// Cuts loose a piece of those whose parent has been ended alone, and forgets it with the last. True: there is more.
 pub(crate) fn bury_alone(txn: &mut Txn, hash: TokenHash) -> Result<bool> {
-    // Another token of the same chosen id may stand there by now.
+    // All may have been cut loose when it ended.
     if !at(txn, hash)?.is_some_and(|record| record.ended) {
         return Ok(false);
     }

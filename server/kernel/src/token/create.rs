@@ -6,6 +6,7 @@ use kit::{Beyond, Command, Error, Nothing, Reads, Reply, Result, Route, Secret, 
 use policy::builtin;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use storage::Txn;
 
 use super::roles::{self, Role};
 use super::{Token, stored};
@@ -13,7 +14,8 @@ use crate::envelope::Attached;
 use crate::envelope::Auth;
 use crate::identity::{self, Arrival};
 use crate::kernel::Kernel;
-use crate::namespaces::Ns;
+use crate::namespaces::{Namespace, Ns};
+use crate::raze::Razed;
 use crate::tokens::{self, TokenHash, TokenRecord, Tokens};
 use crate::ttl::{Bounds, whole};
 use crate::{policies, quotas};
@@ -236,11 +238,29 @@ fn finish(
     let made = if record.batch {
         Tokens::make_batch(&kernel.store, namespace, record)?
     } else {
-        kernel.tokens.make(cx.beyond(&beyond), random, namespace, chosen, record)?
+        let txn = cx.beyond(&beyond);
+        if let Some(id) = &chosen {
+            let hash = kernel.tokens.free(txn, id)?;
+            clear_last_of_id(kernel, txn, hash, namespace)?;
+        }
+        kernel.tokens.make(txn, random, namespace, chosen, record)?
     };
     let auth = Auth::of(&made).with_identity(identity::shown_policies(cx.peek(&beyond), &made.record)?);
     cx.notes().attach(&beyond, Box::new(Attached::Auth(auth, made.hash)));
     Ok(Reply::Nothing)
+}
+
+/// Has what an ended token of the same chosen id left behind cleared away first: nobody inherits it.
+///
+/// # Errors
+/// If more is left than can be cleared away at once.
+fn clear_last_of_id(kernel: &Kernel, txn: &mut Txn, hash: TokenHash, namespace: &Namespace) -> Result<()> {
+    match kernel.bury(txn, hash, namespace.ns, false)? {
+        Razed::Wholly => Ok(()),
+        Razed::InPart | Razed::Waiting => Err(Error::invalid(
+            "what the last token of this ID left behind is still being cleared away; try again, or choose another ID",
+        )),
+    }
 }
 
 impl Wish {
