@@ -96,6 +96,11 @@ impl Private {
     /// Signs a hash.
     pub(super) fn sign(&self, marshaling: Marshaling, hash: &[u8]) -> Result<Vec<u8>, Refusal> {
         let failed = || Refusal::inner("the ECDSA key could not sign");
+        if is_zero(hash) {
+            return Err(Refusal::asked(
+                "ecdsa: hash cannot be empty, nor nothing but zeros: input must be the hash",
+            ));
+        }
         let signature = self.pair.sign_digest(&self.curve.fit(hash)?).map_err(|_| failed())?;
         match marshaling {
             Marshaling::Jws => Ok(signature.as_ref().to_vec()),
@@ -132,6 +137,10 @@ impl Public {
         hash: &[u8],
         signature: &[u8],
     ) -> Result<bool, Refusal> {
+        // A signature of the number 0 can be made from the public key alone.
+        if is_zero(hash) {
+            return Ok(false);
+        }
         let size = self.curve.size();
         let (r, s) = match marshaling {
             Marshaling::Jws => signature.split_at_checked(signature.len() / 2).unwrap_or_default(),
@@ -140,6 +149,11 @@ impl Public {
         let (Some(r), Some(s)) = (widen(r, size), widen(s, size)) else { return Ok(false) };
         Ok(self.key.verify_digest_sig(&self.curve.fit(hash)?, &[r, s].concat()).is_ok())
     }
+}
+
+/// Whether a hash is the number 0, as one that was left out is.
+fn is_zero(hash: &[u8]) -> bool {
+    hash.iter().all(|byte| *byte == 0)
 }
 
 /// The same number in `size` bytes; nothing if it does not fit.

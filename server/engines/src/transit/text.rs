@@ -38,9 +38,9 @@ pub(super) fn decode(text: &str) -> Result<Vec<u8>, String> {
     }
 }
 
-/// Reads the base64 of URLs, without padding.
+/// Reads the base64 of URLs, without padding; line ends are passed over here too.
 pub(super) fn decode_url(text: &str) -> Option<Vec<u8>> {
-    URL_SAFE.decode(text).ok()
+    URL_SAFE.decode(text.replace(['\r', '\n'], "")).ok()
 }
 
 /// Writes bytes with the version of the key that made them.

@@ -13,7 +13,7 @@ mod signatures;
 mod travel;
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bench::{Answer, Bench};
 use serde_json::{Value, json};
 

@@ -44,6 +44,30 @@ fn a_hash_made_elsewhere_is_signed_as_one_made_here() {
 }
 
 #[test]
+fn nobody_makes_a_signature_from_a_public_key() {
+    let bench = transit();
+    for (kind, size) in [("ecdsa-p256", 32), ("ecdsa-p384", 48), ("ecdsa-p521", 66)] {
+        key(&bench, kind, json!({"type": kind}));
+        let public = bench.get(&format!("keys/{kind}")).is(200);
+        let public = public.data["keys"]["1"]["public_key"].as_str().unwrap();
+        let lines: String = public.lines().filter(|line| !line.starts_with('-')).collect();
+        let der = STANDARD.decode(lines).unwrap();
+        // Of the number 0, what stands in the key for its first coordinate is both halves of a good signature.
+        let x = &der[der.len() - 2 * size..der.len() - size];
+        let forged = format!("vault:v1:{}", URL_SAFE_NO_PAD.encode([x, x].concat()));
+        let zeros = STANDARD.encode([0; 32]);
+        for input in [json!(null), json!(""), json!("AA=="), json!(zeros)] {
+            let body = json!({"input": input, "prehashed": true, "marshaling_algorithm": "jws"});
+            let refused = bench.post(&format!("sign/{kind}"), body.clone());
+            refused.refuses(400, "hash cannot be empty");
+            let mut body = body;
+            body["signature"] = json!(forged);
+            assert!(!valid(&bench, kind, body), "{kind} {input}");
+        }
+    }
+}
+
+#[test]
 fn an_hmac_is_checked_with_the_hash_that_is_named() {
     let bench = transit();
     key(&bench, "k", json!({}));
