@@ -134,3 +134,34 @@ fn a_wrong_answer_to_the_challenge_spends_the_code() {
     let code = stage.code(&format!("&code_challenge={challenge}"));
     assert_eq!(stage.exchange(&code, &challenge).0, 200);
 }
+
+#[test]
+fn who_keeps_no_secret_gets_no_tokens_for_itself() {
+    let stage = Stage::new(53);
+    let put = |name: &str, body: Value| {
+        stage.desk.ask(Post, &format!("identity/oidc/client/{name}"), &body.to_string())
+    };
+    let base = json!({"redirect_uris": "https://app/cb", "assignments": "allow_all", "key": "k", "id_token_ttl": "1h"});
+    let with = |more: Value| {
+        let mut body = base.clone();
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let refusal = "client_credentials=true is only allowed for client_type=confidential";
+    let said = put("open", with(json!({"client_type": "public", "client_credentials": true}))).expect(400);
+    assert_eq!(said.error(), refusal);
+    stage.desk.ask(Get, "identity/oidc/client/open", "").expect(404);
+    put("open", with(json!({"client_type": "public"}))).expect(204);
+    assert_eq!(put("open", json!({"client_credentials": true})).expect(400).error(), refusal);
+    let id =
+        stage.desk.ask(Get, "identity/oidc/client/open", "").expect(200).json["data"]["client_id"].take();
+    let ask = |id: &Value, secret: &Value| {
+        let body = json!({"client_id": id, "client_secret": secret, "grant_type": "client_credentials", "scope": "openid"});
+        stage.desk.ask_as("", Post, "identity/oidc/provider/default/token", &body.to_string())
+    };
+    assert_eq!(ask(&id, &json!("")).expect(400).json["error"], "invalid_grant");
+    put("kept", with(json!({"client_credentials": true}))).expect(204);
+    let kept = stage.desk.ask(Get, "identity/oidc/client/kept", "").expect(200).json["data"].take();
+    ask(&kept["client_id"], &json!("wrong")).expect(401);
+    ask(&kept["client_id"], &kept["client_secret"]).expect(200);
+}

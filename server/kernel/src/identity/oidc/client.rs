@@ -169,6 +169,11 @@ impl Command<Identity> for Put {
         if let Some(Text(word)) = self.client_type {
             client.kind = kind(&word, (!is_new).then_some(client.kind))?;
         }
+        if client.client_credentials && client.kind == Kind::Public {
+            return Err(Error::invalid(
+                "client_credentials=true is only allowed for client_type=confidential",
+            ));
+        }
         key::ensure(cx, &client.key, key)?;
         if client.client_id.is_empty() {
             client.client_id = ids::base62(cx.randomness(), ID_LENGTH);

@@ -106,7 +106,8 @@ fn exchange(identity: &Identity, cx: &mut Writing<'_>, wish: Exchange) -> Answer
     }
     let (allowed, flow): (bool, Flow) = match wish.grant_type.0.as_str() {
         "authorization_code" => (client.authorization_code, by_code),
-        "client_credentials" => (client.client_credentials, for_itself),
+        // Who keeps no secret has not shown who it is (RFC 6749, section 4.4).
+        "client_credentials" => (client.client_credentials && client.kind != Kind::Public, for_itself),
         _ => return refuse("unsupported_grant_type", "unsupported grant_type or parameter is empty value"),
     };
     if !allowed {
