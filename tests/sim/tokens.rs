@@ -265,7 +265,8 @@ fn no_login_gives_a_policy_that_the_server_gives_itself() {
 fn who_is_given_the_id_of_an_ended_token_inherits_nothing() {
     let desk = Desk::new(78);
     let mine = r#"{"id":"mine","policies":["root"]}"#;
-    let child = || desk.ask_as("mine", Post, "auth/token/create", r#"{"policies":["default"]}"#).expect(200).token();
+    let child =
+        || desk.ask_as("mine", Post, "auth/token/create", r#"{"policies":["default"]}"#).expect(200).token();
     let lives = |token: &str| desk.ask_as(token, Get, "auth/token/lookup-self", "").status == 200;
     desk.ask(Post, "auth/token/create", mine).expect(200);
     let old = child();
@@ -287,4 +288,19 @@ fn who_is_given_the_id_of_an_ended_token_inherits_nothing() {
     desk.ask(Post, "auth/token/revoke", r#"{"token":"mine"}"#).expect(204);
     desk.tick();
     assert!(lives(&young), "it has no parent");
+}
+
+#[test]
+fn the_number_of_uses_of_a_role_is_not_for_its_batch_tokens() {
+    let desk = Desk::new(79);
+    for kind in ["batch", "default-batch"] {
+        let role = format!(r#"{{"token_type":"{kind}","orphan":true,"renewable":false,"token_num_uses":1}}"#);
+        desk.ask(Post, "auth/token/roles/r", &role).expect(204);
+        let token = desk.ask(Post, "auth/token/create/r", r#"{"policies":["default"]}"#).expect(200).token();
+        assert!(token.starts_with("b."), "{token}");
+        for _ in 0..2 {
+            let said = desk.ask_as(&token, Get, "auth/token/lookup-self", "").expect(200);
+            assert_eq!(said.json["data"]["num_uses"], 0);
+        }
+    }
 }

@@ -167,7 +167,8 @@ fn create(
         display_name: wish.display_name(),
         parent,
         created: now,
-        uses_left: (uses > 0).then_some(uses),
+        // Nobody counts the uses of what is stored nowhere: the number of a role is for its other tokens.
+        uses_left: (uses > 0 && !batch).then_some(uses),
         entity_id: whom.entity_id,
         identity: whom.identity,
         bound_cidrs: match &role {
