@@ -64,7 +64,7 @@ fn parse_group(item: &Item) -> Result<ControlGroup, Trouble> {
     check_keys(body, &["ttl", "self_auth_allowed", "factor"])?;
     let mut group = ControlGroup::default();
     if let Some(item) = body.all("ttl").last() {
-        let nanos = duration::parse_duration(&item.value).map_err(|reason| {
+        let nanos = duration::parse_value(&item.value).map_err(|reason| {
             Trouble::new(item.line, format!("path control_group: invalid ttl: {reason}")).listed()
         })?;
         group.ttl = u64::try_from(nanos).ok().filter(|nanos| *nanos > 0).map(Duration::from_nanos);

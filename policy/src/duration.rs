@@ -4,21 +4,24 @@ use crate::hcl::Value;
 
 const NANOS: i128 = 1_000_000_000;
 
-/// Reads seconds (`60`, `"60"`), days (`"3d"`) or a duration with units (`"1h30m"`); nanoseconds come out.
-pub(crate) fn parse_duration(value: &Value) -> Result<i64, String> {
+/// Reads what [`parse_duration`] reads, or a number of seconds.
+pub(crate) fn parse_value(value: &Value) -> Result<i64, String> {
     match value {
         Value::Number(text) => {
             let seconds = value.as_f64().ok_or_else(|| format!("time: invalid duration \"{text}\""))?;
             // Fractions of a number are cut off: only a text can say less than a second.
             Ok((seconds.trunc() * 1e9) as i64)
         }
-        Value::String(text) => parse_text(text),
+        Value::String(text) => parse_duration(text),
         _ => Err("could not parse duration from input".to_owned()),
     }
 }
 
-/// Reads the text form of [`parse_duration`].
-pub(crate) fn parse_text(text: &str) -> Result<i64, String> {
+/// Reads seconds (`60`), days (`3d`) or a span with units (`1h30m`, `-1.5s`) as Go and OpenBao do; nanoseconds come out.
+///
+/// # Errors
+/// If it is none of these, or longer than 292 years; in Go's words.
+pub fn parse_duration(text: &str) -> Result<i64, String> {
     if text.is_empty() {
         return Ok(0);
     }
@@ -156,7 +159,7 @@ mod tests {
     #[track_caller]
     fn check(text: &str, expect: Result<i128, &str>) {
         let expect = expect.map(|nanos| i64::try_from(nanos).unwrap()).map_err(str::to_owned);
-        assert_eq!(parse_text(text), expect, "{text}");
+        assert_eq!(parse_duration(text), expect, "{text}");
     }
 
     #[test]
@@ -175,8 +178,8 @@ mod tests {
         check("1.5", Err("time: missing unit in duration \"1.5\""));
         check("9999999999h", Err("time: invalid duration \"9999999999h\""));
         check("é", Err("time: invalid duration \"é\""));
-        assert_eq!(parse_duration(&Value::Number("1.9".into())), Ok(1_000_000_000));
-        assert_eq!(parse_duration(&Value::Bool(true)), Err("could not parse duration from input".into()));
+        assert_eq!(parse_value(&Value::Number("1.9".into())), Ok(1_000_000_000));
+        assert_eq!(parse_value(&Value::Bool(true)), Err("could not parse duration from input".into()));
     }
 
     #[test]

@@ -31,6 +31,7 @@ mod template;
 pub use acl::{Acl, Granted, Resultant};
 pub use capability::{Capabilities, Capability, UnknownCapability};
 pub use control_group::{ControlGroup, Factor};
+pub use duration::parse_duration;
 pub use explain::{Consent, ConsentFactor, Explanation, NearMiss, Origin, Verdict, explain};
 pub use list_filter::ListFilter;
 pub use parameters::{NoParameters, Parameters, Unreadable};

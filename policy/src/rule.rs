@@ -221,7 +221,7 @@ fn capabilities(body: &Body) -> Result<Capabilities, Trouble> {
 fn wrapping(body: &Body) -> Result<(Option<Duration>, Option<Duration>), Trouble> {
     let read = |key: &str| match body.all(key).last() {
         None => Ok((0, 0)),
-        Some(item) => match duration::parse_duration(&item.value) {
+        Some(item) => match duration::parse_value(&item.value) {
             Ok(nanos) => Ok((nanos, item.line)),
             Err(reason) => Err(Trouble::new(item.line, format!("error parsing {key}: {reason}"))),
         },

@@ -266,7 +266,7 @@ impl Directive {
             return Some(Self::Now { offset_nanos: 0 });
         }
         let (operator, duration) = rest.strip_prefix("now.")?.split_once('.')?;
-        let offset = duration::parse_text(duration).ok()?;
+        let offset = duration::parse_duration(duration).ok()?;
         let offset_nanos = match operator {
             "plus" => offset,
             "minus" => offset.checked_neg()?,

@@ -16,11 +16,14 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::AsyncReadExt as _;
+use tokio::task::JoinSet;
 
 use crate::anyone;
 
 /// How long a connection may take to stand.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
+/// How long an address that says nothing has before the next is tried, too (RFC 8305, section 5).
+const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 /// How much of a file in a pod is read.
 const POD_FILE_MAX: u64 = 1024 * 1024;
 /// How many redirects are followed.
@@ -71,7 +74,10 @@ impl World for Outside {
             let refused = |error: io::Error| {
                 Error::new(Fault::Upstream, format!("no connection to {host}:{port}: {error}"))
             };
-            let connecting = tokio::net::TcpStream::connect((host, port));
+            let connecting = async {
+                let addresses = tokio::net::lookup_host((host, port)).await?;
+                first_that_stands(addresses.collect(), tokio::net::TcpStream::connect).await
+            };
             let late = |_| refused(io::ErrorKind::TimedOut.into());
             let stream =
                 tokio::time::timeout(CONNECT_TIME, connecting).await.map_err(late)?.map_err(refused)?;
@@ -132,6 +138,38 @@ impl Outside {
         }
         clients.insert(kind, client.clone());
         Ok(client)
+    }
+}
+
+/// Connects to one of these addresses. One that says nothing holds up the next for a moment alone (RFC 8305): it must not
+/// take the time of all.
+async fn first_that_stands<S, F>(
+    addresses: Vec<SocketAddr>,
+    connect: impl Fn(SocketAddr) -> F,
+) -> io::Result<S>
+where
+    S: Send + 'static,
+    F: Future<Output = io::Result<S>> + Send + 'static,
+{
+    let mut left = addresses.into_iter();
+    let mut attempts = JoinSet::new();
+    let mut refused = None;
+    loop {
+        match left.next() {
+            Some(address) => drop(attempts.spawn(connect(address))),
+            None if attempts.is_empty() => {
+                let nobody = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+                return Err(refused.unwrap_or_else(nobody));
+            }
+            None => {}
+        }
+        tokio::select! {
+            Some(ended) = attempts.join_next() => match ended.unwrap_or_else(|lost| Err(lost.into())) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => refused = refused.or(Some(error)),
+            },
+            () = tokio::time::sleep(NEXT_ADDRESS), if left.len() > 0 => {}
+        }
     }
 }
 
@@ -266,6 +304,28 @@ mod tests {
         check("max-age=0", Some(0));
         check("no-store", None);
         check("max-age=soon", None);
+    }
+
+    /// Ports say what happens: 1 never answers, 2 refuses, others answer.
+    async fn stands(ports: &[u16]) -> io::Result<u16> {
+        let addresses = ports.iter().map(|port| SocketAddr::from(([127, 0, 0, 1], *port))).collect();
+        first_that_stands(addresses, |address| async move {
+            match address.port() {
+                1 => std::future::pending().await,
+                2 => Err(io::ErrorKind::ConnectionRefused.into()),
+                port => Ok(port),
+            }
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn an_address_that_says_nothing_does_not_take_the_time_of_all() {
+        assert_eq!(stands(&[80]).await.unwrap(), 80);
+        assert_eq!(stands(&[1, 2, 1, 81]).await.unwrap(), 81);
+        assert_eq!(stands(&[2, 82, 1]).await.unwrap(), 82);
+        assert_eq!(stands(&[2, 2]).await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(stands(&[]).await.unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[tokio::test]

@@ -169,18 +169,24 @@ impl State {
 
     /// Whether this is for an endpoint that answers in every phase.
     pub(crate) fn answers(&self, request: &kernel::Request) -> bool {
-        let place = request.path.as_str().strip_prefix("sys/");
-        place.is_some_and(|place| {
-            matches!(place, "health" | "seal-status" | "leader" | "init" | "unseal" | "seal")
-        })
+        self.place(request).is_some()
+    }
+
+    /// Which of these endpoints is asked, as it is called below `sys/`.
+    fn place<'r>(&self, request: &'r kernel::Request) -> Option<&'r str> {
+        let path = request.path.as_str();
+        if let Some(place) = path.strip_prefix("sys/") {
+            let known = matches!(place, "health" | "seal-status" | "leader" | "init" | "unseal" | "seal");
+            return known.then_some(place);
+        }
+        let (_, place) = path.rsplit_once("/sys/").filter(|(_, place)| IN_NAMESPACES.contains(place))?;
+        let kernel = self.kernel()?;
+        (!request.help && kernel.leads_beneath(request, place)).then_some(place)
     }
 
     /// The endpoints that answer in every phase. `None`: this is not one of them.
     pub(crate) fn answer(self: &Arc<Self>, request: &kernel::Request) -> Option<Reaction> {
-        if !self.answers(request) {
-            return None;
-        }
-        let place = request.path.as_str().strip_prefix("sys/")?;
+        let place = self.place(request)?;
         use kit::Verb::{Get, Post};
         let in_namespace = !request.namespace.is_empty();
         Some(match (place, request.verb) {
@@ -194,6 +200,7 @@ impl State {
             ("init", Get) => Reaction::Now(self.initialised()),
             ("init", Post) => Reaction::Blocking(State::init_request),
             ("unseal", Post) => Reaction::Blocking(State::unseal_request),
+            _ if !request.path.as_str().starts_with("sys/") => refusal(405, "unsupported operation"),
             _ => Reaction::Now(Answer { status: 405, ..Answer::json(405, b"{\"errors\":[]}\n".to_vec()) }),
         })
     }
@@ -254,6 +261,9 @@ pub(crate) enum Reaction {
     /// With work on the disk, which wants the body and a thread that may block.
     Blocking(fn(&State, &[u8]) -> Answer),
 }
+
+/// What a server says of itself in every namespace.
+const IN_NAMESPACES: [&str; 2] = ["leader", "seal-status"];
 
 fn cold(store: &storage::Phase) -> Phase {
     match store {

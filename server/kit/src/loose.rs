@@ -107,28 +107,24 @@ impl Span {
 
     /// Reads `3600`, `1h30m`, `1.5h`, `1d`, `-1s`. `None` if it is none of these.
     pub fn parse(text: &str) -> Option<Self> {
-        let text = text.trim();
-        if text.is_empty() {
-            return Some(Self(0));
+        Self::read(text).ok()
+    }
+
+    /// The same; if it is none of these, it says why as Go does, whose words clients look for.
+    ///
+    /// # Errors
+    /// If it is no span, or longer than 292 years.
+    pub fn read(text: &str) -> Result<Self, String> {
+        policy::parse_duration(text).map(Self)
+    }
+
+    /// Reads a JSON value as [`Span::read`] reads its text.
+    fn read_json(value: &Value) -> Result<Self, String> {
+        match value {
+            Value::String(text) => Self::read(text),
+            Value::Number(number) => Self::read(&number.to_string()),
+            _ => Err("could not parse duration from input".to_owned()),
         }
-        if let Ok(seconds) = text.parse::<i64>() {
-            return seconds.checked_mul(1_000_000_000).map(Self);
-        }
-        let (negative, mut rest) = match text.strip_prefix('-') {
-            Some(rest) => (true, rest),
-            None => (false, text.strip_prefix('+').unwrap_or(text)),
-        };
-        let mut nanos: i128 = 0;
-        while !rest.is_empty() {
-            let digits = rest.find(|char: char| !char.is_ascii_digit() && char != '.')?;
-            let (number, tail) = rest.split_at_checked(digits)?;
-            let unit_length =
-                tail.find(|char: char| char.is_ascii_digit() || char == '.').unwrap_or(tail.len());
-            let (unit, next) = tail.split_at_checked(unit_length)?;
-            nanos = nanos.checked_add(scale(number, unit)?)?;
-            rest = next;
-        }
-        i64::try_from(if negative { -nanos } else { nanos }).ok().map(Self)
     }
 
     /// Writes it as Go does: `768h0m0s` is `"768h0m0s"`, half a second `"500ms"`.
@@ -153,27 +149,6 @@ impl Span {
             _ => format!("{sign}{hours}h{minutes}m{rest}s"),
         }
     }
-}
-
-fn scale(number: &str, unit: &str) -> Option<i128> {
-    let size: i128 = match unit {
-        "ns" => 1,
-        "us" | "µs" | "μs" => 1_000,
-        "ms" => 1_000_000,
-        "s" => 1_000_000_000,
-        "m" => 60_000_000_000,
-        "h" => 3_600_000_000_000,
-        "d" => 86_400_000_000_000,
-        _ => return None,
-    };
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.len() + fraction.len() == 0 || fraction.contains('.') || fraction.len() > 15 {
-        return None;
-    }
-    let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-    let part: i128 = if fraction.is_empty() { 0 } else { fraction.parse().ok()? };
-    let below = 10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
-    whole.checked_mul(size)?.checked_add(part.checked_mul(size)? / below)
 }
 
 fn decimal(amount: u64, unit: u64) -> String {
@@ -239,30 +214,13 @@ impl<'de> Deserialize<'de> for Decimal {
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let wrong = || D::Error::custom("expected a duration: seconds, or text like \"1h30m\"");
-        match Value::deserialize(from)? {
-            Value::Number(number) => match number.as_i64() {
-                Some(seconds) => seconds.checked_mul(1_000_000_000).map(Self).ok_or_else(wrong),
-                None => Err(wrong()),
-            },
-            Value::String(text) => Self::parse(&text).ok_or_else(wrong),
-            _ => Err(wrong()),
-        }
+        Self::read_json(&Value::deserialize(from)?).map_err(D::Error::custom)
     }
 }
 
 impl<'de> Deserialize<'de> for Seconds {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let value = Value::deserialize(from)?;
-        let wrong = || D::Error::custom(format!("time: invalid duration {value}"));
-        let span = match &value {
-            Value::String(text) => Span::parse(text),
-            Value::Number(number) => {
-                number.as_i64().and_then(|seconds| seconds.checked_mul(1_000_000_000)).map(Span)
-            }
-            _ => None,
-        };
-        let seconds = span.ok_or_else(wrong)?.seconds();
+        let seconds = Span::deserialize(from)?.seconds();
         u64::try_from(seconds)
             .map(Self)
             .map_err(|_| D::Error::custom(format!("cannot provide negative value '{seconds}'")))

@@ -21,7 +21,7 @@ const ROOM_OF_ALL: usize = 256 * 1024 * 1024;
 static ROOM: Semaphore = Semaphore::const_new(ROOM_OF_ALL / 1024);
 
 /// So much of a body that is too large is read all the same, so that the client hears why it is refused.
-const DISCARD_MAX: u64 = 64 << 20;
+pub(super) const DISCARD_MAX: u64 = 64 << 20;
 
 /// What is no JSON is never longer.
 const BYTES_MAX: usize = 64 * 1024;

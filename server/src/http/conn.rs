@@ -143,6 +143,9 @@ impl Drop for Busy {
 impl Service {
     fn start(&self, request: Request<Incoming>) -> Answering {
         let (head, incoming) = request.into_parts();
+        if let Err(refusal) = request::check_message(head.version, &head.headers) {
+            return self.refused(*refusal);
+        }
         let Some(raw) = head.uri.path().strip_prefix(API) else {
             return self.outside(Request::from_parts(head, incoming));
         };

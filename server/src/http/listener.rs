@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::body::DISCARD_MAX;
 use super::conn::{Door, Service};
 use super::proxy;
 use super::request::Peer;
@@ -254,12 +255,14 @@ fn client_chain<T>(stream: &TlsStream<T>) -> Arc<[Vec<u8>]> {
 }
 
 async fn serve<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: T, service: Service) {
-    let pulse = Arc::clone(&service.pulse);
+    let (pulse, times) = (Arc::clone(&service.pulse), service.door.listener.times);
+    // A handshake had a limit of its own.
+    pulse.begin();
     let mut builder = auto::Builder::new(TokioExecutor::new());
     // How long a client may take is watched for all connections together, see `watch`.
     builder.http1().header_read_timeout(None).max_buf_size(HEAD_SIZE_MAX);
     builder.http2().max_concurrent_streams(STREAMS_MAX).max_header_list_size(HEAD_SIZE_MAX as u32);
-    let io = TokioIo::new(Watched { stream, pulse: Arc::clone(&pulse) });
+    let io = TokioIo::new(Watched { stream, pulse: Arc::clone(&pulse), ending: None });
     let mut connection = pin!(builder.serve_connection(io, service));
     let mut draining = false;
     let ended = poll_fn(|cx| {
@@ -271,7 +274,19 @@ async fn serve<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: T, se
             }
             _ => {}
         }
-        connection.as_mut().poll(cx)
+        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+            return Poll::Ready(ended);
+        }
+        match pulse.verdict(&times) {
+            Order::Go => Poll::Pending,
+            Order::Drain if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+                connection.as_mut().poll(cx)
+            }
+            Order::Drain => Poll::Pending,
+            Order::Close => Poll::Ready(Ok(())),
+        }
     });
     if let Err(error) = ended.await {
         tracing::debug!(%error, "a connection broke off");
@@ -282,6 +297,32 @@ async fn serve<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: T, se
 struct Watched<T> {
     stream: T,
     pulse: Arc<Pulse>,
+    /// All is said; so much more of what the client is still sending is read.
+    ending: Option<u64>,
+}
+
+impl<T: AsyncRead + Unpin> Watched<T> {
+    /// Reads what nobody wants any more: to close in the face of who is sending takes the answer away from them, too.
+    fn poll_discard(&mut self, left: u64, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut left = left;
+        let mut bytes = [0; 4096];
+        while left > 0 {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    if !self.pulse.is_amid() {
+                        self.pulse.begin();
+                    }
+                    left = left.saturating_sub(buffer.filled().len() as u64);
+                    self.ending = Some(left);
+                }
+                Poll::Ready(_) => break,
+                Poll::Pending if self.pulse.is_amid() => return Poll::Pending,
+                Poll::Pending => break,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
@@ -290,15 +331,16 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if read.is_ready() {
+        if read.is_ready() && buffer.filled().len() > before {
             self.pulse.bytes();
         }
         read
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
@@ -308,7 +350,14 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let left = match self.ending {
+            Some(left) => left,
+            None => {
+                ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+                *self.ending.insert(DISCARD_MAX)
+            }
+        };
+        self.poll_discard(left, cx)
     }
 
     fn poll_write_vectored(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
+use http::header::{CONNECTION, EXPECT, HOST};
 use http::{HeaderMap, HeaderValue, Method, Version};
 use kernel::{Request, WrapFormat};
 use kit::loose::Span;
@@ -53,6 +54,45 @@ pub(crate) struct Peer {
 /// Everything below this is the API.
 pub(crate) const API: &str = "/v1/";
 
+/// Refuses what a server of HTTP must not read as it likes: whom a request is for (RFC 9112, section 3.2), and what is
+/// expected of the answer (RFC 9110, section 10.1.1).
+pub(crate) fn check_message(version: Version, headers: &HeaderMap) -> Result<(), Box<Reply>> {
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) if version == Version::HTTP_11 => return Err(ambiguous("missing required Host header")),
+        (Some(_), Some(_)) => return Err(ambiguous("too many Host headers")),
+        (Some(host), None) if !host.as_bytes().iter().all(|byte| is_in_host(*byte)) => {
+            return Err(ambiguous("malformed Host header"));
+        }
+        _ => {}
+    }
+    match headers.get(EXPECT) {
+        Some(expected) if !expected.is_empty() && !expects_continue(expected) => {
+            Err(refuse(417, "the Expect header wants what is not known here: only 100-continue is"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What may stand for two things is refused, and nothing more is read where it came from: what follows could be, too.
+fn ambiguous(text: &str) -> Box<Reply> {
+    let mut refusal = refuse(400, text);
+    refusal.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    refusal
+}
+
+/// Whether a byte can be part of a host and a port (RFC 3986).
+fn is_in_host(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!$%&'()*+,-.:;=[]_~".contains(&byte)
+}
+
+fn expects_continue(header: &HeaderValue) -> bool {
+    header
+        .as_bytes()
+        .split(|byte| *byte == b',')
+        .any(|word| word.trim_ascii().eq_ignore_ascii_case(b"100-continue"))
+}
+
 /// Understands a request for the API, or says what is wrong with it. `raw` is its path behind [`API`].
 pub(crate) fn read(
     raw: &str,
@@ -63,6 +103,10 @@ pub(crate) fn read(
     listener: &Listener,
     cors: impl FnOnce() -> Option<Arc<Cors>>,
 ) -> Result<Asked, Box<Reply>> {
+    // A path of its own, as in Go: help about it is asked for without the slash.
+    if raw == "sys" && method.as_str() != "HELP" {
+        return Err(elsewhere("sys/", query));
+    }
     let path = path(raw, query)?;
     let known = Known::read(headers);
     if listener.wants_request_header && !known.vault_request {
@@ -124,19 +168,22 @@ fn refuse(status: u16, text: &str) -> Box<Reply> {
 
 fn path(raw: &str, query: Option<&str>) -> Result<Path, Box<Reply>> {
     Path::parse(raw).or_else(|bad| in_a_path(raw).ok_or(bad)).map_err(|bad| match bad {
-        BadPath::NotCanonical { clean } => {
-            let mut location = String::with_capacity(clean.len() + 16);
-            location.push_str(API);
-            encode(&clean, &mut location);
-            if let Some(query) = query {
-                location.push('?');
-                location.push_str(query);
-            }
-            Box::new(reply::redirect(&location))
-        }
+        BadPath::NotCanonical { clean } => elsewhere(&clean, query),
         BadPath::NotPrintable => Box::new(reply::empty(400)),
         other => refuse(400, &other.to_string()),
     })
+}
+
+/// Sends the client to another path of the API.
+fn elsewhere(path: &str, query: Option<&str>) -> Box<Reply> {
+    let mut location = String::with_capacity(path.len() + 16);
+    location.push_str(API);
+    encode(path, &mut location);
+    if let Some(query) = query {
+        location.push('?');
+        location.push_str(query);
+    }
+    Box::new(reply::redirect(&location))
 }
 
 /// An OCSP question stands in the path in base64 (RFC 6960, appendix A.1), whose slashes may come in pairs: it is read in
@@ -275,7 +322,7 @@ impl<'a> Known<'a> {
                 "x-vault-wrap-format" => {}
                 "authorization" => match value.as_bytes().strip_prefix(b"Bearer ") {
                     // A token of ours goes nowhere else, whatever a mount asks for.
-                    Some(token) => bearer = bearer.or(std::str::from_utf8(token).ok()),
+                    Some(token) => bearer = bearer.or(std::str::from_utf8(token.trim_ascii()).ok()),
                     // Nor does what was meant as one.
                     None if is_bearer(value.as_bytes()) => {}
                     None => known.others.push((name.as_str().to_owned(), text(value))),
@@ -329,15 +376,12 @@ fn namespace(header: &HeaderValue) -> String {
 
 fn wrap_ttl(header: &HeaderValue) -> Result<Option<Duration>, Box<Reply>> {
     let shown = text(header);
-    match Span::parse(&shown).map(|span| u64::try_from(span.0)) {
-        None => Err(refuse(
-            400,
-            &format!("error parsing X-Vault-Wrap-TTL header: time: invalid duration \"{shown}\""),
-        )),
-        Some(Err(_)) => {
+    match Span::read(&shown).map(|span| u64::try_from(span.0)) {
+        Err(why) => Err(refuse(400, &format!("error parsing X-Vault-Wrap-TTL header: {why}"))),
+        Ok(Err(_)) => {
             Err(refuse(400, "error parsing X-Vault-Wrap-TTL header: requested wrap ttl cannot be negative"))
         }
-        Some(Ok(nanos)) => Ok(Some(Duration::from_nanos(nanos)).filter(|ttl| !ttl.is_zero())),
+        Ok(Ok(nanos)) => Ok(Some(Duration::from_nanos(nanos)).filter(|ttl| !ttl.is_zero())),
     }
 }
 

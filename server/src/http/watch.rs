@@ -1,14 +1,19 @@
 //! How long a connection may take, watched once a second for all of them together.
 //!
 //! A timer for each request would cost more than many a request does. So a connection only writes down what it
-//! waits for and since when, and one task closes those that wait too long.
+//! waits for and since when, and one task doubts those that wait too long. Whoever is doubted first reads what has come
+//! in: on a server that is busy, it may have been there in time.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Waker;
+use std::time::Duration;
 
 use crate::config::Times;
 use crate::world;
+
+/// How long a connection of HTTP/2 that was told to end may take to do so.
+const FAREWELL: Duration = Duration::from_secs(10);
 
 /// What one connection is doing, as far as others need to know.
 #[derive(Debug, Default)]
@@ -19,6 +24,8 @@ pub(crate) struct Pulse {
     /// Requests that were read and not answered yet.
     busy: AtomicU32,
     order: AtomicU8,
+    /// It seems to wait too long.
+    doubted: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -30,7 +37,7 @@ enum Stage {
     Idle = 0,
     /// Send the rest of the head of a request.
     Head = 1,
-    /// Whatever it likes: with HTTP/2, bytes say nothing about requests.
+    /// Ask, if it likes, over HTTP/2, whose bytes say nothing about requests.
     Multiplexed = 2,
 }
 
@@ -47,11 +54,20 @@ pub(crate) enum Order {
 impl Pulse {
     /// Bytes came in.
     pub(crate) fn bytes(&self) {
-        match self.stage.load(Ordering::Relaxed) {
-            stage if stage == Stage::Idle as u8 => self.enter(Stage::Head),
-            stage if stage == Stage::Multiplexed as u8 => self.since.store(seconds(), Ordering::Relaxed),
-            _ => {}
+        // A ping is no request: whoever sends nothing else is idle.
+        if self.stage.load(Ordering::Relaxed) == Stage::Idle as u8 {
+            self.enter(Stage::Head);
         }
+    }
+
+    /// The client owes the head of its first request from now on.
+    pub(crate) fn begin(&self) {
+        self.enter(Stage::Head);
+    }
+
+    /// Whether a part of a request came in that nobody waits for any more.
+    pub(crate) fn is_amid(&self) -> bool {
+        self.stage.load(Ordering::Relaxed) == Stage::Head as u8
     }
 
     /// The head of a request is there.
@@ -85,8 +101,25 @@ impl Pulse {
         }
     }
 
+    /// What a connection that was doubted is to do, once it has read what came in. Asks no more until doubted again.
+    pub(crate) fn verdict(&self, times: &Times) -> Order {
+        match self.doubted.swap(false, Ordering::Relaxed) {
+            true => self.is_late(seconds(), times),
+            false => Order::Go,
+        }
+    }
+
+    fn doubt(&self) {
+        self.doubted.store(true, Ordering::Relaxed);
+        self.wake();
+    }
+
     fn tell(&self, order: Order) {
         self.order.fetch_max(order as u8, Ordering::Relaxed);
+        self.wake();
+    }
+
+    fn wake(&self) {
         let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(waker) = waker {
             waker.wake();
@@ -98,14 +131,22 @@ impl Pulse {
         self.stage.store(stage as u8, Ordering::Relaxed);
     }
 
-    fn is_late(&self, now: u32, times: &Times) -> bool {
+    fn is_late(&self, now: u32, times: &Times) -> Order {
         if self.busy.load(Ordering::Relaxed) > 0 {
-            return false;
+            return Order::Go;
         }
-        let head = self.stage.load(Ordering::Relaxed) == Stage::Head as u8;
-        let limit = if head { times.head } else { times.idle };
+        let stage = self.stage.load(Ordering::Relaxed);
+        let Some(limit) = (if stage == Stage::Head as u8 { times.head } else { times.idle }) else {
+            return Order::Go;
+        };
         let waited = u64::from(now.saturating_sub(self.since.load(Ordering::Relaxed)));
-        limit.is_some_and(|limit| waited > limit.as_secs())
+        // With HTTP/2 a request may be on its way already: it is told which one was the last.
+        let multiplexed = stage == Stage::Multiplexed as u8;
+        match waited.checked_sub(limit.as_secs()) {
+            None | Some(0) => Order::Go,
+            Some(late) if multiplexed && late <= FAREWELL.as_secs() => Order::Drain,
+            Some(_) => Order::Close,
+        }
     }
 }
 
@@ -119,17 +160,17 @@ impl Watch {
     /// A new connection. It owes the head of its first request.
     pub(crate) fn enter(&self) -> Arc<Pulse> {
         let pulse = Arc::new(Pulse::default());
-        pulse.enter(Stage::Head);
+        pulse.begin();
         self.lock().push(Arc::downgrade(&pulse));
         pulse
     }
 
-    /// Closes those that wait too long. Called once a second.
+    /// Doubts those that wait too long. Called once a second.
     pub(crate) fn sweep(&self, times: &Times) {
         let now = seconds();
         let alive = self.alive();
-        for pulse in alive.iter().filter(|pulse| pulse.is_late(now, times)) {
-            pulse.tell(Order::Close);
+        for pulse in alive.iter().filter(|pulse| pulse.is_late(now, times) != Order::Go) {
+            pulse.doubt();
         }
     }
 
@@ -157,31 +198,59 @@ fn seconds() -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    fn times() -> Times {
+        Times { idle: Some(Duration::from_secs(300)), head: Some(Duration::from_secs(10)), body: None }
+    }
 
     #[test]
     fn only_waiting_clients_are_late() {
-        let times =
-            Times { idle: Some(Duration::from_secs(300)), head: Some(Duration::from_secs(10)), body: None };
-        let watch = Watch::default();
-        let pulse = watch.enter();
+        let pulse = Watch::default().enter();
         let start = seconds();
-        assert!(!pulse.is_late(start + 10, &times));
-        assert!(pulse.is_late(start + 12, &times), "no request came");
+        let late = |after| pulse.is_late(start + after, &times());
+        assert_eq!(late(10), Order::Go);
+        assert_eq!(late(12), Order::Close, "no request came");
         pulse.asked(false);
         pulse.bytes();
-        assert!(!pulse.is_late(start + 1000, &times), "we are the ones that take long");
+        assert_eq!(late(1000), Order::Go, "we are the ones that take long");
         pulse.answered();
-        assert!(!pulse.is_late(start + 300, &times));
-        assert!(pulse.is_late(start + 302, &times), "nothing more is asked");
+        assert_eq!(late(300), Order::Go);
+        assert_eq!(late(302), Order::Close, "nothing more is asked");
         pulse.bytes();
-        assert!(pulse.is_late(start + 12, &times), "half a head came");
+        assert_eq!(late(12), Order::Close, "half a head came");
         pulse.asked(true);
         pulse.answered();
         pulse.bytes();
-        assert!(!pulse.is_late(start + 299, &times), "bytes of HTTP/2 are no half head");
+        assert_eq!(late(299), Order::Go, "bytes of HTTP/2 are no half head");
+        assert_eq!(late(303), Order::Drain, "a request may be on its way");
+        assert_eq!(late(313), Order::Close, "it has not gone");
+    }
+
+    #[test]
+    fn pings_are_no_requests() {
+        let pulse = Watch::default().enter();
+        pulse.asked(true);
+        pulse.answered();
+        pulse.since.store(seconds() + 7, Ordering::Relaxed);
+        pulse.bytes();
+        assert_eq!(pulse.since.load(Ordering::Relaxed), seconds() + 7);
+    }
+
+    #[test]
+    fn who_is_doubted_and_asks_in_time_after_all_stays() {
+        let watch = Watch::default();
+        let never = Times { head: Some(Duration::ZERO), ..times() };
+        let pulse = watch.enter();
+        assert_eq!(pulse.verdict(&never), Order::Go, "nobody has doubted");
+        pulse.since.store(0, Ordering::Relaxed);
+        let was_late = pulse.is_late(seconds() + 1, &never) != Order::Go;
+        pulse.doubt();
+        // What has come in is read before anybody judges.
+        pulse.asked(false);
+        assert!(was_late && pulse.verdict(&never) == Order::Go);
+        pulse.answered();
+        assert_eq!(pulse.verdict(&never), Order::Go, "a doubt is heard once");
     }
 
     #[test]

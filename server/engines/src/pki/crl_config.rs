@@ -156,10 +156,9 @@ impl Command<Pki> for WriteConfig {
             ("ocsp_expiry", &mut config.ocsp_expiry, self.ocsp_expiry),
         ] {
             let Some(Text(given)) = given else { continue };
-            if Span::parse(&given).is_none_or(|span| span.0 < 0) {
-                return Err(Error::invalid(format!(
-                    "given {name} could not be decoded: time: invalid duration {given:?}"
-                )));
+            let wrong = |why| Error::invalid(format!("given {name} could not be decoded: {why}"));
+            if Span::read(&given).map_err(wrong)?.0 < 0 {
+                return Err(wrong(format!("{given:?} is negative; give a time of 0 or more")));
             }
             *field = given;
         }

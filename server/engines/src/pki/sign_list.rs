@@ -134,9 +134,8 @@ impl Wish {
             _ => return Err(Error::invalid(format!("unknown format value of {format}"))),
         };
         let next = next.map_or(NEXT_UPDATE.to_owned(), |text| text.0);
-        let life = Span::parse(&next).ok_or_else(|| {
-            Error::invalid(format!("invalid value for next_update: time: invalid duration {next:?}"))
-        })?;
+        let life = Span::read(&next)
+            .map_err(|why| Error::invalid(format!("invalid value for next_update: {why}")))?;
         if life.0 <= 0 {
             return Err(Error::invalid("next_update parameter must be greater than 0"));
         }

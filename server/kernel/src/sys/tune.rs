@@ -10,8 +10,8 @@ use serde::Deserialize;
 use super::Sys;
 use super::class::{Class, full};
 use super::shown::TuneShown;
-use crate::kernel::Kernel;
 use crate::mounts::{LockoutConfig, MountEntry};
+use crate::ttl::whole;
 
 /// Methods for which a name can be locked out.
 const LOCKING: [&str; 3] = ["userpass", "ldap", "approle"];
@@ -149,7 +149,7 @@ impl<C: Class> Command<Sys> for Tune<C> {
             plugin_version: self.plugin_version,
             user_lockout_config: self.user_lockout_config,
         };
-        settings.apply_tuned(&mut entry, &kernel)?;
+        settings.apply_tuned(&mut entry)?;
         if let Some(Pairs(options)) = self.options {
             tune_options(&mut entry, options)?;
         }
@@ -213,7 +213,7 @@ impl Settings {
     }
 
     /// Sets what was given on a mount that is there.
-    fn apply_tuned(self, entry: &mut MountEntry, kernel: &Kernel) -> Result<()> {
+    fn apply_tuned(self, entry: &mut MountEntry) -> Result<()> {
         if let Some(version) = self.plugin_version.as_ref().filter(|version| !version.is_empty()) {
             let text = format!("plugin not found in the catalog: {}, version={version}", entry.kind);
             return Err(Error::invalid(text));
@@ -239,16 +239,10 @@ impl Settings {
         let given = |text: &Option<Text>| text.as_ref().map_or(Ok(None), |text| ttl(&text.0));
         let default = given(&self.default_lease_ttl)?.unwrap_or(entry.config.default_lease_ttl);
         let max = given(&self.max_lease_ttl)?.unwrap_or(entry.config.max_lease_ttl);
-        let system_max = kernel.env.settings.max_lease_ttl.as_secs();
+        // A default beyond what the server allows is kept: it counts when that is raised, and bounds nothing until then.
         if max > 0 && default > max {
             let text = format!(
                 "backend max lease TTL of {max} would be less than backend default lease TTL of {default}"
-            );
-            return Err(Error::invalid(text));
-        }
-        if max == 0 && default > system_max {
-            let text = format!(
-                "backend default lease TTL of {default} would be greater than system max lease TTL of {system_max}"
             );
             return Err(Error::invalid(text));
         }
@@ -321,13 +315,12 @@ impl LockoutGiven {
 
 /// Seconds of a time to live; 0 for the server's, nothing for an empty text.
 fn ttl(text: &str) -> Result<Option<u64>> {
-    match text.trim() {
+    match text {
         "" => Ok(None),
         "system" => Ok(Some(0)),
-        text => match Span::parse(text) {
-            Some(span) if span.0 >= 0 => Ok(Some(span.duration().as_secs())),
-            Some(_) => Err(Error::invalid(format!("time: {text:?} is negative; a time to live is not"))),
-            None => Err(Error::invalid(format!("time: invalid duration {text:?}"))),
+        text => match Span::read(text).map_err(Error::invalid)? {
+            span if span.0 >= 0 => Ok(Some(whole(span.duration()).as_secs())),
+            _ => Err(Error::invalid(format!("time: {text:?} is negative; a time to live is not"))),
         },
     }
 }

@@ -429,8 +429,10 @@ impl Wish {
         own: &TokenRecord,
         role: Option<&Role>,
     ) -> Result<TokenRecord> {
-        let ttl = self.ttl.as_ref().filter(|ttl| !ttl.0.is_empty()).or(self.lease.as_ref());
-        let ttl = span(ttl, "ttl must be positive")?;
+        let ttl = match self.ttl.as_ref().filter(|ttl| !ttl.0.is_empty()) {
+            Some(ttl) => span(Some(ttl), "ttl must be positive")?,
+            None => span(self.lease.as_ref(), "lease must be positive")?,
+        };
         let explicit = span(self.explicit_max_ttl.as_ref(), "explicit_max_ttl must be positive")?;
         let period = span(self.period.as_ref(), "period must be positive")?;
         if !period.is_zero() && !cx.sudo() {
@@ -455,6 +457,11 @@ impl Wish {
                 return Err(Error::invalid("expiring root tokens cannot create non-expiring root tokens"));
             }
             return Ok(TokenRecord { renewable: false, ..record });
+        }
+        if root && ttl.is_zero() && period.is_zero() {
+            // Nothing bounds a root token but what it was given itself.
+            let expires = Some(cx.now().plus(explicit));
+            return Ok(TokenRecord { ttl_seconds: explicit.as_secs(), expires, ..record });
         }
         let mount = cx.mount();
         let bounds = Bounds {
@@ -542,9 +549,7 @@ fn matches(pattern: &str, text: &str) -> bool {
 
 fn span(text: Option<&Text>, negative: &str) -> Result<Duration> {
     let Some(Text(text)) = text else { return Ok(Duration::ZERO) };
-    let without_unit = text.parse::<f64>().is_ok();
-    let wrong = if without_unit { "missing unit in duration" } else { "invalid duration" };
-    let span = Span::parse(text).ok_or_else(|| Error::invalid(format!("time: {wrong} {text:?}")))?;
+    let span = Span::read(text).map_err(Error::invalid)?;
     if span.0 < 0 {
         return Err(Error::invalid(negative));
     }

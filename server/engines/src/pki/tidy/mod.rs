@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use kit::loose::{Flag, Number, Span, Text};
-use kit::{Command, Error, Nothing, Query, Reading, Reads, Reply, Result, Route, Time, Writing};
+use kit::{Command, Error, Nothing, Query, Reading, Reads, Reply, Result, Route, Time, Uuid, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use x509::{Certificate, Serial};
@@ -129,7 +129,6 @@ impl Options {
     }
 
     fn check(&self) -> Result<Duration> {
-        let pause = Span::parse(&self.pause_duration).filter(|span| span.0 >= 0);
         for (name, seconds) in
             [("safety_buffer", self.safety_buffer), ("issuer_safety_buffer", self.issuer_safety_buffer)]
         {
@@ -137,12 +136,11 @@ impl Options {
                 return Err(Error::invalid(format!("{name} must be greater than zero")));
             }
         }
-        pause.map(Span::duration).ok_or_else(|| {
-            Error::invalid(format!(
-                "given pause_duration could not be decoded: time: invalid duration {:?}",
-                self.pause_duration
-            ))
-        })
+        let wrong = |why| Error::invalid(format!("given pause_duration could not be decoded: {why}"));
+        match Span::read(&self.pause_duration).map_err(wrong)? {
+            pause if pause.0 >= 0 => Ok(pause.duration()),
+            _ => Err(Error::invalid("received invalid, negative pause_duration: give a time of 0 or more")),
+        }
     }
 }
 
@@ -494,7 +492,8 @@ pub(super) struct Status {
     error: Option<String>,
     internal_backend_uuid: String,
     issuer_safety_buffer: Option<u64>,
-    last_auto_tidy_finished: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_auto_tidy_finished: Option<String>,
     message: Option<String>,
     missing_issuer_cert_count: Option<u64>,
     page_size: Option<u64>,
@@ -529,6 +528,7 @@ fn status(record: &TidyRecord, mount: &kit::Mount) -> Status {
     let began = record.state != State::Inactive;
     let options = began.then_some(&record.options);
     let flag = |of: fn(&Options) -> bool| options.map(of);
+    let auto = Some(record.auto_started).filter(|time| *time > Time::default());
     Status {
         acme_account_deleted_count: began.then_some(0),
         acme_account_revoked_count: began.then_some(0),
@@ -538,9 +538,10 @@ fn status(record: &TidyRecord, mount: &kit::Mount) -> Status {
         current_cert_store_count: None,
         current_revoked_cert_count: None,
         error: None,
-        internal_backend_uuid: mount.accessor.clone(),
+        internal_backend_uuid: Uuid::from_bytes(&mount.id.0).map(|uuid| uuid.to_string()).unwrap_or_default(),
         issuer_safety_buffer: options.map(|options| options.issuer_safety_buffer),
-        last_auto_tidy_finished: record.auto_started.rfc3339(),
+        // As in OpenBao: one that was asked for counts, too.
+        last_auto_tidy_finished: record.finished.or(auto).map(Time::rfc3339),
         message: record.message.clone(),
         missing_issuer_cert_count: began.then_some(record.issuers_missing),
         page_size: options.map(|options| options.page_size),
