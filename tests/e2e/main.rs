@@ -53,4 +53,5 @@ mod ssh;
 mod standin;
 mod transit;
 mod vaultrs;
+mod wire;
 mod workflows;

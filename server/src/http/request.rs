@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
-use http::header::{CONNECTION, EXPECT, HOST};
+use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, HOST};
 use http::{HeaderMap, HeaderValue, Method, Version};
+use http_body_util::Full;
 use kernel::{Request, WrapFormat};
 use kit::loose::Span;
 use kit::{Remote, Secret, Verb};
@@ -14,7 +15,7 @@ use policy::{BadPath, Path};
 
 use super::forwarded;
 use super::query;
-use super::reply::{self, Reply};
+use super::reply::{self, Page, Reply};
 use super::shown;
 use crate::config::{Cors, Forwarded, Listener};
 
@@ -105,9 +106,9 @@ pub(crate) fn read(
 ) -> Result<Asked, Box<Reply>> {
     // A path of its own, as in Go: help about it is asked for without the slash.
     if raw == "sys" && method.as_str() != "HELP" {
-        return Err(elsewhere("sys/", query));
+        return Err(elsewhere("sys/", query, method));
     }
-    let path = path(raw, query)?;
+    let path = path(raw, query, method)?;
     let known = Known::read(headers);
     if listener.wants_request_header && !known.vault_request {
         return Err(refuse(412, "missing \"X-Vault-Request\" header"));
@@ -166,16 +167,16 @@ fn refuse(status: u16, text: &str) -> Box<Reply> {
     Box::new(reply::error(status, text))
 }
 
-fn path(raw: &str, query: Option<&str>) -> Result<Path, Box<Reply>> {
+fn path(raw: &str, query: Option<&str>, method: &Method) -> Result<Path, Box<Reply>> {
     Path::parse(raw).or_else(|bad| in_a_path(raw).ok_or(bad)).map_err(|bad| match bad {
-        BadPath::NotCanonical { clean } => elsewhere(&clean, query),
+        BadPath::NotCanonical { clean } => elsewhere(&clean, query, method),
         BadPath::NotPrintable => Box::new(reply::empty(400)),
         other => refuse(400, &other.to_string()),
     })
 }
 
 /// Sends the client to another path of the API.
-fn elsewhere(path: &str, query: Option<&str>) -> Box<Reply> {
+fn elsewhere(path: &str, query: Option<&str>, method: &Method) -> Box<Reply> {
     let mut location = String::with_capacity(path.len() + 16);
     location.push_str(API);
     encode(path, &mut location);
@@ -183,7 +184,13 @@ fn elsewhere(path: &str, query: Option<&str>) -> Box<Reply> {
         location.push('?');
         location.push_str(query);
     }
-    Box::new(reply::redirect(&location))
+    let mut reply = reply::redirect(&location);
+    // A page is for people, and people read with GET.
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        reply.headers_mut().remove(CONTENT_TYPE);
+        *reply.body_mut() = Page::Left(Full::default());
+    }
+    Box::new(reply)
 }
 
 /// An OCSP question stands in the path in base64 (RFC 6960, appendix A.1), whose slashes may come in pairs: it is read in

@@ -418,7 +418,11 @@ impl Wish {
             return Err(Error::invalid("root tokens may not be created without parent token being root"));
         }
         tokens::check_assignable(&policies)?;
-        Ok(policies)
+        // What says all needs nothing beside it.
+        Ok(match policies.iter().any(|policy| policy == builtin::ROOT) {
+            true => vec![builtin::ROOT.to_owned()],
+            false => policies,
+        })
     }
 
     /// How long the new token lives.

@@ -190,6 +190,13 @@ impl Command<Token> for Put {
         self.deprecated(&mut role, cx)?;
         self.change(&mut role)?;
         check(&role)?;
+        let longest = cx.mount().max_ttl.as_secs();
+        if role.explicit_max_ttl_seconds > longest {
+            cx.warn(format!(
+                "Given explicit max TTL of {} is greater than system/mount allowed value of {longest} seconds; until this is fixed attempting to create tokens against this role will result in an error",
+                role.explicit_max_ttl_seconds
+            ));
+        }
         role.bound_cidrs.iter_mut().for_each(crate::cidr::shorten);
         let shelf = ROLES.of(Ns::of(cx));
         shelf.put(cx.beyond(&Beyond::for_the_kernel()), Name::Path(&name), &role)?;

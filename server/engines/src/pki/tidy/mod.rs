@@ -136,7 +136,7 @@ impl Options {
                 return Err(Error::invalid(format!("{name} must be greater than zero")));
             }
         }
-        let wrong = |why| Error::invalid(format!("given pause_duration could not be decoded: {why}"));
+        let wrong = |why| Error::invalid(format!("Error parsing pause_duration: {why}"));
         match Span::read(&self.pause_duration).map_err(wrong)? {
             pause if pause.0 >= 0 => Ok(pause.duration()),
             _ => Err(Error::invalid("received invalid, negative pause_duration: give a time of 0 or more")),
