@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use axum::Router;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper_util::service::TowerToHyperService;
@@ -87,6 +87,8 @@ enum Answering {
 
 /// How long the answer to `sys/seal` waits for the seal.
 const SEAL_WAIT: Duration = Duration::from_secs(10);
+/// More header fields than this no request has. Over HTTP/1 hyper refuses as many.
+const FIELDS_MAX: usize = 100;
 /// No page outside the API is longer.
 const PAGE_SIZE_MAX: usize = 1 << 20;
 
@@ -146,6 +148,9 @@ impl Service {
         if let Err(refusal) = request::check_message(head.version, &head.headers) {
             return self.refused(*refusal);
         }
+        if head.headers.len() > FIELDS_MAX {
+            return self.refused(reply::error(431, "too many header fields: a request has 100 at most"));
+        }
         let Some(raw) = head.uri.path().strip_prefix(API) else {
             return self.outside(Request::from_parts(head, incoming));
         };
@@ -158,16 +163,17 @@ impl Service {
             Err(refusal) => return self.refused(*refusal),
         };
         // Who asks too often is told so before a byte of the body is read.
-        let asked = match self.within_limits(asked) {
+        let mut asked = match self.within_limits(asked) {
             Ok(asked) => asked,
             Err(reply) => return Answering::Now(Some(*reply)),
         };
         if asked.body == BodyKind::Ignored || incoming.is_end_stream() {
             return answer(&self.door, asked);
         }
-        let door = Arc::clone(&self.door);
+        asked.request.headers = Vec::new();
+        let (door, headers) = (Arc::clone(&self.door), head.headers);
         Answering::Later(Box::pin(async move {
-            match with_body(&door, asked, incoming).await {
+            match with_body(&door, asked, headers, incoming).await {
                 Ok(asked) => match answer(&door, asked) {
                     Answering::Now(reply) => reply.unwrap_or_else(|| reply::bare(500)),
                     Answering::Later(waiting) => waiting.await,
@@ -246,10 +252,17 @@ fn answers_head(path: &str) -> bool {
     path == "sys/health" || path.ends_with("/acme/new-nonce")
 }
 
-async fn with_body(door: &Door, mut asked: Asked, incoming: Incoming) -> Result<Asked, Box<Reply>> {
+/// Waits for the body. Until it is there, who asks may be anybody: nothing of what they said is copied before.
+async fn with_body(
+    door: &Door,
+    mut asked: Asked,
+    headers: HeaderMap,
+    incoming: Incoming,
+) -> Result<Asked, Box<Reply>> {
     let listener = &door.listener;
     let bytes = body::read(incoming, &listener.limits, &listener.times).await?;
     asked.request.body = body::understood(bytes, asked.body, &listener.limits)?;
+    asked.request.headers = request::passed_on(&headers);
     Ok(asked)
 }
 

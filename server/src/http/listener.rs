@@ -29,6 +29,8 @@ use crate::config::Place;
 pub(crate) const CONNECTIONS_MAX: u32 = 8192;
 /// The head of a request, all of it.
 const HEAD_SIZE_MAX: usize = 64 * 1024;
+/// The same over HTTP/2, where a head costs its sender a few bytes and a connection has many: room for a long batch token.
+const HEAD_LIST_SIZE_MAX: u32 = 32 * 1024;
 /// Requests at the same time on one connection of HTTP/2.
 const STREAMS_MAX: u32 = 128;
 /// How long the handshake of TLS may take.
@@ -261,7 +263,7 @@ async fn serve<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: T, se
     let mut builder = auto::Builder::new(TokioExecutor::new());
     // How long a client may take is watched for all connections together, see `watch`.
     builder.http1().header_read_timeout(None).max_buf_size(HEAD_SIZE_MAX);
-    builder.http2().max_concurrent_streams(STREAMS_MAX).max_header_list_size(HEAD_SIZE_MAX as u32);
+    builder.http2().max_concurrent_streams(STREAMS_MAX).max_header_list_size(HEAD_LIST_SIZE_MAX);
     let io = TokioIo::new(Watched { stream, pulse: Arc::clone(&pulse), ending: None });
     let mut connection = pin!(builder.serve_connection(io, service));
     let mut draining = false;

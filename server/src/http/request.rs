@@ -155,7 +155,7 @@ pub(crate) fn read(
             head_only,
             ..Remote::default()
         },
-        headers: known.others,
+        headers: passed_on(headers),
         help,
         meter: kernel::Meter::default(),
         lineage: kernel::Lineage::default(),
@@ -274,7 +274,7 @@ fn asks(method: &Method, query: Option<&str>) -> Result<Asks, Box<Reply>> {
         pairs.retain(|(name, _)| name != "list" && name != "scan");
     }
     if matches!(verb, Verb::Post | Verb::Patch) {
-        pairs.clear();
+        pairs = Vec::new();
     }
     Ok(Asks { verb, help, head_only: false, pairs })
 }
@@ -286,7 +286,7 @@ fn all(query: Option<&str>) -> Vec<(String, String)> {
     query.map_or_else(Vec::new, |query| query::pairs(query).take(PAIRS_MAX).collect())
 }
 
-/// The headers, sorted in one pass.
+/// The headers that HTTP itself understands, sorted in one pass.
 #[derive(Default)]
 struct Known<'a> {
     token: Option<&'a str>,
@@ -300,7 +300,6 @@ struct Known<'a> {
     origin: Option<&'a HeaderValue>,
     content_type: Option<&'a HeaderValue>,
     vault_request: bool,
-    others: Vec<(String, String)>,
 }
 
 impl<'a> Known<'a> {
@@ -318,23 +317,13 @@ impl<'a> Known<'a> {
                 "x-vault-inconsistent" => known.inconsistent = known.inconsistent.or(Some(value)),
                 "x-vault-request" => known.vault_request = value.as_bytes() == b"true",
                 "origin" => known.origin = known.origin.or(Some(value)),
-                "content-type" => {
-                    known.content_type = Some(value);
-                    known.others.push((name.as_str().to_owned(), text(value)));
-                }
-                // Of no interest to anybody behind HTTP.
-                "host" | "accept" | "accept-encoding" | "connection" | "content-length"
-                | "transfer-encoding" => {}
+                "content-type" => known.content_type = Some(value),
                 "x-vault-wrap-format" if value.as_bytes() == b"jwt" => known.wrap_format = WrapFormat::Jwt,
-                "x-vault-wrap-format" => {}
-                "authorization" => match value.as_bytes().strip_prefix(b"Bearer ") {
-                    // A token of ours goes nowhere else, whatever a mount asks for.
-                    Some(token) => bearer = bearer.or(std::str::from_utf8(token.trim_ascii()).ok()),
-                    // Nor does what was meant as one.
-                    None if is_bearer(value.as_bytes()) => {}
-                    None => known.others.push((name.as_str().to_owned(), text(value))),
-                },
-                other => known.others.push((other.to_owned(), text(value))),
+                "authorization" => {
+                    let token = value.as_bytes().strip_prefix(b"Bearer ");
+                    bearer = bearer.or(token.and_then(|token| std::str::from_utf8(token.trim_ascii()).ok()));
+                }
+                _ => {}
             }
         }
         // A token that is no text is a wrong one, not none.
@@ -358,6 +347,21 @@ impl<'a> Known<'a> {
             Some(_) => Err(refuse(400, "unknown value for \"X-Vault-Inconsistent\" header")),
         }
     }
+}
+
+/// The headers that are for whoever is behind HTTP. They are copied only here: of what a connection of HTTP/2 repeats,
+/// hyper keeps one copy for all its requests.
+pub(crate) fn passed_on(headers: &HeaderMap) -> Vec<(String, String)> {
+    let wanted = |name: &str, value: &HeaderValue| match name {
+        "x-vault-token" | "x-vault-namespace" | "x-vault-wrap-ttl" | "x-vault-wrap-format" => false,
+        "x-vault-index" | "x-vault-inconsistent" | "x-vault-request" | "origin" => false,
+        "host" | "accept" | "accept-encoding" | "connection" | "content-length" | "transfer-encoding" => false,
+        // A token of ours goes nowhere else, whatever a mount asks for; nor does what was meant as one.
+        "authorization" => !is_bearer(value.as_bytes()),
+        _ => true,
+    };
+    let wanted = headers.iter().filter(|(name, value)| wanted(name.as_str(), value));
+    wanted.map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
 }
 
 /// Whether a header begins as one with a token, however the word is written.
