@@ -11,7 +11,7 @@ use tests::http::{Reply, Request, exchange};
 /// Twice what a server may use beside the bodies it holds.
 const GROWTH_MAX_KIB: u64 = 400 * 1024;
 
-fn resident_kib(stage: &Stage) -> u64 {
+pub(crate) fn resident_kib(stage: &Stage) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", stage.server.pid())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()

@@ -38,6 +38,7 @@ mod stage;
 #[path = "../e2e/standin.rs"]
 #[allow(dead_code, reason = "shared with the tests from end to end")]
 mod standin;
+mod strangers;
 mod tokens;
 mod totp;
 mod transit;

@@ -13,6 +13,7 @@ pub mod authority;
 pub mod binary;
 pub mod desk;
 pub mod dice;
+pub mod frames;
 pub mod http;
 pub mod program;
 pub mod scratch;

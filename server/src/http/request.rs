@@ -355,7 +355,9 @@ pub(crate) fn passed_on(headers: &HeaderMap) -> Vec<(String, String)> {
     let wanted = |name: &str, value: &HeaderValue| match name {
         "x-vault-token" | "x-vault-namespace" | "x-vault-wrap-ttl" | "x-vault-wrap-format" => false,
         "x-vault-index" | "x-vault-inconsistent" | "x-vault-request" | "origin" => false,
-        "host" | "accept" | "accept-encoding" | "connection" | "content-length" | "transfer-encoding" => false,
+        "host" | "accept" | "accept-encoding" | "connection" | "content-length" | "transfer-encoding" => {
+            false
+        }
         // A token of ours goes nowhere else, whatever a mount asks for; nor does what was meant as one.
         "authorization" => !is_bearer(value.as_bytes()),
         _ => true,
