@@ -240,13 +240,15 @@ impl Put {
 
     fn change(self, role: &mut Role) -> Result<()> {
         let names = |texts: Texts| TokenRecord::sanitised(&texts.0, false);
+        // `root` stands for everything only where something is given, not where it is taken away.
+        let each = |texts: Texts| each_once(&texts.0);
         let max = self.token_explicit_max_ttl.map(|span| seconds("token_explicit_max_ttl", span));
         let period = self.token_period.map(|span| seconds("token_period", span));
         set(&mut role.allowed_policies, self.allowed_policies.map(names));
         set(&mut role.allowed_policies_glob, self.allowed_policies_glob.map(names));
-        set(&mut role.disallowed_policies, self.disallowed_policies.map(names));
-        set(&mut role.disallowed_policies_glob, self.disallowed_policies_glob.map(names));
-        set(&mut role.allowed_entity_aliases, self.allowed_entity_aliases.map(|texts| Some(names(texts))));
+        set(&mut role.disallowed_policies, self.disallowed_policies.map(each));
+        set(&mut role.disallowed_policies_glob, self.disallowed_policies_glob.map(each));
+        set(&mut role.allowed_entity_aliases, self.allowed_entity_aliases.map(|texts| Some(each(texts))));
         set(&mut role.orphan, self.orphan.map(|flag| flag.0));
         set(&mut role.path_suffix, self.path_suffix.map(|text| text.0));
         set(&mut role.renewable, self.renewable.map(|flag| flag.0));
@@ -261,6 +263,15 @@ impl Put {
         set(&mut role.token_type, self.token_type.map(|text| text.0));
         Ok(())
     }
+}
+
+/// The names in lower case, sorted, each once.
+fn each_once(names: &[String]) -> Vec<String> {
+    let mut names: Vec<String> =
+        names.iter().map(|name| name.trim().to_lowercase()).filter(|name| !name.is_empty()).collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
 fn set<T>(field: &mut T, value: Option<T>) {
