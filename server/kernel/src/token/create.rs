@@ -136,7 +136,9 @@ fn create(
     if own.uses_left.is_some() {
         return Err(Error::invalid("restricted use token cannot generate child tokens"));
     }
-    let orphan = parent == Parent::None || wish.no_parent.unwrap_or_default().0;
+    // A role alone says whether its tokens outlive the token that asked.
+    let no_parent = role.is_none() && wish.no_parent.unwrap_or_default().0;
+    let orphan = parent == Parent::None || no_parent;
     if orphan && parent == Parent::Caller && !cx.sudo() {
         return Err(Error::invalid("root or sudo privileges required to create orphan token"));
     }
@@ -497,38 +499,27 @@ fn by_role(
         role.disallowed_policies.iter().any(|other| other == policy)
             || glob(&role.disallowed_policies_glob, policy)
     };
-    let default = |policy: &str| policy == "default";
     let adds_default = !no_default && !role.no_default_policy && !forbids("default");
-    let mut policies = match asked.filter(|asked| adds_default || !asked.is_empty()) {
-        Some(asked) => asked,
-        None if role.allowed_policies.is_empty() => own.policies.clone(),
-        None => role.allowed_policies.clone(),
-    };
-    if adds_default && !policies.iter().any(|policy| default(policy)) {
-        policies.push("default".to_owned());
-    }
-    policies.sort();
-    if allows {
-        let fits = |policy: &&String| {
-            default(policy)
-                || role.allowed_policies.contains(policy)
-                || glob(&role.allowed_policies_glob, policy)
-        };
-        if !policies.iter().all(|policy| fits(&policy)) {
-            let mut allowed = role.allowed_policies.clone();
-            if policies.iter().any(|policy| default(policy)) && !allowed.iter().any(|policy| default(policy))
-            {
-                allowed.push("default".to_owned());
-                allowed.sort();
+    let asked = TokenRecord::sanitised(asked.as_deref().unwrap_or_default(), adds_default && asked.is_some());
+    let allowed = TokenRecord::sanitised(&role.allowed_policies, adds_default);
+    let policies = match (asked.is_empty(), allows) {
+        (true, true) => allowed,
+        // Only a role that says nothing of what is allowed leaves that to the parent.
+        (true, false) => TokenRecord::sanitised(&own.policies, adds_default),
+        (false, true) => {
+            let fits = |policy| allowed.contains(policy) || glob(&role.allowed_policies_glob, policy);
+            if !asked.iter().all(fits) {
+                return Err(Error::invalid(format!(
+                    "token policies ({}) must be subset of the role's allowed policies ({}) or glob policies ({})",
+                    go_list(asked.iter()),
+                    go_list(allowed.iter()),
+                    go_list(role.allowed_policies_glob.iter())
+                )));
             }
-            return Err(Error::invalid(format!(
-                "token policies ({}) must be subset of the role's allowed policies ({}) or glob policies ({})",
-                go_list(policies.iter()),
-                go_list(allowed.iter()),
-                go_list(role.allowed_policies_glob.iter())
-            )));
+            asked
         }
-    }
+        (false, false) => asked,
+    };
     match policies.iter().find(|policy| forbids(policy)) {
         Some(policy) => Err(Error::invalid(format!("token policy {policy:?} is disallowed by this role"))),
         None => Ok(policies),
