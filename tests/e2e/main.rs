@@ -27,6 +27,7 @@ mod hvac;
 mod issuer;
 mod issuers;
 mod keep_agent;
+mod keep_alone;
 mod keep_handover;
 mod keep_login;
 mod keep_logs;

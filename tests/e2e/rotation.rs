@@ -83,9 +83,14 @@ impl Site {
 
     /// The agent without the operator's token.
     pub(crate) fn agent(&self, arguments: &[&str]) -> Program {
+        Program::start(self.keep().arg("agent").args(arguments))
+    }
+
+    /// `keep` without the operator's token.
+    pub(crate) fn keep(&self) -> Command {
         let mut command = Command::new(Binary::keep().path());
         self.environment(&mut command);
-        Program::start(command.arg("agent").args(arguments))
+        command
     }
 
     /// A CA whose role gives certificates of this life.

@@ -6,7 +6,7 @@
 mod advice;
 mod report;
 
-use std::{rc::Rc, time::Duration};
+use std::{io::ErrorKind, rc::Rc, time::Duration};
 
 use serde_json::json;
 use tokio::sync::Mutex;
@@ -21,7 +21,7 @@ use super::{
     record::{Held, Mistake, Record, Seen},
     repeats::Repeats,
     schedule,
-    shelf::Shelf,
+    shelf::{Hold, Shelf},
     world::{Alert, Cause, Event, Trouble, World},
 };
 use crate::{call::Call, client::Reply};
@@ -36,6 +36,8 @@ const WATCH_EVERY: Duration = Duration::from_secs(15 * 60);
 const FAILURES_BEFORE_ALERT: u32 = 3;
 /// The same news is told again only after this long.
 const ALERT_EVERY: Duration = Duration::from_secs(6 * 3600);
+/// A folder in which another process works is tried again after this.
+const BETWEEN_LOCKS: Duration = Duration::from_secs(5);
 /// The longest that anything but a renewal waits: a day, and the spread of one.
 const FARTHEST: Duration = Duration::from_secs(2 * 24 * 3600);
 
@@ -54,6 +56,8 @@ pub(crate) struct Course {
     repeats: Repeats,
     unsaved: Repeats,
     unreported: Repeats,
+    unshared: Repeats,
+    alone: bool,
 }
 
 impl Course {
@@ -64,19 +68,9 @@ impl Course {
         identity: Rc<Mutex<Identity>>,
         ledger: Rc<Ledger>,
     ) -> Course {
-        let mut record = Record::load(shelf.disk.as_ref(), &plan.folder, &plan.name);
-        // A record that outlived its files is worth nothing.
-        if record.held.as_ref().is_some_and(|held| shelf.file(held.number, "cert.pem").is_err()) {
-            let number = record.number;
-            record = Record::new(&plan.name);
-            record.number = number;
-        }
-        record.number = record.number.max(shelf.shown().unwrap_or(0));
-        // Where it was looked at under another configuration says nothing now.
-        record.served.retain(|seen| plan.places.iter().any(|place| place.address == seen.address));
-        let course = Course {
+        let mut course = Course {
+            record: Record::new(&plan.name),
             plan,
-            record,
             shelf,
             identity,
             ledger,
@@ -85,13 +79,77 @@ impl Course {
             repeats: Repeats::default(),
             unsaved: Repeats::default(),
             unreported: Repeats::default(),
+            unshared: Repeats::default(),
+            alone: true,
         };
-        let mut needed = course.record.needed();
-        needed.extend(course.shelf.shown());
-        // Litter of a crash is no reason not to start.
-        let _ = course.shelf.keep_only(&needed);
-        course.ledger.show(&course.plan, &course.record);
+        course.alone = course.shelf.hold().err().is_none_or(|e| e.kind() != ErrorKind::WouldBlock);
+        course.take_up();
         course
+    }
+
+    /// Reads where it was left, and tidies if nobody else is at work here.
+    fn take_up(&mut self) {
+        let plan = &self.plan;
+        let mut record = Record::load(self.shelf.disk.as_ref(), &plan.folder, &plan.name);
+        // A record that outlived its files is worth nothing.
+        if record.held.as_ref().is_some_and(|held| self.shelf.file(held.number, "cert.pem").is_err()) {
+            let number = record.number;
+            record = Record::new(&plan.name);
+            record.number = number;
+        }
+        record.number = record.number.max(self.shelf.shown().unwrap_or(0));
+        // Where it was looked at under another configuration says nothing now.
+        record.served.retain(|seen| plan.places.iter().any(|place| place.address == seen.address));
+        self.record = record;
+        if self.alone {
+            let mut needed = self.record.needed();
+            needed.extend(self.shelf.shown());
+            // Litter of a crash is no reason not to start.
+            let _ = self.shelf.keep_only(&needed);
+        }
+        self.ledger.show(&self.plan, &self.record);
+    }
+
+    /// Whether no other process works in its folder.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.alone
+    }
+
+    /// Sees to it that nobody else works in the folder. If somebody does, this one waits and follows what it is told on
+    /// the disk.
+    fn hold(&mut self, world: &impl World, now: Moment) -> bool {
+        let folder = self.plan.folder.display();
+        match self.shelf.hold() {
+            Ok(Hold::Before) => {}
+            Ok(Hold::Now) => {
+                if !self.alone {
+                    world.log(Level::Info, &format!("{}: takes over {folder}", self.plan.name));
+                }
+                self.alone = true;
+                self.take_up();
+            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                let said = format!(
+                    "{}: another `keep` is at work in {folder}, an agent or `keep cert get`: end it; until then this one leaves the folder alone",
+                    self.plan.name
+                );
+                if self.unshared.is_news(&said, now) {
+                    world.log(Level::Warn, &said);
+                }
+                self.alone = false;
+                self.take_up();
+                return false;
+            }
+            Err(e) => {
+                // A folder that cannot be made or written is told of when something is to be written.
+                let said = format!("{}: {folder} cannot be locked ({e}): run one agent only", self.plan.name);
+                if e.kind() == ErrorKind::Unsupported && self.unshared.is_news(&said, now) {
+                    world.log(Level::Warn, &said);
+                }
+                self.alone = true;
+            }
+        }
+        true
     }
 
     /// Asks for a certificate at the next turn, whatever the schedule says.
@@ -119,6 +177,9 @@ impl Course {
     /// Does what is due, and says when the next turn is.
     pub(crate) async fn turn(&mut self, world: &impl World) -> Moment {
         let now = world.now();
+        if !self.hold(world, now) {
+            return now.plus(BETWEEN_LOCKS);
+        }
         self.bound_dates(now);
         if now >= self.record.try_at {
             let done = self.due(world, now).await;
@@ -251,7 +312,7 @@ impl Course {
 
     /// Gets a new pair and puts it on the disk; it is not shown yet.
     async fn obtain(&mut self, world: &impl World) -> Result<(), Trouble> {
-        let number = self.record.number + 1;
+        let number = self.shelf.next(self.record.number);
         let got = self.obtain_pair(world, number).await;
         match got {
             Ok(held) => {

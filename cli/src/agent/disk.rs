@@ -3,10 +3,11 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink},
     path::{Path, PathBuf},
 };
 
+use rustix::fs::{FlockOperation, flock};
 use zeroize::Zeroizing;
 
 /// Nothing that the agent reads is larger: keys, certificates, credentials.
@@ -17,6 +18,24 @@ const FILE_SIZE_MAX: u64 = 1024 * 1024;
 pub(crate) struct Owner {
     pub(crate) user: Option<u32>,
     pub(crate) group: Option<u32>,
+}
+
+/// A folder that one process alone writes in. It is free again when this is dropped, and when the process ends in any way.
+pub(crate) struct Lock(Option<File>);
+
+impl Lock {
+    /// The lock of a disk that nobody shares.
+    #[cfg(test)]
+    pub(crate) fn alone() -> Lock {
+        Lock(None)
+    }
+
+    /// Whether it still is the lock of what lies there: a folder that was taken away and made again is another.
+    pub(crate) fn is_of(&self, folder: &Path) -> bool {
+        let Some(file) = &self.0 else { return true };
+        let (Ok(held), Ok(there)) = (file.metadata(), fs::metadata(folder)) else { return false };
+        (held.dev(), held.ino()) == (there.dev(), there.ino())
+    }
 }
 
 /// A file system.
@@ -41,6 +60,9 @@ pub(crate) trait Disk {
     fn target(&self, path: &Path) -> io::Result<PathBuf>;
     /// The names in a folder.
     fn names(&self, path: &Path) -> io::Result<Vec<String>>;
+    /// Makes this process the only one that writes in a folder. `WouldBlock` if another is, `Unsupported` if this file
+    /// system cannot say.
+    fn lock(&self, folder: &Path) -> io::Result<Lock>;
 }
 
 /// The machine's own.
@@ -98,6 +120,15 @@ impl Disk for Machine {
     fn names(&self, path: &Path) -> io::Result<Vec<String>> {
         let names = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
         names.collect()
+    }
+
+    fn lock(&self, folder: &Path) -> io::Result<Lock> {
+        let file = File::open(folder)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Lock(Some(file))),
+            Err(e) if e == rustix::io::Errno::WOULDBLOCK => Err(e.into()),
+            Err(e) => Err(io::Error::new(ErrorKind::Unsupported, e)),
+        }
     }
 }
 

@@ -65,7 +65,7 @@ pub(crate) enum Once {
 /// Opens a course in the real world.
 pub(crate) fn courses(post: &Post, identity: &Rc<Mutex<Identity>>, ledger: &Rc<Ledger>) -> Vec<Course> {
     let open = |plan: &super::config::Certificate| {
-        let shelf = Shelf { disk: Rc::new(Machine), folder: plan.folder.clone(), owner: plan.owner };
+        let shelf = Shelf::new(Rc::new(Machine), plan.folder.clone(), plan.owner);
         Course::open(plan.clone(), shelf, Rc::clone(identity), Rc::clone(ledger))
     };
     post.certificates.iter().map(open).collect()
@@ -256,6 +256,9 @@ async fn follow(mut course: Course, world: Rc<Here>, once: Once) -> bool {
     loop {
         let next = course.turn(world.as_ref()).await;
         if once == Once::Yes {
+            if !course.is_alone() {
+                return false;
+            }
             if course.record.delivered && course.record.renew_at > world.now() {
                 return true;
             }

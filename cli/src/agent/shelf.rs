@@ -9,14 +9,14 @@
 //! folder `current` once, or reads `pair.pem`, has a key and a certificate that belong together at any moment.
 
 use std::{
-    io,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
     rc::Rc,
 };
 
 use zeroize::Zeroizing;
 
-use super::disk::{self, Disk, Owner};
+use super::disk::{self, Disk, Lock, Owner};
 
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
@@ -39,9 +39,45 @@ pub(crate) struct Shelf {
     pub(crate) disk: Rc<dyn Disk>,
     pub(crate) folder: PathBuf,
     pub(crate) owner: Owner,
+    lock: Option<Rc<Lock>>,
+}
+
+/// Since when nobody else writes here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hold {
+    Before,
+    /// Others may have written until now.
+    Now,
 }
 
 impl Shelf {
+    pub(crate) fn new(disk: Rc<dyn Disk>, folder: PathBuf, owner: Owner) -> Shelf {
+        Shelf { disk, folder, owner, lock: None }
+    }
+
+    /// Makes this process the only one that writes here, as long as it lives: two that make pairs in one folder would mix
+    /// them. `WouldBlock` if another is.
+    pub(crate) fn hold(&mut self) -> io::Result<Hold> {
+        if self.lock.as_ref().is_some_and(|lock| lock.is_of(&self.folder)) {
+            return Ok(Hold::Before);
+        }
+        self.lock = None;
+        let lock = match self.disk.lock(&self.folder) {
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                self.disk.make_folder(&self.folder, FOLDER_MODE)?;
+                self.disk.lock(&self.folder)?
+            }
+            other => other?,
+        };
+        self.lock = Some(Rc::new(lock));
+        Ok(Hold::Now)
+    }
+
+    /// The lock, for whoever must be alone here longer than this.
+    pub(crate) fn lock(&self) -> Option<Rc<Lock>> {
+        self.lock.clone()
+    }
+
     /// Puts the key of a pair to be, and makes sure there is room for the rest.
     pub(crate) fn begin(&self, number: u64, key: &str) -> io::Result<()> {
         let begun = self.unfinished(number);
@@ -67,6 +103,12 @@ impl Shelf {
         self.put(&begun, "pair.pem", &whole)?;
         self.give(&begun)?;
         self.disk.sync_folder(&begun)?;
+        if self.shown() == Some(number) {
+            return Err(io::Error::new(
+                ErrorKind::AlreadyExists,
+                "another program has made a pair here meanwhile",
+            ));
+        }
         self.disk.remove(&done)?;
         self.disk.rename(&begun, &done)?;
         self.disk.sync_folder(&self.folder)
@@ -92,6 +134,13 @@ impl Shelf {
     pub(crate) fn shown(&self) -> Option<u64> {
         let target = self.disk.target(&self.folder.join(CURRENT)).ok()?;
         pair_number(target.to_str()?)
+    }
+
+    /// The number of the pair to make next, later than any that was ever begun here.
+    pub(crate) fn next(&self, begun: u64) -> u64 {
+        let names = self.disk.names(&self.folder).unwrap_or_default();
+        let there = names.iter().filter_map(|name| pair_number(name)).max().unwrap_or(0);
+        begun.max(there).max(self.shown().unwrap_or(0)) + 1
     }
 
     /// One file of a pair.

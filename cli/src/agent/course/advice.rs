@@ -27,12 +27,13 @@ impl Course {
         self.record.ask_at = now.plus(advice.again.mul_f64(1.0 + SPREAD_SHARE * world.chance()));
         if let Some(window) = advice.window.filter(|window| Some(*window) != self.record.window) {
             let at = window.renewal(world.chance());
+            // A window that ends later than this agent may wait leaves its own moment, or all would come back at the last one.
+            let own = held.life().renewal(self.plan.survive, world.chance());
             // A first wish is followed at once, as what is held may be revoked soon. A CA that wishes again for what it gave
             // on a wish does not get its will without end.
             let earliest = if self.record.wished { held.life().earliest_wish() } else { held.obtained };
             self.record.wished &= window.start <= now;
-            let latest = held.life().latest_renewal(self.plan.survive);
-            self.record.renew_at = at.min(latest).max(earliest);
+            self.record.renew_at = at.min(own).max(earliest);
             let line = format!("{}: the CA wants the renewal at {}", self.plan.name, self.record.renew_at);
             world.log(Level::Info, &line);
         }
@@ -65,7 +66,7 @@ impl Course {
     /// sees one or the other.
     async fn trust(&mut self, world: &impl World, held: &Held, wanted: &str) -> Result<bool, Trouble> {
         let disk = |why: String| Trouble::new(Cause::Disk, why);
-        let (number, own) = (self.record.number + 1, held.number);
+        let (number, own) = (self.shelf.next(self.record.number), held.number);
         let Some(id) = &held.ari_id else { return Ok(false) };
         let Ok(reply) = world.ask(Call::get(format!("{}/bundle/{id}", self.plan.mount))).await else {
             self.soon(world);

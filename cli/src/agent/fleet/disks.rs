@@ -9,7 +9,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use crate::agent::disk::{Disk, Owner};
+use crate::agent::disk::{Disk, Lock, Owner};
 
 #[derive(Clone)]
 enum Node {
@@ -112,6 +112,10 @@ impl Disk for Memory {
         let inside = nodes.keys().filter(|other| other.parent() == Some(path));
         Ok(inside.map(|other| other.file_name().unwrap().to_string_lossy().into_owned()).collect())
     }
+
+    fn lock(&self, _: &Path) -> io::Result<Lock> {
+        Ok(Lock::alone())
+    }
 }
 
 /// How a disk fails.
@@ -206,5 +210,10 @@ impl<D: Disk> Disk for Faulty<D> {
 
     fn names(&self, path: &Path) -> io::Result<Vec<String>> {
         self.inner.names(path)
+    }
+
+    // An agent that died still lies in this process, and would hold what the kernel frees.
+    fn lock(&self, _: &Path) -> io::Result<Lock> {
+        Ok(Lock::alone())
     }
 }

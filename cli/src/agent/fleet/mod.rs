@@ -163,7 +163,7 @@ fn open(plan: &Certificate, disk: &Rc<dyn Disk>) -> Course {
     // Credentials lie in memory even where the certificates lie on a real disk.
     let credentials: Rc<dyn Disk> = Rc::new(Memory::with_credentials());
     let identity = Rc::new(Mutex::new(Identity::new(method, "approle".to_owned(), credentials)));
-    let shelf = Shelf { disk: Rc::clone(disk), folder: plan.folder.clone(), owner: plan.owner };
+    let shelf = Shelf::new(Rc::clone(disk), plan.folder.clone(), plan.owner);
     Course::open(plan.clone(), shelf, identity, Rc::new(Ledger::default()))
 }
 

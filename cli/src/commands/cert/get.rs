@@ -1,6 +1,7 @@
 use std::{
     cell::RefCell,
     collections::HashSet,
+    io::ErrorKind,
     net::IpAddr,
     path::{Path, PathBuf},
     rc::Rc,
@@ -30,7 +31,10 @@ use crate::{
         shelf::Shelf,
     },
     call::Call,
-    commands::{agent, cert::litter::Litter},
+    commands::{
+        agent,
+        cert::{interrupt::Interrupt, litter::Litter},
+    },
     output::{say, warn},
     paths,
     secret::Secret,
@@ -122,9 +126,11 @@ impl Get {
                     Stop::local("No token is set").hint("Run `keep login`, or set KEEP_TOKEN.")
                 })?;
             let litter = Litter::watch([plan.folder.clone()]);
+            let shelf = alone(&plan)?;
+            let _lock = shelf.lock();
             let got =
-                fetch(session, plan.clone(), Method::Given(token), &session.server, Delivery::Now).await;
-            return match got {
+                fetch(session, (plan.clone(), shelf), Method::Given(token), &session.server, Delivery::Now);
+            return match Interrupt::heard()?.before(got).await {
                 Ok(held) => self.done(&plan, &held, None),
                 Err(stop) => Err(cleared(stop, &litter, session, Made::default()).await),
             };
@@ -136,8 +142,11 @@ impl Get {
         let ours =
             ["hcl", "ca.pem", "role-id", "secret-id"].map(|end| folder.join(format!("{}.{end}", self.name)));
         let litter = Litter::watch(ours.into_iter().chain([plan.folder.clone()]));
+        let shelf = alone(&plan)?;
+        // Until what led to nothing is taken away again, nobody else works in the folder.
+        let _lock = shelf.lock();
         let mut made = Made::default();
-        match self.set_up(session, &plan, &folder, &mut made).await {
+        match self.set_up(session, (&plan, shelf), &folder, &mut made).await {
             Ok(held) => self.done(&plan, &held, Some(&folder)),
             Err(stop) => Err(cleared(stop, &litter, session, made).await),
         }
@@ -147,17 +156,18 @@ impl Get {
     async fn set_up(
         &self,
         session: &Session,
-        plan: &Certificate,
+        (plan, shelf): (&Certificate, Shelf),
         folder: &Path,
         made: &mut Made,
     ) -> Result<Held, Stop> {
+        let mut interrupt = Interrupt::heard()?;
         let server = self.server(session, folder)?;
-        let (method, auth) = self.identity(session, folder, made).await?;
+        let (method, auth) = interrupt.after(self.identity(session, folder, made)).await?;
         let file = folder.join(format!("{}.hcl", self.name));
         write(&file, &self.hcl(plan, &server, &auth))?;
         // What was written is what will be read: a mistake in it must show now, not at the agent's start.
         config::Config::load(std::slice::from_ref(&file)).map_err(Stop::local)?;
-        fetch(session, plan.clone(), method, &server, Delivery::ByAgent).await
+        interrupt.before(fetch(session, (plan.clone(), shelf), method, &server, Delivery::ByAgent)).await
     }
 
     fn check_name(&self) -> Result<(), Stop> {
@@ -371,6 +381,23 @@ async fn cleared(stop: Stop, litter: &Litter, session: &Session, made: Made) -> 
     made.undo(&session.client).await.into_iter().fold(stop, Stop::also)
 }
 
+/// The folder of the certificate, which nobody else works in until this run ends.
+fn alone(plan: &Certificate) -> Result<Shelf, Stop> {
+    let mut shelf = Shelf::new(Rc::new(Machine), plan.folder.clone(), plan.owner);
+    let shown = plan.folder.display();
+    match shelf.hold() {
+        Ok(_) => Ok(shelf),
+        // A file system without locks: as long as one program at a time works there, all is well.
+        Err(e) if e.kind() == ErrorKind::Unsupported => Ok(shelf),
+        Err(e) if e.kind() == ErrorKind::WouldBlock => {
+            Err(Stop::local(format!("Another `keep` is at work in {shown}, and renews the certificate there"))
+                .hint("End it first (`systemctl stop keep-agent`, or what started it), run this again, and start it again; or give another -dir."))
+        }
+        Err(e) => Err(Stop::local(format!("{shown} cannot be used for the certificate: {e}"))
+            .hint("Run it as somebody who may write there, or give another -dir.")),
+    }
+}
+
 /// Who brings the first pair to its service.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Delivery {
@@ -382,7 +409,7 @@ enum Delivery {
 /// Gets the first pair with the agent's own identity, which so is proven too.
 async fn fetch(
     session: &Session,
-    plan: Certificate,
+    (plan, shelf): (Certificate, Shelf),
     method: Method,
     server: &Server,
     delivery: Delivery,
@@ -400,7 +427,6 @@ async fn fetch(
     };
     let mount = if matches!(method, Method::Approle { .. }) { "approle" } else { "token" };
     let identity = Rc::new(Mutex::new(Identity::new(method, mount.to_owned(), Rc::new(Machine))));
-    let shelf = Shelf { disk: Rc::new(Machine), folder: plan.folder.clone(), owner: plan.owner };
     let mut first = plan.clone();
     if delivery == Delivery::ByAgent {
         first.reloads.clear();

@@ -1,4 +1,5 @@
 mod get;
+mod interrupt;
 mod litter;
 mod status;
 
