@@ -13,7 +13,8 @@ use crate::{
         disk::{self, Machine},
         log::{Format, Level, LogPlan, Rotation},
         run::{self, Once},
-        schedule, unit,
+        schedule,
+        unit::{self, Order, Unit},
     },
     output::{raw, say, warn},
     session::Session,
@@ -101,7 +102,7 @@ impl Agent {
         match self.verb {
             None => run::run(config, if self.once { Once::Yes } else { Once::No }).await,
             Some(AgentVerb::Check) => check(&config),
-            Some(AgentVerb::Install(install)) => install.run(&paths, &config),
+            Some(AgentVerb::Install(install)) => install.run(&paths, &config, &session.settings),
         }
     }
 }
@@ -170,10 +171,20 @@ fn check(config: &Config) -> Outcome {
 }
 
 impl Install {
-    fn run(&self, paths: &[PathBuf], config: &Config) -> Outcome {
+    fn run(&self, paths: &[PathBuf], config: &Config, settings: &Settings) -> Outcome {
         let program =
             std::env::current_exe().map_err(|e| Stop::local(format!("This program has no path: {e}")))?;
-        let text = unit::text(&program, paths, config);
+        let base =
+            std::env::current_dir().map_err(|e| Stop::local(format!("This folder has no path: {e}")))?;
+        let order = Order {
+            program: &program,
+            configuration: paths,
+            config,
+            base: &base,
+            environment: unit::environment(config, settings),
+        };
+        let Unit { text, advice } = unit::unit(&order).map_err(Stop::local)?;
+        advice.iter().for_each(warn);
         if self.print {
             raw(&text);
             return Ok(0);
