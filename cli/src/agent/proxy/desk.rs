@@ -272,7 +272,8 @@ impl Desk {
             "token_accessor" => memory.drop_where(|entry| entry.accessor == Some(value)),
             "lease" => memory.drop_where(|entry| entry.lease == Some(value)),
             "request_path" => {
-                memory.drop_where(|entry| entry.namespace == namespace && entry.path.starts_with(value));
+                let start = memory::whole(namespace, value);
+                memory.drop_where(|entry| entry.whole.starts_with(&start));
             }
             _ => {
                 let why = "invalid type provided: all, token, token_accessor, lease or request_path";
@@ -349,9 +350,9 @@ fn shows(path: &str, token: &str, own: &str, asked: &[u8]) -> bool {
         let body: Value = serde_json::from_slice(asked).unwrap_or(Value::Null);
         body.get("token").and_then(Value::as_str).unwrap_or_default().to_owned()
     };
-    // As the server reads it: what is encoded means the same, and so does a slash more; a namespace may stand in front.
-    let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
-    let mut last = path.split('/').filter(|part| !part.is_empty()).rev();
+    // A namespace may stand in front.
+    let path = memory::whole("", path);
+    let mut last = path.rsplit('/');
     match (last.next(), last.next(), last.next()) {
         (Some("lookup-self" | "renew-self"), Some("token"), Some("auth")) => token == own,
         (Some("lookup" | "renew"), Some("token"), Some("auth")) => {

@@ -63,8 +63,14 @@ pub(crate) async fn open(door: Door, desk: Rc<Desk>) -> Result<(), String> {
 /// A socket that nobody could open before it had its mode.
 fn socket(path: &Path, mode: u32, owner: Owner) -> std::io::Result<UnixListener> {
     use std::os::unix::fs::FileTypeExt;
-    if fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_socket()) {
-        Machine.remove(path)?;
+    match fs::symlink_metadata(path) {
+        Ok(there) if !there.file_type().is_socket() => {
+            let why = "something is there already that is no socket: move it away, or name another address";
+            return Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, why));
+        }
+        Ok(_) => Machine.remove(path)?,
+        // Whatever is wrong shows when it is bound.
+        Err(_) => {}
     }
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(".new");

@@ -44,7 +44,8 @@ pub(super) struct Kept {
     pub(super) headers: http::HeaderMap,
     pub(super) body: Bytes,
     pub(super) at: Moment,
-    path: String,
+    /// Its namespace and its path, as the server reads them.
+    whole: String,
     namespace: String,
     /// Who asked.
     asker: Zeroizing<String>,
@@ -119,7 +120,7 @@ impl Memory {
             headers: parts.headers.clone(),
             body: body.clone(),
             at: world.now(),
-            path: asked.path.to_owned(),
+            whole: whole(asked.namespace, asked.path),
             namespace: asked.namespace.to_owned(),
             asker: Zeroizing::new(asked.token.to_owned()),
             what,
@@ -169,8 +170,7 @@ impl Memory {
 
 /// What there is to know of an answer that is kept.
 pub(super) struct Entry<'a> {
-    pub(super) path: &'a str,
-    pub(super) namespace: &'a str,
+    pub(super) whole: &'a str,
     pub(super) asker: &'a str,
     pub(super) lease: Option<&'a str>,
     pub(super) token: Option<&'a str>,
@@ -183,7 +183,7 @@ impl Kept {
             What::Lease(id) => (Some(id.as_str()), None, None),
             What::Token { text, accessor } => (None, Some(text.as_str()), Some(accessor.as_str())),
         };
-        Entry { path: &self.path, namespace: &self.namespace, asker: &self.asker, lease, token, accessor }
+        Entry { whole: &self.whole, asker: &self.asker, lease, token, accessor }
     }
 
     fn renewal(&self) -> Call {
@@ -242,53 +242,65 @@ async fn follow(memory: Weak<Memory>, key: Key, kept: Rc<Kept>, mut life: Durati
     }
 }
 
+/// A path with its namespace in front, as the server reads it: what is encoded means the same, and so does a slash more.
+pub(super) fn whole(namespace: &str, path: &str) -> String {
+    let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
+    let path: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let path = path.strip_prefix(&["v1"]).unwrap_or(&path);
+    let parts: Vec<&str> = namespace.split('/').filter(|part| !part.is_empty()).collect();
+    [&parts, path].concat().join("/")
+}
+
 /// What a request to revoke something takes out of the memory.
 pub(super) fn revoked(memory: &Memory, path: &str, namespace: &str, token: &str, body: &[u8]) {
     let body: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+    let whole = whole(namespace, path);
+    let parts: Vec<&str> = whole.split('/').collect();
+    // A namespace may stand in front, and nobody here knows where it ends. To drop too much costs a question.
+    for at in 0..parts.len() {
+        let (before, rest) = parts.split_at(at);
+        drop_revoked(memory, (before, rest), token, &body);
+    }
+}
+
+fn drop_revoked(memory: &Memory, (before, rest): (&[&str], &[&str]), token: &str, body: &Value) {
     let text = |key: &str| body.get(key).and_then(Value::as_str).unwrap_or_default();
-    match path.trim_start_matches('/').trim_start_matches("v1/") {
-        "auth/token/revoke-self" => {
-            memory.drop_where(|entry| entry.token == Some(token) || entry.asker == token)
+    match rest {
+        ["auth", "token", "revoke-self"] => {
+            memory.drop_where(|entry| entry.token == Some(token) || entry.asker == token);
         }
-        "auth/token/revoke" => {
+        ["auth", "token", "revoke"] => {
             let gone = text("token");
             memory.drop_where(|entry| entry.token == Some(gone) || entry.asker == gone);
         }
         // The children of an orphaned token live on.
-        "auth/token/revoke-orphan" => {
+        ["auth", "token", "revoke-orphan"] => {
             let gone = text("token");
             memory.drop_where(|entry| {
                 entry.token == Some(gone) || (entry.asker == gone && entry.lease.is_some())
             });
         }
-        "auth/token/revoke-accessor" => {
+        ["auth", "token", "revoke-accessor"] => {
             let gone = text("accessor");
             memory.drop_where(|entry| entry.accessor == Some(gone));
         }
-        "sys/leases/revoke" | "sys/revoke" => {
+        ["sys", "leases", "revoke"] | ["sys", "revoke"] => {
             let gone = text("lease_id");
             memory.drop_where(|entry| entry.lease == Some(gone));
         }
-        rest => {
-            let lease =
-                ["sys/leases/revoke/", "sys/revoke/"].iter().find_map(|start| rest.strip_prefix(start));
-            let starts = [
-                "sys/leases/revoke-force/",
-                "sys/leases/revoke-prefix/",
-                "sys/revoke-force/",
-                "sys/revoke-prefix/",
-            ];
-            if let Some(gone) = lease {
-                memory.drop_where(|entry| entry.lease == Some(gone));
-            }
-            if let Some(prefix) = starts.iter().find_map(|start| rest.strip_prefix(start)) {
-                memory.drop_where(|entry| {
-                    let inside =
-                        entry.path.trim_start_matches('/').trim_start_matches("v1/").starts_with(prefix);
-                    entry.namespace == namespace
-                        && (inside || entry.lease.is_some_and(|lease| lease.starts_with(prefix)))
-                });
-            }
+        ["sys", "leases", "revoke", lease @ ..] | ["sys", "revoke", lease @ ..] => {
+            let gone = lease.join("/");
+            memory.drop_where(|entry| entry.lease == Some(&gone));
         }
+        ["sys", "leases", "revoke-force" | "revoke-prefix", prefix @ ..]
+        | ["sys", "revoke-force" | "revoke-prefix", prefix @ ..]
+            if !prefix.is_empty() =>
+        {
+            let (inside, whole) = (prefix.join("/"), [before, prefix].concat().join("/"));
+            memory.drop_where(|entry| {
+                entry.whole.starts_with(&whole) || entry.lease.is_some_and(|lease| lease.starts_with(&inside))
+            });
+        }
+        _ => {}
     }
 }

@@ -4,6 +4,7 @@
 //! answers and when each must be seen to; `target` is the file; `work` puts it together.
 
 mod brain;
+mod fields;
 mod functions;
 mod language;
 mod layout;

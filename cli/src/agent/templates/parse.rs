@@ -2,7 +2,12 @@
 
 use gotmpl::parse::{ActionNode, CommandNode, DefineNode, Expr, ListNode, Node, Parser, PipeNode};
 
-use super::{functions::FUNCTIONS, language::HERE, sprig};
+use super::{
+    fields::{self, Place},
+    functions::FUNCTIONS,
+    language::HERE,
+    sprig,
+};
 
 /// A template taken apart.
 pub(super) struct Parsed {
@@ -43,6 +48,8 @@ pub(super) fn parse(text: &str, (left, right): (&str, &str), denied: &[String]) 
     let mut look = Look { denied, versions: text.contains("sprig_semver"), wrong: None };
     look.list(&mut body);
     defines.iter_mut().for_each(|define| look.list(&mut define.body));
+    fields::replace(&mut body, Place::Top);
+    defines.iter_mut().for_each(|define| fields::replace(&mut define.body, Place::Defined));
     match look.wrong {
         None => Ok(Parsed { body, defines }),
         Some(wrong) => Err(wrong),

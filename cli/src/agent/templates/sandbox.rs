@@ -10,6 +10,11 @@ use std::{
 
 use rustix::fs::{Mode, OFlags, open, openat};
 
+/// No file that a template reads is larger.
+const FILE_SIZE_MAX: u64 = 16 * 1024 * 1024;
+/// How a file is opened: without waiting for whoever may be at its other end.
+const FILE: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
+
 /// A folder.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Sandbox(PathBuf);
@@ -30,16 +35,32 @@ impl Sandbox {
     pub(super) fn read(&self, path: &Path) -> io::Result<String> {
         let (root, real) = (self.0.canonicalize()?, path.canonicalize()?);
         let outside = |_| io::Error::new(ErrorKind::PermissionDenied, "it lies outside of sandbox_path");
-        let mut text = String::new();
-        beneath(&root, real.strip_prefix(&root).map_err(outside)?)?.read_to_string(&mut text)?;
-        Ok(text)
+        text(beneath(&root, real.strip_prefix(&root).map_err(outside)?)?)
     }
+}
+
+/// What a file says, wherever it lies.
+pub(super) fn read(path: &Path) -> io::Result<String> {
+    text(File::from(open(path, FILE, Mode::empty())?))
+}
+
+/// A pipe that nobody writes into would hold up everything that the agent does.
+fn text(file: File) -> io::Result<String> {
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    let mut text = String::new();
+    file.take(FILE_SIZE_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_SIZE_MAX {
+        return Err(io::Error::new(ErrorKind::FileTooLarge, "it is larger than 16 MiB"));
+    }
+    Ok(text)
 }
 
 /// Opens what has no link on its way: links were followed before, so one that is there now was put there since.
 fn beneath(root: &Path, inner: &Path) -> io::Result<File> {
     let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let file = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = FILE.union(OFlags::NOFOLLOW);
     let mut at: OwnedFd = open(root, folder, Mode::empty())?;
     let mut names = inner.components().peekable();
     while let Some(name) = names.next() {
@@ -73,6 +94,18 @@ mod tests {
         for (path, is_there) in [("away", true), ("off/file", true), ("../out/file", true), ("none", false)] {
             assert_eq!(sandbox.holds(&inside.join(path)), !is_there, "{path}");
             assert!(read(path).is_err(), "{path}");
+        }
+        let pipe = inside.join("pipe");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::FileType::Fifo,
+            Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+        for read in [sandbox.read(&pipe), super::read(&pipe)] {
+            assert!(read.unwrap_err().to_string().contains("no regular file"));
         }
         // What was found a moment ago is a link by now, itself or on its way.
         let root = inside.canonicalize().unwrap();

@@ -6,7 +6,10 @@ use serde_json::{Map, Value as Json, json};
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
-use super::{query::Query, sandbox::Sandbox};
+use super::{
+    query::Query,
+    sandbox::{self, Sandbox},
+};
 use crate::{
     agent::{
         login::{Identity, envelope},
@@ -255,7 +258,7 @@ fn nothing(path: &str) -> Trouble {
 }
 
 fn file(path: &Path, sandbox: Option<&Sandbox>) -> Result<Answer, Trouble> {
-    let read = sandbox.map_or_else(|| std::fs::read_to_string(path), |sandbox| sandbox.read(path));
+    let read = sandbox.map_or_else(|| sandbox::read(path), |sandbox| sandbox.read(path));
     let text = read.map_err(|e| Trouble::disk(&format!("{} cannot be read", path.display()), &e))?;
     Ok(Answer { json: Json::String(text), life: Life::File })
 }
