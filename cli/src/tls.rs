@@ -3,10 +3,15 @@
 use std::{fs, path::Path, sync::Arc};
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_name,
+    },
     crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    server::ParsedCertificate,
 };
 
 use crate::stop::Stop;
@@ -48,7 +53,19 @@ pub(crate) fn client_config(trust: &Trust<'_>) -> Result<ClientConfig, Stop> {
         .with_safe_default_protocol_versions()
         .map_err(|e| Stop::local(format!("TLS cannot be set up: {e}")))?;
     let builder = match trust.verify {
-        Verify::Strictly => builder.with_root_certificates(roots(trust)?),
+        Verify::Strictly => {
+            let (roots, named) = roots(trust)?;
+            let strict =
+                WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();
+            match strict {
+                Ok(strict) => {
+                    let verifier = Arc::new(OrNamed { strict, named });
+                    builder.dangerous().with_custom_certificate_verifier(verifier)
+                }
+                // Whoever trusts nobody still gets a client, for servers without TLS.
+                Err(_) => builder.with_root_certificates(RootCertStore::empty()),
+            }
+        }
         Verify::Skip => {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
         }
@@ -66,44 +83,127 @@ pub(crate) fn client_config(trust: &Trust<'_>) -> Result<ClientConfig, Stop> {
     }
 }
 
-fn roots(trust: &Trust<'_>) -> Result<RootCertStore, Stop> {
-    let mut store = RootCertStore::empty();
+/// Who is trusted, and the certificates that were named for it one by one.
+type Roots = (RootCertStore, Vec<CertificateDer<'static>>);
+
+fn roots(trust: &Trust<'_>) -> Result<Roots, Stop> {
+    let empty = (RootCertStore::empty(), Vec::new());
     if let Some(text) = trust.ca_cert_bytes {
-        return add_all(store, certificates(Pem::Text(text), "CA certificate")?);
+        return add_all(empty, certificates(Pem::Text(text), "CA certificate")?);
     }
     if let Some(file) = trust.ca_cert {
-        return add_all(store, certificates(Pem::File(file), "CA certificate")?);
+        return add_all(empty, certificates(Pem::File(file), "CA certificate")?);
     }
     if let Some(folder) = trust.ca_path {
-        return folder_roots(store, folder);
+        return folder_roots(empty, folder);
     }
     // A machine without a system store is no error: then only our own CA counts.
+    let (mut store, mut named) = empty;
     let native = rustls_native_certs::load_native_certs();
+    named.extend(native.certs.iter().cloned());
     store.add_parsable_certificates(native.certs);
     if let Some(file) = trust.first_run_ca.filter(|file| file.exists()) {
         let path = file.display().to_string();
-        return add_all(store, certificates(Pem::File(&path), "CA certificate of the first run")?);
+        let first = certificates(Pem::File(&path), "CA certificate of the first run")?;
+        return add_all((store, named), first);
     }
-    Ok(store)
+    Ok((store, named))
 }
 
-fn folder_roots(mut store: RootCertStore, folder: &str) -> Result<RootCertStore, Stop> {
+fn folder_roots(mut roots: Roots, folder: &str) -> Result<Roots, Stop> {
     let unreadable = |e: std::io::Error| Stop::local(format!("Error loading CA folder {folder}: {e}"));
     for entry in fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
         if path.is_file() {
             let name = path.display().to_string();
-            store = add_all(store, certificates(Pem::File(&name), "CA certificate")?)?;
+            roots = add_all(roots, certificates(Pem::File(&name), "CA certificate")?)?;
         }
     }
-    Ok(store)
+    Ok(roots)
 }
 
-fn add_all(mut store: RootCertStore, certs: Vec<CertificateDer<'static>>) -> Result<RootCertStore, Stop> {
+fn add_all((mut store, mut named): Roots, certs: Vec<CertificateDer<'static>>) -> Result<Roots, Stop> {
     for cert in certs {
+        named.push(cert.clone());
         store.add(cert).map_err(|e| Stop::local(format!("Error loading CA certificate: {e}")))?;
     }
-    Ok(store)
+    Ok((store, named))
+}
+
+/// Checks as rustls does, and takes one certificate more: that of a server which is its own CA, as `openssl req -x509` makes
+/// them, if exactly that one was named. Its name, its dates and its purpose are checked all the same, and the handshake proves
+/// that the server has its key.
+#[derive(Debug)]
+struct OrNamed {
+    strict: Arc<WebPkiServerVerifier>,
+    named: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for OrNamed {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let judged =
+            self.strict.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        match judged {
+            Err(Error::InvalidCertificate(CertificateError::Other(why)))
+                if format!("{why:?}").contains("CaUsedAsEndEntity")
+                    && self.named.iter().any(|named| named == end_entity) =>
+            {
+                own_ca(end_entity, now)?;
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            other => other,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.strict.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.strict.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.strict.supported_verify_schemes()
+    }
+}
+
+/// Whether a certificate that is its own CA is good now, and for a server.
+fn own_ca(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate)
+        .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
+    let validity = parsed.validity();
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    if now < validity.not_before.timestamp() {
+        return Err(Error::InvalidCertificate(CertificateError::NotValidYet));
+    }
+    if now > validity.not_after.timestamp() {
+        return Err(Error::InvalidCertificate(CertificateError::Expired));
+    }
+    let bad = |_| Error::InvalidCertificate(CertificateError::BadEncoding);
+    let purposes = parsed.extended_key_usage().map_err(bad)?;
+    if purposes.is_some_and(|purposes| !purposes.value.server_auth && !purposes.value.any) {
+        return Err(Error::InvalidCertificate(CertificateError::InvalidPurpose));
+    }
+    Ok(())
 }
 
 fn certificates(pem: Pem<'_>, what: &str) -> Result<Vec<CertificateDer<'static>>, Stop> {

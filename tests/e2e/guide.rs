@@ -135,8 +135,7 @@ fn identity_as_the_guide_has_it() {
 #[test]
 fn quotas_as_the_guide_has_them() {
     let server = Server::dev(&Binary::sealkeep());
-    let mounts = "bao auth enable userpass\nbao auth enable approle";
-    Reader::of(&server).follows("quotas.md", mounts, &[]);
+    Reader::of(&server).follows("quotas.md", "", &[]);
     server.root().get("sys/quotas/rate-limit/logins").must(404);
     assert_eq!(server.root().get("sys/quotas/lease-count/all").must(200).at("/data/max_leases"), "300000");
 }

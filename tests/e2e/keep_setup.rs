@@ -106,3 +106,36 @@ path "sys/policies/acl/keep-*" { capabilities = ["create", "update"] }
     );
     assert!(said.contains("`keep policy delete keep-app.internal`"), "{said}");
 }
+
+/// The exit code is what a monitor looks at: it says so before the certificate has ended.
+#[test]
+fn a_renewal_that_fails_is_seen_in_the_exit_code() {
+    let site = Site::new();
+    let root = site.authority("60s");
+    let tls = site.path("tls").display().to_string();
+    site.shell(&format!("keep cert get -name=app.internal -role=web -survive=50s -dir={tls}"));
+    assert!(String::from_utf8(site.shell("keep cert status").stdout).unwrap().contains(" held "));
+    root.delete("sys/policies/acl/keep-app.internal").must(204);
+    let agent = site.agent(&[]);
+    agent.until("a renewal fails", || agent.log().contains("permission denied").then_some(()));
+    let status = site.shell("keep cert status || test $? = 2 && echo said");
+    let said = String::from_utf8(status.stdout).unwrap();
+    assert!(said.contains(" failing ") && said.contains("said"), "{said}\n{}", agent.log());
+    assert!(agent.stop().success());
+}
+
+/// A script whose variable is empty does not delete the newest version.
+#[test]
+fn versions_that_are_given_and_empty_delete_nothing() {
+    let site = Site::new();
+    let root = site.server.root();
+    root.post("secret/data/dv", json!({"data": {"a": 1}})).must(200);
+    for flag in ["-versions=", "-versions=,", "-versions= "] {
+        let output = site.shell(&format!("! keep kv delete \"{flag}\" secret/dv"));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("-versions is given and names none"), "{flag}: {said}");
+    }
+    root.get("secret/data/dv").must(200);
+    site.shell("keep kv delete secret/dv");
+    root.get("secret/data/dv").must(404);
+}

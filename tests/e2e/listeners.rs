@@ -112,3 +112,48 @@ fn validate_says_what_this_machine_does_not_have() {
     let (code, said) = validate();
     assert!(code == Some(0) && said.contains("door.pem: holds no certificate in PEM"), "{said}");
 }
+
+/// `openssl req -x509` makes a certificate that is a CA too. Named with -ca-cert it is taken for what it is, and only it.
+#[test]
+fn a_certificate_that_is_its_own_ca_is_trusted_when_it_is_named() {
+    let folder = Scratch::new();
+    let make = |name: &str, more: &[&str]| {
+        let (key, certificate) =
+            (folder.path().join(format!("{name}.key")), folder.path().join(format!("{name}.pem")));
+        let mut openssl = Command::new("openssl");
+        openssl.args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+        ]);
+        openssl.args(["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]).args(more);
+        openssl.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
+        let output = openssl.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        (key, certificate)
+    };
+    let port = free_port();
+    let (key, certificate) = make("own", &[]);
+    let stanza = format!(
+        "listener \"tcp\" {{\n  address = \"127.0.0.1:{port}\"\n  tls_cert_file = \"{}\"\n  tls_key_file = \"{}\"\n}}\n",
+        certificate.display(),
+        key.display()
+    );
+    let config = Config::new(Storage::Inmem, folder.path()).with(&stanza);
+    let _server = Server::configured(&Binary::sealkeep(), &config);
+    let named = |file: &std::path::Path, host: &str| {
+        status(&folder, &format!("https://{host}:{port}"), &[&format!("-ca-cert={}", file.display())])
+    };
+    let (code, said) = named(&certificate, "127.0.0.1");
+    assert_eq!(code, Some(2), "it is not initialised, and says so over TLS: {said}");
+    let (code, said) = named(&certificate, "localhost");
+    assert!(code == Some(1) && said.contains("not valid for name"), "its name counts: {said}");
+    let (_, other) = make("other", &[]);
+    assert_eq!(named(&other, "127.0.0.1").0, Some(1), "another of the same name is another");
+}

@@ -65,13 +65,18 @@ impl Cache {
         let open =
             || sled::Config::default().path(&base).cache_capacity(MEMORY).mode(sled::Mode::LowSpace).open();
         let tree = match open() {
-            Err(sled::Error::Corruption { .. }) => {
+            Err(e) if is_damage(&e) => {
                 Machine.remove(&base).map_err(|e| format!("{} cannot be removed: {e}", base.display()))?;
                 open()
             }
             other => other,
         };
-        let tree = tree.map_err(|e| format!("{} cannot be opened: {e}", base.display()))?;
+        let tree = tree.map_err(|e| {
+            format!(
+                "{} cannot be opened: {e}: if nothing else uses it, remove it and it begins anew",
+                base.display()
+            )
+        })?;
         let unusable = |_| format!("{shown}: its key cannot be used");
         let seal = RandomizedNonceKey::new(&AES_256_GCM, key.as_slice()).map_err(unusable)?;
         let names = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), b"names");
@@ -159,6 +164,15 @@ impl Cache {
     }
 }
 
+/// Whether what is there cannot be read, whatever the database calls that. A disk that fails is another matter, and so is
+/// another agent that has it open.
+fn is_damage(error: &sled::Error) -> bool {
+    match error {
+        sled::Error::Io(e) => matches!(e.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData),
+        _ => true,
+    }
+}
+
 /// The key, from its file.
 fn key(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     let shown = path.display();
@@ -203,6 +217,14 @@ mod tests {
             let bytes = fs::read(file.path()).unwrap_or_default();
             assert!(!bytes.windows(6).any(|window| window == b"sesame"), "{file:?}");
         }
+        for file in fs::read_dir(folder.join("answers")).unwrap().filter_map(Result::ok) {
+            if file.path().is_file() {
+                fs::write(file.path(), [0xa5; 3000]).unwrap();
+            }
+        }
+        let cache = Cache::open(&plan, at(1)).expect("what is damaged begins anew");
+        assert_eq!(cache.find("read a", at(1)), Ok(None));
+        drop(cache);
         fs::write(folder.join("key"), [7; KEY_SIZE]).unwrap();
         let cache = Cache::open(&plan, at(1)).unwrap();
         assert_eq!(cache.find("read a", at(1)), Ok(None), "another key opens nothing");

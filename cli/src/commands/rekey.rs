@@ -26,7 +26,7 @@ pub(crate) struct Rekey {
     /// Print how far it is
     #[arg(long)]
     status: bool,
-    /// Do that to the verification of the new shares
+    /// Do that to the verification of the new shares; with -init, the same as -require-verification
     #[arg(long)]
     verify: bool,
     /// With -init: the new shares count only once enough of them were given back with -verify
@@ -106,7 +106,8 @@ impl Rekey {
             return done(session, Call::delete(attempt), "Canceled rekeying (if it was started)").await;
         }
         if self.init {
-            return self.begin(session, &attempt).await;
+            // With -init there is nothing to verify yet: there, -verify asks for it, as in `bao operator rotate-keys`.
+            return self.begin(session, &format!("{place}/init")).await;
         }
         let status = ask(session, Call::get(attempt), "Error getting rekey status").await?;
         if self.status {
@@ -134,7 +135,7 @@ impl Rekey {
             "secret_threshold": self.key_threshold,
             "pgp_keys": pgp(&self.pgp_keys)?,
             "backup": self.backup,
-            "require_verification": self.require_verification,
+            "require_verification": self.require_verification || self.verify,
         });
         let status = ask(session, Call::put(attempt, body), "Error initializing rekey").await?;
         if session.output.is_table() && self.pgp_keys.is_empty() {

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use clap::Args;
 use serde_json::json;
 
@@ -18,7 +20,8 @@ use crate::{
 
 /// Show the certificates of this machine: what is held, where it is served, when it is renewed, what went wrong
 ///
-/// It reads what the agent wrote down and asks nobody. The exit code is 2 if one is missing, ended, or not served.
+/// It reads what the agent wrote down and asks nobody. The exit code is 2 if one is missing, ended, not served, failing, or
+/// overdue: its renewal should have been, and nobody has written down why it was not.
 #[derive(Args, Debug)]
 pub(crate) struct Status {
     #[command(flatten)]
@@ -57,9 +60,16 @@ fn state(record: &Record, now: Moment) -> &'static str {
         None => "missing",
         Some(held) if held.not_after <= now => "ended",
         Some(_) if !record.delivered => "not delivered",
+        Some(_) if record.last_error.is_some() => "failing",
+        Some(held) if now > record.renew_at.plus(patience(held)) => "overdue",
         Some(_) if record.served.is_empty() => "held",
         Some(_) => "served",
     }
+}
+
+/// How long after its moment a renewal is still under way.
+fn patience(held: &Held) -> Duration {
+    (held.life().length() / 20).clamp(Duration::from_secs(30), Duration::from_secs(15 * 60))
 }
 
 fn row(record: &Record, now: Moment) -> Vec<String> {

@@ -31,6 +31,12 @@ impl Delete {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         let place = self.mount.find(&session.client, &self.path).await?;
         let versions = numbers(&self.versions);
+        // A script whose variable is empty does not mean the newest.
+        if versions.is_empty() && !self.versions.is_empty() {
+            return Err(Stop::local(
+                "-versions is given and names none: name the versions to delete, or leave the flag out to delete the newest.",
+            ));
+        }
         let path = place.api("data");
         let call = if place.version == Version::One || versions.is_empty() {
             Call::delete(&path)
