@@ -1,5 +1,6 @@
 //! One request to the API, before it is written as HTTP.
 
+use bytes::Bytes;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -40,6 +41,13 @@ impl Verb {
     }
 }
 
+/// A file that is sent as it is.
+pub(crate) struct Upload {
+    /// Its name, for who is shown the request.
+    pub(crate) name: String,
+    pub(crate) bytes: Bytes,
+}
+
 /// A request below `/v1/`.
 pub(crate) struct Call {
     pub(crate) verb: Verb,
@@ -47,6 +55,8 @@ pub(crate) struct Call {
     pub(crate) path: String,
     pub(crate) query: Vec<(String, String)>,
     pub(crate) body: Option<Value>,
+    /// A file to send in place of a body.
+    pub(crate) file: Option<Upload>,
     /// A token for this call alone.
     pub(crate) token: Option<Zeroizing<String>>,
     /// How long the answer waits under a token of its own, for this call alone.
@@ -58,7 +68,16 @@ pub(crate) struct Call {
 impl Call {
     fn new(verb: Verb, path: impl Into<String>, body: Option<Value>) -> Call {
         let path = path.into().trim_start_matches('/').to_owned();
-        Call { verb, path, query: Vec::new(), body, token: None, wrap_ttl: None, preflight: false }
+        Call {
+            verb,
+            path,
+            query: Vec::new(),
+            body,
+            file: None,
+            token: None,
+            wrap_ttl: None,
+            preflight: false,
+        }
     }
 
     pub(crate) fn get(path: impl Into<String>) -> Call {
@@ -79,6 +98,10 @@ impl Call {
 
     pub(crate) fn post(path: impl Into<String>, body: Value) -> Call {
         Call::new(Verb::Post, path, Some(body))
+    }
+
+    pub(crate) fn upload(path: impl Into<String>, file: Upload) -> Call {
+        Call { file: Some(file), ..Call::new(Verb::Post, path, None) }
     }
 
     pub(crate) fn patch(path: impl Into<String>, body: Value) -> Call {

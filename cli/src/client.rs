@@ -255,7 +255,10 @@ impl Client {
         } else {
             target.to_owned()
         };
-        let body = call.body.as_ref().map(ToString::to_string).unwrap_or_default();
+        let body = match &call.file {
+            Some(file) => file.bytes.clone(),
+            None => Bytes::from(call.body.as_ref().map(ToString::to_string).unwrap_or_default()),
+        };
         let mut builder = http::Request::builder()
             .method(call.verb.name())
             .uri(uri)
@@ -266,6 +269,8 @@ impl Client {
             builder = builder.header("Content-Type", "application/merge-patch+json");
         } else if call.body.is_some() {
             builder = builder.header("Content-Type", "application/json");
+        } else if call.file.is_some() {
+            builder = builder.header("Content-Type", "application/octet-stream");
         }
         if let Some(namespace) = &self.namespace {
             builder = builder.header("X-Vault-Namespace", namespace.as_str());
@@ -284,7 +289,7 @@ impl Client {
             builder = builder.header(name, value);
         }
         let invalid = |e: http::Error| Refused::Local(format!("The request cannot be written: {e}"));
-        builder.body(Full::new(Bytes::from(body))).map_err(invalid)
+        builder.body(Full::new(body)).map_err(invalid)
     }
 
     /// How long to wrap the answer; `sys/wrapping/wrap` makes no sense without, so it has a default.

@@ -76,6 +76,9 @@ pub(crate) struct Globals {
     /// Accept any server certificate; anyone in between can read what you send [KEEP_SKIP_VERIFY]
     #[arg(long, global = true)]
     tls_skip_verify: bool,
+    /// Key that `keep namespace lock` printed, `@file`, or `-` for a pipe; `keep namespace unlock` uses it
+    #[arg(long, global = true, value_name = "KEY")]
+    unlock_key: Option<String>,
     /// Wrap the answer in a token that lives this long [KEEP_WRAP_TTL]
     #[arg(long, global = true, value_name = "DURATION")]
     wrap_ttl: Option<Span>,
@@ -93,6 +96,7 @@ impl Globals {
             output,
             tokens,
             interactive: !self.non_interactive,
+            unlock_key: self.unlock_key.clone(),
             client: self.client(&settings)?,
             server: self.server(&settings)?,
             settings,

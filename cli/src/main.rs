@@ -100,7 +100,12 @@ fn run(args: &[String]) -> Outcome {
             warn(help::text(&root, &names));
             if let Some(word) = word {
                 let group: String = names.iter().map(|name| format!("{name} ")).collect();
-                warn(format!("There is no command \"keep {group}{word}\": those there are stand above."));
+                match elsewhere(&group, &word) {
+                    Some(advice) => warn(format!("There is no command \"keep {group}{word}\": {advice}.")),
+                    None => warn(format!(
+                        "There is no command \"keep {group}{word}\": those there are stand above."
+                    )),
+                }
             }
             Ok(code)
         }
@@ -111,6 +116,18 @@ fn run(args: &[String]) -> Outcome {
             perform(keep)
         }
     }
+}
+
+/// Where something is that other command lines have and this one calls otherwise.
+fn elsewhere(group: &str, word: &str) -> Option<&'static str> {
+    Some(match (group, word) {
+        ("", "server") => "the server is a program of its own, `sealkeep server`",
+        ("", "proxy") => "the agent is a proxy too, `keep agent` with a listener in its configuration",
+        ("operator ", "migrate") => {
+            "a store stays in the format of its storage; copy what you need through the API"
+        }
+        _ => return None,
+    })
 }
 
 fn perform(keep: Keep) -> Outcome {

@@ -15,6 +15,8 @@ pub(crate) struct Session {
     /// How the server is reached, as an agent's configuration says it.
     pub(crate) server: Server,
     pub(crate) interactive: bool,
+    /// What unlocks a namespace.
+    pub(crate) unlock_key: Option<String>,
 }
 
 impl Session {

@@ -60,6 +60,16 @@ impl Stop {
         }
     }
 
+    /// Says first what was being done.
+    pub(crate) fn before(self, what: impl Display) -> Stop {
+        match self {
+            Stop::Failed { code, message, hint } => {
+                Stop::Failed { code, message: format!("{what}: {message}"), hint }
+            }
+            other => other,
+        }
+    }
+
     /// The same end under another exit code.
     pub(crate) fn code(self, changed: u8) -> Stop {
         match self {

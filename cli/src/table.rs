@@ -18,6 +18,15 @@ pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
 
 /// Columns without a header.
 pub(crate) fn columns(rows: &[Vec<String>]) -> String {
+    spaced(rows, GLUE)
+}
+
+/// Columns two spaces apart, as a few commands have always had them.
+pub(crate) fn close_columns(rows: &[Vec<String>]) -> String {
+    spaced(rows, "  ")
+}
+
+fn spaced(rows: &[Vec<String>], glue: &str) -> String {
     let rows: Vec<Vec<&str>> =
         rows.iter().map(|row| row.iter().map(|cell| cell_text(cell)).collect()).collect();
     let mut widths: Vec<usize> = Vec::new();
@@ -35,7 +44,7 @@ pub(crate) fn columns(rows: &[Vec<String>]) -> String {
         let cells = row.iter().zip(&widths).enumerate().map(|(at, (cell, width))| {
             if at == last { (*cell).to_owned() } else { format!("{cell:width$}") }
         });
-        cells.collect::<Vec<_>>().join(GLUE)
+        cells.collect::<Vec<_>>().join(glue)
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }

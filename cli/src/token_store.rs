@@ -49,6 +49,14 @@ impl TokenStore {
         Ok(file.map_or(TokenStore::Nowhere, TokenStore::File))
     }
 
+    /// The file in which it is kept, if it is kept in one.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        match self {
+            TokenStore::File(path) => Some(path),
+            TokenStore::Helper(_) | TokenStore::Nowhere => None,
+        }
+    }
+
     /// The kept token, if there is one.
     pub(crate) fn load(&self) -> Result<Option<Zeroizing<String>>, Stop> {
         let text = match self {

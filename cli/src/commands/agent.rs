@@ -7,6 +7,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 
+use super::agent_config::GenerateConfig;
 use crate::{
     agent::{
         config::Config,
@@ -78,6 +79,7 @@ enum AgentVerb {
     /// Say whether the configuration is right, and whether each certificate can live up to its outage budget
     Check,
     Install(Install),
+    GenerateConfig(GenerateConfig),
 }
 
 /// Write a hardened unit of systemd that runs the agent, and start it
@@ -96,6 +98,10 @@ struct Install {
 
 impl Agent {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
+        // It makes a configuration, so it must not want one.
+        if let Some(AgentVerb::GenerateConfig(verb)) = self.verb {
+            return verb.run(session).await;
+        }
         let paths = self.files.paths(&session.settings)?;
         let mut config = Config::load(&paths).map_err(Stop::local)?;
         config.log = self.log.plan(&session.settings)?.or(config.log);
@@ -103,6 +109,7 @@ impl Agent {
             None => run::run(config, if self.once { Once::Yes } else { Once::No }).await,
             Some(AgentVerb::Check) => check(&config),
             Some(AgentVerb::Install(install)) => install.run(&paths, &config, &session.settings),
+            Some(AgentVerb::GenerateConfig(verb)) => verb.run(session).await,
         }
     }
 }

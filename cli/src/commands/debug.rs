@@ -1,4 +1,5 @@
 use std::{
+    cell::RefCell,
     fs,
     path::{Path, PathBuf},
     time::Duration,
@@ -30,13 +31,22 @@ pub(crate) struct Debug {
     /// How often to ask
     #[arg(long, value_name = "DURATION", default_value = "30s")]
     interval: Span,
-    /// Leave a folder in place of an archive
-    #[arg(long)]
+    /// How often to ask for metrics
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    metrics_interval: Span,
+    /// Pack the folder into an archive; -compress=false leaves the folder
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    compress: Option<bool>,
+    /// Leave a folder in place of an archive, as -compress=false does
+    #[arg(long, hide = true)]
     no_compress: bool,
+    /// Form of the lines of the log: standard or json
+    #[arg(long, value_name = "FORMAT", default_value = "standard")]
+    log_format: String,
     /// Where to write it; keep-debug-TIME here if left out
     #[arg(long, value_name = "PATH")]
     output: Option<PathBuf>,
-    /// What to collect: config, host, metrics, server-status, requests, pprof, log; repeatable, all if left out
+    /// What to collect: config, host, metrics, replication-status, server-status, requests, pprof, log; repeatable, all if left out
     #[arg(long, value_name = "NAME")]
     target: Vec<String>,
 }
@@ -50,6 +60,8 @@ const TARGETS: &[(&str, &[(&str, &str)])] = &[
         "server-status",
         &[("seal_status", "sys/seal-status"), ("health", "sys/health"), ("ha_status", "sys/ha-status")],
     ),
+    // What other servers tell of their copies; this one has none.
+    ("replication-status", &[]),
     ("requests", &[("in_flight", "sys/in-flight-req")]),
     ("pprof", &[]),
     ("log", &[]),
@@ -76,6 +88,12 @@ impl Debug {
                     .hint("Choose another -output."));
             }
         }
+        if !matches!(self.log_format.as_str(), "standard" | "json") {
+            return Err(Stop::local(format!(
+                "-log-format must be standard or json, not {:?}",
+                self.log_format
+            )));
+        }
         fs::create_dir_all(&folder).map_err(|e| unwritable(&folder, &e))?;
         let span = duration(self.duration);
         let every = duration(self.interval).max(INTERVAL_MIN);
@@ -85,16 +103,22 @@ impl Debug {
             self.duration.human(),
             session.client.address.base
         ));
-        let mut collected = Collected::default();
+        let collected = RefCell::new(Collected::default());
         let log = targets.contains(&"log").then(|| folder.join("sealkeep.log"));
-        let asking = collect(session, &targets, &folder, every, &mut collected);
-        let logging = follow(session, log.as_deref());
+        let every_metrics = duration(self.metrics_interval).max(INTERVAL_MIN);
+        let (metrics, others): (Vec<_>, Vec<_>) =
+            targets.iter().copied().partition(|name| *name == "metrics");
+        let asking = collect(session, &others, &folder, every, &collected);
+        let measuring = measure(session, &metrics, &folder, every_metrics, &collected);
+        let logging = follow(session, log.as_deref(), &self.log_format);
         tokio::select! {
             () = asking => {}
+            () = measuring => {}
             () = logging => {}
             () = tokio::time::sleep(span) => {}
             _ = tokio::signal::ctrl_c() => warn("==> Interrupted; writing what there is"),
         }
+        let collected = collected.into_inner();
         let index = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "address": session.client.address.base,
@@ -105,7 +129,7 @@ impl Debug {
             "left_out": collected.left_out,
         });
         write(&folder.join("index.json"), &index)?;
-        if self.no_compress {
+        if self.no_compress || self.compress == Some(false) {
             say(format!("Success! Wrote the bundle to: {}", folder.display()));
             return Ok(0);
         }
@@ -142,43 +166,58 @@ async fn collect(
     targets: &[&str],
     folder: &Path,
     every: Duration,
-    collected: &mut Collected,
+    collected: &RefCell<Collected>,
 ) {
     let mut beat = tokio::time::interval(every);
     loop {
         beat.tick().await;
-        let mut rounds = Vec::new();
-        for (_, places) in TARGETS.iter().filter(|(name, _)| targets.contains(name)) {
-            rounds.extend(places.iter().copied());
-        }
-        for (file, path) in rounds {
-            let (path, lists) = path.split_once('?').map_or((path, false), |(path, _)| (path, true));
-            let call = if lists { Call::list(path) } else { Call::get(path) };
-            let answer = match session.client.bare(call).await {
-                Ok(answer) => answer,
-                Err(refused) => {
-                    let why = refused.during(path.to_owned());
-                    if let Stop::Failed { message, .. } = why {
-                        collected.left_out.insert(file.to_owned(), message);
-                    }
-                    continue;
-                }
-            };
-            let entry = json!({ "timestamp": now(), "answer": answer });
-            if let Err(Stop::Failed { message, .. }) = append(&folder.join(format!("{file}.jsonl")), &entry) {
-                collected.left_out.insert(file.to_owned(), message);
-            }
-        }
+        ask(session, targets, folder, collected).await;
         if targets.contains(&"pprof") {
             profile(session, folder, collected).await;
         }
-        collected.rounds += 1;
-        warn(format!("    round {} done", collected.rounds));
+        let rounds = collected.borrow().rounds + 1;
+        collected.borrow_mut().rounds = rounds;
+        warn(format!("    round {rounds} done"));
+    }
+}
+
+/// Asks for what changes fastest, at a beat of its own.
+async fn measure(
+    session: &Session,
+    targets: &[&str],
+    folder: &Path,
+    every: Duration,
+    collected: &RefCell<Collected>,
+) {
+    let mut beat = tokio::time::interval(every);
+    loop {
+        beat.tick().await;
+        ask(session, targets, folder, collected).await;
+    }
+}
+
+/// Asks once for all of these.
+async fn ask(session: &Session, targets: &[&str], folder: &Path, collected: &RefCell<Collected>) {
+    let places =
+        TARGETS.iter().filter(|(name, _)| targets.contains(name)).flat_map(|(_, places)| places.iter());
+    for (file, path) in places {
+        let (path, lists) = path.split_once('?').map_or((*path, false), |(path, _)| (path, true));
+        let call = if lists { Call::list(path) } else { Call::get(path) };
+        let kept = match session.client.bare(call).await {
+            Ok(answer) => {
+                let entry = json!({ "timestamp": now(), "answer": answer });
+                append(&folder.join(format!("{file}.jsonl")), &entry)
+            }
+            Err(refused) => Err(refused.during(path.to_owned())),
+        };
+        if let Err(Stop::Failed { message, .. }) = kept {
+            collected.borrow_mut().left_out.insert((*file).to_owned(), message);
+        }
     }
 }
 
 /// Asks what the server does with its processors and its memory.
-async fn profile(session: &Session, folder: &Path, collected: &mut Collected) {
+async fn profile(session: &Session, folder: &Path, collected: &RefCell<Collected>) {
     for name in PROFILES {
         let call = Call::get(format!("sys/pprof/{name}")).query("debug", "2");
         let mut text = Vec::new();
@@ -191,18 +230,18 @@ async fn profile(session: &Session, folder: &Path, collected: &mut Collected) {
             Err(refused) => Err(refused.during(format!("sys/pprof/{name}"))),
         };
         if let Err(Stop::Failed { message, .. }) = kept {
-            collected.left_out.insert(name.to_owned(), message);
+            collected.borrow_mut().left_out.insert(name.to_owned(), message);
         }
     }
 }
 
 /// Writes the log down as it comes. Without a file, or once there is no more of it, it waits to be ended.
-async fn follow(session: &Session, file: Option<&Path>) {
+async fn follow(session: &Session, file: Option<&Path>, format: &str) {
     use std::io::Write as _;
     if let Some(file) = file
         && let Ok(mut out) = fs::File::create(file)
     {
-        let call = Call::get("sys/monitor").query("log_level", "debug");
+        let call = Call::get("sys/monitor").query("log_level", "debug").query("log_format", format);
         let keep = |piece: &[u8]| {
             // A full disk shows in the other files, which say so.
             let _ = out.write_all(piece);

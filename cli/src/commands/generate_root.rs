@@ -34,6 +34,12 @@ pub(crate) struct GenerateRoot {
     /// One-time password
     #[arg(long, value_name = "PASSWORD")]
     otp: Option<String>,
+    /// Print a one-time password of the length that the server wants, for -init
+    #[arg(long)]
+    generate_otp: bool,
+    /// Make a token for a server in recovery, where a server has such tokens
+    #[arg(long)]
+    recovery_token: bool,
     /// PGP key that encrypts the token, in place of a password
     #[arg(long, value_name = "KEY")]
     pgp_key: Option<String>,
@@ -46,6 +52,8 @@ pub(crate) struct GenerateRoot {
 
 /// Where Vault has it, and where newer OpenBao servers have it, which want a token for it.
 const PLACES: [&str; 2] = ["sys/generate-root", "sys/generate-root-token"];
+/// Where servers in recovery have it.
+const RECOVERY: &str = "sys/generate-recovery-token";
 const ORDER: [&str; 11] = [
     "nonce",
     "started",
@@ -65,7 +73,10 @@ impl GenerateRoot {
         if let Some(encoded) = &self.decode {
             return self.decode(session, encoded);
         }
-        let place = place(session).await?;
+        let place = if self.recovery_token { RECOVERY } else { place(session).await? };
+        if self.generate_otp {
+            return otp(session, place).await;
+        }
         if self.cancel {
             let call = Call::delete(format!("{place}/attempt"));
             session.client.send(call).await.map_err(|e| e.during("Error canceling root token generation"))?;
@@ -125,10 +136,9 @@ impl GenerateRoot {
     }
 
     fn decode(&self, session: &Session, encoded: &str) -> Outcome {
-        let otp =
-            self.otp.as_deref().ok_or_else(|| Stop::local("Missing otp: specify it via the -otp flag"))?;
+        let otp = self.otp.as_deref().ok_or_else(|| Stop::local("Missing otp: use -otp to supply it"))?;
         let encoded = share(session, Some(encoded), "")?;
-        let wrong = |why: &str| Stop::local(format!("Error decoding the token: {why}"));
+        let wrong = |why: &str| Stop::local(format!("Error decoding root token: {why}"));
         let bytes = STANDARD_NO_PAD
             .decode(encoded.trim_end_matches('='))
             .map_err(|_| wrong("it is not base64; give the field Encoded Token as it was printed"))?;
@@ -159,6 +169,32 @@ async fn place(session: &Session) -> Result<&'static str, Stop> {
         Err(refused) => Err(refused.during("Error getting root generation status")),
         Ok(_) => Ok(first),
     }
+}
+
+/// Of what a one-time password is made.
+const ALPHABET: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+/// No token is longer.
+const OTP_SIZE_MAX: u64 = 1024;
+
+/// Prints a new one-time password, as long as the tokens of this server.
+async fn otp(session: &Session, place: &str) -> Outcome {
+    let status = ask(session, Call::get(format!("{place}/attempt")))
+        .await
+        .map_err(|e| e.during("Error getting root generation status"))?;
+    let wanted =
+        status.get("otp_length").and_then(Value::as_u64).filter(|length| (1..=OTP_SIZE_MAX).contains(length));
+    let length = wanted.ok_or_else(|| Stop::remote("The server does not say how long its tokens are"))?;
+    let mut otp = String::new();
+    while (otp.len() as u64) < length {
+        let mut byte = [0];
+        aws_lc_rs::rand::fill(&mut byte).map_err(|_| Stop::local("The system gives no randomness"))?;
+        // A byte that is none of 62 is thrown away, or some letters would come more often.
+        otp.extend(ALPHABET.get(usize::from(byte[0] & 0x3f)).map(|letter| char::from(*letter)));
+    }
+    if session.output.is_table() {
+        return session.output.field(Some(&json!(otp)), "otp", "map");
+    }
+    session.output.doc(&Doc::map(vec![("otp", json!(otp).into()), ("otp_length", json!(length).into())]))
 }
 
 fn print(session: &Session, status: &Value) -> Outcome {

@@ -1,6 +1,7 @@
 //! The verbs. One file or folder for each group, each a clap declaration and what it does.
 
 mod agent;
+mod agent_config;
 mod audit;
 mod auth;
 mod cert;
@@ -15,11 +16,14 @@ mod monitor;
 mod mounts;
 mod namespace;
 mod namespace_seals;
+mod of_server;
 mod operator;
 mod path_help;
 mod pki;
+mod plugin;
 mod policy;
 mod print;
+mod raft;
 mod rekey;
 mod secrets;
 mod ssh;
@@ -28,6 +32,7 @@ mod token;
 mod totp;
 mod transit;
 mod unwrap;
+mod version_history;
 
 use clap::{Args, Subcommand};
 
@@ -70,6 +75,8 @@ pub(crate) enum Verb {
     #[command(subcommand)]
     Pki(pki::Pki),
     #[command(subcommand)]
+    Plugin(plugin::Plugin),
+    #[command(subcommand)]
     Policy(policy::Policy),
     #[command(subcommand)]
     Print(print::Print),
@@ -82,6 +89,7 @@ pub(crate) enum Verb {
     Totp(totp::Totp),
     #[command(subcommand)]
     Transit(transit::Transit),
+    VersionHistory(version_history::VersionHistory),
     Completion(completion::Completion),
     #[command(hide = true)]
     CompletePaths(completion::CompletePaths),
@@ -139,6 +147,7 @@ impl Verb {
             Verb::Operator(verb) => verb.run(session).await,
             Verb::PathHelp(verb) => verb.run(session).await,
             Verb::Pki(verb) => verb.run(session).await,
+            Verb::Plugin(verb) => verb.run(session).await,
             Verb::Policy(verb) => verb.run(session).await,
             Verb::Print(verb) => verb.run(session),
             Verb::Secrets(verb) => verb.run(session).await,
@@ -146,6 +155,7 @@ impl Verb {
             Verb::Token(verb) => verb.run(session).await,
             Verb::Totp(verb) => verb.run(session).await,
             Verb::Transit(verb) => verb.run(session).await,
+            Verb::VersionHistory(verb) => verb.run(session).await,
             Verb::Completion(verb) => verb.run(),
             Verb::CompletePaths(verb) => verb.run(),
             Verb::Man(verb) => verb.run(),

@@ -230,11 +230,10 @@ impl Lock {
 }
 
 /// Unlock a namespace
+///
+/// With the key that `keep namespace lock` printed, in -unlock-key; a root token needs none.
 #[derive(Args, Debug)]
 pub(crate) struct Unlock {
-    /// Key that `keep namespace lock` printed, `@file`, or `-` to read it from a pipe; a root token needs none
-    #[arg(long, value_name = "KEY")]
-    unlock_key: Option<String>,
     /// Namespace; that of the command if left out
     path: Option<String>,
 }
@@ -242,7 +241,7 @@ pub(crate) struct Unlock {
 impl Unlock {
     async fn run(self, session: &Session) -> Outcome {
         let path = paths::clean(&self.path.unwrap_or_default());
-        let key = self.unlock_key.map(|key| format!("unlock_key={key}"));
+        let key = session.unlock_key.as_ref().map(|key| format!("unlock_key={key}"));
         let body = pairs::read_text(key.as_slice(), session.interactive)?;
         let call = Call::put(paths::clean(&format!("sys/namespaces/api-lock/unlock/{path}")), json!(body));
         session.client.send(call).await.map_err(|e| e.during(format!("Error unlocking namespace {path}")))?;

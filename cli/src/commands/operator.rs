@@ -4,6 +4,8 @@ use zeroize::Zeroizing;
 
 use super::{
     generate_root::GenerateRoot,
+    of_server::{Diagnose, ValidateConfig},
+    raft::Raft,
     rekey::{Door, Rekey},
     status,
 };
@@ -37,6 +39,10 @@ pub(crate) enum Operator {
     Rekey(Rekey),
     /// Make new unseal keys, where OpenBao has it: it wants a token for it
     RotateKeys(Rekey),
+    #[command(subcommand)]
+    Raft(Raft),
+    Diagnose(Diagnose),
+    ValidateConfig(ValidateConfig),
 }
 
 impl Operator {
@@ -55,6 +61,9 @@ impl Operator {
             Operator::GenerateRoot(verb) => verb.run(session).await,
             Operator::Rekey(verb) => verb.run(session, Door::Rekey).await,
             Operator::RotateKeys(verb) => verb.run(session, Door::Rotate).await,
+            Operator::Raft(verb) => verb.run(session).await,
+            Operator::Diagnose(verb) => verb.run(session),
+            Operator::ValidateConfig(verb) => verb.run(),
         }
     }
 }

@@ -15,6 +15,7 @@ pub(crate) struct Bao {
     pub(crate) address: String,
     pub(crate) folder: Folder,
     pub(crate) unseal_key: String,
+    token: String,
 }
 
 /// A folder of its own for each test, gone afterwards.
@@ -54,7 +55,13 @@ impl Bao {
         // Somebody has to read on, or the server would stop at a full pipe.
         std::thread::spawn(move || lines.for_each(drop));
         let scheme = if tls { "https" } else { "http" };
-        Bao { child, address: format!("{scheme}://127.0.0.1:{port}"), folder, unseal_key }
+        Bao {
+            child,
+            address: format!("{scheme}://127.0.0.1:{port}"),
+            folder,
+            unseal_key,
+            token: "root".to_owned(),
+        }
     }
 
     /// Starts a server that nobody has set up yet.
@@ -81,7 +88,26 @@ impl Bao {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         lines.find(|line| line.contains("server started!")).expect("the server is ready");
         std::thread::spawn(move || lines.for_each(drop));
-        Bao { child, address: format!("http://127.0.0.1:{port}"), folder, unseal_key: String::new() }
+        Bao {
+            child,
+            address: format!("http://127.0.0.1:{port}"),
+            folder,
+            unseal_key: String::new(),
+            token: String::new(),
+        }
+    }
+
+    /// The same server, for who has this token.
+    pub(crate) fn with_token(mut self, token: &str) -> Bao {
+        self.token = token.to_owned();
+        self
+    }
+
+    /// Waits until it is the leader of its cluster, which it is a moment after it was unsealed.
+    pub(crate) fn until_active(&self) {
+        let tries = 300;
+        let active = (0..tries).any(|_| self.bao("operator raft list-peers").out.contains("leader"));
+        assert!(active, "the server becomes active");
     }
 
     /// Runs our program as root.
@@ -102,7 +128,7 @@ impl Bao {
     /// A program with root's token and nothing else of our surroundings.
     pub(crate) fn command(&self, program: &str, line: &str) -> Command {
         let mut command = bare(program, &self.folder.0, line);
-        command.env("BAO_ADDR", &self.address).env("BAO_TOKEN", "root");
+        command.env("BAO_ADDR", &self.address).env("BAO_TOKEN", &self.token);
         command
     }
 }

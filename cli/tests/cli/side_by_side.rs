@@ -241,10 +241,83 @@ fn mounts_policies_tokens_and_the_operator() {
         "operator init",
         "operator unseal nope",
         "operator generate-root -status",
+        "operator generate-root -status -recovery-token",
+        "operator generate-root -decode=x",
         "unwrap nope",
+        "read -unlock-key=x secret/data/nope",
     ] {
         check(&server, line);
     }
+}
+
+#[test]
+fn plugins() {
+    let server = Bao::start(&[]);
+    for line in [
+        "plugin list",
+        "plugin list secret",
+        "plugin list -detailed",
+        "plugin list -detailed auth",
+        "plugin list -format=json",
+        "plugin list -format=json secret",
+        "plugin list -format=yaml auth",
+        "plugin list nope",
+        "plugin info secret kv",
+        "plugin info -format=json secret kv",
+        "plugin info -format=yaml secret kv",
+        "plugin info -field=version secret kv",
+        "plugin info -field=nope secret kv",
+        "plugin info nope x",
+        "plugin register secret x",
+        "plugin register -sha256=aa secret x",
+        "plugin deregister secret x",
+        "plugin reload",
+        "plugin reload -plugin=kv",
+        "plugin reload -mounts=secret/",
+        "plugin reload -plugin=kv -mounts=secret/",
+        "plugin reload-status nope",
+    ] {
+        check(&server, line);
+    }
+    // Its words about old servers are left out.
+    for line in ["version-history", "version-history -format=json"] {
+        let (theirs, ours) = (server.bao(line), server.keep(line));
+        assert_eq!((ours.code, mask(&ours.out)), (theirs.code, mask(&theirs.out)), "{line}");
+    }
+}
+
+#[test]
+fn a_cluster_of_one() {
+    let server = Bao::start_new();
+    let made = server.bao("operator init -format=json -key-shares=1 -key-threshold=1").out;
+    let after =
+        |start: &str| made.split(start).nth(1).and_then(|rest| rest.split('"').nth(1)).unwrap().to_owned();
+    let (key, token) = (after("\"unseal_keys_b64\": ["), after("\"root_token\":"));
+    assert_eq!(server.keep_with("operator unseal -", &key).code, 0);
+    let server = server.with_token(&token);
+    server.until_active();
+    for line in [
+        "operator raft list-peers",
+        "operator raft list-peers -format=json",
+        "operator raft list-peers -format=yaml",
+        "operator raft promote n",
+        "operator raft autopilot get-config",
+        "operator raft autopilot get-config -format=json",
+        "operator raft autopilot set-config -min-quorum=3",
+        "operator raft snapshot save SIDE.snap",
+        "operator raft snapshot restore SIDE.snap",
+        "operator raft snapshot restore -force SIDE.snap",
+        "operator raft snapshot restore nothing.snap",
+        "operator raft remove-peer nope",
+    ] {
+        check(&server, line);
+    }
+    let inspected = server.keep("operator raft snapshot inspect side-b.snap");
+    assert!(inspected.code == 0 && inspected.out.contains("index "), "{inspected:?}");
+    let snapshot = std::fs::read(server.folder.0.join("side-k.snap")).unwrap();
+    std::fs::write(server.folder.0.join("cut.snap"), &snapshot[..snapshot.len() / 2]).unwrap();
+    let cut = server.keep("operator raft snapshot inspect cut.snap");
+    assert!(cut.code == 1 && cut.err.contains("no whole snapshot"), "{cut:?}");
 }
 
 #[test]

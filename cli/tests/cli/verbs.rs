@@ -142,7 +142,7 @@ fn the_owner_of_the_key_makes_new_ones() {
 fn a_support_bundle_holds_no_secret() {
     let server = Bao::start(&[]);
     good(server.keep("kv put secret/app password=hunter2"));
-    let done = good(server.keep("debug -duration=1s -interval=5s -no-compress -output=bundle"));
+    let done = good(server.keep("debug -duration=1s -interval=5s -compress=false -output=bundle"));
     assert!(done.contains("bundle"), "{done}");
     let folder = server.folder.0.join("bundle");
     let mut all = String::new();
@@ -152,8 +152,75 @@ fn a_support_bundle_holds_no_secret() {
     assert!(all.contains("\"rounds\": 1") && all.contains("seal_status") || all.contains("sealed"), "{all}");
     assert!(!all.contains("hunter2") && !all.contains(&server.unseal_key), "{all}");
     assert_eq!(server.keep("debug -duration=1s -output=bundle").code, 1, "nothing is overwritten");
+    good(server.keep("debug -duration=1s -compress=false -log-format=json -metrics-interval=5s -target=metrics -output=plain"));
+    assert!(server.folder.0.join("plain/metrics.jsonl").exists());
+    assert_eq!(server.keep("debug -log-format=poem -output=never").code, 1);
     good(server.keep("debug -duration=1s -target=host -output=other"));
     assert!(server.folder.0.join("other.tar.gz").exists() && !server.folder.0.join("other").exists());
+}
+
+#[test]
+fn a_configuration_of_the_agent_is_made_from_secrets() {
+    let server = Bao::start(&[]);
+    good(server.keep("kv put secret/db password=hunter2 user-name=app"));
+    good(server.keep("kv put secret/web/site/tls mode=strict"));
+    good(server.keep("secrets enable -path=old kv"));
+    good(server.keep("write old/db password=x"));
+    let line = "agent generate-config -type=env-template '-exec=./app -v' -path=secret/db -path=secret/data/db \
+                -path=secret/web/* -path=old/db made.hcl";
+    let said = server.keep(line);
+    assert!(said.code == 0 && said.err.contains("not suitable for production"), "{said:?}");
+    let made = fs::read_to_string(server.folder.0.join("made.hcl")).unwrap();
+    for part in [
+        "env_template \"DB_PASSWORD\" {",
+        "{{ with secret \\\"secret/data/db\\\" }}{{ index .Data.data \\\"user-name\\\" }}{{ end }}",
+        "{{ with secret \\\"secret/data/web/site/tls\\\" }}{{ .Data.data.mode }}{{ end }}",
+        "env_template \"DB_PASSWORD_2\" {",
+        "{{ with secret \\\"old/db\\\" }}{{ .Data.password }}{{ end }}",
+        "[\"./app\", \"-v\"]",
+    ] {
+        assert!(made.contains(part), "{part}\n{made}");
+    }
+    assert!(!made.contains("DB_PASSWORD_3") && !made.contains("hunter2"), "{made}");
+    assert!(good(server.keep("agent check -config=made.hcl")).contains("runs ./app -v"));
+    for (line, code, told) in [
+        ("agent generate-config", 1, "Please specify a -type flag"),
+        ("agent generate-config -type=x", 1, "is not a supported configuration type"),
+        (
+            "agent generate-config -type=env-template -path=secret/nope",
+            2,
+            "\"secret/nope\": secret not found",
+        ),
+        ("agent generate-config -type=env-template '-exec=a \"b'", 1, "-exec has a quote that does not end"),
+    ] {
+        let said = server.keep(line);
+        assert!(said.code == code && said.err.contains(told), "{line}: {said:?}");
+    }
+}
+
+#[test]
+fn a_one_time_password_is_as_long_as_the_server_wants() {
+    let server = Bao::start(&[]);
+    let otp = good(server.keep("operator generate-root -generate-otp"));
+    let begun = server.keep(&format!("operator generate-root -init -otp={otp}"));
+    assert_eq!(begun.code, 0, "{begun:?}");
+    assert_ne!(otp, good(server.keep("operator generate-root -generate-otp")));
+}
+
+#[test]
+fn who_looks_for_another_program_is_told_where_it_is() {
+    let server = Bao::start(&[]);
+    for (line, told) in
+        [("server", "`sealkeep server`"), ("proxy", "`keep agent`"), ("operator migrate", "through the API")]
+    {
+        let said = server.keep(line);
+        assert!(said.code != 0 && said.err.contains(told), "{line}: {said:?}");
+    }
+    let mut command = server.command(env!("CARGO_BIN_EXE_keep"), "operator diagnose -config=x.hcl");
+    command.env("PATH", "/nowhere");
+    let said = crate::bao::run(command, "");
+    let known = std::path::Path::new(env!("CARGO_BIN_EXE_keep")).with_file_name("sealkeep").exists();
+    assert!(known || said.code == 1 && said.err.contains("run `sealkeep diagnose -config=x.hcl"), "{said:?}");
 }
 
 #[test]

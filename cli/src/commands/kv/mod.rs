@@ -6,6 +6,8 @@ mod metadata;
 mod mount;
 mod versions;
 
+pub(crate) use mount::Version;
+
 use clap::{Args, Subcommand};
 
 use crate::{session::Session, stop::Outcome};
@@ -33,6 +35,13 @@ pub(crate) struct Mount {
     /// Mount of the store; then the path is only the part below it
     #[arg(long, value_name = "MOUNT")]
     mount: Option<String>,
+}
+
+impl Mount {
+    /// Of a path that names its mount itself.
+    pub(crate) fn within_path() -> Mount {
+        Mount { mount: None }
+    }
 }
 
 impl Kv {

@@ -58,6 +58,19 @@ impl Place {
             None => prefixed(&self.given, &self.mount, prefix),
         }
     }
+
+    /// The same of a path that may be one of the API already, such as `secret/data/app`.
+    pub(crate) fn api_of_either(&self, prefix: &str) -> String {
+        if self.version == Version::One {
+            return self.given.clone();
+        }
+        let (mount, below) = split(&self.given, &self.mount);
+        let below = below
+            .strip_prefix("data")
+            .filter(|rest| rest.is_empty() || rest.starts_with('/'))
+            .unwrap_or(below);
+        paths::join(&[mount, prefix, below])
+    }
 }
 
 async fn preflight(client: &Client, path: &str) -> Result<(String, Version), Stop> {
@@ -79,20 +92,26 @@ async fn preflight(client: &Client, path: &str) -> Result<(String, Version), Sto
     Ok((mount, if two { Version::Two } else { Version::One }))
 }
 
-/// Puts `prefix` behind the mount. In a namespace the mount's path begins with the namespace, which the
-/// user's path lacks: then as much of its start is dropped as does not match.
+/// Puts `prefix` behind the mount.
 fn prefixed(path: &str, mount: &str, prefix: &str) -> String {
+    let (mount, below) = split(path, mount);
+    paths::join(&[mount, prefix, below])
+}
+
+/// The mount as the user wrote it, and what is below. In a namespace the mount's path begins with the namespace, which
+/// the user's path lacks: then as much of its start is dropped as does not match.
+fn split<'a>(path: &'a str, mount: &'a str) -> (&'a str, &'a str) {
     let mut rest = mount.trim_matches('/');
     loop {
         if path == rest {
-            return paths::join(&[rest, prefix]);
+            return (rest, "");
         }
         if let Some(below) = path.strip_prefix(rest).and_then(|below| below.strip_prefix('/')) {
-            return paths::join(&[rest, prefix, below]);
+            return (rest, below);
         }
         match rest.split_once('/') {
             Some((_, shorter)) => rest = shorter,
-            None => return paths::join(&[rest, prefix, path]),
+            None => return (rest, path),
         }
     }
 }
@@ -108,5 +127,14 @@ mod tests {
         assert_eq!(prefixed("team/kv/x", "team/kv/", "data"), "team/kv/data/x");
         assert_eq!(prefixed("kv/x", "ns1/kv/", "data"), "kv/data/x");
         assert_eq!(prefixed("secretive", "secret/", "data"), "secret/data/secretive");
+        let place = |given: &str| Place {
+            version: Version::Two,
+            mount: "secret/".to_owned(),
+            given: given.to_owned(),
+            below: None,
+        };
+        assert_eq!(place("secret/data/app").api_of_either("data"), "secret/data/app");
+        assert_eq!(place("secret/app").api_of_either("metadata"), "secret/metadata/app");
+        assert_eq!(place("secret/database/a").api_of_either("data"), "secret/data/database/a");
     }
 }
