@@ -22,6 +22,10 @@ pub(crate) enum Command {
     Server(Box<Server>),
     /// Check configuration files without starting anything.
     Validate(Files),
+    /// Look for what would keep a server of this configuration from starting here, without starting it.
+    ///
+    /// Ends with 0 if all is well, 2 if something is worth a look, 4 if the server would not start, 3 without a configuration.
+    Diagnose(Diagnose),
     /// Print the version.
     Version,
 }
@@ -31,6 +35,25 @@ pub(crate) struct Files {
     /// A file, or a folder with files that end in .hcl or .json. Can be given several times.
     #[arg(long = "config", value_name = "PATH", required = true)]
     pub(crate) config: Vec<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Diagnose {
+    /// A file, or a folder with files that end in .hcl or .json. Can be given several times. Also BAO_CONFIG_PATH.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) config: Vec<PathBuf>,
+
+    /// How to print what is found.
+    #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = ["table", "json"])]
+    pub(crate) format: String,
+
+    /// Leave something out, such as the listener of a server that runs. Can be given several times.
+    #[arg(long, value_name = "WHAT", value_parser = ["listener", "storage", "autounseal"])]
+    pub(crate) skip: Vec<String>,
+
+    /// Accepted for compatibility: everything that is found is printed.
+    #[arg(long, hide = true)]
+    pub(crate) debug: bool,
 }
 
 #[derive(Args, Debug)]

@@ -5,6 +5,7 @@ mod args;
 mod authority;
 mod config;
 mod dev;
+mod diagnose;
 mod first_run;
 mod http;
 mod inside;
@@ -51,7 +52,7 @@ fn main() -> ExitCode {
     // Everything this process writes is for its owner alone, whatever its parent thought.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     match start(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(failure) => {
             eprintln!("sealkeep: {}", failure.text);
             ExitCode::from(failure.code)
@@ -59,21 +60,23 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(cli: Cli) -> Result<(), Failure> {
+/// Tells what the process ends with.
+fn start(cli: Cli) -> Result<u8, Failure> {
     let environment = Environment::of_process();
     match cli.command {
         Some(Command::Version) => {
             println!("Sealkeep v{VERSION} (API {VERSION_ON_THE_WIRE})");
-            Ok(())
+            Ok(0)
         }
-        Some(Command::Validate(files)) => validate(&files, &environment),
+        Some(Command::Validate(files)) => validate(&files, &environment).map(|()| 0),
+        Some(Command::Diagnose(wanted)) => diagnose::run(&wanted, &environment),
         Some(Command::Server(flags)) => {
             hide_memory();
-            server(&flags, environment)
+            server(&flags, environment).map(|()| 0)
         }
         None => {
             hide_memory();
-            first_run::run(environment)
+            first_run::run(environment).map(|()| 0)
         }
     }
 }

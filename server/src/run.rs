@@ -2,7 +2,7 @@
 
 mod control;
 mod describe;
-mod files;
+pub(crate) mod files;
 mod signals;
 
 use std::path::PathBuf;

@@ -36,6 +36,7 @@ pub use backend::{Backend, Cipher, EachSealed, SealedKey, SealedWrite, View};
 pub use commit::{Clock, Done};
 pub use disk::Disk;
 pub use error::{Error, Result};
+pub use folder::survey;
 pub use key::{Key, MountId, NAME_SIZE_MAX, Name, Place};
 pub use keyring::KeyStatus;
 pub use memory::Memory;

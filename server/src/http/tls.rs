@@ -139,7 +139,8 @@ fn server_config(wanted: &Tls) -> io::Result<ServerConfig> {
     Ok(config)
 }
 
-fn chain(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
+/// The certificates in a file, the server's own first.
+pub(crate) fn chain(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
     let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
     let chain: Vec<_> = read.map_err(|error| named(file, "cannot be read as certificates in PEM", &error))?;
     if chain.is_empty() {

@@ -3,7 +3,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Kept for the store, audit devices, logs, and calls to other systems.
-const RESERVE: u64 = 128;
+pub(crate) const RESERVE: u64 = 128;
 
 /// Takes as many as the system allows: what a shell gives at first is for programs that have a few. Tells for how many
 /// connections that is.
