@@ -93,7 +93,8 @@ fn disk(folder: &Path) -> Check {
     };
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     let whole = stat.f_blocks.saturating_mul(stat.f_frsize).max(1);
-    let used = 100 - (u128::from(free) * 100 / u128::from(whole)).min(100) as u64;
+    let percent_free = u64::try_from(u128::from(free) * 100 / u128::from(whole)).unwrap_or(100).min(100);
+    let used = 100 - percent_free;
     let text = format!("{}: {used} % full, {} MiB free.", there.display(), free >> 20);
     if used >= FULL_PERCENT || free < FREE_BYTES_MIN {
         check.warns(text);

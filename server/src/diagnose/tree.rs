@@ -108,8 +108,7 @@ impl Check {
 
     pub(super) fn add(&mut self, child: Check) -> &mut Check {
         self.children.push(child);
-        let last = self.children.len() - 1;
-        &mut self.children[last]
+        self.children.last_mut().expect("a child was put in just now")
     }
 
     /// How bad this is, with all below it.
