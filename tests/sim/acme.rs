@@ -4,6 +4,7 @@ use std::net::{IpAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::sealed_namespaces::{seal, sealed, unseal};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kernel::Settings;
@@ -189,4 +190,18 @@ fn an_account_goes_the_way_of_whoever_vouches_for_it() {
     client.finalize(&desk, &place, &csr).expect(200);
     desk.ask(Delete, &entity, "").expect(204);
     refuses(order("red.example.com"), 401, "unauthorized");
+}
+
+#[test]
+fn the_seal_of_a_namespace_forgets_nothing_of_the_mounts_outside_of_it() {
+    let (desk, _) = desk(73);
+    let client = Client::new(&desk);
+    let unused = client.signer.sign("orders", &Client::nonce(&desk), &Value::Null);
+    let shares = sealed(&desk, "", "team");
+    unseal(&desk, "", "team", &shares);
+    seal(&desk, "", "team");
+    let said = desk.ask_signed("pki/acme/orders", &unused.to_string());
+    assert_ne!(said.json["type"], "urn:ietf:params:acme:error:badNonce", "{said:?}");
+    let used = desk.ask_signed("pki/acme/orders", &unused.to_string());
+    assert_eq!(used.json["type"], "urn:ietf:params:acme:error:badNonce", "{used:?}");
 }

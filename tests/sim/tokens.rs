@@ -304,3 +304,19 @@ fn the_number_of_uses_of_a_role_is_not_for_its_batch_tokens() {
         }
     }
 }
+
+#[test]
+fn what_was_to_end_a_used_up_token_does_not_end_the_next_of_its_id() {
+    let desk = Desk::new(80);
+    let once = r#"{"id":"mine","policies":["root"],"num_uses":1}"#;
+    desk.ask(Post, "auth/token/create", once).expect(200);
+    desk.ask_as("mine", Get, "auth/token/lookup-self", "").expect(200);
+    desk.ask_as("mine", Get, "auth/token/lookup-self", "").expect(403);
+    desk.ask(Post, "auth/token/create", r#"{"id":"mine","policies":["root"]}"#).expect(200);
+    let child =
+        desk.ask_as("mine", Post, "auth/token/create", r#"{"policies":["default"]}"#).expect(200).token();
+    desk.wait(Duration::from_secs(3600));
+    desk.tick();
+    desk.ask_as("mine", Get, "auth/token/lookup-self", "").expect(200);
+    desk.ask_as(&child, Get, "auth/token/lookup-self", "").expect(200);
+}

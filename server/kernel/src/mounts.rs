@@ -173,10 +173,10 @@ impl Mounts {
         Self { memo: Memo::new(1), registry, memos: Arc::new(Memos::new(MEMOS_MAX)), default_ttl, max_ttl }
     }
 
-    /// Forgets what was parsed, so that it is wiped.
-    pub(crate) fn forget(&self) {
+    /// Forgets what was parsed, so that it is wiped; and all of the mounts that are not to be kept.
+    pub(crate) fn forget(&self, keep: impl Fn(MountId) -> bool) {
         self.memo.forget();
-        self.memos.forget();
+        self.memos.forget(keep);
     }
 
     pub(crate) fn registry(&self) -> &dyn Registry {

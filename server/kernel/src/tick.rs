@@ -115,7 +115,11 @@ impl Kernel {
         agenda::strike_found(txn, found)?;
         let now = self.now();
         match &found.item {
-            Item::Token { hash, .. } => tokens::revoke(txn, *hash, now),
+            Item::Token { hash, .. } => match tokens::at(txn, *hash)? {
+                Some(record) if record.is_over(now) => tokens::revoke(txn, *hash, now),
+                // It has got another end since, or it is another token of the same chosen id.
+                _ => Ok(()),
+            },
             Item::Lease { id } => self.end_lease(txn, id),
             Item::Bury { hash, namespace, childless } => {
                 // One of the same chosen id: whoever made it has cleared away all that the last one left.

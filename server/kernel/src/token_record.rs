@@ -109,6 +109,11 @@ impl TokenRecord {
             && self.policies.iter().any(|name| name == "root")
     }
 
+    /// Whether its time has come, or its last use is spent.
+    pub(crate) fn is_over(&self, now: Time) -> bool {
+        self.expires.is_some_and(|expires| expires <= now) || self.uses_left == Some(0)
+    }
+
     /// What it is for, if not for what its policies say. Those that were made before this was written down are told by
     /// their one policy, which no method and no request could give them.
     pub(crate) fn purpose(&self) -> Option<Purpose> {

@@ -130,7 +130,7 @@ impl Kernel {
         self.waiting.keep(|ns| !today.is_sealed(ns.mount()));
         self.tokens.forget();
         self.regulars.forget();
-        self.mounts.forget();
+        self.mounts.forget(|mount| !today.is_sealed(mount));
         self.quotas.counts.forget();
         tracing::info!(namespaces = closed.len(), "a namespace with a seal of its own was sealed");
         Ok(())

@@ -47,17 +47,18 @@ impl Memos {
         Self { shared: Memo::new(capacity), lasting: Mutex::default() }
     }
 
-    /// What a mount has one of, and nobody could work out anew: it stays until all is forgotten, however full the memo is.
+    /// What a mount has one of, and nobody could work out anew: it stays until the mount is forgotten, however full the
+    /// memo is.
     pub fn lasting<T: Default + Send + Sync + 'static>(&self, mount: MountId) -> Arc<T> {
         let mut lasting = self.lasting.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = lasting.entry((mount, TypeId::of::<T>())).or_insert_with(|| Arc::new(T::default()));
         Arc::clone(kept).downcast().unwrap_or_default()
     }
 
-    /// Forgets everything.
-    pub fn forget(&self) {
+    /// Forgets what can be worked out anew, and of the mounts that are not to be kept the rest too.
+    pub fn forget(&self, keep: impl Fn(MountId) -> bool) {
         self.shared.forget();
-        self.lasting.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.lasting.lock().unwrap_or_else(PoisonError::into_inner).retain(|(mount, _), _| keep(*mount));
     }
 }
 
