@@ -1,5 +1,6 @@
 //! HTTP: from bytes to a [`kernel::Request`], and back.
 
+mod archive;
 mod body;
 pub(crate) mod conn;
 mod cors;

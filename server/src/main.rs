@@ -3,6 +3,7 @@
 mod anyone;
 mod args;
 mod authority;
+mod backup;
 mod config;
 mod dev;
 mod diagnose;

@@ -5,9 +5,11 @@
 
 mod health;
 mod init;
+mod restore;
 mod status;
 mod unseal;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
@@ -59,6 +61,8 @@ pub(crate) struct Facts {
     pub(crate) commit_date: String,
     /// What `storage_type` shows.
     pub(crate) storage_kind: String,
+    /// Where the store lies, if backups can be restored there.
+    pub(crate) folder: Option<PathBuf>,
     /// Storage that will be a cluster one day, and says so to clients.
     pub(crate) clusters: bool,
     /// URL for clients.
@@ -122,6 +126,11 @@ impl State {
             Phase::Open { kernel, .. } => Some(Arc::clone(kernel)),
             _ => None,
         }
+    }
+
+    /// What the server is called.
+    pub(crate) fn version(&self) -> &str {
+        &self.facts.version
     }
 
     /// Tells of every change of phase.

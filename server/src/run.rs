@@ -149,6 +149,7 @@ fn state(
         version: settings.version.clone(),
         commit_date: settings.commit_date.clone(),
         storage_kind: settings.storage_kind.clone(),
+        folder: store::restorable(&config.storage),
         clusters: settings.storage_kind == "raft",
         api_addr: settings.api_addr.clone(),
         cluster_addr: settings.cluster_addr.clone(),

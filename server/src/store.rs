@@ -1,6 +1,6 @@
 //! Opens what the configuration names.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use storage::seal::{KeyBytes, NamedKey};
 use storage::{Backend, Options};
@@ -31,6 +31,14 @@ pub(crate) fn open(storage: &Storage) -> Result<storage::Phase, Failure> {
     };
     let folder = folder(storage);
     storage::open(backend, Options::new(|| world::now().0)).map_err(|error| named(folder, &error))
+}
+
+/// Where the store lies, if another can be put in its place while the server runs.
+pub(crate) fn restorable(storage: &Storage) -> Option<PathBuf> {
+    match storage {
+        Storage::Embedded { folder, .. } => Some(folder.clone()),
+        Storage::Memory | Storage::Sled { .. } => None,
+    }
 }
 
 /// What `storage_type` shows.

@@ -9,6 +9,7 @@ mod backend;
 mod cache;
 mod cipher;
 mod commit;
+mod copy;
 mod disk;
 mod error;
 pub mod faulty;
@@ -34,6 +35,7 @@ mod value;
 
 pub use backend::{Backend, Cipher, EachSealed, SealedKey, SealedWrite, View};
 pub use commit::{Clock, Done};
+pub use copy::{Copy, PIECE_SIZE_MAX, Restoring};
 pub use disk::Disk;
 pub use error::{Error, Result};
 pub use folder::survey;

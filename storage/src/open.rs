@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 use crate::Index;
 use crate::backend::SealedWrite;
 use crate::commit::{Core, Done, KEYRING};
+use crate::copy::Copy;
 use crate::error::{Error, Result};
 use crate::keyring::{KeyStatus, Keyring};
 use crate::names;
@@ -228,6 +229,16 @@ impl Open {
             SealConfig::Shamir(_) => record.open(&UnsealKey::Shamir(key.clone())).is_some(),
             SealConfig::Static { .. } => self.core.shared.keyring.load().recovers(key.expose()),
         })
+    }
+
+    /// All of the latest published state, sealed, for a backup.
+    pub fn copy(&self) -> Copy {
+        Copy::of(Arc::clone(&self.core.current.load().view))
+    }
+
+    /// What opens it again.
+    pub fn unseal_key(&self) -> UnsealKey {
+        self.unseal_key.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Seals bytes that are kept elsewhere, such as a batch token, for `aad` alone.

@@ -118,12 +118,7 @@ pub fn open(backend: Box<dyn Backend>, options: Options) -> Result<Phase> {
     let backend: Arc<dyn Backend> = Arc::from(backend);
     let view = backend.view()?;
     let Some(format) = view.get(&names::meta(FORMAT))? else {
-        let mut empty = true;
-        view.scan(&names::meta(""), &names::after(&[u8::MAX - 1]), &mut |_, _| {
-            empty = false;
-            std::ops::ControlFlow::Break(())
-        })?;
-        if !empty {
+        if !is_blank(&*backend)? {
             return Err(Error::Foreign(
                 "the storage holds data that is not Sealkeep's; give it an empty folder".to_owned(),
             ));
@@ -132,6 +127,16 @@ pub fn open(backend: Box<dyn Backend>, options: Options) -> Result<Phase> {
     };
     check_format(&format)?;
     Sealed::read(backend, options).map(Phase::Sealed)
+}
+
+/// Whether nothing lies in a backend.
+pub(crate) fn is_blank(backend: &dyn Backend) -> Result<bool> {
+    let mut empty = true;
+    backend.view()?.scan(&names::meta(""), &names::after(&[u8::MAX - 1]), &mut |_, _| {
+        empty = false;
+        std::ops::ControlFlow::Break(())
+    })?;
+    Ok(empty)
 }
 
 impl Options {

@@ -15,6 +15,8 @@ use crate::folder;
 const FILE: &str = "sealkeep.redb";
 /// What it is called while it is made: the library does that in several steps, and half of them are no store.
 const NEW_FILE: &str = "sealkeep.redb.new";
+/// What is to take the store's place, while it is filled from a backup.
+const NEXT_FILE: &str = "sealkeep.redb.next";
 const ENTRIES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("entries");
 /// The library's own default is a gigabyte; the entry cache above does most of the work.
 const PAGE_CACHE: usize = 16 * 1024 * 1024;
@@ -57,6 +59,8 @@ impl Redb {
             )),
             error => error,
         })?;
+        // A restore that was cut short: the store is as it was.
+        Self::give_up(folder)?;
         folder::sync(folder)?;
         Ok(redb)
     }
@@ -75,6 +79,38 @@ impl Redb {
         let redb = Self::on(Arc::new(FileDisk(file)))?;
         std::fs::rename(&new, path)?;
         Ok(redb)
+    }
+
+    /// Makes an empty store beside the one in `folder`, which [`supersede`](Self::supersede) puts in its place. What an
+    /// earlier attempt left there is gone.
+    ///
+    /// # Errors
+    /// If the disk fails, or another process is at it.
+    pub fn beside(folder: &Path) -> Result<Self> {
+        let file = folder::lock(&folder.join(NEXT_FILE))?;
+        file.set_len(0)?;
+        Self::on(Arc::new(FileDisk(file)))
+    }
+
+    /// Puts what was made [`beside`](Self::beside) in the place of the store, whose file is gone then. A power cut leaves
+    /// the one or the other, whole.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn supersede(folder: &Path) -> io::Result<()> {
+        std::fs::rename(folder.join(NEXT_FILE), folder.join(FILE))?;
+        folder::sync(folder)
+    }
+
+    /// Takes away what was made [`beside`](Self::beside) the store.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn give_up(folder: &Path) -> io::Result<()> {
+        match std::fs::remove_file(folder.join(NEXT_FILE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Opens or makes the store on any disk.

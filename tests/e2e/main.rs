@@ -15,6 +15,7 @@ mod agent_logins;
 mod ansible;
 mod audit;
 mod audit_sinks;
+mod backup;
 mod bao;
 mod care;
 mod cert;

@@ -34,6 +34,7 @@ use crate::wrap_key::WrapKey;
 use crate::{ids, policies};
 
 /// Facts about this server that are made once and kept: its id, its name, and the key of wrapping tokens.
+const BACKUP: &[u8] = b"backup 1";
 const FACTS: Shelf<String> = Shelf::new(10);
 /// The one that is a secret: what signs wrapping tokens.
 const WRAP_KEY: &str = "wrapping-key";
@@ -227,6 +228,39 @@ impl Kernel {
     /// If the disk fails or the record of the seal is damaged.
     pub fn seal_config(&self) -> Result<storage::seal::SealConfig> {
         Ok(self.store.seal_config()?)
+    }
+
+    /// All that is stored at this moment, sealed, for a backup.
+    pub fn copy(&self) -> storage::Copy {
+        self.store.copy()
+    }
+
+    /// Seals what proves that a backup is whole, with the keys of this store.
+    pub fn vouch(&self, sums: &[u8]) -> Vec<u8> {
+        self.store.seal_blob(BACKUP, sums)
+    }
+
+    /// What opens the store again.
+    pub fn unseal_key(&self) -> storage::seal::UnsealKey {
+        self.store.unseal_key()
+    }
+
+    /// Whether a store of another moment has the keys of this one, and these vouched for the backup that it came from.
+    /// Hands it back as it was.
+    ///
+    /// # Errors
+    /// If the disk fails, or the keys are others.
+    pub fn knows(&self, other: storage::Sealed, sums: &[u8], voucher: &[u8]) -> Result<storage::Sealed> {
+        let foreign = || {
+            Error::invalid(
+                "the backup is of another server, or of a time before its keys were made anew: to restore it all the same, use snapshot-force, and unseal with the key shares of that time",
+            )
+        };
+        let random = Arc::clone(&self.env.random);
+        let open = other.unseal(&self.store.unseal_key(), random).map_err(|_| foreign())?;
+        let good = open.open_blob(BACKUP, voucher).is_some_and(|known| *known == sums);
+        let sealed = open.shut()?;
+        if good { Ok(sealed) } else { Err(foreign()) }
     }
 
     /// Opens audit files anew, as after a rotation.

@@ -84,7 +84,7 @@ fn no_room() -> Box<Reply> {
 }
 
 /// Reads on and keeps nothing: a client that is still sending does not look for an answer.
-async fn discard(body: &mut Incoming) {
+pub(super) async fn discard(body: &mut Incoming) {
     let mut left = DISCARD_MAX;
     while let Some(Ok(frame)) = body.frame().await {
         let size = frame.data_ref().map_or(0, |data| u64::try_from(data.len()).unwrap_or(u64::MAX));

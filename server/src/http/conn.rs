@@ -12,16 +12,19 @@ use std::time::Duration;
 use axum::Router;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Either, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper_util::service::TowerToHyperService;
 use kernel::{Answer, Handled, Kernel};
+use kit::Verb;
 
+use super::archive;
 use super::body;
 use super::reply::{self, Page, Reply};
 use super::request::{self, API, Asked, BodyKind, Peer};
 use super::watch::Pulse;
 use super::{cors, outside};
+use crate::backup::{self, Archive};
 use crate::config::{Cors, Format, Level, Listener, Metrics};
 use crate::log::Logs;
 use crate::phase::{Phase, Reaction, State};
@@ -29,7 +32,7 @@ use crate::phase::{Phase, Reaction, State};
 /// What all connections of one listener share.
 pub(crate) struct Door {
     pub(crate) listener: Listener,
-    state: Arc<State>,
+    pub(super) state: Arc<State>,
     outside: Router,
     logs: Arc<Logs>,
     /// Which pages of other origins this door lets in.
@@ -52,6 +55,11 @@ impl Door {
         let kernel::Cors { origins, headers, credentials } = &*kernel.cors()?;
         let (origins, headers) = (origins.clone(), headers.clone());
         Some(Arc::new(Cors { origins, headers, credentials: *credentials }))
+    }
+
+    /// A backup of this moment. `None`: enough of them are being made.
+    fn backup(&self) -> Option<Archive> {
+        backup::write(self.state.kernel()?, self.state.version().to_owned())
     }
 
     /// Gives a page of the web UI the headers that were set over the API.
@@ -125,10 +133,12 @@ impl Future for Answered {
     }
 }
 
-/// A log that is watched is an answer that goes on: its connection is busy for as long, not idle.
+/// A log that is watched, and a backup that is sent, is an answer that goes on: its connection is busy for as long, not idle.
 fn going_on(mut reply: Reply, busy: Busy) -> Reply {
-    if let Page::Right(feed) = reply.body_mut() {
-        feed.hold(Box::new(busy));
+    match reply.body_mut() {
+        Page::Left(_) => {}
+        Page::Right(Either::Left(feed)) => feed.hold(Box::new(busy)),
+        Page::Right(Either::Right(archive)) => archive.hold(Box::new(busy)),
     }
     reply
 }
@@ -167,14 +177,17 @@ impl Service {
             Ok(asked) => asked,
             Err(reply) => return Answering::Now(Some(*reply)),
         };
+        if asked.body == BodyKind::Archive {
+            return answer(&self.door, asked, Some(incoming));
+        }
         if asked.body == BodyKind::Ignored || incoming.is_end_stream() {
-            return answer(&self.door, asked);
+            return answer(&self.door, asked, None);
         }
         asked.request.headers = Vec::new();
         let (door, headers) = (Arc::clone(&self.door), head.headers);
         Answering::Later(Box::pin(async move {
             match with_body(&door, asked, headers, incoming).await {
-                Ok(asked) => match answer(&door, asked) {
+                Ok(asked) => match answer(&door, asked, None) {
                     Answering::Now(reply) => reply.unwrap_or_else(|| reply::bare(500)),
                     Answering::Later(waiting) => waiting.await,
                 },
@@ -275,6 +288,16 @@ struct Dress {
     watch: Option<(Level, Format)>,
     /// The answer is that of a seal.
     seals: bool,
+    /// The answer is a backup.
+    saves: bool,
+    /// What is sent is a backup, to be read and put in its place once the kernel has let it in.
+    restores: Option<Restore>,
+}
+
+/// A backup that is sent here.
+struct Restore {
+    body: Incoming,
+    force: bool,
 }
 
 impl Dress {
@@ -286,16 +309,24 @@ impl Dress {
     ) -> Self {
         let watch = (request.path.as_str() == "sys/monitor").then(|| watched(&request.query));
         let seals = request.path.as_str() == "sys/seal";
-        Self { door: Arc::clone(door), origin, namespace, watch, seals }
+        let saves = request.verb == Verb::Get && request.path.as_str() == "sys/storage/raft/snapshot";
+        Self { door: Arc::clone(door), origin, namespace, watch, seals, saves, restores: None }
     }
 
     fn put_on(self, answer: Answer) -> Reply {
         let watch = self.watch.filter(|_| answer.status == 200);
+        let saves = self.saves && answer.status == 200;
         let mut reply = reply::answer(answer);
         let listener = &self.door.listener;
+        if saves {
+            match self.door.backup() {
+                Some(archive) => *reply.body_mut() = Page::Right(Either::Right(archive)),
+                None => reply = reply::error(429, "enough backups are being made already: try again later"),
+            }
+        }
         if let Some((level, format)) = watch {
             match self.door.logs.watch(level, format) {
-                Some(feed) => *reply.body_mut() = Page::Right(feed),
+                Some(feed) => *reply.body_mut() = Page::Right(Either::Left(feed)),
                 None => reply = reply::error(429, "too many are watching the log already: try again later"),
             }
         }
@@ -318,9 +349,11 @@ fn watched(query: &[(Cow<'static, str>, Cow<'static, str>)]) -> (Level, Format) 
     (level, format)
 }
 
-fn answer(door: &Arc<Door>, asked: Asked) -> Answering {
+fn answer(door: &Arc<Door>, asked: Asked, archive: Option<Incoming>) -> Answering {
     let Asked { request, origin, namespace, .. } = asked;
-    let dress = Dress::of(door, origin, namespace, &request);
+    let mut dress = Dress::of(door, origin, namespace, &request);
+    let force = request.path.as_str().ends_with("-force");
+    dress.restores = archive.map(|body| Restore { body, force });
     match door.state.answer(&request) {
         Some(Reaction::Now(answer)) => return Answering::Now(Some(dress.put_on(answer))),
         Some(Reaction::Blocking(work)) => return blocking(dress, request, work),
@@ -363,14 +396,20 @@ fn later(dress: Dress, kernel: Arc<Kernel>, request: kernel::Request, pending: k
 
 /// An answer that is there already.
 fn told(dress: Dress, answer: Answer) -> Answering {
-    match dress.seals && answer.status == 204 {
+    match (dress.seals && answer.status == 204) || dress.restores.is_some() {
         true => Answering::Later(Box::pin(after(dress, answer))),
         false => Answering::Now(Some(dress.put_on(answer))),
     }
 }
 
-/// The answer as it goes out: that of a seal when it has fallen.
-async fn after(dress: Dress, answer: Answer) -> Reply {
+/// The answer as it goes out: that of a seal when it has fallen, that to a backup when it is in its place.
+async fn after(mut dress: Dress, mut answer: Answer) -> Reply {
+    if let Some(Restore { body, force }) = dress.restores.take() {
+        answer = match answer.status {
+            204 => archive::restore(&dress.door, body, force).await,
+            _ => archive::refused(body, answer).await,
+        };
+    }
     if dress.seals && answer.status == 204 {
         sealed(&dress.door.state).await;
     }

@@ -9,14 +9,15 @@ use http::{HeaderMap, Response, StatusCode};
 use http_body_util::{Either, Full};
 use kernel::Answer;
 
+use crate::backup::Archive;
 use crate::config::{HeaderRule, StatusRule};
 use crate::log::Feed;
 
 /// An answer that hyper sends.
 pub(crate) type Reply = Response<Page>;
 
-/// What is sent: all that there is, or lines as they come.
-pub(crate) type Page = Either<Full<Bytes>, Feed>;
+/// What is sent: all that there is, or lines as they come, or a backup.
+pub(crate) type Page = Either<Full<Bytes>, Either<Feed, Archive>>;
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const ONE_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");

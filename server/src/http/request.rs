@@ -40,6 +40,8 @@ pub(crate) enum BodyKind {
     Json,
     /// A form, unless it begins like JSON.
     Form,
+    /// A backup, of any length. It is read when the kernel has let it in.
+    Archive,
     /// Bytes of a kind that the API knows. They come as base64 in the field of this name.
     Bytes(&'static str),
 }
@@ -130,6 +132,7 @@ pub(crate) fn read(
             merge_patch(known.content_type)?;
             BodyKind::Json
         }
+        Verb::Post if !help && is_backup(path.as_str()) => BodyKind::Archive,
         Verb::Post if !help => match known.content_type {
             Some(kind) if is(kind, FORM) => BodyKind::Form,
             Some(kind) if is(kind, OCSP_REQUEST) => BodyKind::Bytes("req"),
@@ -161,6 +164,11 @@ pub(crate) fn read(
         lineage: kernel::Lineage::default(),
     };
     Ok(Asked { request, body, origin, namespace: known.namespace.cloned(), head_only })
+}
+
+/// Whether a path is one to which backups are sent.
+fn is_backup(path: &str) -> bool {
+    matches!(path, "sys/storage/raft/snapshot" | "sys/storage/raft/snapshot-force")
 }
 
 fn refuse(status: u16, text: &str) -> Box<Reply> {

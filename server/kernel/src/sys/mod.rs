@@ -36,6 +36,7 @@ mod raw;
 mod rekey;
 mod remount;
 mod shown;
+mod snapshot;
 mod specs;
 mod tools;
 mod tune;
@@ -136,6 +137,9 @@ impl Engine for Sys {
         query::<_, audit::List>(),
         command::<_, audit::Enable>(),
         command::<_, audit::Disable>(),
+        query::<_, snapshot::Save>(),
+        command::<_, snapshot::Restore<0>>(),
+        command::<_, snapshot::Restore<1>>(),
         query::<_, audit::Hash>(),
         query::<_, audit_headers::List>(),
         query::<_, audit_headers::Get>(),

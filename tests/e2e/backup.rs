@@ -1,0 +1,237 @@
+//! Backups: made while the server serves, put in the place of what is there, and refused where they are not whole.
+
+use serde_json::{Value, json};
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::process::{Command, Output};
+use tests::binary::Binary;
+use tests::http::{Client, Request};
+use tests::scratch::Scratch;
+use tests::server::{Config, Keys, Server, Storage};
+
+const SNAPSHOT: &str = "sys/storage/raft/snapshot";
+const FORCED: &str = "sys/storage/raft/snapshot-force";
+
+struct Site {
+    server: Server,
+    keys: Keys,
+    config: Config,
+    folder: Scratch,
+}
+
+impl Site {
+    fn new(storage: Storage) -> Self {
+        let folder = Scratch::new();
+        let config = Config::new(storage, folder.path());
+        let (server, keys) = Server::opened(&Binary::sealkeep(), &config);
+        let site = Self { server, keys, config, folder };
+        site.root().post("sys/mounts/kv", json!({"type": "kv"})).must(204);
+        site
+    }
+
+    fn root(&self) -> Client {
+        self.server.anonymous().with(&self.keys.root)
+    }
+
+    fn write(&self, value: &str) {
+        self.root().post("kv/a", json!({ "value": value })).must(204);
+    }
+
+    #[track_caller]
+    fn holds(&self, value: &str) {
+        assert_eq!(self.root().get("kv/a").must(200).at("/data/value"), value);
+    }
+
+    fn backup(&self) -> Vec<u8> {
+        let reply = self.root().get(SNAPSHOT).must(200);
+        assert_eq!(reply.header("content-type"), Some("application/gzip"));
+        reply.body
+    }
+
+    fn restore(&self, path: &str, backup: &[u8]) -> (u16, String) {
+        let reply = self.root().send(&Request::new("POST", &format!("/v1/{path}")).body(backup));
+        let said = reply.errors();
+        (reply.status, said)
+    }
+
+    fn bao(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(Binary::bao().path());
+        command.args(args).env("BAO_ADDR", self.server.url()).env("BAO_TOKEN", &self.keys.root);
+        command.env("HOME", self.folder.path()).output().unwrap()
+    }
+}
+
+#[test]
+fn the_client_saves_and_restores_while_the_server_serves() {
+    let site = Site::new(Storage::Raft);
+    site.write("old");
+    let file = site.folder.path().join("backup.snap").display().to_string();
+    let saved = site.bao(&["operator", "raft", "snapshot", "save", &file]);
+    assert!(saved.status.success(), "{saved:?}");
+    site.write("new");
+    site.root().post("kv/b", json!({"value": "since"})).must(204);
+    let token = site.root().post("auth/token/create", json!({"policies": ["default"]})).must(200);
+    let restored = site.bao(&["operator", "raft", "snapshot", "restore", &file]);
+    assert!(restored.status.success(), "{restored:?}");
+    // The keys are the same, so it is open again, and as it was.
+    site.holds("old");
+    site.root().get("kv/b").must(404);
+    site.server.anonymous().with(&token.at("/auth/client_token")).get("auth/token/lookup-self").must(403);
+    site.write("after");
+    let Site { server, keys, config, folder } = site;
+    server.kill();
+    let server = Server::configured(&Binary::sealkeep(), &config);
+    server.unseal(&keys);
+    Site { server, keys, config, folder }.holds("after");
+}
+
+#[test]
+fn another_server_takes_it_by_force_alone_and_is_opened_by_the_keys_of_the_first() {
+    let first = Site::new(Storage::Sled);
+    first.write("of the first");
+    let backup = first.backup();
+    let other = Site::new(Storage::File);
+    other.write("of the other");
+    let (status, said) = other.restore(SNAPSHOT, &backup);
+    assert!(status == 400 && said.contains("use snapshot-force"), "{status} {said}");
+    other.holds("of the other");
+    assert_eq!(other.restore(FORCED, &backup).0, 204);
+    assert_eq!(other.server.anonymous().get("sys/health").status, 503, "its keys are others");
+    let Site { server, config, folder, .. } = other;
+    server.unseal(&first.keys);
+    let other = Site { server, keys: first.keys.clone(), config, folder };
+    other.holds("of the first");
+    // What is not on a disk of its own, or on sled's, is not replaced while the server runs.
+    let (status, said) = first.restore(SNAPSHOT, &backup);
+    assert!(
+        status == 400 && said.contains("only storage \"raft\" and storage \"file\" can be restored"),
+        "{said}"
+    );
+    first.holds("of the first");
+}
+
+#[test]
+fn a_backup_that_is_not_whole_changes_nothing() {
+    let site = Site::new(Storage::Raft);
+    site.write("old");
+    let backup = site.backup();
+    site.write("new");
+    let refused = |damaged: &[u8], what: &str| {
+        let (status, said) = site.restore(SNAPSHOT, damaged);
+        assert!(status == 400 && said.ends_with("Nothing was changed"), "{what}: {status} {said}");
+        let (status, said) = site.restore(FORCED, damaged);
+        assert_eq!(status, 400, "{what}: {said}");
+    };
+    for part in 0..40 {
+        let at = backup.len() * part / 40;
+        refused(&backup[..at], "cut short");
+        // Before that, the head of gzip has bytes that say nothing of what follows.
+        let mut flipped = backup.clone();
+        flipped[at.max(10)] ^= 0xff;
+        refused(&flipped, "a flipped bit");
+    }
+    refused(b"", "nothing");
+    refused(b"{}", "something else");
+    let two = [backup.clone(), backup.clone()].concat();
+    site.restore(SNAPSHOT, &two);
+    let left: Vec<_> = std::fs::read_dir(site.folder.path().join("data")).unwrap().collect();
+    assert_eq!(left.len(), 1, "nothing is left beside the store: {left:?}");
+    site.write("new");
+    site.holds("new");
+    assert_eq!(site.restore(SNAPSHOT, &backup).0, 204);
+    site.holds("old");
+}
+
+#[test]
+fn an_archive_of_other_things_is_named_as_what_it_is() {
+    let site = Site::new(Storage::Raft);
+    site.write("kept");
+    let about = |kind: &str, version: u32| json!({"kind": kind, "version": version, "server": "9.9", "made": "2030-01-01T00:00:00Z"});
+    let archive = |files: &[(&str, Value)]| {
+        let mut tar =
+            tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+        for (name, value) in files {
+            let bytes = value.to_string().into_bytes();
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o600);
+            tar.append_data(&mut header, name, &*bytes).unwrap();
+        }
+        tar.into_inner().unwrap().finish().unwrap()
+    };
+    for (files, words) in [
+        (
+            vec![("meta.json", json!({"Version": 1, "ID": "bolt-snapshot"}))],
+            "those of Vault and OpenBao are not read",
+        ),
+        (vec![("meta.json", about("sealkeep backup", 2))], "use the Sealkeep that made it (9.9)"),
+        (vec![("state.bin", json!(1))], "\"state.bin\" lies in it where \"meta.json\" should"),
+        (
+            vec![("meta.json", about("sealkeep backup", 1)), ("SHA256SUMS", json!(1))],
+            "its digests do not fit",
+        ),
+        (
+            vec![("meta.json", about("sealkeep backup", 1)), ("state/00000000", json!("x"))],
+            "a piece of the backup is damaged",
+        ),
+        (vec![("meta.json", about("sealkeep backup", 1))], "it ends in the middle"),
+    ] {
+        let (status, said) = site.restore(FORCED, &archive(&files));
+        assert!(status == 400 && said.contains(words), "{words}: {status} {said}");
+    }
+    site.holds("kept");
+}
+
+#[test]
+fn who_may_not_neither_gets_a_backup_nor_sends_one() {
+    let site = Site::new(Storage::Raft);
+    site.write("kept");
+    let backup = site.backup();
+    let reads = json!({"policy": format!("path \"{SNAPSHOT}\" {{ capabilities = [\"read\"] }}")});
+    site.root().post("sys/policies/acl/saves", reads).must(204);
+    let token = site.root().post("auth/token/create", json!({"policies": ["saves"]})).must(200);
+    let saver = site.server.anonymous().with(&token.at("/auth/client_token"));
+    let nobody = site.server.anonymous();
+    assert_eq!(saver.get(SNAPSHOT).must(200).body.get(..2), Some(&[0x1f, 0x8b][..]));
+    nobody.get(SNAPSHOT).must(403);
+    for client in [&saver, &nobody] {
+        for path in [SNAPSHOT, FORCED] {
+            client.send(&Request::new("POST", &format!("/v1/{path}")).body(backup.clone())).must(403);
+        }
+    }
+    // There is nothing of a secret in it that can be read.
+    for text in ["kept", "saves"] {
+        assert!(!backup.windows(text.len()).any(|window| window == text.as_bytes()), "{text}");
+    }
+    site.holds("kept");
+}
+
+#[test]
+fn a_restore_that_is_cut_off_leaves_the_store_as_it_was() {
+    let site = Site::new(Storage::Raft);
+    site.write("kept");
+    // So much that half of it is more than what is read ahead.
+    site.root().post("kv/large", json!({"value": "x".repeat(500_000)})).must(204);
+    let backup = site.backup();
+    let half = backup.len() / 2;
+    let mut connection = TcpStream::connect(site.server.address()).unwrap();
+    let head = format!(
+        "POST /v1/{SNAPSHOT} HTTP/1.1\r\nHost: x\r\nX-Vault-Token: {}\r\nContent-Length: {}\r\n\r\n",
+        site.keys.root,
+        backup.len()
+    );
+    connection.write_all(head.as_bytes()).unwrap();
+    connection.write_all(&backup[..half]).unwrap();
+    // It is being read as soon as there is something beside the store.
+    let beside = site.folder.path().join("data/sealkeep.redb.next");
+    site.server.until("it is read", |_| beside.exists());
+    let Site { server, keys, config, folder } = site;
+    server.kill();
+    let server = Server::configured(&Binary::sealkeep(), &config);
+    server.unseal(&keys);
+    assert!(!beside.exists(), "what was begun is taken away");
+    let site = Site { server, keys, config, folder };
+    site.holds("kept");
+    assert_eq!(site.restore(SNAPSHOT, &backup).0, 204);
+    site.holds("kept");
+}
