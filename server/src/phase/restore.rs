@@ -87,10 +87,8 @@ impl State {
             }
             Err(other) => {
                 tracing::error!(error = %other, "what was restored does not start");
-                Err(refused(
-                    500,
-                    "the backup was restored, and the server does not start on it; its log says why",
-                ))
+                let why = "the backup was restored, and the server does not start on it; its log says why";
+                Err(Refusal { status: 500, why: why.to_owned() })
             }
         }
     }
