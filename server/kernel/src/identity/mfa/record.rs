@@ -138,7 +138,13 @@ impl Book {
     }
 
     pub(crate) fn enforcement(self, from: &impl Source, name: &str) -> Result<Option<Enforcement>> {
-        self.enforcements().get(from, Name::Path(&segment(name)))
+        for place in [name, &segment(name)] {
+            let found = self.enforcements().get(from, Name::Path(place))?;
+            if let Some(found) = found.filter(|found| found.name == name) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
     }
 
     pub(crate) fn all_enforcements(self, from: &impl Source) -> Result<Vec<Enforcement>> {
@@ -150,11 +156,25 @@ impl Book {
     }
 
     pub(crate) fn put_enforcement(self, txn: &mut Txn, enforcement: &Enforcement) -> Result<()> {
-        self.enforcements().put(txn, Name::Path(&segment(&enforcement.name)), enforcement)
+        self.place_enforcement(txn, &enforcement.name)?;
+        self.enforcements().put(txn, Name::Path(&enforcement.name), enforcement)
     }
 
     pub(crate) fn delete_enforcement(self, txn: &mut Txn, name: &str) -> Result<()> {
-        self.enforcements().delete(txn, Name::Path(&segment(name)))
+        self.place_enforcement(txn, name)?;
+        self.enforcements().delete(txn, Name::Path(name))
+    }
+
+    /// Enforcements were once kept by their name in lower case: has the one that may lie there moved to its own place.
+    fn place_enforcement(self, txn: &mut Txn, name: &str) -> Result<()> {
+        let place = segment(name);
+        match self.enforcements().get(txn, Name::Path(&place))? {
+            Some(older) if older.name != place => {
+                self.enforcements().delete(txn, Name::Path(&place))?;
+                self.enforcements().put(txn, Name::Path(&older.name), &older)
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn enrolment(
