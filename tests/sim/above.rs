@@ -100,6 +100,21 @@ fn a_second_factor_that_is_wanted_above_is_owed_beneath() {
 }
 
 #[test]
+fn a_login_is_finished_where_it_began() {
+    let desk = Desk::new(404);
+    desk.ask(Post, "sys/auth/userpass", r#"{"type":"userpass"}"#).expect(204);
+    people(&desk, "", "team");
+    let entity = text(&log_in(&desk, "team").json["auth"]["entity_id"]);
+    let phone = method(&desk, "", "phone");
+    enforce(&desk, "", &phone).expect(204);
+    let secret = enrol(&desk, "team", &phone, &entity);
+    let (said, code) = (log_in(&desk, "team"), code(&desk, &secret));
+    let refused = validate(&desk, "", &said, &json!({ "phone": [code] })).expect(400);
+    assert_eq!(refused.error(), "original request was issued in a different namespace");
+    validate(&desk, "team", &said, &json!({ "phone": [code] })).expect(200);
+}
+
+#[test]
 fn two_that_are_called_alike_are_both_owed() {
     let desk = Desk::new(401);
     desk.ask(Post, "sys/auth/userpass", r#"{"type":"userpass"}"#).expect(204);

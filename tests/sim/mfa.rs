@@ -159,6 +159,25 @@ fn whom_an_enforcement_binds() {
 }
 
 #[test]
+fn a_login_owes_what_is_enforced_when_it_is_finished() {
+    let stage = stage(8);
+    let everybody = json!({ "auth_method_types": ["userpass"] });
+    stage.enforce(&everybody);
+    let id = stage.begin();
+    let other = r#"{"issuer":"Here","method_name":"tablet"}"#;
+    let other = stage.desk.ask(Post, "identity/mfa/method/totp", other).expect(200);
+    let body =
+        json!({ "mfa_method_ids": [other.json["data"]["method_id"]], "auth_method_types": ["userpass"] });
+    let second = "identity/mfa/login-enforcement/second";
+    stage.desk.ask(Post, second, &body.to_string()).expect(204);
+    let refused = stage.show(&id, &stage.code()).expect(403);
+    assert!(refused.error().contains("failed to satisfy enforcement second"), "{refused:?}");
+    stage.desk.ask(Delete, second, "").expect(204);
+    // The code of the refused try was not used up.
+    assert!(!stage.show(&id, &stage.code()).expect(200).token().is_empty());
+}
+
+#[test]
 fn who_has_no_device_does_not_come_in() {
     let stage = stage(7);
     stage.enforce(&json!({ "auth_method_types": ["userpass"] }));

@@ -17,7 +17,7 @@ use crate::regulars::Whom;
 use crate::request::Request;
 use crate::router::Router;
 use crate::tokens::{self, Made, TokenRecord, Tokens};
-use crate::ttl::Bounds;
+use crate::ttl::{Bounds, whole};
 use crate::walk::{Ground, Step, Trip};
 
 impl Kernel {
@@ -108,10 +108,9 @@ impl Kernel {
                 who: rule.map(|_| who.name()).unwrap_or_default(),
                 entity: whom.entity_id,
                 role: trip.role.clone(),
-                owed,
                 since: now,
             };
-            return Ok(Step::Commit(txn, Box::new(self.let_wait(waiting, warnings))));
+            return Ok(Step::Commit(txn, Box::new(self.let_wait(waiting, &owed, warnings))));
         }
         let (made, auth, told) = self.admit(&door, &mut txn, claim, whom)?;
         if rule.is_some() {
@@ -166,13 +165,13 @@ impl Kernel {
     }
 
     /// Lets a login wait for its second factor, and tells what that is.
-    fn let_wait(&self, login: WaitingLogin, mut warnings: Vec<String>) -> Outcome {
+    fn let_wait(&self, login: WaitingLogin, owed: &[Owed], mut warnings: Vec<String>) -> Outcome {
         let id = crate::ids::new_uuid(&*self.env.random);
         let text = "A login request was issued that is subject to MFA validation. Please make sure to validate the login by sending another request to mfa/validate endpoint.";
         warnings.push(text.to_owned());
         let mut outcome = Outcome::new(kit::Body::Nothing);
         outcome.warnings = warnings;
-        outcome.owes = Some(Requirement::new(&id, &login.owed));
+        outcome.owes = Some(Requirement::new(&id, owed));
         let ns = login.namespace;
         self.waiting.put(id.clone(), login);
         // If its namespace was sealed a moment ago, what waits there has been forgotten already.
@@ -217,9 +216,9 @@ impl Kernel {
             ttl_seconds: granted.ttl.as_secs(),
             expires: Some(now.plus(granted.ttl)),
             uses_left: (terms.num_uses > 0).then_some(terms.num_uses),
-            period_seconds: terms.period.as_secs(),
-            explicit_max_ttl_seconds: terms.explicit_max_ttl.as_secs(),
-            max_ttl_seconds: terms.max_ttl.as_secs(),
+            period_seconds: whole(terms.period).as_secs(),
+            explicit_max_ttl_seconds: whole(terms.explicit_max_ttl).as_secs(),
+            max_ttl_seconds: whole(terms.max_ttl).as_secs(),
             bound_cidrs: if terms.bind_ip { vec![here(door.remote)?] } else { terms.bound_cidrs },
             renewable: !terms.not_renewable && !batch,
             mount: Some(mounted.entry.uuid.clone()),

@@ -16,6 +16,7 @@ use crate::kernel::Kernel;
 use crate::lockout::Rule;
 use crate::login::Door;
 use crate::mounts::Mounted;
+use crate::namespaces::Ns;
 use crate::router::Router;
 
 /// Shows the second factors that a login owes, and gives it its token.
@@ -45,12 +46,14 @@ impl Ask<Sys> for Validate {
         let kernel = engine.kernel()?;
         let shown = shown(self.mfa_payload.as_ref())?;
         let login = kernel.waiting.get(id, cx.now()).ok_or_else(unknown)?;
+        check_place(&login, Ns::of(cx))?;
         let txn = cx.peek(&Beyond::for_the_kernel());
         let router = kernel.router(txn.snapshot())?;
         let mounted = mounted(router.value(), &login)?;
         let books = Books::at(router.value(), &mounted)?;
         let (namespace, address) = (&mounted.namespace, cx.remote().address);
-        let round = books.round(txn, namespace, &login.entity, &login.owed, &shown, address)?;
+        let owed = books.owed(txn, &mounted, &login.entity)?;
+        let round = books.round(txn, namespace, &login.entity, &owed, &shown, address)?;
         Ok((kernel, round))
     }
 
@@ -65,6 +68,7 @@ impl Ask<Sys> for Validate {
         let shown = shown(self.mfa_payload.as_ref())?;
         // Kept while this is run again after a conflict: it may have waited too long by then.
         let login = cx.once(|| kernel.waiting.get(&id, now).ok_or_else(unknown))?;
+        check_place(&login, Ns::of(cx))?;
         let router = kernel.router(cx.peek(&beyond).snapshot())?;
         let mounted = mounted(router.value(), &login)?;
         let remote = cx.remote().clone();
@@ -80,7 +84,9 @@ impl Ask<Sys> for Validate {
             role: login.role.as_deref(),
         };
         let showing = Showing { waiting: &kernel.waiting, entity: &login.entity, shown: &shown, proofs, now };
-        books.settle_owed(txn, &login.owed, &showing)?.or_refuse(|| {
+        // What is owed now: an enforcement may have come, or have other methods, since the login began.
+        let owed = books.owed(txn, &mounted, &login.entity)?;
+        books.settle_owed(txn, &owed, &showing)?.or_refuse(|| {
             if let Some(rule) = Rule::of(&mounted, &kernel.env.settings.lockouts) {
                 kernel.lockouts.failed(&mounted.entry.accessor, &login.who, rule, now);
             }
@@ -102,6 +108,14 @@ impl Ask<Sys> for Validate {
 
 fn unknown() -> Error {
     Error::invalid("invalid request ID")
+}
+
+/// A login is finished where it began: what is closed there is closed to it.
+fn check_place(login: &WaitingLogin, here: Ns) -> Result<()> {
+    if login.namespace == here {
+        return Ok(());
+    }
+    Err(Error::invalid("original request was issued in a different namespace"))
 }
 
 /// The auth mount that someone waits at, if it is still there.

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use kit::{Claim, Time};
 
-use super::gate::Owed;
 use crate::namespaces::Ns;
 
 /// How long a login waits for its second factor.
@@ -27,7 +26,6 @@ pub(crate) struct WaitingLogin {
     pub(crate) entity: String,
     /// The role that it is by, if leases are counted by role.
     pub(crate) role: Option<String>,
-    pub(crate) owed: Vec<Owed>,
     pub(crate) since: Time,
 }
 
