@@ -129,7 +129,9 @@ impl Acl {
             Power::Root { .. } => Err(Denied::NoRule),
             Power::Refused { reason } => Err(Denied::Refused { reason: Arc::clone(reason) }),
             Power::Rules(index) => {
-                let found = index.find(question.path.as_str(), question.capability, question.now);
+                let path = question.path.as_str();
+                let lowered = question.any_case.and_then(|names| index.in_lower_case(names, path));
+                let found = lowered.as_ref().unwrap_or(index).find(path, question.capability, question.now);
                 judge::judge(found.ok_or(Denied::NoRule)?, question)
             }
         }
@@ -163,6 +165,7 @@ impl Acl {
         let Ok(path) = Path::internal(path) else { return false };
         let question = Question {
             path: &path,
+            any_case: None,
             capability,
             needs_sudo: false,
             parameters: &NoParameters,

@@ -14,6 +14,7 @@
 //! Vault's `subscribe` and `recover` are accepted; broken JSON is no empty policy.
 
 mod acl;
+mod any_case;
 pub mod builtin;
 mod capability;
 mod control_group;
@@ -29,6 +30,7 @@ mod rule;
 mod template;
 
 pub use acl::{Acl, Granted, Resultant};
+pub use any_case::AnyCase;
 pub use capability::{Capabilities, Capability, UnknownCapability};
 pub use control_group::{ControlGroup, Factor};
 pub use duration::parse_duration;

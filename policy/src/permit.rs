@@ -1,6 +1,7 @@
 //! The question whether a request may be made, and the two answers.
 
 use crate::acl::{Grant, Granted};
+use crate::any_case::AnyCase;
 use crate::capability::Capability;
 use crate::control_group::ControlGroup;
 use crate::list_filter::ListFilter;
@@ -16,6 +17,8 @@ use std::time::Duration;
 pub struct Question<'a> {
     /// The path, with the path of its namespace in front. LIST and SCAN ask with a slash at the end.
     pub path: &'a Path,
+    /// Where the path holds a name whose case does not count, if it does.
+    pub any_case: Option<AnyCase>,
     /// What the verb needs. Renewal, revocation and rollback need [`Capability::Update`].
     pub capability: Capability,
     /// Whether the server protects the path, so that [`Capability::Sudo`] is needed too.

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on must stop")]
 
 use policy::{
-    Acl, Alias, Capability, Denied, Group, ListLimit, NoParameters, Parameters, Path, Permit, Policy,
-    Question, Subject, Unreadable, Verdict, explain,
+    Acl, Alias, AnyCase, Capability, Denied, Group, ListLimit, NoParameters, Parameters, Path, Permit,
+    Policy, Question, Subject, Unreadable, Verdict, explain,
 };
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
@@ -28,7 +28,15 @@ fn acl_of(texts: &[&str], subject: &Subject) -> Acl {
 struct Asked<'a>(Question<'a>);
 
 fn ask(path: &Path, capability: Capability) -> Asked<'_> {
-    Asked(Question { path, capability, needs_sudo: false, parameters: &NoParameters, wrap_ttl: None, now: 0 })
+    Asked(Question {
+        path,
+        any_case: None,
+        capability,
+        needs_sudo: false,
+        parameters: &NoParameters,
+        wrap_ttl: None,
+        now: 0,
+    })
 }
 
 impl<'a> Asked<'a> {
@@ -465,4 +473,34 @@ fn an_explanation_names_the_line_and_the_near_misses() {
         assert!(text.contains(expected), "{expected} is missing in:\n{text}");
     }
     assert_eq!(serde_json::to_value(&explanation).unwrap()["verdict"], "denied");
+}
+
+#[test]
+fn a_name_whose_case_does_not_count_is_under_every_rule_about_it() {
+    let acl = acl(&[
+        r#"path "id/name/*" { policy = "read" }
+           path "id/name/Ann" { policy = "deny" }
+           path "id/name/TEAM-*" { policy = "write" }
+           path "id/name/Eve" { policy = "write" }
+           path "ID/name/gil" { policy = "deny" }"#,
+        r#"path "id/name/eVE" { policy = "deny" }"#,
+    ]);
+    let allows = |path: &str, capability, any_case| {
+        let path = Path::internal(path).unwrap();
+        acl.permit(&Question { any_case, ..ask(&path, capability).0 }).is_ok()
+    };
+    let named = |name: &str, capability| {
+        let path = format!("id/name/{name}");
+        allows(&path, capability, Some(AnyCase::of(&path, 8..path.len())))
+    };
+    for name in ["ann", "eve"] {
+        assert!(!named(name, Read), "{name}");
+        assert!(allows(&format!("id/name/{name}"), Read, None), "{name}, where case counts, is another");
+    }
+    assert!(named("gil", Read), "what stands before the name is as it is");
+    assert!(named("team-a", Update) && !allows("id/name/team-a", Update, None));
+    assert!(named("anna", Read) && !named("anna", Update));
+    // The name in the middle, and something behind it that is as it is.
+    let path = "id/name/ann/Keys";
+    assert!(allows(path, Read, Some(AnyCase::of(path, 8..11))));
 }

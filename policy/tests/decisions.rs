@@ -24,6 +24,7 @@ fn requests_are_decided_as_openbao_decides_them() {
             let capability: Capability = ask[0].as_str().unwrap().parse().unwrap();
             let question = Question {
                 path: &Path::internal(ask[1].as_str().unwrap()).unwrap(),
+                any_case: None,
                 capability,
                 needs_sudo: false,
                 parameters: ask[2].as_object().unwrap(),

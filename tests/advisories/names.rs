@@ -122,6 +122,83 @@ fn row_026_a_deny_holds_for_every_spelling() {
     assert_eq!(stage.root.get("pki/roles/admin").must(200).at("/data/max_ttl"), "3600");
 }
 
+/// Who may do anything with what is called otherwise, and nothing with what is called `admin`, `Admin` or `admins`.
+const ALL_BUT_ADMIN: &str = r#"
+    path "identity/+/name/*" { capabilities = ["create", "read", "update", "delete"] }
+    path "identity/entity/name/admin" { capabilities = ["deny"] }
+    path "identity/group/name/Admin" { capabilities = ["deny"] }
+    path "identity/mfa/login-enforcement/*" { capabilities = ["create", "read", "update", "delete"] }
+    path "identity/mfa/login-enforcement/admin" { capabilities = ["deny"] }
+    path "auth/ldap/*" { capabilities = ["create", "read", "update", "delete"] }
+    path "auth/ldap/groups/admin" { capabilities = ["deny"] }
+    path "auth/ldap/users/ADMIN" { capabilities = ["deny"] }
+    path "auth/approle/role/*" { capabilities = ["create", "read", "update", "delete"] }
+    path "auth/approle/role/Admin" { capabilities = ["deny"] }"#;
+
+#[test]
+fn row_026_a_deny_holds_for_every_spelling_of_who_one_is() {
+    let stage = Stage::dev();
+    stage.root.post("sys/auth/ldap", json!({"type": "ldap"})).must(204);
+    stage.root.post("auth/ldap/config", json!({"url": "ldap://127.0.0.1:1"})).must(204);
+    stage.userpass(json!({}));
+    stage.approle("admin", json!({"token_policies": ["before"]}));
+    let method = stage.root.post("identity/mfa/method/totp", json!({"issuer": "i"})).must(200);
+    let enforce =
+        json!({"mfa_method_ids": [method.at("/data/method_id")], "auth_method_types": ["userpass"]});
+    let places = [
+        ("identity/entity/name", "Admin"),
+        ("identity/group/name", "Admin"),
+        ("identity/mfa/login-enforcement", "admin"),
+        ("auth/ldap/groups", "admin"),
+        ("auth/ldap/users", "admin"),
+        ("auth/approle/role", "admin"),
+    ];
+    let body = |place: &str, policy: &str| match place {
+        "identity/mfa/login-enforcement" => enforce.clone(),
+        "auth/approle/role" => json!({"token_policies": [policy]}),
+        _ => json!({"policies": [policy]}),
+    };
+    for (place, name) in places {
+        stage.root.post(&format!("{place}/{name}"), body(place, "before")).must_be_any(&[200, 204]);
+    }
+    let caller = stage.caller(ALL_BUT_ADMIN);
+    for (place, name) in places {
+        // Another name is another matter.
+        caller.post(&format!("{place}/other"), body(place, "before")).must_be_any(&[200, 204]);
+        let before = stage.root.get(&format!("{place}/{name}")).must(200);
+        for spelling in SPELLINGS.into_iter().chain(["Admin", "admin", "%EF%BC%A1dmin"]) {
+            let path = format!("{place}/{spelling}");
+            caller.send(&raw("POST", &path).json(&body(place, "taken")));
+            caller.send(&raw("DELETE", &path));
+        }
+        let after = stage.root.get(&format!("{place}/{name}")).must(200);
+        assert_eq!(after.json()["data"], before.json()["data"], "{place}");
+    }
+}
+
+#[test]
+fn row_026_an_allow_holds_for_every_spelling_too() {
+    let stage = Stage::dev();
+    stage.userpass(json!({}));
+    stage.root.post("identity/entity/name/Ann", json!({"policies": ["p"]})).must(200);
+    let caller = stage.caller(
+        r#"path "identity/entity/name/Ann" { capabilities = ["read"] }
+           path "auth/userpass/users/A*" { capabilities = ["update"] }"#,
+    );
+    for name in ["Ann", "ann", "ANN"] {
+        let entity = caller.get(&format!("identity/entity/name/{name}")).must(200);
+        assert_eq!(entity.at("/data/name"), "Ann");
+        caller.get(&format!("identity/entity/name/{name}x")).must(403);
+        let path = format!("auth/userpass/users/{name}");
+        caller.post(&path, json!({"password": "correct-password"})).must_be_any(&[204, 403]);
+    }
+    // What a name is in one place, it is not in another.
+    caller.get("identity/Entity/name/Ann").must(403);
+    stage.root.post("auth/userpass/users/Ann", json!({"password": "correct-password"})).must(204);
+    caller.post("auth/userpass/users/aNN", json!({"password": "correct-password"})).must(204);
+    caller.post("auth/userpass/users/Bob", json!({"password": "correct-password"})).must(403);
+}
+
 #[test]
 fn row_030_one_person_is_one_entity_however_spelled() {
     let stage = Stage::dev();

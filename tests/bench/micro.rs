@@ -42,6 +42,7 @@ fn decision() -> Outcome {
     let path = Path::internal("secret/data/team42/app/database")?;
     let question = Question {
         path: &path,
+        any_case: None,
         capability: Capability::Read,
         needs_sudo: false,
         parameters: &NoParameters,

@@ -1,7 +1,8 @@
 //! Finding the one rule that decides.
 
 use super::segments::Segments;
-use super::{Entry, Grant, Pattern};
+use super::{Entry, Grant, Pattern, Source};
+use crate::any_case::AnyCase;
 use crate::capability::Capability;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ pub(crate) struct Index {
     exact: HashMap<Box<str>, usize>,
     prefixes: Vec<Prefix>,
     segments: Segments,
+    /// The entries that would be others in lower case.
+    cased: Vec<usize>,
     /// How many segments the longest pattern has.
     segments_max: usize,
 }
@@ -56,7 +59,29 @@ impl Index {
             }
         }
         let segments_max = entries.iter().map(|entry| entry.pattern.segments()).max().unwrap_or(0);
-        Self { ranks, exact, prefixes, segments, segments_max, entries }
+        let cased = |(index, entry): (usize, &Entry)| entry.pattern.has_case().then_some(index);
+        let cased = entries.iter().enumerate().filter_map(cased).collect();
+        Self { cased, ranks, exact, prefixes, segments, segments_max, entries }
+    }
+
+    /// The entries that match a path if these of their segments are put in lower case, those that become alike merged.
+    /// Nothing, if that makes no difference.
+    pub(crate) fn in_lower_case(&self, names: AnyCase, path: &str) -> Option<Self> {
+        let bare = path.strip_suffix('/').unwrap_or(path);
+        let lowered = |entry: &Entry| {
+            let pattern = entry.pattern.lowered(names);
+            (pattern.matches(path) || pattern.matches(bare)).then_some(pattern)
+        };
+        let mut cased = self.cased.iter().filter_map(|at| self.entries.get(*at));
+        cased.find_map(lowered)?;
+        let mut merged: Vec<(Pattern, Vec<Source>)> = Vec::new();
+        for (entry, pattern) in self.entries.iter().filter_map(|entry| Some((entry, lowered(entry)?))) {
+            match merged.iter_mut().find(|(known, _)| *known == pattern) {
+                Some((_, sources)) => sources.extend(entry.sources.iter().cloned()),
+                None => merged.push((pattern, entry.sources.clone())),
+            }
+        }
+        Some(Self::new(merged.into_iter().map(|(pattern, sources)| Entry::new(pattern, sources)).collect()))
     }
 
     /// The rule that decides about a path. For listings, an exact rule counts with and without the slash at the

@@ -1,5 +1,6 @@
 //! What a rule's path matches, and which of two that match is the closer one.
 
+use crate::any_case::AnyCase;
 use std::cmp::Ordering;
 
 /// A rule's path, by how it matches.
@@ -31,6 +32,23 @@ impl Pattern {
             Self::Prefix(text) => path.starts_with(text.as_str()),
             Self::Segments { text, is_glob } => matches_segments(text, *is_glob, path),
         }
+    }
+
+    /// The pattern with these of its segments in lower case.
+    pub(crate) fn lowered(&self, names: AnyCase) -> Self {
+        match self {
+            Self::Exact(text) => Self::Exact(names.lowered(text)),
+            Self::Prefix(text) => Self::Prefix(names.lowered(text)),
+            Self::Segments { text, is_glob } => {
+                Self::Segments { text: names.lowered(text), is_glob: *is_glob }
+            }
+        }
+    }
+
+    /// Whether it would be another in lower case.
+    pub(crate) fn has_case(&self) -> bool {
+        let text = self.text();
+        text.to_lowercase() != text
     }
 
     /// Whether it matches something on or below a folder (whose path ends in a slash).

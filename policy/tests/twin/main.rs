@@ -12,6 +12,7 @@ use proptest::prelude::*;
 fn question<'a>(ask: &'a Ask, path: &'a Path) -> Question<'a> {
     Question {
         path,
+        any_case: None,
         capability: ask.capability,
         needs_sudo: ask.needs_sudo,
         parameters: &ask.parameters,

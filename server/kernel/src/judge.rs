@@ -2,8 +2,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kit::{Body, Error, Fields, Kept, Kind, Reading, Result, Right, Route, Verb};
-use policy::{Acl, Capability, Parameters, Permit, Question, Unreadable};
+use kit::{Body, Called, Error, Fields, Judged, Kept, Kind, Reading, Result, Right, Route, Verb};
+use policy::{Acl, AnyCase, Capability, Parameters, Path, Permit, Question, Unreadable};
 use serde_json::{Map, Value};
 use storage::Txn;
 
@@ -152,8 +152,10 @@ impl Kernel {
                 trip.operation = "create";
             }
         }
+        let (path, any_case) = judged(ground, trip, at, known)?;
         let question = Question {
-            path: at.path,
+            path: &path,
+            any_case,
             capability,
             needs_sudo: at.route.sudo,
             parameters: &Lazy(fields),
@@ -166,10 +168,34 @@ impl Kernel {
             acl = Arc::new(tokens::compile(ground.today, &bearer, trip.now)?);
         }
         acl.permit(&question).map_err(|denied| {
-            tracing::debug!(path = at.path.as_str(), reason = denied.reason(), "denied");
+            tracing::debug!(path = path.as_str(), reason = denied.reason(), "denied");
             Error::denied().wrapped()
         })
     }
+}
+
+/// The path as rules see it: a name that may be spelt in several ways is judged in one.
+fn judged<'a>(
+    ground: &Ground<'_>,
+    trip: &Trip,
+    at: &'a At<'_>,
+    known: &Kept<Known>,
+) -> Result<(Cow<'a, Path>, Option<AnyCase>)> {
+    let (text, Some(name)) = (at.path.as_str(), at.captures.name()) else {
+        return Ok((Cow::Borrowed(at.path), None));
+    };
+    let (start, end) = (at.before + name.start, at.before + name.end);
+    if name.judged == Judged::InLowerCase {
+        return Ok((Cow::Borrowed(at.path), Some(AnyCase::of(text, start..end))));
+    }
+    let (caller, remote) = (&known.value().caller, &trip.remote);
+    let cx = Reading::new(&Right::Open, ground.today, &at.mounted.info, caller, remote, trip.now);
+    let called = at.mounted.engine.called(text.get(start..end).unwrap_or_default(), &cx)?;
+    let (Called::InThisCase(name) | Called::InAnyCase(name)) = &called;
+    let (head, tail) = (text.get(..start).unwrap_or_default(), text.get(end..).unwrap_or_default());
+    let path = Path::internal(&format!("{head}{name}{tail}")).map_err(|_| Error::denied())?;
+    let names = AnyCase::of(path.as_str(), start..start + name.len());
+    Ok((Cow::Owned(path), matches!(called, Called::InAnyCase(_)).then_some(names)))
 }
 
 /// The query with the limit that the policy sets, if it sets one.

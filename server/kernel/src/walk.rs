@@ -226,7 +226,8 @@ impl Kernel {
         match mounted.engine.find(verb, rest) {
             Found::Lower(range) => lower(path, rest, range),
             Found::Here { endpoint, route, kind, captures } => {
-                let at = At { mounted, path, endpoint, route, kind, captures };
+                let before = path.as_str().len() - rest.len();
+                let at = At { mounted, path, before, endpoint, route, kind, captures };
                 self.go(ground, trip, &at).map(Routed::Step)
             }
             other => {
@@ -265,6 +266,7 @@ impl Kernel {
             Fields { path: Captures::default(), query: &ground.request.query, body: &ground.request.body };
         let question = Question {
             path,
+            any_case: None,
             capability: ground.request.verb.capability(),
             needs_sudo: false,
             parameters: &Lazy(&fields),
@@ -279,6 +281,8 @@ impl Kernel {
 pub(crate) struct At<'a> {
     pub(crate) mounted: &'a Arc<Mounted>,
     pub(crate) path: &'a Path,
+    /// How many bytes of the path stand before what the engine sees of it.
+    pub(crate) before: usize,
     pub(crate) endpoint: usize,
     pub(crate) route: Route,
     pub(crate) kind: Kind,

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::fields::Fields;
 use crate::operation::{Call, Engine, Gauge};
 use crate::reply::Body;
-use crate::route::{Captures, Match, Route, Verb};
+use crate::route::{Called, Captures, Match, Route, Verb};
 use crate::time::Time;
 use crate::world::{Soon, World};
 
@@ -48,6 +48,12 @@ pub trait AnyEngine: Send + Sync {
     /// # Errors
     /// If the store does not answer.
     fn exists(&self, endpoint: usize, path: &Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>>;
+
+    /// How the engine calls what a path names in a route with `:called`.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    fn called(&self, name: &str, cx: &Reading<'_>) -> Result<Called>;
 
     /// Runs a query.
     ///
@@ -224,6 +230,10 @@ impl<E: Engine> AnyEngine for E {
     fn exists(&self, endpoint: usize, path: &Captures<'_>, cx: &Reading<'_>) -> Result<Option<bool>> {
         let exists = E::ENDPOINTS.get(endpoint).and_then(|point| point.exists);
         exists.map_or(Ok(None), |exists| exists(self, path, cx))
+    }
+
+    fn called(&self, name: &str, cx: &Reading<'_>) -> Result<Called> {
+        Engine::called(self, name, cx)
     }
 
     fn query(&self, endpoint: usize, cx: &Reading<'_>, fields: &Fields<'_>) -> Result<Body> {

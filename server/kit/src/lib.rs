@@ -78,7 +78,7 @@ pub use once::Once;
 pub use operation::{Command, Endpoint, Engine, Exists, Gauge, Query, command, query};
 pub use policy::{Alias, Capability, Group};
 pub use reply::{Body, Nothing, Page, Reply};
-pub use route::{Captures, Match, Route, Verb};
+pub use route::{Called, Captures, Judged, Match, NameAt, Route, Verb};
 pub use secret::Secret;
 pub use shape::Shape;
 pub use storage::{MountId, Name};

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::fields::{Fields, Ignored};
 use crate::notes::Notes;
 use crate::reply::{Body, Reply};
-use crate::route::{Captures, Route};
+use crate::route::{Called, Captures, Route};
 use crate::shape::Shape;
 
 /// A kind of secrets engine or auth method. The value is one mount's options; all state is in storage.
@@ -27,6 +27,15 @@ pub trait Engine: Send + Sync + Sized + 'static {
     /// # Errors
     /// If the options are wrong.
     fn open(options: &Value) -> Result<Self>;
+
+    /// How it calls what a path of its routes with `:called` names: rules judge that, so that none is walked around by
+    /// another spelling.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    fn called(&self, name: &str, _: &Reading<'_>) -> Result<Called> {
+        Ok(Called::InAnyCase(name.to_lowercase()))
+    }
 
     /// What monitoring is shown of a mount. It is asked often: a few lookups are allowed, no walk through what is stored.
     ///

@@ -13,7 +13,8 @@ pub struct Route {
     /// `{name:at}` also `@`; `{name:any}` one segment of anything; `{name:lower}` and `{name:lower-at}` put
     /// it in lower case first; `{path*}` takes the rest, which may hold slashes and may be empty, `{path+}`
     /// the same if it is not empty. Plain segments may follow these two: `{path+}/tune`. `{path:lower+}` puts
-    /// the rest in lower case first.
+    /// the rest in lower case first. `{name:called+}` is the rest as it is spelt, and the engine says by which
+    /// spelling it is judged ([`crate::Engine::called`]).
     pub pattern: &'static str,
     /// Wants the `sudo` capability too.
     pub sudo: bool,
@@ -155,12 +156,19 @@ impl Route {
             let (want, more_pattern) = split(pattern);
             let hole = want.strip_prefix('{').and_then(|name| name.strip_suffix('}'));
             if let Some(name) = hole.filter(|name| name.ends_with(['*', '+'])) {
-                let lower = name.contains(":lower");
-                return match captures.rest(name, rest, more_pattern) {
-                    Some((_, value)) if lower && !is_lower(value) => Match::Lower(at..at + value.len()),
-                    Some((captures, _)) => Match::Yes(captures),
-                    None => Match::No,
+                let Some((mut captures, value)) = captures.rest(name, rest, more_pattern) else {
+                    return Match::No;
                 };
+                let bytes = at..at + value.len();
+                if name.contains(":lower") {
+                    if !is_lower(value) {
+                        return Match::Lower(bytes);
+                    }
+                    captures.named(bytes, Judged::InLowerCase);
+                } else if name.contains(":called") {
+                    captures.named(bytes, Judged::AsTheEngineSays);
+                }
+                return Match::Yes(captures);
             }
             let (have, more_path) = split(rest);
             match hole {
@@ -169,8 +177,11 @@ impl Route {
                     if !fits(kind, have) {
                         return Match::No;
                     }
-                    if kind.starts_with("lower") && !is_lower(have) {
-                        return Match::Lower(at..at + have.len());
+                    if kind.starts_with("lower") {
+                        if !is_lower(have) {
+                            return Match::Lower(at..at + have.len());
+                        }
+                        captures.named(at..at + have.len(), Judged::InLowerCase);
                     }
                     captures.push(name, have);
                 }
@@ -232,11 +243,50 @@ impl Verb {
 pub struct Captures<'a> {
     pairs: [(&'static str, &'a str); MAX],
     count: usize,
+    name: Option<NameAt>,
+}
+
+/// A name in a path that may be spelt in several ways: its bytes, and in which of them it is judged.
+#[derive(Clone, Copy, Debug)]
+pub struct NameAt {
+    /// Its first byte.
+    pub start: usize,
+    /// The byte behind its last.
+    pub end: usize,
+    /// How it is judged.
+    pub judged: Judged,
+}
+
+/// In which spelling a name is judged.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Judged {
+    /// In lower case, which it is in.
+    InLowerCase,
+    /// In the one that [`crate::Engine::called`] says.
+    AsTheEngineSays,
+}
+
+/// How an engine calls what a path names.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Called {
+    /// Like this, and no other spelling of it in the same case.
+    InThisCase(String),
+    /// Like this, in lower case, and the same in any case.
+    InAnyCase(String),
 }
 
 const MAX: usize = 4;
 
 impl<'a> Captures<'a> {
+    fn named(&mut self, bytes: Range<usize>, judged: Judged) {
+        self.name = Some(NameAt { start: bytes.start, end: bytes.end, judged });
+    }
+
+    /// The name among them that may be spelt in several ways.
+    pub fn name(&self) -> Option<NameAt> {
+        self.name
+    }
+
     fn push(&mut self, name: &'static str, value: &'a str) {
         if let Some(pair) = self.pairs.get_mut(self.count) {
             *pair = (name, value);

@@ -60,7 +60,7 @@ pub(super) struct Shown {
 }
 
 impl Query<Ldap> for ReadGroup {
-    const ROUTE: Route = Route::get("groups/{name+}");
+    const ROUTE: Route = Route::get("groups/{name:called+}");
     type Reply = Shown;
 
     fn run(self, _: &Ldap, cx: &Reading<'_>) -> Result<Reply<Shown>> {
@@ -80,7 +80,7 @@ pub(super) struct WriteGroup {
 }
 
 impl Command<Ldap> for WriteGroup {
-    const ROUTE: Route = Route::post("groups/{name+}");
+    const ROUTE: Route = Route::post("groups/{name:called+}");
     type Reply = Nothing;
 
     fn run(self, _: &Ldap, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
@@ -98,7 +98,7 @@ pub(super) struct DeleteGroup {
 }
 
 impl Command<Ldap> for DeleteGroup {
-    const ROUTE: Route = Route::delete("groups/{name+}");
+    const ROUTE: Route = Route::delete("groups/{name:called+}");
     type Reply = Nothing;
 
     fn run(self, _: &Ldap, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {

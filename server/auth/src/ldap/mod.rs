@@ -10,8 +10,8 @@ mod tls;
 mod users;
 
 use kit::{
-    AuthMethod, Endpoint, Engine, Error, LoginPoint, Reading, Renewal, Result, Table, Terms, ask_login,
-    command, query,
+    AuthMethod, Called, Endpoint, Engine, Error, LoginPoint, Reading, Renewal, Result, Table, Terms,
+    ask_login, command, query,
 };
 use serde_json::Value;
 
@@ -40,6 +40,16 @@ impl Engine for Ldap {
 
     fn open(_: &Value) -> Result<Self> {
         Ok(Self)
+    }
+
+    /// As the record is called. What is no name is refused when it is used.
+    fn called(&self, name: &str, cx: &Reading<'_>) -> Result<Called> {
+        let case = groups::case(cx)?;
+        Ok(match (names::canonical(name, case), case) {
+            (Some(name), names::Case::Ignored) => Called::InAnyCase(name),
+            (Some(name), names::Case::Exact) => Called::InThisCase(name),
+            (None, _) => Called::InThisCase(name.to_owned()),
+        })
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) struct Shown {
 }
 
 impl Query<Ldap> for ReadUser {
-    const ROUTE: Route = Route::get("users/{name+}");
+    const ROUTE: Route = Route::get("users/{name:called+}");
     type Reply = Shown;
 
     fn run(self, _: &Ldap, cx: &Reading<'_>) -> Result<Reply<Shown>> {
@@ -71,7 +71,7 @@ pub(super) struct WriteUser {
 }
 
 impl Command<Ldap> for WriteUser {
-    const ROUTE: Route = Route::post("users/{name+}");
+    const ROUTE: Route = Route::post("users/{name:called+}");
     type Reply = Nothing;
 
     fn run(self, _: &Ldap, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
@@ -93,7 +93,7 @@ pub(super) struct DeleteUser {
 }
 
 impl Command<Ldap> for DeleteUser {
-    const ROUTE: Route = Route::delete("users/{name+}");
+    const ROUTE: Route = Route::delete("users/{name:called+}");
     type Reply = Nothing;
 
     fn run(self, _: &Ldap, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {

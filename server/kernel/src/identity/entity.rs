@@ -85,7 +85,7 @@ pub(super) struct PutNamed {
 }
 
 impl Command<Identity> for PutNamed {
-    const ROUTE: Route = Route::post("entity/name/{name+}");
+    const ROUTE: Route = Route::post("entity/name/{name:called+}");
     type Reply = Made;
 
     fn run(self, _: &Identity, cx: &mut Writing<'_>) -> Result<Reply<Made>> {
@@ -157,7 +157,7 @@ pub(super) struct GetNamed {
 }
 
 impl Query<Identity> for GetNamed {
-    const ROUTE: Route = Route::get("entity/name/{name+}");
+    const ROUTE: Route = Route::get("entity/name/{name:called+}");
     type Reply = EntityShown;
 
     fn run(self, identity: &Identity, cx: &Reading<'_>) -> Result<Reply<EntityShown>> {
@@ -195,7 +195,7 @@ pub(super) struct DeleteNamed {
 }
 
 impl Command<Identity> for DeleteNamed {
-    const ROUTE: Route = Route::delete("entity/name/{name+}");
+    const ROUTE: Route = Route::delete("entity/name/{name:called+}");
     type Reply = Nothing;
 
     fn run(self, _: &Identity, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {

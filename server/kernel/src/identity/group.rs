@@ -85,7 +85,7 @@ pub(super) struct PutNamed {
 }
 
 impl Command<Identity> for PutNamed {
-    const ROUTE: Route = Route::post("group/name/{name+}");
+    const ROUTE: Route = Route::post("group/name/{name:called+}");
     type Reply = Made;
 
     fn run(self, _: &Identity, cx: &mut Writing<'_>) -> Result<Reply<Made>> {
@@ -193,7 +193,7 @@ pub(super) struct GetNamed {
 }
 
 impl Query<Identity> for GetNamed {
-    const ROUTE: Route = Route::get("group/name/{name+}");
+    const ROUTE: Route = Route::get("group/name/{name:called+}");
     type Reply = GroupShown;
 
     fn run(self, identity: &Identity, cx: &Reading<'_>) -> Result<Reply<GroupShown>> {
@@ -227,7 +227,7 @@ pub(super) struct DeleteNamed {
 }
 
 impl Command<Identity> for DeleteNamed {
-    const ROUTE: Route = Route::delete("group/name/{name+}");
+    const ROUTE: Route = Route::delete("group/name/{name:called+}");
     type Reply = Nothing;
 
     fn run(self, _: &Identity, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {

@@ -87,6 +87,7 @@ impl Query<Sys> for Explain {
         let router = kernel.router(snapshot)?;
         let question = Question {
             path: &path,
+            any_case: None,
             capability,
             needs_sudo: needs_sudo(router.value(), &path, capability),
             parameters: &self.parameters.unwrap_or_default(),
