@@ -19,10 +19,12 @@ const APART_MAX: f64 = 60.0;
 /// The version of bao that Sealkeep behaves like, which it gives for its engines.
 const LIKE: &str = "2.7.2";
 /// Headers that clients act on.
-const HEADERS: [&str; 6] = [
+const HEADERS: [&str; 8] = [
     "content-type",
     "cache-control",
     "location",
+    "pragma",
+    "www-authenticate",
     "retry-after",
     "strict-transport-security",
     "x-vault-namespace",

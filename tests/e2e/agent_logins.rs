@@ -66,7 +66,7 @@ fn an_agent_logs_in_as_a_pod() {
     let (server, folder) = (Server::dev(&Binary::sealkeep()), Scratch::new());
     let (root, site, issuer) = (server.root(), Site::open(), Issuer::new());
     let user = json!({"username": "system:serviceaccount:shop:web", "uid": "u1"});
-    let status = json!({"status": {"authenticated": true, "user": user}});
+    let status = json!({"status": {"authenticated": true, "audiences": ["a"], "user": user}});
     site.does("/apis/authentication.k8s.io/v1/tokenreviews", Answer::Say(201, status.to_string()));
     let ca = Wanted::ca("cluster").by_itself().pem();
     root.post("sys/auth/kubernetes", json!({"type": "kubernetes"})).must(204);

@@ -157,13 +157,19 @@ fn a_cluster_vouches_for_a_pod() {
     let token =
         issuer.token("k", &json!({"aud": ["a"], "iat": FROM, "exp": UNTIL, "kubernetes.io": account}));
     let log_in = || server.anonymous().post("auth/kubernetes/login", json!({"role": "r", "jwt": token}));
-    let vouched =
-        |user: &str| json!({"status": {"authenticated": true, "user": {"username": user, "uid": "u1"}}});
+    let vouched = |user: &str| {
+        let user = json!({"username": user, "uid": "u1"});
+        json!({"status": {"authenticated": true, "audiences": ["a"], "user": user}})
+    };
+    // A cluster that knows no audiences has judged the token for itself.
+    let mut unaware = vouched("system:serviceaccount:ns:sa");
+    unaware["status"].as_object_mut().unwrap().remove("audiences");
     site.does(reviews, Answer::Say(201, vouched("system:serviceaccount:ns:sa").to_string()));
     assert_eq!(log_in().must(200).at("/auth/metadata/service_account_uid"), "u1");
     assert!(site.asked()[0].1.contains(&token));
     for answer in [
         Answer::Say(201, vouched("system:serviceaccount:ns:other").to_string()),
+        Answer::Say(201, unaware.to_string()),
         Answer::Say(201, json!({"status": {"authenticated": false}}).to_string()),
         Answer::Say(401, "{}".to_owned()),
         Answer::Say(200, "nonsense".to_owned()),

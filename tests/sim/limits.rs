@@ -53,6 +53,31 @@ fn a_bound_of_less_than_a_second_is_a_bound() {
     }
 }
 
+#[test]
+fn a_bound_of_less_than_a_second_is_a_bound_in_roles_and_methods_too() {
+    let desk = Desk::new(522);
+    for kind in ["userpass", "approle"] {
+        let body = json!({ "type": kind }).to_string();
+        desk.ask(Post, &format!("sys/auth/{kind}"), &body).expect(204);
+    }
+    let user = r#"{"password":"pw","token_explicit_max_ttl":"500ms","token_ttl":"500ms"}"#;
+    desk.ask(Post, "auth/userpass/users/ann", user).expect(204);
+    let said = desk.ask(Get, "auth/userpass/users/ann", "").expect(200);
+    assert_eq!(said.json["data"]["token_explicit_max_ttl"], 1);
+    let said = desk.ask_as("", Post, "auth/userpass/login/ann", r#"{"password":"pw"}"#).expect(200);
+    assert_eq!(said.json["auth"]["lease_duration"], 1);
+    desk.ask(Post, "auth/approle/role/r", "{}").expect(204);
+    let said = desk.ask(Post, "auth/approle/role/r/secret-id", r#"{"ttl":"500ms"}"#).expect(200);
+    assert_eq!(said.json["data"]["secret_id_ttl"], 1);
+    desk.ask(Post, "auth/token/roles/r", r#"{"token_explicit_max_ttl":"500ms","period":"1500ms"}"#)
+        .expect(204);
+    let said = desk.ask(Get, "auth/token/roles/r", "").expect(200);
+    assert_eq!(said.json["data"]["token_explicit_max_ttl"], 1);
+    assert_eq!(said.json["data"]["period"], 2);
+    let said = desk.ask(Post, "auth/token/create/r", r#"{"policies":["default"]}"#).expect(200);
+    assert_eq!(said.json["auth"]["lease_duration"], 1);
+}
+
 /// Sends it as HTTP would, and insists that it goes to the pool for costly work.
 fn pooled(desk: &Desk, asked: &Request) -> Said {
     match desk.kernel.handle(asked) {

@@ -282,7 +282,7 @@ impl TokenParams {
     }
 }
 
-/// Whole seconds of a span that must not be negative.
+/// Whole seconds of a span that must not be negative; a begun one counts.
 ///
 /// # Errors
 /// If it is.
@@ -291,7 +291,7 @@ pub(crate) fn seconds(field: &str, span: Span) -> Result<u64> {
     let wrong = "cannot provide negative value";
     let refusal =
         |_| Error::invalid(format!("error converting input for field {field:?}: {wrong} '{seconds}'"));
-    if span.0 < 0 { Err(refusal(())) } else { u64::try_from(seconds).map_err(|_| refusal(())) }
+    if span.0 < 0 { Err(refusal(())) } else { u64::try_from(span.begun_seconds()).map_err(|_| refusal(())) }
 }
 
 /// Names of policies, in lower case, each once, sorted.

@@ -416,8 +416,8 @@ fn a_program_says_who_comes_in() {
     let program = "'dev' in claims.groups && operation == 'update' && now > timestamp('2020-01-01T00:00:00Z') \
         ? pb.Auth{policies: claims.groups, display_name: claims.sub, metadata: {'who': claims.sub}, num_uses: 3, \
         alias: logical.Alias{name: claims.sub, metadata: {'a': 'b'}}, group_aliases: [logical.Alias{name: 'team'}], \
-        period: 60000000000, bound_cidrs: ['127.0.0.1/32'], token_type: 1u, no_default_policy: true, \
-        lease_options: pb.LeaseOptions{TTL: 120000000000, renewable: true}} : 'only for developers'";
+        period: 59000000001, bound_cidrs: ['127.0.0.1/32'], token_type: 1u, no_default_policy: true, \
+        lease_options: pb.LeaseOptions{TTL: 119500000000, renewable: true}} : 'only for developers'";
     let bench = with_program(&issuer, program);
     let claim = log_in_by_program(&bench, &issuer.token(&changed(json!({"groups": ["dev", "ops"]}))))
         .is(200)

@@ -39,7 +39,7 @@ fn ready() -> (Bench, Arc<Sites>, Issuer) {
 
 fn vouched(namespace: &str, name: &str, uid: &str) -> Value {
     let user = json!({"username": format!("system:serviceaccount:{namespace}:{name}"), "uid": uid});
-    json!({"kind": "TokenReview", "status": {"authenticated": true, "user": user}})
+    json!({"kind": "TokenReview", "status": {"authenticated": true, "audiences": ["a"], "user": user}})
 }
 
 /// What the token of a pod says.
@@ -61,7 +61,7 @@ fn an_account_that_the_cluster_vouches_for_is_let_in() {
     assert_eq!((claim.alias.as_str(), claim.display_name.as_str()), ("u1", "ns-sa"));
     assert_eq!(
         json!(claim.metadata),
-        json!({"role": "r", "service_account_name": "sa", "service_account_namespace": "ns",
+        json!({"role": "R", "service_account_name": "sa", "service_account_namespace": "ns",
             "service_account_secret_name": "", "service_account_uid": "u1"})
     );
     let (url, body) = sites.calls().pop().unwrap();
@@ -147,6 +147,11 @@ fn whom_the_cluster_does_not_vouch_for_is_refused() {
         status(
             json!({"authenticated": true, "audiences": ["z"], "user": user("system:serviceaccount:ns:sa", "u1")}),
         ),
+        // It was asked about audiences, and says nothing of them.
+        status(json!({"authenticated": true, "user": user("system:serviceaccount:ns:sa", "u1")})),
+        status(
+            json!({"authenticated": true, "audiences": [], "user": user("system:serviceaccount:ns:sa", "u1")}),
+        ),
         status(json!({"authenticated": true})),
         json!({}),
         json!([]),
@@ -161,6 +166,11 @@ fn whom_the_cluster_does_not_vouch_for_is_refused() {
     sites.put_raw(REVIEWS, 201, &vouched("ns", "sa", "u1").to_string());
     log_in(&bench, "r", &token).is(200);
     log_in(&bench, "r", &issuer.token(&pod("ns", "sa", ""))).refuses(403, "permission denied");
+    let any = json!({"bound_service_account_names": "*", "bound_service_account_namespaces": "*"});
+    bench.post("role/any", any).is(204);
+    sites.put(REVIEWS, &vouched("", "", "u1"));
+    log_in(&bench, "any", &issuer.token(&pod("", "", "u1"))).refuses(403, "not authorized");
+    sites.put_raw(REVIEWS, 201, &vouched("ns", "sa", "u1").to_string());
     log_in(&bench, "r", &issuer.token(&pod("ns", "web-1", "u1"))).refuses(403, "permission denied");
     sites.take(REVIEWS);
     log_in(&bench, "r", &token).refuses(403, "permission denied");

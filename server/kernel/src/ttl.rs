@@ -35,6 +35,18 @@ impl Bounds {
     /// # Errors
     /// If its time is over.
     pub(crate) fn grant(&self, issued: Time, now: Time) -> Result<Granted> {
+        let whole = Self {
+            increment: whole(self.increment),
+            ttl: whole(self.ttl),
+            max_ttl: whole(self.max_ttl),
+            period: whole(self.period),
+            explicit_max_ttl: whole(self.explicit_max_ttl),
+            ..*self
+        };
+        whole.grant_whole(issued, now)
+    }
+
+    fn grant_whole(&self, issued: Time, now: Time) -> Result<Granted> {
         let mut warnings = Vec::new();
         let mut max = self.mount_max_ttl;
         for bound in [self.max_ttl, self.explicit_max_ttl] {

@@ -95,6 +95,11 @@ impl Span {
         self.0 / 1_000_000_000
     }
 
+    /// Whole seconds, a begun one among them: none would mean no bound, or be over at once.
+    pub fn begun_seconds(self) -> i64 {
+        self.seconds() + i64::from(self.0 % 1_000_000_000 > 0)
+    }
+
     /// As a duration; nothing if it is negative.
     pub fn duration(self) -> Duration {
         Duration::from_nanos(u64::try_from(self.0).unwrap_or(0))
@@ -220,7 +225,7 @@ impl<'de> Deserialize<'de> for Span {
 
 impl<'de> Deserialize<'de> for Seconds {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let seconds = Span::deserialize(from)?.seconds();
+        let seconds = Span::deserialize(from)?.begun_seconds();
         u64::try_from(seconds)
             .map(Self)
             .map_err(|_| D::Error::custom(format!("cannot provide negative value '{seconds}'")))

@@ -173,6 +173,7 @@ impl Command<AppRole> for Write {
         role.bind_secret_id = self.bind_secret_id.map_or(role.bind_secret_id, |flag| flag.0);
         role.old_names.settle("policies", &mut self.token.policies, self.policies);
         role.old_names.settle("period", &mut self.token.period, self.period);
+        settle_type(&mut self.token, cx);
         role.token.apply(&self.token)?;
         if let Some(blocks) = self.secret_id_bound_cidrs.or(self.bound_cidr_list) {
             role.secret_id_bound_cidrs = networks(&blocks, Error::listed)?;
@@ -201,6 +202,17 @@ impl Command<AppRole> for Write {
         ROLES.put(cx, &self.role_name, &role)?;
         Ok(Reply::Nothing)
     }
+}
+
+/// The types that only a mount can have mean the plain ones in a role.
+fn settle_type(wish: &mut TokenFields, cx: &Writing<'_>) {
+    let Some(Text(kind)) = &mut wish.r#type else { return };
+    let Some(plain) = kind.strip_prefix("default-").filter(|plain| matches!(*plain, "service" | "batch"))
+    else {
+        return;
+    };
+    cx.warn(format!("{kind} has no useful meaning; adjusting to {plain}"));
+    *kind = plain.to_owned();
 }
 
 /// Gives a role its role id, which no other role may have.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use flow::cel::{Fact, Outcome};
+use kit::loose::Span;
 use kit::{Claim, Error, Reading, Renewal, Result, Terms, Time};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -171,11 +172,10 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A span, in nanoseconds.
+    /// A span that is written in nanoseconds; a begun second counts.
     fn span(&self, name: &str) -> Result<Duration> {
-        let nanos = self.number(name)?;
-        let nanos = u64::try_from(nanos).map_err(|_| self.wrong(name))?;
-        Ok(Duration::from_nanos(nanos))
+        let seconds = Span(self.number(name)?).begun_seconds();
+        u64::try_from(seconds).map(Duration::from_secs).map_err(|_| self.wrong(name))
     }
 
     fn list(&self, name: &str) -> Result<&'a [Value]> {

@@ -103,7 +103,8 @@ impl Cluster {
         if !error.is_empty() || !authenticated {
             return Err(refused("service account jwt not valid"));
         }
-        if !met.is_empty() && !audiences.is_empty() && !met.iter().any(|one| audiences.contains(one)) {
+        // A cluster that says nothing of audiences has judged the token for itself, not for those that were asked for.
+        if !audiences.is_empty() && !met.iter().any(|one| audiences.contains(one)) {
             return Err(refused("the token is for others"));
         }
         let named = format!("system:serviceaccount:{}:{}", account.namespace, account.name);

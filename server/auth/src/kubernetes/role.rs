@@ -82,7 +82,7 @@ impl Bounds {
 
 /// Whether one of these names, or patterns of names, is this one. An empty name is nobody's.
 fn holds(names: &[String], name: &str) -> bool {
-    names.iter().any(|pattern| pattern == ANY || (!name.is_empty() && kit::glob::fits(pattern, name)))
+    !name.is_empty() && names.iter().any(|pattern| pattern == ANY || kit::glob::fits(pattern, name))
 }
 
 /// Lists the roles.

@@ -122,7 +122,7 @@ impl AskLogin<Kubernetes> for SignIn {
             ("service_account_secret_name".to_owned(), secret),
         ]);
         let mut metadata = alias_metadata.clone();
-        metadata.insert("role".to_owned(), name.clone());
+        metadata.insert("role".to_owned(), self.role.as_ref().map(|role| role.0.clone()).unwrap_or_default());
         Ok(Claim {
             alias,
             alias_metadata,

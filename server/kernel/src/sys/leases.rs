@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kit::Writing;
-use kit::loose::{Flag, Span};
+use kit::loose::{Flag, Seconds};
 use kit::{Ask, Beyond, Command, Error, Query, Reading, Reads, Recording, Reply, Result, Route, Time, World};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -140,7 +141,7 @@ pub(super) struct Renew {
     /// The lease, if the path names it.
     url_lease_id: String,
     /// How long from now; as long as at first, if left out.
-    increment: Option<Span>,
+    increment: Option<Seconds>,
 }
 
 impl Ask<Sys> for Renew {
@@ -171,7 +172,7 @@ pub(super) struct LegacyRenew {
     /// The lease, if the path names it.
     url_lease_id: String,
     /// How long from now; as long as at first, if left out.
-    increment: Option<Span>,
+    increment: Option<Seconds>,
 }
 
 impl Ask<Sys> for LegacyRenew {
@@ -206,7 +207,7 @@ fn extension(
     engine: &Sys,
     cx: &Recording<'_>,
     id: &str,
-    increment: Option<Span>,
+    increment: Option<Seconds>,
 ) -> Result<Option<Extension>> {
     let beyond = Beyond::for_the_kernel();
     let kernel = engine.kernel()?;
@@ -217,7 +218,7 @@ fn extension(
     }
     let mounted = mounted(&kernel, cx.peek(&beyond), &thing)?;
     let endpoint = mounted.engine.find_effect(&thing.end.operation).ok_or_else(missing)?;
-    let increment = increment.unwrap_or_default().duration();
+    let increment = Duration::from_secs(increment.map_or(0, |increment| increment.0));
     let (until, _) = leases::prolonged(&thing, increment, &mounted.info, cx.now())?;
     Ok(Some(Extension { mounted, endpoint, plan: thing.end.fields, until }))
 }
@@ -265,7 +266,7 @@ fn renew(
     engine: &Sys,
     cx: &mut Writing<'_>,
     id: String,
-    increment: Option<Span>,
+    increment: Option<Seconds>,
 ) -> Result<Reply<kit::Nothing>> {
     let beyond = Beyond::for_the_kernel();
     let now = cx.now();
@@ -273,7 +274,7 @@ fn renew(
     let at = meant(&kernel, cx, cx.peek(&beyond), &id)?;
     let thing = renewable(cx.peek(&beyond), &at, now)?;
     let mounted = mounted(&kernel, cx.peek(&beyond), &thing)?;
-    let increment = increment.unwrap_or_default().duration();
+    let increment = Duration::from_secs(increment.map_or(0, |increment| increment.0));
     let (thing, warnings) = leases::renew(cx.beyond(&beyond), &at, thing, increment, &mounted.info, now)?;
     warnings.into_iter().for_each(|warning| cx.warn(warning));
     let seconds = now.until(thing.expires).as_secs();

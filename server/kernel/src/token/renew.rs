@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use kit::loose::{Span, Text};
+use kit::loose::{Seconds, Text};
 use kit::{
     Beyond, Caller, Command, Error, Fault, Nothing, Reading, Reads, Remote, Renewal, Reply, Result, Right,
 };
@@ -24,8 +24,8 @@ use crate::ttl::Bounds;
 /// Lets the token that asks live longer.
 #[derive(Deserialize, JsonSchema)]
 pub(crate) struct RenewOwn {
-    /// How long from now; as long as the last time, if left out.
-    increment: Option<Span>,
+    /// How long from now; if left out, as the method or the mount says, or as long as the last time.
+    increment: Option<Seconds>,
     /// Of no account; older clients send it.
     #[serde(rename = "token")]
     _token: Option<Secret<String>>,
@@ -50,8 +50,8 @@ impl Command<Token> for RenewOwn {
 pub(crate) struct RenewOther {
     /// The token.
     token: Option<Secret<String>>,
-    /// How long from now; as long as the last time, if left out.
-    increment: Option<Span>,
+    /// How long from now; if left out, as the method or the mount says, or as long as the last time.
+    increment: Option<Seconds>,
 }
 
 impl Command<Token> for RenewOther {
@@ -84,8 +84,8 @@ impl Command<Token> for RenewOther {
 pub(crate) struct RenewByAccessor {
     /// The accessor.
     accessor: Option<Text>,
-    /// How long from now; as long as the last time, if left out.
-    increment: Option<Span>,
+    /// How long from now; if left out, as the method or the mount says, or as long as the last time.
+    increment: Option<Seconds>,
 }
 
 impl Command<Token> for RenewByAccessor {
@@ -109,13 +109,13 @@ fn go(
     token: &Token,
     cx: &mut Writing<'_>,
     hash: TokenHash,
-    increment: Option<Span>,
+    increment: Option<Seconds>,
     id: String,
 ) -> Result<Reply<Nothing>> {
     let kernel = token.kernel()?;
     let beyond = Beyond::for_the_kernel();
     let (now, remote) = (cx.now(), cx.remote().clone());
-    let increment = increment.unwrap_or_default().duration();
+    let increment = Duration::from_secs(increment.map_or(0, |increment| increment.0));
     let (auth, warnings) = renew(&kernel, cx.beyond(&beyond), hash, increment, now, &remote)?;
     warnings.into_iter().for_each(|warning| cx.warn(warning));
     let auth = Auth { client_token: id, ..auth };
@@ -168,7 +168,8 @@ pub(crate) fn renew(
     let terms = terms(txn, router.value(), mounted, &record, remote, now).map_err(failed)?;
     let bounds = Bounds {
         increment,
-        ttl: if record.mount.is_some() && !terms.ttl.is_zero() { terms.ttl } else { last_granted(&record) },
+        // What a login gives is the method's to say, or the mount's.
+        ttl: if record.mount.is_some() { terms.ttl } else { last_granted(&record) },
         max_ttl: terms.max_ttl,
         period: terms.period,
         explicit_max_ttl: match &mounted.method {

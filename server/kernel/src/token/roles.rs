@@ -17,6 +17,7 @@ use crate::namespaces::Ns;
 use crate::router::Router;
 use crate::shelf::{Shelves, Source};
 use crate::tokens::TokenRecord;
+use crate::ttl::whole;
 
 /// Roles of `auth/token` by name.
 const ROLES: Shelves<Role> = Shelves::new(11);
@@ -280,9 +281,9 @@ fn set<T>(field: &mut T, value: Option<T>) {
     }
 }
 
-/// Whole seconds of a span that must not be negative.
+/// Whole seconds of a span that must not be negative; a begun one counts.
 fn seconds(field: &str, span: Span) -> Result<u64> {
-    u64::try_from(span.0).map(|_| span.duration().as_secs()).map_err(|_| {
+    u64::try_from(span.0).map(|_| whole(span.duration()).as_secs()).map_err(|_| {
         let seconds = span.seconds();
         Error::invalid(format!(
             "error converting input for field {field:?}: cannot provide negative value '{seconds}'"
@@ -303,9 +304,19 @@ fn check(role: &Role) -> Result<()> {
                 "'token_type' cannot be 'batch' when role is set to generate non-orphan tokens",
             ));
         }
+        "batch" if role.period_seconds > 0 => {
+            return Err(Error::invalid(
+                "'token_type' cannot be 'batch' when role is set to generate periodic tokens",
+            ));
+        }
         "batch" if role.renewable => {
             return Err(Error::invalid(
                 "'token_type' cannot be 'batch' when role is set to generate renewable tokens",
+            ));
+        }
+        "batch" if role.explicit_max_ttl_seconds > 0 => {
+            return Err(Error::invalid(
+                "'token_type' cannot be 'batch' when role is set to generate tokens with an explicit max TTL",
             ));
         }
         "batch" => {}

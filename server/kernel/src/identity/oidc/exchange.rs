@@ -70,10 +70,14 @@ impl Command<Identity> for Exchange {
     type Reply = Nothing;
 
     fn run(self, identity: &Identity, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
+        cx.notes().header("pragma", "no-cache");
         match exchange(identity, cx, self)? {
             Ok(reply) => Ok(reply),
             Err(Refusal(error, why)) => {
                 let status = if error == "invalid_client" { 401 } else { 400 };
+                if status == 401 {
+                    cx.notes().header("www-authenticate", "Basic");
+                }
                 plain(status, &json!({"error": error, "error_description": why}))
             }
         }

@@ -48,7 +48,11 @@ struct Refusal(u16, &'static str, String);
 fn answer(identity: &Identity, cx: &Reading<'_>, name: &str) -> Result<Reply<Nothing>> {
     match known(identity, cx, name)? {
         Ok(claims) => plain(200, &claims),
-        Err(Refusal(status, error, why)) => plain(status, &json!({"error": error, "error_description": why})),
+        Err(Refusal(status, error, why)) => {
+            let challenge = format!("Bearer error={error:?},error_description={why:?}");
+            cx.notes().header("www-authenticate", challenge);
+            plain(status, &json!({"error": error, "error_description": why}))
+        }
     }
 }
 
