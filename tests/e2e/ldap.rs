@@ -31,8 +31,18 @@ objectClass: principal
 uid: bob
 cn: Bob
 sn: B
+mail: robert@example.org
 userPrincipalName: bob@corp.example
 userPassword: bobs-password
+
+dn: uid=Cyd,ou=people,dc=example,dc=org
+objectClass: inetOrgPerson
+objectClass: principal
+uid: Cyd
+cn: Cyd
+sn: C
+userPrincipalName: Cyd@corp.example
+userPassword: cyds-password
 
 dn: uid=ann lee,ou=people,dc=example,dc=org
 objectClass: inetOrgPerson
@@ -65,6 +75,7 @@ objectClass: posixGroup
 cn: ops
 gidNumber: 7
 memberUid: bob
+memberUid: Cyd
 
 dn: cn=cn\3dadmins\2cdc\3dx,ou=groups,dc=example,dc=org
 objectClass: groupOfNames
@@ -249,6 +260,80 @@ fn every_spelling_is_one_user() {
     stage.set(json!({"case_sensitive_names": true}));
     stage.log_in("bob", "bobs-password").must(200);
     assert_eq!(stage.log_in("BOB", "bobs-password").must(400).errors(), REFUSED);
+}
+
+/// `memberUid` is compared letter by letter, and the user's name is not.
+#[test]
+fn every_spelling_has_the_same_groups() {
+    let (stage, directory) = (Stage::new(), Directory::new());
+    stage.set(directory.settings());
+    stage.root.post("auth/ldap/groups/ops", json!({"policies": "p-ops"})).must(204);
+    stage.root.post("auth/ldap/users/bob", json!({"policies": "p-bob"})).must(204);
+    let policies = |name: &str, password: &str| {
+        let said = stage.log_in(name, password).must(200);
+        (said.json()["auth"]["token_policies"].clone(), said.json()["auth"]["metadata"]["username"].clone())
+    };
+    for settings in [
+        json!({}),
+        json!({"userfilter": "(|(uid={{.Username}})(mail={{.Username}}))"}),
+        // Named by one attribute, found by another.
+        json!({"userattr": "sn", "userfilter": "(uid={{.Username}})"}),
+        json!({"username_as_alias": true}),
+        json!({"upndomain": "corp.example"}),
+        json!({"binddn": "", "bindpass": ""}),
+        json!({"binddn": "", "bindpass": "", "discoverdn": true}),
+        json!({"binddn": "", "bindpass": "", "upndomain": "corp.example", "discoverdn": true}),
+    ] {
+        stage
+            .set(json!({"userattr": "uid", "upndomain": "", "discoverdn": false, "username_as_alias": false,
+            "userfilter": "({{.UserAttr}}={{.Username}})"}));
+        stage.set(directory.settings());
+        stage.set(settings.clone());
+        let bob = policies("bob", "bobs-password");
+        assert_eq!(bob.0, json!(["all", "default", "p-bob", "p-ops"]), "{settings}");
+        let cyd = policies("Cyd", "cyds-password");
+        assert_eq!(cyd.0, json!(["all", "default", "p-ops"]), "{settings}");
+        for (bobs, cyds) in [("BOB", "CYD"), ("Bob%20", "cyd"), ("%20boB", "%20cYD")] {
+            assert_eq!(policies(bobs, "bobs-password"), bob, "{settings}");
+            assert_eq!(policies(cyds, "cyds-password"), cyd, "{settings}");
+        }
+    }
+    // Another name of the same user, if the filter takes it, is the same user.
+    stage.set(json!({"upndomain": "", "discoverdn": false}));
+    stage.set(directory.settings());
+    for as_alias in [false, true] {
+        stage.set(json!({"userfilter": "(|(uid={{.Username}})(mail={{.Username}}))", "username_as_alias": as_alias}));
+        let entity = |name: &str| stage.log_in(name, "bobs-password").must(200).at("/auth/entity_id");
+        assert_eq!(policies("robert@example.org", "bobs-password"), policies("bob", "bobs-password"));
+        assert_eq!(entity("Robert@example.org"), entity("bob"));
+    }
+}
+
+#[test]
+fn no_spelling_leaves_out_the_second_factor() {
+    let (stage, directory) = (Stage::new(), Directory::new());
+    stage.set(directory.settings());
+    let root = &stage.root;
+    let accessor = root.get("sys/auth/ldap").must(200).at("/data/accessor");
+    let group = json!({"name": "careful", "type": "external", "policies": "no-prod"});
+    let group = root.post("identity/group", group).must(200).at("/data/id");
+    let alias = json!({"name": "ops", "mount_accessor": accessor, "canonical_id": group});
+    root.post("identity/group-alias", alias).must(200);
+    let first = stage.log_in("bob", "bobs-password").must(200);
+    assert_eq!(first.json()["auth"]["identity_policies"], json!(["no-prod"]));
+    let method =
+        root.post("identity/mfa/method/totp", json!({"issuer": "x"})).must(200).at("/data/method_id");
+    let whom = json!({"mfa_method_ids": [method], "identity_group_ids": [group]});
+    root.post("identity/mfa/login-enforcement/e", whom).must(204);
+    for name in ["bob", "BOB", "%20bOb"] {
+        let said = stage.log_in(name, "bobs-password").must(200);
+        assert_eq!(said.at("/auth/client_token"), "", "{name}: {said}");
+        assert!(said.json()["auth"]["mfa_requirement"].is_object(), "{name}: {said}");
+        // And the tokens that are out there keep the policies of the group.
+        let token = root.with(&first.at("/auth/client_token"));
+        let shown = token.get("auth/token/lookup-self").must(200);
+        assert_eq!(shown.json()["data"]["identity_policies"], json!(["no-prod"]), "{name}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use ldap3::{Scope, SearchEntry};
 use tokio::task::JoinSet;
 
 use super::config::{Config, Place};
-use super::names::{Case, below, canonical, common_name, render};
+use super::names::{Case, below, canonical, common_name, compared, render};
 use super::search::{Bound, Connection, ENTRIES_MAX, Wanted, failed, values};
 
 /// How long a whole login may take, whatever the settings say: less than the kernel waits.
@@ -36,6 +36,8 @@ pub(super) struct Knock {
 pub(super) struct Known {
     /// What identity calls them.
     pub(super) alias: String,
+    /// Their name here, however they spelt it.
+    pub(super) name: String,
     /// The groups that the directory has them in.
     pub(super) groups: Vec<String>,
 }
@@ -43,10 +45,18 @@ pub(super) struct Known {
 /// A user's entry, or what is known of it without having looked.
 struct Entry {
     bind_name: String,
-    /// Its name, if it was found by a search.
-    found: Option<String>,
-    /// What it is called, if it was found by a search.
-    called: Vec<String>,
+    /// The entry, if it was found by a search.
+    found: Option<SearchEntry>,
+}
+
+/// Someone whose password was right.
+struct Identified {
+    /// The name of their entry.
+    dn: String,
+    alias: String,
+    name: String,
+    /// Their name as the directory spells it, for groups that compare letter by letter.
+    spelt: BTreeSet<String>,
 }
 
 /// Asks. Bounded in time; what the directory sends is read within bounds.
@@ -119,14 +129,13 @@ impl Knock {
         if config.has_account() {
             self.bind_with_account(&mut connection).await?;
         }
-        let dn = self.dn(&mut connection, &entry).await?;
-        let alias = self.alias(&entry)?;
+        let found = self.identify(&mut connection, &entry).await?;
         let mut searching = nobody.unwrap_or(connection);
         let groups = match config.directory.use_token_groups {
-            true => self.token_groups(&mut searching, &dn).await?,
-            false => self.groups(&mut searching, &dn).await?,
+            true => self.token_groups(&mut searching, &found.dn).await?,
+            false => self.groups(&mut searching, &found).await?,
         };
-        Ok(Known { alias, groups })
+        Ok(Known { alias: found.alias, name: found.name, groups })
     }
 
     async fn bind_with_account(&self, connection: &mut Connection) -> Result<()> {
@@ -139,7 +148,7 @@ impl Knock {
     /// As what the user binds.
     async fn entry(&self, connection: &mut Connection) -> Result<Entry> {
         let (config, directory) = (&self.config, &self.config.directory);
-        let unseen = |bind_name| Entry { bind_name, found: None, called: Vec::new() };
+        let unseen = |bind_name| Entry { bind_name, found: None };
         if !directory.discoverdn && !config.has_account() {
             return Ok(unseen(match directory.upndomain.as_str() {
                 "" => below(&directory.userattr, &self.typed, &directory.userdn),
@@ -164,15 +173,25 @@ impl Knock {
             base: &directory.userdn,
             scope: Scope::Subtree,
             filter: &filter,
-            attribute: &directory.userattr,
+            attributes: &self.naming(),
             most: ALIKE_MAX,
         };
         let found = connection.search(&wanted, config).await?;
         // Nobody, or several: neither says who this is.
         let [entry] = found.as_slice() else { return Err(Error::credentials(REFUSED)) };
-        let called = values(entry, &directory.userattr).to_vec();
-        self.check_case(&called)?;
-        Ok(Entry { bind_name: entry.dn.clone(), found: Some(entry.dn.clone()), called })
+        self.check_case(values(entry, &directory.userattr))?;
+        Ok(Entry { bind_name: entry.dn.clone(), found: Some(entry.clone()) })
+    }
+
+    /// The attributes that say what somebody is called: `userattr`, and those that a typed name is compared with.
+    fn naming(&self) -> Vec<&str> {
+        let directory = &self.config.directory;
+        let mut all = vec![directory.userattr.as_str()];
+        match directory.upndomain.as_str() {
+            "" => all.extend(compared(&directory.userfilter, "Username")),
+            _ => all.push("userPrincipalName"),
+        }
+        all
     }
 
     /// Where case counts, a directory that does not mind it must not make one user two.
@@ -190,65 +209,111 @@ impl Knock {
         format!("{name}@{}", self.config.directory.upndomain)
     }
 
-    /// The name of the user's entry.
-    async fn dn(&self, connection: &mut Connection, entry: &Entry) -> Result<String> {
+    /// Who has bound. The names are what the directory has, not what was typed: it takes several spellings for one user, and
+    /// what is compared letter by letter elsewhere must not depend on which.
+    async fn identify(&self, connection: &mut Connection, entry: &Entry) -> Result<Identified> {
         let directory = &self.config.directory;
-        if let Some(found) = &entry.found {
-            return Ok(found.clone());
+        let Some(found) = &entry.found else { return self.identify_unseen(connection, entry).await };
+        let [called] = values(found, &directory.userattr) else {
+            let attribute = &directory.userattr;
+            return Err(failed(&format!(
+                "the entry of the user has not exactly one {attribute}: it would name them"
+            )));
+        };
+        let name = canonical(called, self.config.case())
+            .ok_or_else(|| failed(&format!("the {} of the user's entry is no name", directory.userattr)))?;
+        let alias = if directory.username_as_alias { name.clone() } else { called.clone() };
+        let mut spelt = self.spelt(found);
+        spelt.insert(called.clone());
+        if canonical(called, Case::Ignored) != canonical(&self.typed, Case::Ignored) && spelt.len() == 1 {
+            spelt.insert(self.name.clone());
         }
-        if directory.upndomain.is_empty() {
-            return Ok(entry.bind_name.clone());
+        Ok(Identified { dn: found.dn.clone(), alias, name, spelt })
+    }
+
+    /// Who has bound without having been searched for.
+    async fn identify_unseen(&self, connection: &mut Connection, entry: &Entry) -> Result<Identified> {
+        let directory = &self.config.directory;
+        let (seen, alias) = match directory.upndomain.as_str() {
+            "" => {
+                let dn = &entry.bind_name;
+                let wanted = Wanted {
+                    base: dn,
+                    scope: Scope::Base,
+                    filter: "(objectClass=*)",
+                    attributes: &self.naming(),
+                    most: 1,
+                };
+                // Not everybody may read their own entry.
+                let seen = connection.search(&wanted, &self.config).await.unwrap_or_default().pop();
+                (seen, below(&directory.userattr, &self.name, &directory.userdn))
+            }
+            _ => (Some(self.by_principal(connection).await?), self.principal(&self.name)),
+        };
+        let mut spelt = BTreeSet::new();
+        if let Some(seen) = &seen {
+            self.check_case(values(seen, &directory.userattr))?;
+            spelt = self.spelt(seen);
         }
+        if spelt.is_empty() {
+            spelt.insert(self.name.clone());
+        }
+        let dn = seen.map_or_else(|| entry.bind_name.clone(), |seen| seen.dn);
+        let name = self.name.clone();
+        let alias = if directory.username_as_alias { name.clone() } else { alias };
+        Ok(Identified { dn, alias, name, spelt })
+    }
+
+    /// The typed name as the entry spells it.
+    fn spelt(&self, entry: &SearchEntry) -> BTreeSet<String> {
+        let domain = &self.config.directory.upndomain;
+        let typed = canonical(&self.typed, Case::Ignored);
+        let principal = canonical(&self.principal(&self.typed), Case::Ignored);
+        let mut spelt = BTreeSet::new();
+        for value in self.naming().into_iter().flat_map(|attribute| values(entry, attribute)) {
+            let folded = canonical(value, Case::Ignored);
+            if folded == typed {
+                spelt.insert(value.clone());
+            } else if !domain.is_empty()
+                && folded == principal
+                && let Some((name, _)) = value.rsplit_once('@')
+            {
+                spelt.insert(name.to_owned());
+            }
+        }
+        spelt
+    }
+
+    /// The entry that the principal's name is of.
+    async fn by_principal(&self, connection: &mut Connection) -> Result<SearchEntry> {
         let principal = self.principal(&self.typed);
         let filter =
             render("(userPrincipalName={{.Name}})", &[("Name", &principal)]).map_err(|why| failed(&why))?;
         let wanted = Wanted {
-            base: &directory.userdn,
+            base: &self.config.directory.userdn,
             scope: Scope::Subtree,
             filter: &filter,
-            attribute: "1.1",
+            attributes: &self.naming(),
             most: ALIKE_MAX,
         };
         let found = connection.search(&wanted, &self.config).await?;
         let [entry] = found.as_slice() else {
             return Err(failed("the userPrincipalName is of no entry below userdn, or of several"));
         };
-        Ok(entry.dn.clone())
+        Ok(entry.clone())
     }
 
-    /// What identity calls the user: always the same, however they spell their name.
-    fn alias(&self, entry: &Entry) -> Result<String> {
-        let directory = &self.config.directory;
-        if directory.username_as_alias {
-            return Ok(self.name.clone());
-        }
-        match (&entry.found, entry.called.as_slice()) {
-            (Some(_), [called]) if !called.is_empty() => Ok(called.clone()),
-            (Some(_), _) => {
-                let attribute = &directory.userattr;
-                Err(failed(&format!(
-                    "the entry of the user has not exactly one {attribute}: it would name them"
-                )))
-            }
-            (None, _) if directory.upndomain.is_empty() => {
-                Ok(below(&directory.userattr, &self.name, &directory.userdn))
-            }
-            (None, _) => Ok(self.principal(&self.name)),
-        }
-    }
-
-    async fn groups(&self, connection: &mut Connection, dn: &str) -> Result<Vec<String>> {
+    async fn groups(&self, connection: &mut Connection, found: &Identified) -> Result<Vec<String>> {
         let directory = &self.config.directory;
         if directory.groupfilter.is_empty() || directory.groupdn.is_empty() {
             return Ok(Vec::new());
         }
-        let filter = render(&directory.groupfilter, &[("UserDN", dn), ("Username", &self.typed)])
-            .map_err(|why| failed(&why))?;
+        let filter = self.group_filter(found)?;
         let wanted = Wanted {
             base: &directory.groupdn,
             scope: Scope::Subtree,
             filter: &filter,
-            attribute: &directory.groupattr,
+            attributes: &[&directory.groupattr],
             most: ENTRIES_MAX,
         };
         let found = connection.search(&wanted, &self.config).await?;
@@ -258,6 +323,24 @@ impl Knock {
         } else {
             Ok(names.into_iter().collect())
         }
+    }
+
+    /// What finds the groups, whichever of the directory's spellings they have.
+    fn group_filter(&self, found: &Identified) -> Result<String> {
+        let template = &self.config.directory.groupfilter;
+        let filled = |name: &String| {
+            let filter = render(template, &[("UserDN", &found.dn), ("Username", name)]);
+            filter.map_err(|why| failed(&why))
+        };
+        let all = found.spelt.iter().map(filled).collect::<Result<BTreeSet<_>>>()?;
+        if all.len() == 1 {
+            return Ok(all.into_iter().collect());
+        }
+        let bracketed = |one: &String| match one.trim_start().starts_with('(') {
+            true => one.clone(),
+            false => format!("({one})"),
+        };
+        Ok(format!("(|{})", all.iter().map(bracketed).collect::<String>()))
     }
 
     /// The groups that an entry names; the entry itself, if it names none.
@@ -280,14 +363,14 @@ impl Knock {
 
     /// The groups of Active Directory's `tokenGroups`, nested ones included.
     async fn token_groups(&self, connection: &mut Connection, dn: &str) -> Result<Vec<String>> {
-        fn of<'a>(base: &'a str, attribute: &'a str) -> Wanted<'a> {
-            Wanted { base, scope: Scope::Base, filter: "(objectClass=*)", attribute, most: 1 }
+        fn of<'a>(base: &'a str, attributes: &'a [&'a str]) -> Wanted<'a> {
+            Wanted { base, scope: Scope::Base, filter: "(objectClass=*)", attributes, most: 1 }
         }
-        let own = connection.search(&of(dn, "tokenGroups"), &self.config).await?;
+        let own = connection.search(&of(dn, &["tokenGroups"]), &self.config).await?;
         let mut names = BTreeSet::new();
         for sid in own.first().map(sids).unwrap_or_default().iter().take(TOKEN_GROUPS_MAX) {
             let base = format!("<SID={sid}>");
-            let found = connection.search(&of(&base, "1.1"), &self.config).await?;
+            let found = connection.search(&of(&base, &["1.1"]), &self.config).await?;
             names.extend(found.iter().map(|entry| self.group_name(&entry.dn)));
         }
         Ok(names.into_iter().collect())

@@ -66,10 +66,13 @@ impl AuthMethod for Ldap {
     /// Nobody's password is kept, so the directory is not asked. What is set here is read again.
     fn renew(&self, past: &Renewal<'_>, cx: &Reading<'_>) -> Result<Terms> {
         let config = CONFIG.get(cx, config::KEY)?.ok_or_else(not_configured)?;
-        let username = past.metadata.get("username").map_or("", String::as_str);
-        let kept = past.internal.get("groups").and_then(Value::as_array);
-        let groups = kept.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
-        let granted = sign_in::grant(&config, username, groups, cx)?;
+        let kept = |what: &str| {
+            let all = past.internal.get(what).and_then(Value::as_array).into_iter().flatten();
+            all.filter_map(Value::as_str).map(str::to_owned)
+        };
+        // Tokens of earlier versions have no names beside that one.
+        let names = kept("names").chain(past.metadata.get("username").cloned()).collect();
+        let granted = sign_in::grant(&config, &names, kept("groups").collect(), cx)?;
         if !same_policies(&granted.policies, past.policies) {
             return Err(Error::server("policies have changed, not renewing"));
         }

@@ -81,6 +81,27 @@ pub(super) fn render(template: &str, values: &[(&str, &str)]) -> Result<String, 
     Ok(rendered)
 }
 
+/// The attributes that a filter compares with a hole: `uid` in `(uid={{.Username}})`.
+pub(super) fn compared<'a>(template: &'a str, hole: &str) -> Vec<&'a str> {
+    let mut found = Vec::new();
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once("{{") {
+        let Some((name, after)) = after.split_once("}}") else { break };
+        let name = name.trim_matches('-').trim();
+        let is_name = |char: char| char.is_ascii_alphanumeric() || "-;.".contains(char);
+        if name.strip_prefix('.') == Some(hole)
+            && let Some(start) = before.strip_suffix('=')
+        {
+            let (_, attribute) = start.split_at(start.trim_end_matches(is_name).len());
+            if !attribute.is_empty() {
+                found.push(attribute);
+            }
+        }
+        rest = after;
+    }
+    found
+}
+
 /// `attribute=name,base`, the name escaped.
 pub(super) fn below(attribute: &str, name: &str, base: &str) -> String {
     format!("{attribute}={},{base}", dn_escape(name))
@@ -186,6 +207,15 @@ mod tests {
             let error = render(wrong, &values).unwrap_err();
             assert!(error.contains(why), "{error}");
         }
+    }
+
+    #[test]
+    fn what_a_filter_compares_a_name_with_is_read_from_it() {
+        let filter = "(&(objectClass=x)(|({{.UserAttr}}={{.Username}})(mail={{- .Username -}})(a;b-c={{ .Username }})\
+                      (cn=x{{.Username}})(d~={{.Username}})(e={{.UserAttr}})))";
+        assert_eq!(compared(filter, "Username"), ["mail", "a;b-c"]);
+        assert!(compared("={{.Username}}", "Username").is_empty());
+        assert!(compared("(uid={{.Username", "Username").is_empty());
     }
 
     #[test]

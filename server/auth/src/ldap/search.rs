@@ -39,7 +39,7 @@ pub(super) struct Wanted<'a> {
     pub(super) base: &'a str,
     pub(super) scope: Scope,
     pub(super) filter: &'a str,
-    pub(super) attribute: &'a str,
+    pub(super) attributes: &'a [&'a str],
     /// More than so many are an error of the directory, and no more are read.
     pub(super) most: usize,
 }
@@ -111,7 +111,7 @@ impl Connection {
             adapters.push(Box::new(PagedResults::new(page)));
         }
         let options = SearchOptions::new().deref(aliases).sizelimit(limit);
-        let attributes = vec![wanted.attribute.to_owned()];
+        let attributes: Vec<String> = wanted.attributes.iter().map(|&name| name.to_owned()).collect();
         let mut stream = self
             .ldap
             .with_search_options(options)

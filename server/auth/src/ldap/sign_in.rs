@@ -66,14 +66,16 @@ impl AskLogin<Ldap> for LogIn {
 
     fn run(self, _: &Ldap, known: &Known, cx: &mut Writing<'_>) -> Result<Claim> {
         let config = CONFIG.get(cx, config::KEY)?.ok_or_else(not_configured)?;
-        let name = canonical(&self.username, config.case()).ok_or_else(|| Error::credentials(REFUSED))?;
+        let typed = canonical(&self.username, config.case()).ok_or_else(|| Error::credentials(REFUSED))?;
+        let name = known.name.clone();
         if known.groups.is_empty() {
             cx.warn(format!(
                 "no LDAP groups found in groupDN {:?}; only policies from locally-defined groups available",
                 config.directory.groupdn
             ));
         }
-        let granted = grant(&config, &name, known.groups.clone(), cx)?;
+        let names = BTreeSet::from([name.clone(), typed]);
+        let granted = grant(&config, &names, known.groups.clone(), cx)?;
         let mut terms = config.token.terms();
         terms.policies = granted.policies;
         Ok(Claim {
@@ -83,26 +85,30 @@ impl AskLogin<Ldap> for LogIn {
             display_name: name.clone(),
             metadata: BTreeMap::from([("username".to_owned(), name)]),
             terms,
-            internal: json!({ "groups": known.groups }),
+            internal: json!({ "groups": known.groups, "names": names }),
         })
     }
 }
 
-/// What a user of these groups of the directory is given: the policies of the mount, of the user, and of all groups, those
-/// included that the user has here.
+/// What a user of these names and groups of the directory is given: the policies of the mount, of the user, and of all groups,
+/// those included that the user has here.
 ///
 /// # Errors
 /// If the store does not answer.
-pub(super) fn grant(config: &Config, name: &str, groups: Vec<String>, cx: &impl Reads) -> Result<Granted> {
-    let user = match name.is_empty() {
-        true => None,
-        false => USERS.get(cx, &key(name))?,
-    };
-    let user = user.unwrap_or_default();
-    let mut all = user.groups;
-    all.extend(groups);
+pub(super) fn grant(
+    config: &Config,
+    names: &BTreeSet<String>,
+    groups: Vec<String>,
+    cx: &impl Reads,
+) -> Result<Granted> {
     let mut policies: BTreeSet<String> = config.token.token_policies.iter().cloned().collect();
-    policies.extend(user.policies);
+    let mut all = Vec::new();
+    for name in names.iter().filter(|name| !name.is_empty()) {
+        let user = USERS.get(cx, &key(name))?.unwrap_or_default();
+        policies.extend(user.policies);
+        all.extend(user.groups);
+    }
+    all.extend(groups);
     for group in &all {
         if let Some(group) = canonical(group, config.case()) {
             policies.extend(GROUPS.get(cx, &key(&group))?.unwrap_or_default());
