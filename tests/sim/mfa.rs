@@ -190,6 +190,45 @@ fn who_has_no_device_does_not_come_in() {
     assert_eq!(stage.show(&id, &stage.code()).expect(400).error(), "invalid request ID");
 }
 
+/// Who was known twice keeps their device, and the codes it has shown stay used.
+#[test]
+fn a_merged_entity_keeps_its_device() {
+    let stage = stage(8);
+    stage.enforce(&json!({ "auth_method_types": ["userpass"] }));
+    let made = |name: &str| {
+        let body = json!({ "name": name }).to_string();
+        text(&stage.desk.ask(Post, "identity/entity", &body).expect(200).json["data"]["id"])
+    };
+    let merge = |from: &str, to: &str, force: bool| {
+        let body = json!({ "from_entity_ids": [from], "to_entity_id": to, "force": force }).to_string();
+        stage.desk.ask(Post, "identity/entity/merge", &body)
+    };
+    let enrol = |entity: &str| {
+        let both = json!({ "method_id": stage.method, "entity_id": entity }).to_string();
+        stage.desk.ask(Post, "identity/mfa/method/totp/admin-generate", &both)
+    };
+    let code = stage.code();
+    stage.show(&stage.begin(), &code).expect(200);
+    let one = made("one");
+    merge(&stage.entity, &one, false).expect(204);
+    let said = stage.show(&stage.begin(), &code).expect(403);
+    assert!(said.error().contains("code already used"), "{said:?}");
+    stage.desk.wait(Duration::from_secs(60));
+    let said = stage.show(&stage.begin(), &stage.code()).expect(200);
+    assert_eq!(said.json["auth"]["entity_id"], json!(one));
+    let warned = enrol(&one).expect(200).json["warnings"].to_string();
+    assert!(warned.contains("Entity already has a secret for MFA method"), "{warned}");
+    // Two devices for one method: somebody has to say that the other one goes.
+    let two = made("two");
+    enrol(&two).expect(200);
+    let said = merge(&two, &one, false).expect(400);
+    let text = format!("conflicting MFA config ID {:?} in entity ID {two:?}", stage.method);
+    assert_eq!(said.error(), text);
+    merge(&two, &one, true).expect(204);
+    stage.desk.wait(Duration::from_secs(60));
+    stage.show(&stage.begin(), &stage.code()).expect(200);
+}
+
 /// What became of the first try is not known to who was told that it failed: they try again.
 #[test]
 fn a_login_whose_token_could_not_be_stored_still_waits() {

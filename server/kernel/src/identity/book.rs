@@ -185,6 +185,7 @@ impl Book {
     /// Deletes an entity and what it was found by. Its groups are another matter: see [`Book::remove_entity`].
     pub(crate) fn delete_entity(self, txn: &mut Txn, entity: &Entity) -> Result<()> {
         let Some(id) = key(&entity.id) else { return Ok(()) };
+        self.forget_enrolments(txn, &entity.id)?;
         self.entities().delete(txn, Name::Id(&id))?;
         self.entity_names().delete(txn, Name::Path(&segment(&entity.name)))?;
         for alias in &entity.aliases {

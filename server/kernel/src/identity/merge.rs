@@ -51,8 +51,6 @@ impl Command<Identity> for Merge {
                 "from_entity_ids are more than {MERGED_MAX}; merge in pieces"
             )));
         }
-        // Nothing hangs on it yet: entities have no second factors here.
-        let Flag(_) = self.force;
         let (book, ns, beyond) = (own(cx), Ns::of(cx), Beyond::for_the_kernel());
         let txn = cx.beyond(&beyond);
         let to = book.entity(txn, &self.to_entity_id.0)?;
@@ -66,7 +64,7 @@ impl Command<Identity> for Merge {
                 return Err(refused(&to, &clashes, |accessor| router.value().by_accessor(ns, accessor)));
             }
         }
-        merge(book, txn, to, &from, keep)?;
+        merge(book, txn, to, &from, &Choices { keep, force: self.force.0 })?;
         Ok(Reply::Nothing)
     }
 }
@@ -146,11 +144,20 @@ fn refused<'a>(
     Error::invalid(text).shown_as(page)
 }
 
-fn merge(book: Book, txn: &mut Txn, old: Entity, from: &[Entity], keep: &[String]) -> Result<()> {
+/// What stays where there are two.
+struct Choices<'a> {
+    /// These aliases.
+    keep: &'a [String],
+    /// The second factors of the entity that stays.
+    force: bool,
+}
+
+fn merge(book: Book, txn: &mut Txn, old: Entity, from: &[Entity], choices: &Choices<'_>) -> Result<()> {
     let mut to = old.clone();
     for entity in from {
+        hand_over_factors(book, txn, entity, &to, choices.force)?;
         for alias in &entity.aliases {
-            if takes(&mut to, alias, keep)? {
+            if takes(&mut to, alias, choices.keep)? {
                 let mut alias = alias.clone();
                 alias.merged_from.push(entity.id.clone());
                 to.aliases.push(alias);
@@ -170,6 +177,21 @@ fn merge(book: Book, txn: &mut Txn, old: Entity, from: &[Entity], keep: &[String
         book.note_merged(txn, gone, &to.id)?;
     }
     book.put_entity(txn, Some(&old), &to)
+}
+
+/// The devices of an entity that goes in are those of the one that stays, with the codes that were accepted already.
+fn hand_over_factors(book: Book, txn: &mut Txn, entity: &Entity, to: &Entity, force: bool) -> Result<()> {
+    for (method, enrolment) in book.enrolments_of(txn, &entity.id)? {
+        if book.enrolment(txn, &to.id, &method)?.is_none() {
+            book.put_enrolment(txn, &to.id, &method, &enrolment)?;
+        } else if !force {
+            return Err(Error::invalid(format!(
+                "conflicting MFA config ID {method:?} in entity ID {:?}",
+                entity.id
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Whether the entity that stays takes this alias. If another one at the same mount has to go for it, it goes.

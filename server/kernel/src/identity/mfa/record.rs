@@ -5,6 +5,7 @@ use storage::Txn;
 
 use crate::identity::book::{Book, EVERYTHING, key};
 use crate::identity::names::segment;
+use crate::ids;
 use crate::shelf::{Shelf, Source};
 
 /// A way to show a second factor.
@@ -187,6 +188,18 @@ impl Book {
         self.enrolments().get(from, Name::Id(&key))
     }
 
+    /// What the devices of an entity share with this server, with the methods they are for.
+    pub(crate) fn enrolments_of(self, from: &impl Source, entity: &str) -> Result<Vec<(String, Enrolment)>> {
+        let Some(key) = key(entity) else { return Ok(Vec::new()) };
+        let damaged = || Error::internal("an enrolment has a damaged key");
+        let rows = self.enrolments().below(from, &key, EVERYTHING)?.into_iter();
+        let named = rows.map(|(id, enrolment)| {
+            let method = id.last_chunk::<16>().filter(|_| id.len() == 32).ok_or_else(damaged)?;
+            Ok((ids::uuid(*method), enrolment))
+        });
+        named.collect()
+    }
+
     pub(crate) fn put_enrolment(
         self,
         txn: &mut Txn,
@@ -201,6 +214,14 @@ impl Book {
     pub(crate) fn delete_enrolment(self, txn: &mut Txn, entity: &str, method: &str) -> Result<()> {
         let Some(key) = both(entity, method) else { return Ok(()) };
         self.enrolments().delete(txn, Name::Id(&key))
+    }
+
+    /// Forgets all that the devices of an entity share with this server.
+    pub(crate) fn forget_enrolments(self, txn: &mut Txn, entity: &str) -> Result<()> {
+        for (method, _) in self.enrolments_of(txn, entity)? {
+            self.delete_enrolment(txn, entity, &method)?;
+        }
+        Ok(())
     }
 }
 
