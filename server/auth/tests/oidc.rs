@@ -105,6 +105,24 @@ fn query(url: &str) -> BTreeMap<String, String> {
 }
 
 #[test]
+fn programs_log_in_beside_people() {
+    let stage = Stage::new(json!({}));
+    let role = json!({"role_type": "jwt", "bound_audiences": "me", "user_claim": "sub"});
+    stage.bench.post("role/machine", role).is(204);
+    let mut claims = json!({"iss": PROVIDER, "aud": "me", "sub": "robot", "iat": NOW, "exp": NOW + 60});
+    let log_in = |role: &str, claims: &Value| {
+        stage.bench.post("login", json!({"role": role, "jwt": stage.issuer.token_by("k", claims)}))
+    };
+    assert_eq!(log_in("machine", &claims).is(200).claim.unwrap().alias, "robot");
+    log_in("r", &claims).is(400);
+    claims["aud"] = json!("another");
+    log_in("machine", &claims).is(400);
+    claims["aud"] = json!("me");
+    let forged = json!({"role": "machine", "jwt": Issuer::rsa().token_by("k", &claims)});
+    stage.bench.post("login", forged).is(400);
+}
+
+#[test]
 fn a_browser_returns_to_the_client() {
     let stage = Stage::new(json!({}));
     let begun = stage.begin("R", "mine");

@@ -188,9 +188,6 @@ fn look(cx: &impl Reads, setup: &Setup, token: &Message<'_>) -> Result<Known> {
         let text = "no known key successfully validated the token signature";
         return said(token, &setup.keys).map(Known::Signed).ok_or_else(|| unverified(text));
     };
-    if setup.config.is_flow() {
-        return Err(Error::invalid("error configuring token validator: unsupported config type"));
-    }
     let published = Published::of(cx)?;
     let fresh = published
         .as_ref()
