@@ -77,6 +77,35 @@ fn keys_of_an_issuer_change_and_its_site_fails() {
     }
 }
 
+/// It goes with every request, in a header.
+#[test]
+fn a_batch_token_is_as_long_with_many_groups_as_with_none() {
+    let (server, root, _folder) = started();
+    let (site, issuer) = (Site::open(), Issuer::new());
+    site.put("/keys", &json!({"keys": [issuer.jwk("k")]}));
+    root.post("sys/auth/jwt", json!({"type": "jwt"})).must(204);
+    root.post("auth/jwt/config", json!({"jwks_url": format!("{}/keys", site.url)})).must(204);
+    let role = json!({"role_type": "jwt", "user_claim": "sub", "bound_audiences": "a", "token_policies": "p",
+        "groups_claim": "groups", "token_type": "batch"});
+    root.post("auth/jwt/role/r", role).must(204);
+    let accessor = root.get("sys/auth/jwt").must(200).at("/data/accessor");
+    let group = json!({"name": "g", "type": "external", "policies": "by-group"});
+    let group = root.post("identity/group", group).must(200).at("/data/id");
+    let alias = json!({"name": "group-1299", "mount_accessor": accessor, "canonical_id": group});
+    root.post("identity/group-alias", alias).must(200);
+    let log_in = |count: usize| {
+        let mut claims = claims();
+        claims["groups"] = (0..count).map(|number| format!("group-{number}")).collect();
+        let body = json!({"role": "r", "jwt": issuer.token("k", &claims)});
+        server.anonymous().post("auth/jwt/login", body).must(200).at("/auth/client_token")
+    };
+    let (none, many) = (log_in(0), log_in(1_300));
+    assert!(none.starts_with("b.") && many.len() == none.len(), "{} {}", none.len(), many.len());
+    let shown = server.anonymous().with(&many).get("auth/token/lookup-self").must(200);
+    assert_eq!(shown.json()["data"]["policies"], json!(["default", "p"]));
+    assert_eq!(shown.json()["data"]["identity_policies"], json!(["by-group"]));
+}
+
 #[test]
 fn a_person_logs_in_through_a_provider() {
     let (server, root, _folder) = started();

@@ -235,7 +235,7 @@ impl Kernel {
             if record.uses_left.is_some() {
                 return Err(Error::invalid("batch tokens cannot have a limited use count"));
             }
-            Tokens::make_batch(&self.store, &mounted.namespace, record)?
+            Tokens::make_batch(&self.store, &mounted.namespace, record.without_renewal())?
         } else {
             self.tokens.make(txn, &*self.env.random, &mounted.namespace, None, record)?
         };

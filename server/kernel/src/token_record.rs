@@ -142,6 +142,13 @@ impl TokenRecord {
         names
     }
 
+    /// Without what only a renewal asks for: a batch token carries its record in itself, and goes with every request.
+    pub(crate) fn without_renewal(self) -> Self {
+        let (groups, login_policies) = (Vec::new(), Vec::new());
+        let (internal, login_role) = (Value::Null, String::new());
+        Self { groups, login_policies, internal, login_role, max_ttl_seconds: 0, ..self }
+    }
+
     /// How long it still lives.
     pub(crate) fn left(&self, now: Time) -> Duration {
         self.expires.map_or(Duration::ZERO, |expires| Duration::from_secs(now.until(expires).as_secs()))
