@@ -49,8 +49,11 @@ fn answer(identity: &Identity, cx: &Reading<'_>, name: &str) -> Result<Reply<Not
     match known(identity, cx, name)? {
         Ok(claims) => plain(200, &claims),
         Err(Refusal(status, error, why)) => {
-            let challenge = format!("Bearer error={error:?},error_description={why:?}");
-            cx.notes().header("www-authenticate", challenge);
+            // Who may not has nothing else to show.
+            if status != 403 {
+                let challenge = format!("Bearer error={error:?},error_description={why:?}");
+                cx.notes().header("www-authenticate", challenge);
+            }
             plain(status, &json!({"error": error, "error_description": why}))
         }
     }
