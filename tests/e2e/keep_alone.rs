@@ -30,11 +30,7 @@ fn a_certificate_that_an_agent_holds_is_left_alone_until_that_ends() {
     let root = site.authority("24h");
     site.shell(&get(&site, ""));
     let agent = site.agent(&[]);
-    agent.until("it has looked at its certificate", || {
-        std::fs::read_to_string(site.path("tls/state.json"))
-            .ok()
-            .filter(|text| text.contains("\"last_report\": \""))
-    });
+    agent.until("it is at work", || agent.log().contains("the CA wants").then_some(()));
     let role = root.list("auth/approle/role/keep-app.internal/secret-id").must(200).at("/data/keys");
     let files = std::fs::read(site.path("agent.d/app.internal.hcl")).unwrap();
     for flags in ["-alt-names=new.internal", "-alt-names=new.internal -once"] {
@@ -48,7 +44,7 @@ fn a_certificate_that_an_agent_holds_is_left_alone_until_that_ends() {
     // A single run by hand beside the service does nothing either, and says so.
     let mut once = site.agent(&["-once"]);
     assert_eq!(once.end().code(), Some(1), "{}", once.log());
-    assert!(once.log().contains("another `keep` is at work in"), "{}", once.log());
+    once.until("it says why", || once.log().contains("another `keep` is at work in").then_some(()));
     assert!(agent.stop().success());
     site.shell(&get(&site, "-alt-names=new.internal"));
     assert_eq!((current(&site).as_str(), names(&site).contains("new.internal")), ("pair-000002", true));
@@ -131,7 +127,8 @@ fn an_interrupted_run_leaves_nothing_behind() {
         root.get("auth/approle/role/keep-app.internal").must(200);
         run.signal(signal);
         assert_eq!(run.end().code(), Some(130), "{}", run.log());
-        assert!(run.log().contains("Taken away again: the approle role keep-app.internal."), "{}", run.log());
+        let line = "Taken away again: the approle role keep-app.internal.";
+        run.until(line, || run.log().contains(line).then_some(()));
         root.get("sys/policies/acl/keep-app.internal").must(404);
         assert!(root.get("sys/auth").must(200).json()["data"]["approle/"].is_null());
         assert_eq!(std::fs::read_dir(site.path("agent.d")).unwrap().count(), 0);
