@@ -223,7 +223,7 @@ impl Register {
         let version = self.which.version.as_ref();
         let more = [
             ("args", (!self.args.is_empty()).then(|| json!(self.args))),
-            ("oci", self.oci.then(|| json!(true))),
+            ("oci", self.oci.then_some(Value::Bool(true))),
             ("version", version.map(|version| json!(version))),
         ];
         if let Some(body) = body.as_object_mut() {
