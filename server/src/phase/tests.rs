@@ -32,6 +32,7 @@ fn state(keys: Option<Keys>) -> Arc<State> {
         version: "2.7.2+sealkeep.0".to_owned(),
         commit_date: "2026-01-01T00:00:00Z".to_owned(),
         storage_kind: "raft".to_owned(),
+        folder: None,
         clusters: true,
         api_addr: "http://a:1".to_owned(),
         cluster_addr: String::new(),
