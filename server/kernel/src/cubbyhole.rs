@@ -45,6 +45,9 @@ impl Query<Cubbyhole> for Get {
     type Reply = Map<String, Value>;
 
     fn run(self, _: &Cubbyhole, cx: &Reading<'_>) -> Result<Reply<Self::Reply>> {
+        if is_folder(&self.path) {
+            return Err(Error::not_found());
+        }
         let held = DRAWERS.get(cx, &own(cx, named(&self.path)?)?)?.ok_or_else(Error::not_found)?;
         if self.path == "response" && DRAWERS.has(cx, &own(cx, "wrapinfo")?)? {
             cx.warn(OLD_UNWRAP);
@@ -114,7 +117,10 @@ impl Command<Cubbyhole> for Delete {
     type Reply = kit::Nothing;
 
     fn run(self, _: &Cubbyhole, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
-        DRAWERS.delete(cx, &own(cx, named(&self.path)?)?)?;
+        let path = own(cx, named(&self.path)?)?;
+        if !is_folder(&self.path) {
+            DRAWERS.delete(cx, &path)?;
+        }
         Ok(Reply::Nothing)
     }
 }
@@ -134,6 +140,11 @@ fn note_drawer(cx: &mut Writing<'_>) -> Result<()> {
 /// A drawer itself holds nothing; only what has a name in it does.
 fn named(path: &str) -> Result<&str> {
     if path.is_empty() { Err(Error::listed("missing path")) } else { Ok(path) }
+}
+
+/// A folder holds nothing either, and is not what is named like it: the two are judged apart.
+fn is_folder(path: &str) -> bool {
+    path.ends_with('/')
 }
 
 fn own(cx: &impl Reads, path: &str) -> Result<String> {

@@ -70,7 +70,7 @@ pub(crate) fn find<'r>(
     check_lock(space, rest)?;
     if router.count_namespaces() > 1
         && let Some(token) = trip.token(request)
-        && OWN.contains(&rest.trim_end_matches('/'))
+        && OWN.contains(&rest)
         && let Some(own) = router.by_suffix(namespaces::suffix(token.expose()))
         && own.namespace.ns != space.namespace.ns
     {

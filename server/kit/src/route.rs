@@ -30,6 +30,8 @@ pub struct Route {
     pub every: Option<Duration>,
     /// Clears away one thing, and nothing that others clear away depends on it: many are done by one commit.
     pub small: bool,
+    /// Answers with a slash at the end as well, as all listings do.
+    pub folder: bool,
 }
 
 /// Every way to reach an operation. The Vault API has these and no more.
@@ -132,6 +134,11 @@ impl Route {
         Self { small: true, ..self }
     }
 
+    /// Answers with a slash at the end as well.
+    pub const fn or_folder(self) -> Self {
+        Self { folder: true, ..self }
+    }
+
     const fn new(verb: Option<Verb>, pattern: &'static str) -> Self {
         Self {
             verb,
@@ -143,10 +150,12 @@ impl Route {
             root_only: false,
             every: None,
             small: false,
+            folder: matches!(verb, Some(Verb::List | Verb::Scan)),
         }
     }
 
-    /// Holds `path` against the pattern. A trailing slash of the path is of no account.
+    /// Holds `path` against the pattern. With a slash at the end it is another path, which no rule about the one
+    /// without is asked about: only where a folder may be meant does that fit too.
     pub fn captures<'a>(&self, path: &'a str) -> Match<'a> {
         let mut captures = Captures::default();
         let mut pattern = self.pattern;
@@ -156,7 +165,8 @@ impl Route {
             let (want, more_pattern) = split(pattern);
             let hole = want.strip_prefix('{').and_then(|name| name.strip_suffix('}'));
             if let Some(name) = hole.filter(|name| name.ends_with(['*', '+'])) {
-                let Some((mut captures, value)) = captures.rest(name, rest, more_pattern) else {
+                let tail = more_pattern.map(|tail| (tail, self.folder));
+                let Some((mut captures, value)) = captures.rest(name, rest, tail) else {
                     return Match::No;
                 };
                 let bytes = at..at + value.len();
@@ -189,7 +199,8 @@ impl Route {
                 None => {}
             }
             match (more_pattern, more_path) {
-                (None, None | Some("")) => return Match::Yes(captures),
+                (None, None) => return Match::Yes(captures),
+                (None, Some("")) if self.folder => return Match::Yes(captures),
                 (Some(more), Some(_)) => {
                     pattern = more;
                     at += have.len() + 1;
@@ -294,12 +305,17 @@ impl<'a> Captures<'a> {
         }
     }
 
-    /// The rest of a path, up to the fixed segments that end the pattern.
-    fn rest(mut self, hole: &'static str, rest: &'a str, tail: Option<&str>) -> Option<(Self, &'a str)> {
+    /// The rest of a path, up to the fixed segments that end the pattern, which may be those of a folder.
+    fn rest(
+        mut self,
+        hole: &'static str,
+        rest: &'a str,
+        tail: Option<(&str, bool)>,
+    ) -> Option<(Self, &'a str)> {
         let value = match tail {
             None => rest,
-            Some(tail) => {
-                let path = rest.strip_suffix('/').unwrap_or(rest);
+            Some((tail, folder)) => {
+                let path = rest.strip_suffix('/').filter(|_| folder).unwrap_or(rest);
                 match path.strip_suffix(tail).and_then(|path| path.strip_suffix('/')) {
                     Some(value) => value,
                     None if path == tail => "",
@@ -339,18 +355,24 @@ mod tests {
 
     #[track_caller]
     fn check(pattern: &'static str, path: &str, expect: Option<&[(&str, &str)]>) {
-        let found = match Route::get(pattern).captures(path) {
+        check_route(Route::get(pattern), path, expect);
+    }
+
+    #[track_caller]
+    fn check_route(route: Route, path: &str, expect: Option<&[(&str, &str)]>) {
+        let found = match route.captures(path) {
             Match::Yes(captures) => Some(captures.pairs().to_vec()),
             Match::Lower(range) => Some(vec![("lower", path.get(range).unwrap_or_default())]),
             Match::No => None,
         };
-        assert_eq!(found.as_deref(), expect, "{pattern} against {path}");
+        assert_eq!(found.as_deref(), expect, "{} against {path}", route.pattern);
     }
 
     #[test]
     fn patterns_take_paths() {
         check("keys/{name}", "keys/app", Some(&[("name", "app")]));
-        check("keys/{name}", "keys/app/", Some(&[("name", "app")]));
+        check("keys/{name}", "keys/app/", None);
+        check("keys/{name}", "keys/", None);
         check("keys/{name}", "keys/-app", None);
         check("keys/{name}", "keys/a@b", None);
         check("keys/{name:at}", "keys/a@b", Some(&[("name", "a@b")]));
@@ -371,13 +393,25 @@ mod tests {
         check("mounts/{path+}", "mounts", None);
         check("mounts/{path+}", "mounts/", None);
         check("mounts/{path+}/tune", "mounts/a/b/tune", Some(&[("path", "a/b")]));
-        check("mounts/{path+}/tune", "mounts/a/tune/", Some(&[("path", "a")]));
+        check("mounts/{path+}/tune", "mounts/a/tune/", None);
         check("mounts/{path+}/tune", "mounts/tune", None);
         check("mounts/{path+}/tune", "mounts/atune", None);
         check("mounts/{path+}/tune", "mounts/tune/tune", Some(&[("path", "tune")]));
         check("{path*}/tune", "tune", Some(&[("path", "")]));
         check("role/{name}/secret-id", "role/app/secret-id", Some(&[("name", "app")]));
-        check("config", "config/", Some(&[]));
+        check("config", "config/", None);
         check("config", "configs", None);
+    }
+
+    #[test]
+    fn folders_end_in_a_slash_or_not() {
+        check_route(Route::list("keys"), "keys/", Some(&[]));
+        check_route(Route::list("keys"), "keys", Some(&[]));
+        check_route(Route::scan("keys"), "keys/", Some(&[]));
+        check_route(Route::list("role/{name}/secret-id"), "role/a/secret-id/", Some(&[("name", "a")]));
+        check_route(Route::list("keys"), "keys/a/", None);
+        check_route(Route::get("host-info").or_folder(), "host-info/", Some(&[]));
+        let tune = Route::get("mounts/{path+}/tune").or_folder();
+        check_route(tune, "mounts/a/tune/", Some(&[("path", "a")]));
     }
 }

@@ -111,7 +111,7 @@ impl Command<AppRole> for Destroy {
 pub(super) struct DestroyToo(Destroy);
 
 impl Command<AppRole> for DestroyToo {
-    const ROUTE: Route = Route::delete(Destroy::ROUTE.pattern);
+    const ROUTE: Route = Route::delete(Destroy::ROUTE.pattern).or_folder();
     type Reply = Nothing;
 
     fn run(self, engine: &AppRole, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
@@ -208,7 +208,7 @@ impl Command<AppRole> for DestroyAccessor {
 pub(super) struct DestroyAccessorToo(DestroyAccessor);
 
 impl Command<AppRole> for DestroyAccessorToo {
-    const ROUTE: Route = Route::delete(DestroyAccessor::ROUTE.pattern);
+    const ROUTE: Route = Route::delete(DestroyAccessor::ROUTE.pattern).or_folder();
     type Reply = Nothing;
 
     fn run(self, engine: &AppRole, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {

@@ -30,7 +30,7 @@ pub(super) struct Shown {
 pub(super) struct HostInfo {}
 
 impl Query<Sys> for HostInfo {
-    const ROUTE: Route = Route::get("host-info").root_only();
+    const ROUTE: Route = Route::get("host-info").or_folder().root_only();
     type Reply = Shown;
 
     fn run(self, _: &Sys, cx: &Reading<'_>) -> Result<Reply<Shown>> {

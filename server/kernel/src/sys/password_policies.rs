@@ -98,11 +98,7 @@ impl Command<Sys> for Put {
         let text = decoded(self.policy);
         let policy = PasswordPolicy::parse(&text)?;
         policy.generate(cx.randomness())?;
-        PASSWORDS.of(Ns::of(cx)).put(
-            cx.beyond(&Beyond::for_the_kernel()),
-            Name::Path(self.name.trim_matches('/')),
-            &text,
-        )?;
+        PASSWORDS.of(Ns::of(cx)).put(cx.beyond(&Beyond::for_the_kernel()), Name::Path(&self.name), &text)?;
         Ok(Reply::Nothing)
     }
 }
@@ -119,8 +115,10 @@ impl Command<Sys> for Delete {
     type Reply = kit::Nothing;
 
     fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
-        let shelf = PASSWORDS.of(Ns::of(cx));
-        shelf.delete(cx.beyond(&Beyond::for_the_kernel()), Name::Path(self.name.trim_matches('/')))?;
+        if !is_folder(&self.name) {
+            let shelf = PASSWORDS.of(Ns::of(cx));
+            shelf.delete(cx.beyond(&Beyond::for_the_kernel()), Name::Path(&self.name))?;
+        }
         Ok(Reply::Nothing)
     }
 }
@@ -150,7 +148,15 @@ impl Query<Sys> for Generate {
 
 fn find(source: &impl Source, ns: Ns, name: &str) -> Result<String> {
     let missing = || Error::new(Fault::NotFound, "policy does not exist").wrapped();
-    PASSWORDS.of(ns).get(source, Name::Path(name.trim_matches('/')))?.ok_or_else(missing)
+    if is_folder(name) {
+        return Err(missing());
+    }
+    PASSWORDS.of(ns).get(source, Name::Path(name))?.ok_or_else(missing)
+}
+
+/// With a slash at its end it is no name: rules about the one without do not judge it.
+fn is_folder(name: &str) -> bool {
+    name.ends_with('/')
 }
 
 impl PasswordPolicy {

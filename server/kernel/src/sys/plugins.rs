@@ -33,7 +33,7 @@ fn names(kernel: &Kernel, kind: &str) -> Result<Vec<&'static str>> {
 pub(super) struct Catalog {}
 
 impl Query<Sys> for Catalog {
-    const ROUTE: Route = Route::get("plugins/catalog");
+    const ROUTE: Route = Route::get("plugins/catalog").or_folder();
     type Reply = Map<String, Value>;
 
     fn run(self, engine: &Sys, _: &Reading<'_>) -> Result<Reply<Self::Reply>> {
@@ -79,7 +79,7 @@ pub(super) struct One {
 }
 
 impl Query<Sys> for One {
-    const ROUTE: Route = Route::get("plugins/catalog/{type}/{name}").sudo();
+    const ROUTE: Route = Route::get("plugins/catalog/{type}/{name+}").sudo();
     type Reply = Map<String, Value>;
 
     fn run(self, engine: &Sys, _: &Reading<'_>) -> Result<Reply<Self::Reply>> {

@@ -141,7 +141,7 @@ impl Query<Sys> for LegacyList {
 pub(super) struct LegacyAll {}
 
 impl Query<Sys> for LegacyAll {
-    const ROUTE: Route = Route::get("policy").merged();
+    const ROUTE: Route = Route::get("policy").or_folder().merged();
     type Reply = LegacyKeys;
 
     fn run(self, _: &Sys, cx: &Reading<'_>) -> Result<Reply<LegacyKeys>> {

@@ -193,7 +193,8 @@ fn unwritable() -> Error {
 
 /// The place and name that a path stands for.
 fn entry(path: &str) -> Option<(Place, Wanted)> {
-    let mut parts = path.trim_matches('/').splitn(3, '/');
+    // A folder is no entry, and rules about the entry do not judge it.
+    let mut parts = Some(path).filter(|path| !path.ends_with('/'))?.splitn(3, '/');
     let place = Place { mount: mount(parts.next()?)?, table: parts.next()?.parse().ok()? };
     let name = parts.next().filter(|name| !name.is_empty())?;
     if let Some(id) = name.strip_prefix("id:") {

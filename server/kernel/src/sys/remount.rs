@@ -159,7 +159,7 @@ struct MoveShown {
 }
 
 impl Query<Sys> for Status {
-    const ROUTE: Route = Route::get("remount/status/{migration_id}");
+    const ROUTE: Route = Route::get("remount/status/{migration_id+}");
     type Reply = StatusShown;
 
     fn run(self, _: &Sys, cx: &Reading<'_>) -> Result<Reply<Self::Reply>> {

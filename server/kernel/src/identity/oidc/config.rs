@@ -53,7 +53,7 @@ pub(super) fn check_issuer(issuer: &str) -> Result<()> {
 pub(in crate::identity) struct Get {}
 
 impl Query<Identity> for Get {
-    const ROUTE: Route = Route::get("oidc/config");
+    const ROUTE: Route = Route::get("oidc/config").or_folder();
     type Reply = Config;
 
     fn run(self, identity: &Identity, cx: &Reading<'_>) -> Result<Reply<Config>> {

@@ -37,7 +37,7 @@ fn published(cx: &Reading<'_>, names: &BTreeSet<String>) -> Result<Reply<Nothing
 pub(in crate::identity) struct Own {}
 
 impl Query<Identity> for Own {
-    const ROUTE: Route = Route::get("oidc/.well-known/openid-configuration").unauthenticated();
+    const ROUTE: Route = Route::get("oidc/.well-known/openid-configuration").or_folder().unauthenticated();
     type Reply = Nothing;
 
     fn run(self, identity: &Identity, cx: &Reading<'_>) -> Result<Reply<Nothing>> {
@@ -60,7 +60,7 @@ impl Query<Identity> for Own {
 pub(in crate::identity) struct OwnKeys {}
 
 impl Query<Identity> for OwnKeys {
-    const ROUTE: Route = Route::get("oidc/.well-known/keys").unauthenticated();
+    const ROUTE: Route = Route::get("oidc/.well-known/keys").or_folder().unauthenticated();
     type Reply = Nothing;
 
     fn run(self, _: &Identity, cx: &Reading<'_>) -> Result<Reply<Nothing>> {
