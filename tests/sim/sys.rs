@@ -207,6 +207,26 @@ fn leases_end_with_their_mount_however_many_they_are() {
 }
 
 #[test]
+fn leases_of_kv_end_whatever_their_mount_has_become() {
+    for (seed, options) in [(91, r#"{"version":"2"}"#), (92, r#"{"leased_passthrough":"false"}"#)] {
+        let desk = Desk::new(seed);
+        let mount = r#"{"type":"kv","options":{"leased_passthrough":"true"}}"#;
+        desk.ask(Post, "sys/mounts/lk", mount).expect(204);
+        desk.ask(Post, "lk/a", r#"{"x":1}"#).expect(204);
+        for _ in 0..3 {
+            desk.ask(Get, "lk/a", "").expect(200);
+        }
+        let leases = desk.ask(List, "sys/leases/lookup/lk/a", "").expect(200).json["data"]["keys"].clone();
+        desk.ask(Post, "sys/mounts/lk/tune", &format!(r#"{{"options":{options}}}"#)).expect(204);
+        let lease = format!(r#"{{"lease_id":"lk/a/{}"}}"#, leases[0].as_str().unwrap());
+        desk.ask(Post, "sys/leases/revoke", &lease).expect(204);
+        desk.ask(Post, "sys/leases/revoke-prefix/lk", "").expect(204);
+        desk.tick();
+        desk.ask(List, "sys/leases/lookup/lk/a", "").expect(404);
+    }
+}
+
+#[test]
 fn keys_turn_by_hand_and_by_themselves() {
     let desk = Desk::new(29);
     let term =

@@ -28,6 +28,7 @@ impl Engine for V1 {
         command::<Self, Delete>(),
         query::<Self, List>(),
         query::<Self, Scan>(),
+        command::<Self, Ended>(),
     ];
 
     fn open(_: &Value) -> Result<Self> {
@@ -88,7 +89,7 @@ impl Command<Leased> for Read {
     fn run(self, _: &Leased, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
         let (data, good_for_seconds) = kept(&self.path, cx)?;
         let ttl = good_for_seconds.map_or(cx.mount().default_ttl, Duration::from_secs);
-        cx.lease(ttl, None, &Ended {})?;
+        cx.lease::<Leased, _>(ttl, None, &Ended {})?;
         Ok(Reply::Written(data))
     }
 }
@@ -103,15 +104,16 @@ fn kept(path: &str, cx: &impl Reads) -> Result<(Vec<u8>, Option<u64>)> {
     Ok((plain.data.to_vec(), plain.good_for_seconds))
 }
 
-/// Nothing is done when a lease ends: what was read cannot be taken back.
+/// Nothing is done when a lease ends: what was read cannot be taken back. Every kv ends them: a mount that no longer
+/// gives leases out still has those that it gave.
 #[derive(Deserialize, JsonSchema, Serialize)]
-struct Ended {}
+pub(super) struct Ended {}
 
-impl Command<Leased> for Ended {
+impl<E: Engine> Command<E> for Ended {
     const ROUTE: Route = Route::internal("lease-ended");
     type Reply = Nothing;
 
-    fn run(self, _: &Leased, _: &mut Writing<'_>) -> Result<Reply<Nothing>> {
+    fn run(self, _: &E, _: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         Ok(Reply::Nothing)
     }
 }

@@ -21,6 +21,7 @@ pub(super) use ledger::Ledger;
 pub(super) use ledger::Written;
 
 use super::record::{PAST, SECRETS};
+use super::v1::Ended;
 
 /// Secrets at paths, with their history.
 pub(crate) struct V2;
@@ -53,6 +54,7 @@ impl Engine for V2 {
         query::<Self, stray::Post>(),
         query::<Self, stray::Patch>(),
         query::<Self, stray::Delete>(),
+        command::<Self, Ended>(),
     ];
 
     fn open(_: &Value) -> Result<Self> {
