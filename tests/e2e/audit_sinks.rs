@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use tests::binary::Binary;
-use tests::http::{Client, Request};
+use tests::http::{Client, Reply, Request};
 use tests::scratch::Scratch;
 use tests::server::{Config, Server, Storage, free_port};
 
@@ -218,6 +218,69 @@ fn a_web_server_takes_a_line_with_each_post() {
     let body = json!({"type": "http", "options": {"uri": uri, "headers": "{\"X-Key\": \"opens-what\"}"}});
     let refusal = root.post("sys/audit/wrong", body).must(400).errors();
     assert!(refusal.contains("headers") && !refusal.contains("opens-what"), "{refusal}");
+}
+
+/// A collector that takes every line but that of the answer to this path.
+fn losing_answers_to(paths: &'static [&'static str]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let uri = format!("http://{}/audit", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            thread::spawn(move || {
+                let status = Mutex::new("200 OK");
+                serve(&stream, &status, |(_, line)| {
+                    let path = line["request"]["path"].as_str().unwrap_or_default();
+                    let lost = line["type"] == "response" && paths.contains(&path);
+                    *status.lock().unwrap() = if lost { "500 Internal Server Error" } else { "200 OK" };
+                    true
+                });
+            });
+        }
+    });
+    uri
+}
+
+/// Makes new shares; the answer with them.
+fn rotate(root: &Client, form: &str, share: &str) -> Reply {
+    let body = json!({"secret_shares": 1, "secret_threshold": 1});
+    let begun = root.post(&format!("sys/{form}/init"), body).must(200).json();
+    let nonce = begun.pointer("/data/nonce").or_else(|| begun.get("nonce")).unwrap().clone();
+    root.post(&format!("sys/{form}/update"), json!({"key": share, "nonce": nonce}))
+}
+
+#[test]
+fn shares_whose_answer_is_lost_lock_nobody_out() {
+    let folder = Scratch::new();
+    let config = Config::new(Storage::Inmem, folder.path()).with("unsafe_allow_api_audit_creation = true");
+    let (server, keys) = Server::opened(&Binary::sealkeep(), &config);
+    let root = server.anonymous().with(&keys.root);
+    let uri = losing_answers_to(&["sys/rotate/root/update"]);
+    enable(&root, "web", "http", &json!({"uri": uri}));
+    let old = keys.shares[0].clone();
+    assert!(!rotate(&root, "rotate/root", &old).must(500).text().contains("keys"));
+    let sealed = |share: &str| {
+        root.post("sys/seal", json!({})).must(204);
+        server.anonymous().post("sys/unseal", json!({"key": share})).at("/sealed")
+    };
+    assert_eq!(sealed(&old), "false", "the old share no longer opens the store, and nobody has the new one");
+    // Where the answer arrives, the new share opens it, and the old one does not.
+    root.delete("sys/audit/web").must(204);
+    let new = rotate(&root, "rotate/root", &old).must(200).at("/data/keys/0");
+    assert_eq!(sealed(&new), "false");
+    root.post("sys/seal", json!({})).must(204);
+    server.anonymous().post("sys/unseal", json!({"key": old})).must(400);
+}
+
+#[test]
+fn a_wrapped_answer_that_is_lost_leaves_no_token() {
+    let (_folder, _server, root) = opened();
+    let uri = losing_answers_to(&["auth/token/create"]);
+    enable(&root, "web", "http", &json!({"uri": uri}));
+    let accessors = || root.list("auth/token/accessors").must(200).json()["data"]["keys"].clone();
+    let before = accessors();
+    let request = Request::new("POST", "/v1/auth/token/create").header("X-Vault-Wrap-TTL", "60s");
+    root.send(&request.json(&json!({"ttl": "1h"}))).must(500);
+    assert_eq!(accessors(), before);
 }
 
 /// Answers requests on one connection until it closes.

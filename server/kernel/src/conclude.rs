@@ -64,7 +64,7 @@ impl Kernel {
         timings.note(trip.begun.until(self.now()));
         match written {
             Ok(written) => {
-                let answer = match result {
+                let answer = match result.and_then(|outcome| self.installed(trip, outcome)) {
                     Ok(outcome) => outcome.into_answer(&trip.id),
                     Err(error) => Answer::from_error(&error),
                 };
@@ -79,6 +79,22 @@ impl Kernel {
                 (crate::audit::Audits::refused(Answer::from_error(&Error::internal("audit"))), true)
             }
         }
+    }
+
+    /// Makes the seal hold whose shares are about to leave. Not earlier: shares that an answer loses are lost for ever,
+    /// and with them what only they open.
+    fn installed(&self, trip: &Trip, mut outcome: Outcome) -> Result<Outcome> {
+        if let Some(installing) = outcome.installing.take() {
+            installing.run(self).inspect_err(|error| {
+                let cause = error.cause().map_or_else(|| error.to_string(), ToString::to_string);
+                tracing::error!(
+                    request = trip.id,
+                    cause,
+                    "a new seal could not be stored; the old one holds"
+                );
+            })?;
+        }
+        Ok(outcome)
     }
 
     /// Writes to devices, and notes how long it took if there are any.

@@ -11,6 +11,7 @@ use crate::identity::mfa::{Choice, Claimed, Owed};
 use crate::leases::LeaseId;
 use crate::play::Play;
 use crate::request::{Answer, escaped};
+use crate::sys::Installing;
 use crate::tokens::{Made, TokenHash, TokenRecord};
 
 /// The `auth` part of an answer.
@@ -102,6 +103,7 @@ impl<'a> WithoutToken<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Wrapped {
     pub(crate) token: String,
+    pub(crate) hash: TokenHash,
     pub(crate) accessor: String,
     pub(crate) ttl_seconds: u64,
     pub(crate) created: Time,
@@ -133,8 +135,12 @@ pub(crate) struct Outcome {
     pub(crate) unwrapped: Option<Unwrapped>,
     /// A token that was made, to be revoked if its answer cannot be audited.
     pub(crate) made: Option<TokenHash>,
+    /// The token that the answer is wrapped in, to be revoked likewise.
+    pub(crate) wrapper: Option<TokenHash>,
     /// A lease that was made, to be ended if its answer cannot be audited.
     pub(crate) lent: Option<LeaseId>,
+    /// A seal whose shares stand in the answer. It holds once that is audited.
+    pub(crate) installing: Option<Arc<Installing>>,
     /// Old clients find the fields of `data` at the top, too.
     pub(crate) merged: bool,
     /// What is to be ended before the answer goes out.
@@ -180,7 +186,9 @@ impl Outcome {
             wrapped_accessor: None,
             unwrapped: None,
             made: None,
+            wrapper: None,
             lent: None,
+            installing: None,
             merged: false,
             ending: None,
             admitted: None,
@@ -343,7 +351,11 @@ pub(crate) fn said(body: Body, notes: &Notes, merged: bool) -> Outcome {
             outcome.admitted = Some(claimed);
         }
         Ok(Attached::Unwrapped(held)) => outcome.unwrapped = Some(held),
-        Ok(Attached::Wrapped(wrapped)) => outcome.wrapped = Some(wrapped),
+        Ok(Attached::Wrapped(wrapped)) => {
+            outcome.wrapper = Some(wrapped.hash);
+            outcome.wrapped = Some(wrapped);
+        }
+        Ok(Attached::Seal(installing)) => outcome.installing = Some(installing),
         Ok(Attached::Lease(lease)) => outcome.lease = lease,
         Ok(Attached::Made(hash)) => outcome.made = Some(hash),
         Ok(Attached::Ending(ending)) => outcome.ending = Some(ending),
@@ -364,6 +376,8 @@ pub(crate) enum Attached {
     Unwrapped(Unwrapped),
     /// The same under a new wrapping token.
     Wrapped(Wrapped),
+    /// A seal that holds once its shares are handed out.
+    Seal(Arc<Installing>),
     /// A lease that lives longer.
     Lease(LeaseShown),
     /// A token that was made and is not shown as a login.

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use kit::{Error, Fault, Once, Result};
 use storage::{Conflict, Index, Txn};
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -11,6 +13,7 @@ use crate::kernel::Kernel;
 use crate::leases::LeaseId;
 use crate::outside::{ASKS_MAX, Acting, changing};
 use crate::request::{Answer, Request};
+use crate::sys::Installing;
 use crate::tokens;
 use crate::walk::{Step, Trip};
 
@@ -34,7 +37,10 @@ pub(crate) struct Closed {
     pub(crate) answer: Audited<Answer>,
     /// What it made, to be taken back if whoever hands the answer on cannot.
     pub(crate) made: Option<tokens::TokenHash>,
+    pub(crate) wrapper: Option<tokens::TokenHash>,
     pub(crate) lease: Option<LeaseId>,
+    /// What holds once they have handed it on.
+    pub(crate) installing: Option<Arc<Installing>>,
 }
 
 /// How many requests may wait for the pool of costly work; more are told to come back.
@@ -81,16 +87,28 @@ impl Kernel {
     }
 
     /// Has what a request came to written down, and cleans up after it.
-    pub(crate) async fn close(&self, request: &Request, mut trip: Trip, result: Result<Outcome>) -> Closed {
+    pub(crate) async fn close(
+        &self,
+        request: &Request,
+        mut trip: Trip,
+        mut result: Result<Outcome>,
+    ) -> Closed {
         // What was done outside and could not be written down is undone.
         if let (Err(_), Some(acted)) = (&result, &trip.acted) {
             Box::pin(self.undo_soon(&acted.acting)).await;
         }
-        let made = result.as_ref().ok().and_then(|outcome| outcome.made);
-        let lease = result.as_ref().ok().and_then(|outcome| outcome.lent.clone());
+        let kept = result.as_ref().ok();
+        let (made, wrapper) =
+            (kept.and_then(|outcome| outcome.made), kept.and_then(|outcome| outcome.wrapper));
+        let lease = kept.and_then(|outcome| outcome.lent.clone());
+        // Its answer is handed on in another, and only that one reaches somebody.
+        let installing = match &mut result {
+            Ok(outcome) if trip.replaying.is_some() => outcome.installing.take(),
+            _ => None,
+        };
         let (answer, unwritten) = self.conclude(request, &mut trip, result);
-        if unwritten && (made.is_some() || lease.is_some()) {
-            Box::pin(self.take_back(made, lease.clone())).await;
+        if unwritten && (made.is_some() || wrapper.is_some() || lease.is_some()) {
+            Box::pin(self.take_back([made, wrapper], lease.clone())).await;
         }
         if trip.last_use
             && let Some(known) = &trip.known
@@ -98,7 +116,7 @@ impl Kernel {
             let hash = known.value().hash;
             Box::pin(self.end_token(hash)).await;
         }
-        Closed { answer, made, lease }
+        Closed { answer, made, wrapper, lease, installing }
     }
 
     /// Tries until it is answered, or until it is known what else is to be done for that. `first` is where the first
@@ -237,8 +255,8 @@ impl Kernel {
     }
 
     /// Revokes what an answer held that could not be audited.
-    async fn take_back(&self, made: Option<tokens::TokenHash>, lease: Option<LeaseId>) {
-        if let Some(hash) = made {
+    async fn take_back(&self, made: [Option<tokens::TokenHash>; 2], lease: Option<LeaseId>) {
+        for hash in made.into_iter().flatten() {
             Box::pin(self.end_token(hash)).await;
         }
         if let Some(id) = lease

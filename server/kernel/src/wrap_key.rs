@@ -105,6 +105,7 @@ mod tests {
     fn wrapped() -> Wrapped {
         Wrapped {
             token: "s.abc.ns1234".to_owned(),
+            hash: crate::tokens::TokenHash([0; 32]),
             accessor: "x".to_owned(),
             ttl_seconds: 300,
             created: Time::from_seconds(1_000),

@@ -85,6 +85,7 @@ impl Wrapping<'_> {
         self.fill(txn, &format!("{drawer}/wrapinfo"), &info)?;
         Ok(Wrapped {
             token: made.id.expose().clone(),
+            hash: made.place()?,
             accessor: made.record.accessor,
             ttl_seconds: info.creation_ttl,
             created: self.now,

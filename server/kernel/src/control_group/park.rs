@@ -38,7 +38,8 @@ impl Kernel {
         let most = self.env.settings.max_lease_ttl;
         let ttl = Duration::from_secs(group.ttl.unwrap_or(TTL).min(most).as_secs().max(1));
         let wrapped = self.enter_parked(ground, trip, at, known.value(), &mut txn, wanted, ttl)?;
-        let mut outcome = Outcome { wrapped: Some(wrapped), ..Outcome::new(Body::Nothing) };
+        let wrapper = Some(wrapped.hash);
+        let mut outcome = Outcome { wrapped: Some(wrapped), wrapper, ..Outcome::new(Body::Nothing) };
         self.sign(ground, &mut outcome)?;
         Ok(Step::Commit(txn, Box::new(outcome)))
     }
@@ -83,6 +84,7 @@ impl Kernel {
         put(txn, ground.space.cubbyhole()?, made.place()?, &parked)?;
         Ok(Wrapped {
             token: made.id.expose().clone(),
+            hash: made.place()?,
             accessor: made.record.accessor,
             ttl_seconds: ttl.as_secs(),
             created: trip.now,

@@ -66,12 +66,13 @@ impl Kernel {
             )),
         });
         let refused = result.as_ref().err().cloned();
-        let Closed { answer, made, lease: lent } = self.close(&request, trip, result).await;
+        let Closed { answer, made, wrapper, lease: lent, installing } =
+            self.close(&request, trip, result).await;
         match refused {
             Some(error) => Err(error),
             None => {
                 let replayed = Some(answer.into_inner());
-                Ok(Outcome { replayed, made, lent, ..Outcome::new(Body::Nothing) })
+                Ok(Outcome { replayed, made, wrapper, lent, installing, ..Outcome::new(Body::Nothing) })
             }
         }
     }

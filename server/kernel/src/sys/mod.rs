@@ -56,6 +56,7 @@ pub(crate) use filter::filter_keys;
 pub(crate) use keys::rotate_if_due;
 pub(crate) use metrics::PATH as METRICS;
 pub(crate) use node::note_version;
+pub(crate) use rekey::Installing;
 pub(crate) use wrapping::{check_wish as check_wrapping_wish, verify as verify_wrapping};
 
 /// The server's own engine. It sees beyond its mount.

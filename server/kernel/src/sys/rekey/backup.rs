@@ -20,25 +20,24 @@ const TABLE: u8 = 30;
 
 /// Shares, encrypted, in hex, by the fingerprint of the key.
 #[derive(Deserialize, Serialize)]
-struct Kept {
+pub(super) struct Kept {
     nonce: String,
     keys: BTreeMap<String, Vec<String>>,
 }
 
-/// Keeps what is about to be handed out. It is durable before the new key holds: whatever happens to the answer, the
-/// owners can still get at their shares.
-pub(super) fn keep(
-    seal: &SealOf<'_>,
-    target: Target,
-    rekey: &Rekey,
-    shares: &[Zeroizing<Vec<u8>>],
-) -> Result<()> {
+/// What is about to be handed out, as it is kept.
+pub(super) fn kept(rekey: &Rekey, shares: &[Zeroizing<Vec<u8>>]) -> Kept {
     let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (owner, share) in rekey.owners.iter().zip(shares) {
         keys.entry(owner.fingerprint().to_owned()).or_default().push(hex::encode(share));
     }
-    let kept = Kept { nonce: rekey.nonce.clone(), keys };
-    seal.kernel.write(|txn| table(seal).put(txn, name(target), &kept))
+    Kept { nonce: rekey.nonce.clone(), keys }
+}
+
+/// Keeps it. It is durable before the new key holds: whatever happens to the answer, the owners can still get at their
+/// shares.
+pub(super) fn keep(seal: &SealOf<'_>, target: Target, kept: &Kept) -> Result<()> {
+    seal.kernel.write(|txn| table(seal).put(txn, name(target), kept))
 }
 
 fn table(seal: &SealOf<'_>) -> Shelf<Kept> {

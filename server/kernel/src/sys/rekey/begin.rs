@@ -1,4 +1,5 @@
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use kit::loose::{Flag, Number, Texts};
 use kit::{Command, Error, Query, Reading, Reads as _, Reply, Result, Route, Time, Writing};
@@ -8,6 +9,7 @@ use serde_json::Value;
 use storage::seal::{SealConfig, Split};
 
 use super::super::{Sys, door};
+use super::install::{Installing, attach};
 use super::update::{Complete, hand_out};
 use super::way::{Form, Speech, Way};
 use crate::ceremonies::{self, Keeping, Proof, Rekey, Shown, Target};
@@ -148,13 +150,14 @@ impl<W: Way> Command<Sys> for Begin<W> {
         W::enter(&seal)?;
         let nonce = ids::new_uuid(cx.randomness());
         let now = cx.now();
-        let begun = cx.once(|| self.begin(&seal, nonce, now))?;
+        let (begun, installing) = cx.once(|| self.begin(&seal, nonce, now))?;
+        attach(cx, installing);
         Ok(W::reply(begun))
     }
 }
 
 impl<W: Way> Begin<W> {
-    fn begin(&self, seal: &SealOf<'_>, nonce: String, now: Time) -> Result<Begun> {
+    fn begin(&self, seal: &SealOf<'_>, nonce: String, now: Time) -> Result<(Begun, Option<Arc<Installing>>)> {
         let speech = W::SPEECH;
         let gathering = seal.kernel.ceremonies.of(seal.ns);
         let mut slot = gathering.rekey(W::TARGET);
@@ -178,13 +181,13 @@ impl<W: Way> Begin<W> {
             (Some(owners), ..) => {
                 let shape = Shape::of(Some(&rekey), owners.threshold, speech.form);
                 *slot = Some(rekey);
-                Ok(Begun::Going(shape))
+                Ok((Begun::Going(shape), None))
             }
             // A server that never had a recovery key gives one to whom its policies let ask.
             (None, Target::Recovery, Form::Rotate) => {
-                let done = hand_out(seal, &mut rekey, W::TARGET, speech.form)?;
+                let (done, installing) = hand_out(seal, &mut rekey, W::TARGET, speech.form)?;
                 *slot = rekey.draft.is_some().then_some(rekey);
-                Ok(Begun::Done(done))
+                Ok((Begun::Done(done), installing))
             }
             (None, ..) => Err(Error::invalid(
                 "this server has no recovery key, so nobody can prove to own it: make one with sys/rotate/recovery/init, or renew the root key with POST sys/rotate/root",

@@ -4,12 +4,14 @@
 
 mod backup;
 mod begin;
+mod install;
 mod update;
 mod verify;
 mod way;
 
 pub(super) use backup::{Backup, ForgetBackup};
 pub(super) use begin::{Begin, Cancel, RotateRoot, Status};
+pub(crate) use install::Installing;
 pub(super) use update::Update;
 pub(super) use verify::{Progress, Restart, Verify};
 pub(super) use way::{RekeyRecovery, RekeyRoot, RotationOfRecovery, RotationOfRoot};

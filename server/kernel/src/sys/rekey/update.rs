@@ -1,4 +1,5 @@
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,6 +14,7 @@ use zeroize::Zeroizing;
 use super::super::Sys;
 use super::backup;
 use super::begin::{Shape, fingerprints};
+use super::install::{Installing, attach};
 use super::way::{Form, Way};
 use crate::ceremonies::{self, Added, Draft, Keeping, Proof, Rekey, Shown, Target};
 use crate::ids;
@@ -76,7 +78,8 @@ impl<W: Way> Command<Sys> for Update<W> {
         W::enter(&seal)?;
         check_given(W::SPEECH.form, &self.key, &self.nonce)?;
         let share = ceremonies::share(self.key.expose())?;
-        let updated = cx.once(|| self.update(&seal, share))?;
+        let (updated, installing) = cx.once(|| self.update(&seal, share))?;
+        attach(cx, installing);
         Ok(W::reply(updated))
     }
 }
@@ -93,7 +96,7 @@ pub(super) fn check_given(form: Form, key: &Secret<String>, nonce: &str) -> Resu
 }
 
 impl<W: Way> Update<W> {
-    fn update(&self, seal: &SealOf<'_>, share: Share) -> Result<Updated> {
+    fn update(&self, seal: &SealOf<'_>, share: Share) -> Result<(Updated, Option<Arc<Installing>>)> {
         let speech = W::SPEECH;
         let gathering = seal.kernel.ceremonies.of(seal.ns);
         let mut slot = gathering.rekey(W::TARGET);
@@ -113,7 +116,9 @@ impl<W: Way> Update<W> {
         let required = seal.required()?.unwrap_or(1);
         let shares = match rekey.shown.add(share, required) {
             Added::Again => return Err(Error::invalid(speech.doubled)),
-            Added::Wanting => return Ok(Updated::Going(Shape::of(Some(rekey), required, speech.form))),
+            Added::Wanting => {
+                return Ok((Updated::Going(Shape::of(Some(rekey), required, speech.form)), None));
+            }
             Added::Enough(shares) => shares,
         };
         if !seal.prove(&shares)? {
@@ -127,16 +132,21 @@ impl<W: Way> Update<W> {
                 }
             }));
         }
-        let done = hand_out(seal, rekey, W::TARGET, speech.form)?;
+        let (done, installing) = hand_out(seal, rekey, W::TARGET, speech.form)?;
         if rekey.draft.is_none() {
             *slot = None;
         }
-        Ok(Updated::Done(done))
+        Ok((Updated::Done(done), installing))
     }
 }
 
-/// Makes the new key. It holds at once, or waits in `rekey` for the proof of its shares.
-pub(super) fn hand_out(seal: &SealOf<'_>, rekey: &mut Rekey, target: Target, form: Form) -> Result<Complete> {
+/// Makes the new key. It holds once its shares are out, or waits in `rekey` for the proof of them.
+pub(super) fn hand_out(
+    seal: &SealOf<'_>,
+    rekey: &mut Rekey,
+    target: Target,
+    form: Form,
+) -> Result<(Complete, Option<Arc<Installing>>)> {
     let (kernel, config) = (seal.kernel, seal.config()?);
     let owned = config.split().is_some();
     let (new, key, shares) = match (config, target) {
@@ -155,24 +165,21 @@ pub(super) fn hand_out(seal: &SealOf<'_>, rekey: &mut Rekey, target: Target, for
         }
         (SealConfig::Static { .. }, Target::Root) => {
             seal.reroot()?;
-            return Ok(Complete::of(rekey, form, &[], owned));
+            return Ok((Complete::of(rekey, form, &[], owned), None));
         }
     };
     let told = sealed(kernel, &rekey.owners, &shares)?;
-    if rekey.keeping == Keeping::Wanted {
-        backup::keep(seal, target, rekey, &told)?;
-    }
-    match rekey.proof {
-        Proof::Unwanted => {
-            seal.install(new)?;
-            tracing::info!("a new key has been made, and the old shares are worth nothing");
-        }
+    let kept = (rekey.keeping == Keeping::Wanted).then(|| backup::kept(rekey, &told));
+    let installing = match rekey.proof {
+        Proof::Unwanted => Some(Installing::new(seal.ns, target, new, kept)),
         Proof::Wanted => {
+            kept.iter().try_for_each(|kept| backup::keep(seal, target, kept))?;
             let nonce = ids::new_uuid(&*kernel.env.random);
             rekey.draft = Some(Draft { seal: new, key, nonce, shown: Shown::default() });
+            None
         }
-    }
-    Ok(Complete::of(rekey, form, &told, owned))
+    };
+    Ok((Complete::of(rekey, form, &told, owned), installing))
 }
 
 /// The shares as they are handed out: each encrypted to its owner, in hex as people would read it; or as they are.
