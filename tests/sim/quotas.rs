@@ -328,3 +328,69 @@ fn a_login_in_two_steps_takes_a_place_too() {
     desk.ask(Post, "auth/token/revoke", &format!(r#"{{"token":"{token}"}}"#)).expect(204);
     show(&waiting[1]).expect(200);
 }
+
+/// A caller without the root policy.
+fn somebody(desk: &Desk) -> String {
+    let policy = r#"{"policy":"path \"*\" { capabilities = [\"create\", \"read\", \"update\"] }"}"#;
+    desk.ask(Post, "sys/policies/acl/most", policy).expect(204);
+    desk.ask(Post, "auth/token/create", r#"{"policies":["most"],"ttl":"1h"}"#).expect(200).token()
+}
+
+#[test]
+fn a_mount_that_moves_is_counted_where_it_is() {
+    let desk = desk(81);
+    let caller = somebody(&desk);
+    desk.ask(Post, "sys/mounts/lk", r#"{"type":"kv","options":{"leased_passthrough":"true"}}"#).expect(204);
+    desk.ask(Post, "lk/a", r#"{"x":1}"#).expect(204);
+    leases(&desk, "all", r#"{"max_leases":3}"#);
+    leases(&desk, "lk", r#"{"path":"lk","max_leases":5}"#);
+    for _ in 0..4 {
+        desk.ask_as(&caller, Get, "lk/a", "").expect(200);
+    }
+    assert_eq!((counter(&desk, "all"), counter(&desk, "lk")), (json!(1), json!(4)));
+    desk.ask(Post, "sys/remount", r#"{"from":"lk","to":"lk2"}"#).expect(200);
+    desk.tick();
+    desk.ask(List, "sys/leases/lookup/lk/a", "").expect(404);
+    assert_eq!((counter(&desk, "all"), counter(&desk, "lk")), (json!(1), json!(0)));
+    for _ in 0..5 {
+        desk.ask_as(&caller, Get, "lk2/a", "").expect(200);
+    }
+    desk.ask_as(&caller, Get, "lk2/a", "").expect(429);
+    assert_eq!((counter(&desk, "all"), counter(&desk, "lk")), (json!(1), json!(5)));
+}
+
+/// Asks for a wrapped answer.
+fn wrapped(desk: &Desk, token: &str, verb: kit::Verb, path: &str, body: &str) -> Said {
+    let wrap_ttl = Some(Duration::from_secs(360_000_000));
+    desk.send(&kernel::Request { wrap_ttl, ..request(token, verb, path, body) })
+}
+
+#[test]
+fn strangers_have_nothing_kept_by_wrapping() {
+    let desk = desk(82);
+    let before = desk.ask(List, "auth/token/accessors", "").expect(200).json["data"]["keys"].clone();
+    for token in ["", "s.nobody"] {
+        let said = wrapped(&desk, token, Get, "sys/internal/ui/mounts", "").expect(400);
+        assert!(said.error().starts_with("X-Vault-Wrap-TTL: "), "{}", said.error());
+    }
+    assert_eq!(desk.ask(List, "auth/token/accessors", "").expect(200).json["data"]["keys"], before);
+    // A login is wrapped, and no longer than a token may live there.
+    let login = wrapped(&desk, "", Post, "auth/people/login/ann", r#"{"password":"pw"}"#).expect(200);
+    assert_eq!(login.json["wrap_info"]["ttl"], 768 * 3600);
+    let caller = somebody(&desk);
+    wrapped(&desk, &caller, Get, "sys/internal/ui/mounts", "").expect(200);
+}
+
+#[test]
+fn a_wrapped_answer_takes_a_place() {
+    let desk = desk(83);
+    let caller = somebody(&desk);
+    desk.ask(Post, "kv/a", r#"{"x":1}"#).expect(204);
+    leases(&desk, "all", r#"{"max_leases":3}"#);
+    for _ in 0..2 {
+        wrapped(&desk, &caller, Get, "kv/a", "").expect(200);
+    }
+    wrapped(&desk, &caller, Get, "kv/a", "").expect(429);
+    assert_eq!(counter(&desk, "all"), 3);
+    desk.ask_as(&caller, Get, "kv/a", "").expect(200);
+}

@@ -77,7 +77,7 @@ impl Kernel {
     fn earn(
         &self,
         ground: &Ground<'_>,
-        trip: &Trip,
+        trip: &mut Trip,
         mut txn: Txn,
         mounted: &Arc<Mounted>,
         path: &str,

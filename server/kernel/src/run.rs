@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use kit::{Beyond, Body, Caller, Due, Error, Fault, Fields, Grant, Heard, Kind, Notes, Reading, Recording};
 use kit::{Reads as _, Result, Right, Secret, Shown, Writing};
@@ -260,7 +261,7 @@ impl Kernel {
     pub(crate) fn wrap(
         &self,
         ground: &Ground<'_>,
-        trip: &Trip,
+        trip: &mut Trip,
         txn: &mut Txn,
         mut outcome: Outcome,
     ) -> Result<Outcome> {
@@ -270,6 +271,8 @@ impl Kernel {
             return Ok(outcome);
         }
         let Some(ttl) = ttl else { return Ok(outcome) };
+        let ttl = wrapped_for(ttl, trip, &outcome)?;
+        self.take_place_for_wrapping(txn.snapshot(), trip, &ground.request.path)?;
         let wrapping = Wrapping {
             tokens: &self.tokens,
             space: ground.space,
@@ -278,7 +281,9 @@ impl Kernel {
             now: trip.now,
             random: &*self.env.random,
         };
-        outcome.wrapped = Some(wrapping.wrap(txn, &outcome)?);
+        let wrapped = wrapping.wrap(txn, &outcome)?;
+        outcome.wrapper = Some(wrapped.hash);
+        outcome.wrapped = Some(wrapped);
         outcome.warnings.clear();
         self.sign(ground, &mut outcome)?;
         Ok(outcome)
@@ -291,6 +296,20 @@ impl Kernel {
         }
         Ok(())
     }
+}
+
+/// How long an answer may wait to be unwrapped. Who shows no token gets nothing kept but a login, for what that mount
+/// would let a token live: else any stranger could fill the store with answers that nobody fetches.
+fn wrapped_for(ttl: Duration, trip: &Trip, outcome: &Outcome) -> Result<Duration> {
+    if trip.known.is_some() {
+        return Ok(ttl);
+    }
+    if outcome.auth.is_none() {
+        return Err(Error::invalid(
+            "X-Vault-Wrap-TTL: what is answered without a token is not wrapped, unless it is a login; leave the header out, or show a token",
+        ));
+    }
+    Ok(trip.mounted.as_ref().map_or(ttl, |mounted| ttl.min(mounted.info.max_ttl)))
 }
 
 /// The headers of a request that a mount asks to be shown.

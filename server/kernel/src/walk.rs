@@ -69,6 +69,8 @@ pub(crate) struct Trip {
     pub(crate) role: Option<String>,
     /// The place of the lease that it is about to make.
     pub(crate) ticket: Option<Ticket>,
+    /// That of the token that its answer is to be wrapped in.
+    pub(crate) wrapping: Option<Ticket>,
     /// The token that the JWT holds which was shown in its place.
     unsigned: Option<Secret<String>>,
     /// It waited for the consent of others, and is done now.
@@ -369,6 +371,7 @@ impl Trip {
             allowance: None,
             role: None,
             ticket: None,
+            wrapping: None,
             unsigned: unsigned(kernel, request),
             replaying: None,
             aloft: None,

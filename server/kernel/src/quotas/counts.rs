@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kit::{Error, Fault, Kept, Result};
+use policy::Path;
 use storage::{Index, Snapshot};
 
 use super::rules::Rules;
@@ -23,6 +24,8 @@ pub(crate) struct Counts {
 
 struct Tally {
     version: u64,
+    /// What paths meant when it was made. A mount that moves takes its limit along, and leaves its leases behind.
+    router: Arc<Kept<Router>>,
     /// What was committed up to here is in it.
     since: Index,
     by_stamp: HashMap<u64, i64>,
@@ -37,6 +40,13 @@ pub(crate) struct Ticket {
 /// What is counted of a lease: its namespace, the path that made it, and the role of a login.
 pub(crate) fn label(ns: Ns, path: &str, role: &str) -> String {
     format!("{}\0{path}\0{role}", ids::uuid(ns.mount().0))
+}
+
+impl Tally {
+    /// Whether these rules and mounts are those that it was made by.
+    fn is_of(&self, rules: &Rules, router: &Arc<Kept<Router>>) -> bool {
+        self.version == rules.leases_version && Arc::ptr_eq(&self.router, router)
+    }
 }
 
 impl Counts {
@@ -106,11 +116,26 @@ impl Kernel {
         Ok(())
     }
 
+    /// The same for the token that an answer is wrapped in: it is a lease beside that of what it holds.
+    pub(crate) fn take_place_for_wrapping(
+        &self,
+        today: &Snapshot,
+        trip: &mut Trip,
+        path: &Path,
+    ) -> Result<()> {
+        let owner = |known: &Arc<Kept<Known>>| is_root(&known.value().record);
+        if trip.wrapping.is_none() && !trip.known.as_ref().is_some_and(owner) {
+            let path = trip.path.as_ref().unwrap_or(path).as_str();
+            trip.wrapping = self.place_for_lease(today, path, None)?;
+        }
+        Ok(())
+    }
+
     /// How many leases there are under the limit with this stamp.
     pub(crate) fn leases_under(&self, kept: &Kept<Rules>, stamp: u64) -> Result<u64> {
+        let router = self.router(&self.store.snapshot())?;
         let mut known = self.quotas.counts.known();
-        let version = kept.value().leases_version;
-        if known.as_ref().is_none_or(|known| known.version != version) {
+        if known.as_ref().is_none_or(|known| !known.is_of(kept.value(), &router)) {
             *known = Some(self.look_at_all(kept.value())?);
         }
         let count = known.as_ref().and_then(|known| known.by_stamp.get(&stamp)).copied().unwrap_or(0);
@@ -126,7 +151,7 @@ impl Kernel {
             *slot = None;
             return;
         };
-        if kept.value().leases_version != known.version {
+        if !known.is_of(kept.value(), &router) {
             *slot = None;
             return;
         }
@@ -149,7 +174,7 @@ impl Kernel {
                 }
             })?;
         }
-        Ok(Tally { version: rules.leases_version, since: today.index(), by_stamp })
+        Ok(Tally { version: rules.leases_version, since: today.index(), by_stamp, router })
     }
 }
 
