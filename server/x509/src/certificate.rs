@@ -6,7 +6,7 @@ use crate::extensions::{
 };
 use crate::{
     AltNames, Error, ExtKeyUsage, Extension, Extensions, KeyUsage, PublicKey, Result, Scheme, Serial,
-    Subject, Validity, pem,
+    Subject, Validity, oids, pem,
 };
 use aws_lc_rs::digest;
 use der::{
@@ -42,8 +42,22 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Reads DER.
+    /// Reads DER that comes from outside.
+    ///
+    /// # Errors
+    /// If it is no certificate, or one of its object identifiers could be written shorter.
     pub fn from_der(der: &[u8]) -> Result<Self> {
+        let read = Self::of_record(der)?;
+        oids::check(der, WHAT)?;
+        Ok(read)
+    }
+
+    /// Reads DER that is kept here. It was looked at when it came, or was made; that was done less closely by older versions, and
+    /// what they let in can be shown and revoked all the same.
+    ///
+    /// # Errors
+    /// If it is no certificate.
+    pub fn of_record(der: &[u8]) -> Result<Self> {
         if der.len() > SIZE_MAX {
             return Err(Error::malformed(WHAT, format!("it is longer than {SIZE_MAX} bytes")));
         }

@@ -26,6 +26,7 @@ mod ml_dsa;
 mod numbers;
 mod ocsp;
 mod ocsp_answer;
+mod oids;
 pub mod pem;
 mod public_key;
 mod request;

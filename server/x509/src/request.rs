@@ -5,7 +5,8 @@ use crate::error::While;
 use crate::extensions::BASIC_CONSTRAINTS;
 use crate::subject::{common_names, is_readable};
 use crate::{
-    AltNames, Error, Extensions, KeyUsage, PrivateKey, PublicKey, Result, Scheme, Subject, pem, template, tlv,
+    AltNames, Error, Extensions, KeyUsage, PrivateKey, PublicKey, Result, Scheme, Subject, oids, pem, template,
+    tlv,
 };
 use der::{
     Decode, Reader, SliceReader,
@@ -48,6 +49,7 @@ impl Request {
             })
             .reading(WHAT)?;
         reader.finish().reading(WHAT)?;
+        oids::check(der, WHAT)?;
         let public_key = PublicKey::from_spki(spki)?;
         public_key.check_strength()?;
         let body = der.get(body).unwrap_or_default();

@@ -3,7 +3,7 @@
 
 use crate::extensions::{
     ALT_NAMES, AUTHORITY_ACCESS, BASIC_CONSTRAINTS, CRL_POINTS, EXT_KEY_USAGE, Extension, FRESHEST_CRL,
-    KEY_USAGE, NAME_CONSTRAINTS, POLICIES,
+    ISSUER_ALT_NAMES, KEY_USAGE, NAME_CONSTRAINTS, POLICIES, POLICY_CONSTRAINTS, SUBJECT_ACCESS,
 };
 use crate::ocsp::{Member, context, members_of};
 use crate::{Error, Result};
@@ -14,9 +14,6 @@ use x509_cert::ext::pkix::constraints::name::NameConstraints;
 use x509_cert::ext::pkix::name::GeneralNames;
 
 const WHAT: &str = "extension";
-const ISSUER_ALT_NAMES: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.18");
-const SUBJECT_ACCESS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.1.11");
-const POLICY_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.36");
 
 impl Extension {
     /// Refuses a value that its number does not go with. Of numbers that are not known here nothing is known.

@@ -58,7 +58,7 @@ impl Authorities {
         })?;
         let mut issuers = Vec::new();
         ISSUERS.scan(cx, &[], |id, mut record| {
-            let certificate = Certificate::from_der(&record.certificate.0).map_err(damaged)?;
+            let certificate = Certificate::of_record(&record.certificate.0).map_err(damaged)?;
             // Older versions let an issuer do what its certificate does not.
             record.usage = record.usage.within(Usage::of(&certificate));
             let key = keys.iter().find(|key| Some(key.id) == record.key).map(|key| Arc::clone(&key.private));

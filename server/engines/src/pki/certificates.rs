@@ -314,7 +314,7 @@ impl Query<Pki> for ListDetailed {
         let mut page = Page::of(self.after, self.limit)?;
         let mut entries = Vec::new();
         CERTIFICATES.scan(cx, &page.from.clone(), |id, record| {
-            if let Ok(certificate) = Certificate::from_der(&record.der.0) {
+            if let Ok(certificate) = Certificate::of_record(&record.der.0) {
                 entries.push((certificate.serial().colons(), detail(&certificate)));
             }
             Ok(page.take(id))

@@ -152,7 +152,7 @@ pub(super) fn forget(cx: &mut Writing<'_>, serial: &[u8]) -> Result<()> {
     let Some(record) = CERTIFICATES.get(cx, serial)? else { return Ok(()) };
     CERTIFICATES.delete(cx, serial)?;
     // What cannot be read has no entry.
-    if let Ok(certificate) = Certificate::from_der(&record.der.0)
+    if let Ok(certificate) = Certificate::of_record(&record.der.0)
         && let Some(class) = CLASS_IDS.get(cx, &Class::of(&record).path())?
     {
         BY_END.delete(cx, &key(class, certificate.validity().not_after, serial))?;

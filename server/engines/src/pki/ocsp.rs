@@ -177,5 +177,5 @@ fn of_ca(all: &Authorities, issuer: &Issuer, id: &CertId) -> Status {
 /// Whether a certificate that the record of this issuer does not say to be its own was signed by its key: several
 /// issuers may have one, and certificates are brought from elsewhere.
 fn is_of(issuer: &Issuer, record: &CertificateRecord) -> bool {
-    Certificate::from_der(&record.der.0).is_ok_and(|it| it.verify_issued_by(&issuer.certificate).is_ok())
+    Certificate::of_record(&record.der.0).is_ok_and(|it| it.verify_issued_by(&issuer.certificate).is_ok())
 }

@@ -7,7 +7,7 @@ use kit::loose::Text;
 use kit::{Command, Error, Nothing, Reads, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use x509::{Certificate, PrivateKey, Reason, Serial};
+use x509::{Certificate, PrivateKey, Reason, Serial, pem};
 
 use super::authorities::{Authorities, authorities, refused};
 use super::fields::text;
@@ -96,7 +96,7 @@ impl Command<Pki> for RevokeLeased {
     fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
         let serial = Serial::parse(&self.serial_number).map_err(refused)?;
         if let Some(record) = CERTIFICATES.get(cx, serial.as_bytes())? {
-            let certificate = Certificate::from_der(&record.der.0).map_err(refused)?;
+            let certificate = Certificate::of_record(&record.der.0).map_err(refused)?;
             revoke(cx, &Found { certificate, issuer: record.issuer, stored: true }, None)?;
         }
         Ok(Reply::Nothing)
@@ -127,7 +127,7 @@ fn find(cx: &Writing<'_>, serial: String, pem: String) -> Result<Found> {
             let unknown = || Error::invalid(format!("certificate with serial {serial} not found."));
             let known = Serial::parse(&serial).map_err(|_| unknown())?;
             let record = CERTIFICATES.get(cx, known.as_bytes())?.ok_or_else(unknown)?;
-            let certificate = Certificate::from_der(&record.der.0).map_err(refused)?;
+            let certificate = Certificate::of_record(&record.der.0).map_err(refused)?;
             Ok(Found { certificate, issuer: record.issuer, stored: true })
         }
         (true, false) => by_certificate(cx, &pem),
@@ -135,13 +135,17 @@ fn find(cx: &Writing<'_>, serial: String, pem: String) -> Result<Found> {
 }
 
 /// A certificate that was brought along: an issuer of this mount must have signed it.
-pub(super) fn by_certificate(cx: &Writing<'_>, pem: &str) -> Result<Found> {
-    if pem.len() < PEM_SIZE_MIN {
+pub(super) fn by_certificate(cx: &Writing<'_>, text: &str) -> Result<Found> {
+    if text.len() < PEM_SIZE_MIN {
         return Err(Error::server(
             "provided certificate data was too short; perhaps a path was passed to the API rather than the contents of a PEM file",
         ));
     }
-    let certificate = Certificate::from_pem(pem).map_err(refused)?;
+    let blocks = pem::blocks(text).map_err(refused)?;
+    let block = blocks.iter().find(|block| block.label == pem::CERTIFICATE);
+    let block = block.ok_or_else(|| Error::invalid("the certificate holds no CERTIFICATE block"))?;
+    // What was signed here once is revoked, whatever is thought of it now.
+    let certificate = Certificate::of_record(&block.der).map_err(refused)?;
     if let Some(record) = CERTIFICATES.get(cx, certificate.serial().as_bytes())?
         && record.der.0 == certificate.der()
     {

@@ -247,7 +247,7 @@ impl Sources {
 /// What is known of a certificate, if it is there and has the key of this name; an empty one stands for any.
 fn show(cx: &Reading<'_>, serial: &[u8], key: &str) -> Result<Option<(Class, FoundCertificate)>> {
     let Some(record) = CERTIFICATES.get(cx, serial)? else { return Ok(None) };
-    let Ok(certificate) = Certificate::from_der(&record.der.0) else { return Ok(None) };
+    let Ok(certificate) = Certificate::of_record(&record.der.0) else { return Ok(None) };
     if !key.is_empty() && !key_mark::is_named(certificate.public_key(), key) {
         return Ok(None);
     }

@@ -30,6 +30,12 @@ fn extension(number: u8, value: Node) -> Node {
     sequence(vec![oid(&[85, 29, number]), Node::Leaf(4, encode(&[value]))])
 }
 
+/// What X.500 numbers, by a number with a byte that adds nothing.
+fn longer(group: u8, number: u8, value: Node) -> Node {
+    let value = if group == 29 { Node::Leaf(4, encode(&[value])) } else { value };
+    sequence(vec![oid(&[85, group, 0x80, number]), value])
+}
+
 /// Alternative names, each with the tag of its kind.
 fn names(names: &[(u8, &[u8])]) -> Node {
     extension(17, sequence(names.iter().map(|(tag, value)| Node::Leaf(*tag, value.to_vec())).collect()))
@@ -119,6 +125,29 @@ fn unsigned() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             "two wishes",
             asking(vec![wish(vec![names(&[(DNS, CN.1)])]), wish(vec![names(&[(DNS, b"x.example.com")])])]),
             "more than one attribute",
+        ),
+        (
+            "a number of an extension that is longer than it need be",
+            asking(vec![wish(vec![names(&[(DNS, CN.1)]), longer(29, 19, Node::Leaf(5, vec![]))])]),
+            "551d8013 is not in its shortest form",
+        ),
+        (
+            "a number within an extension",
+            asking(vec![wish(vec![extension(37, sequence(vec![oid(&[0x80, 43, 6, 1])]))])]),
+            "802b0601 is not in its shortest form",
+        ),
+        (
+            "a number in the subject",
+            request(
+                sequence(vec![Node::Inner(0x31, vec![], vec![longer(4, 3, Node::Leaf(0x0c, b"x".to_vec()))])]),
+                vec![],
+            ),
+            "55048003 is not in its shortest form",
+        ),
+        (
+            "a number of an attribute",
+            asking(vec![sequence(vec![oid(&[42, 0x80, 3]), Node::Leaf(0x31, vec![])])]),
+            "2a8003 is not in its shortest form",
         ),
         ("a hundred extensions", asking(vec![wish(many(100))]), "100 extensions; 64 are allowed"),
         ("names without end", asking(vec![wish(vec![names(&list)])]), "longer than 65536 bytes"),
@@ -309,6 +338,37 @@ fn what_no_certificate_may_say_is_refused_verbatim() {
     );
     role(&bench, json!({"key_usage": ["CertSign"]})).is(200);
     bench.post("issue/r", json!({"common_name": "a.example.com"})).refuses(400, "no CA's");
+}
+
+/// Certificates that come in are read by the same rule as requests; what was revoked before can be revoked again.
+#[test]
+fn a_certificate_with_a_number_in_a_longer_form_does_not_come_in() {
+    let bench = ready();
+    let root = bench.get("cert/ca").is(200);
+    let der = pem::blocks(root.data["certificate"].as_str().unwrap()).unwrap().remove(0).der.to_vec();
+    let mut nodes = parse(&der).unwrap();
+    assert!(stretch(&mut nodes, &[85, 29, 19]), "a root has basic constraints");
+    let strange = pem::encode(pem::CERTIFICATE, &encode(&nodes));
+    for (door, field) in [
+        ("issuers/import/bundle", "pem_bundle"),
+        ("intermediate/set-signed", "certificate"),
+        ("root/sign-self-issued", "certificate"),
+    ] {
+        bench.post(door, json!({field: strange})).refuses(400, "551d8013 is not in its shortest form");
+    }
+    bench.post("revoke", json!({"certificate": strange})).refuses(400, "not signed by any issuer");
+}
+
+/// Puts a byte that adds nothing into a number; tells whether it was there.
+fn stretch(nodes: &mut [Node], number: &[u8]) -> bool {
+    nodes.iter_mut().any(|node| match node {
+        Node::Leaf(6, bytes) if bytes == number => {
+            bytes.insert(number.len() - 1, 0x80);
+            true
+        }
+        Node::Inner(_, _, children) => stretch(children, number),
+        Node::Leaf(..) => false,
+    })
 }
 
 /// A name is judged by the kind that it claims, and not by its look.

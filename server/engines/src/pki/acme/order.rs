@@ -153,7 +153,7 @@ impl Command<Pki> for ForgetOrder {
 /// How long a certificate is still good.
 fn left(cx: &Writing<'_>, serial: &Serial) -> kit::Result<Option<Duration>> {
     let Some(record) = CERTIFICATES.get(cx, serial.as_bytes())? else { return Ok(None) };
-    let certificate = Certificate::from_der(&record.der.0).map_err(refused)?;
+    let certificate = Certificate::of_record(&record.der.0).map_err(refused)?;
     let end = kit::Time::from_seconds(certificate.validity().not_after);
     Ok(Some(cx.now().until(end)).filter(|left| !left.is_zero()))
 }

@@ -35,7 +35,7 @@ impl CertificateName {
     ) -> kit::Result<Option<(CertificateRecord, Certificate)>> {
         let Some(name) = Self::parse(name) else { return Ok(None) };
         let Some(record) = CERTIFICATES.get(cx, name.serial.as_bytes())? else { return Ok(None) };
-        let certificate = Certificate::from_der(&record.der.0).map_err(refused)?;
+        let certificate = Certificate::of_record(&record.der.0).map_err(refused)?;
         let same = certificate.authority_key_id().as_deref() == Some(&name.authority);
         Ok(same.then_some((record, certificate)))
     }

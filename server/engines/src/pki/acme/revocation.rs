@@ -42,7 +42,7 @@ fn run(cx: &mut Writing<'_>, asked: &Asked<'_>) -> Result<Said> {
     };
     let der = URL_SAFE_NO_PAD.decode(&named.certificate);
     let der = der.map_err(|_| unreadable(&"it is not base64url without padding"))?;
-    let certificate = Certificate::from_der(&der).map_err(|error| unreadable(&error))?;
+    let certificate = Certificate::of_record(&der).map_err(|error| unreadable(&error))?;
     if let Some(reason) = named.reason.filter(|reason| !REASONS.contains(reason)) {
         let why = format!("{reason}; it is one of 0, 1, 3, 4 and 5");
         return Err(Refused::new(Kind::BadRevocationReason, why));

@@ -69,7 +69,7 @@ impl<const AT: usize> Command<Pki> for Report<AT> {
             BY_ROLE => check_role(&record, &text(self.role))?,
             _ => check_owner(&record, &owner(cx.caller()))?,
         }
-        let not_after = Certificate::from_der(&record.der.0).map_err(refused)?.validity().not_after;
+        let not_after = Certificate::of_record(&record.der.0).map_err(refused)?.validity().not_after;
         if not_after <= cx.now().seconds() {
             return Err(Error::invalid(format!("the certificate {} has ended", serial.colons())));
         }

@@ -175,7 +175,7 @@ impl Query<Pki> for HoldersOfCertificate {
     fn run(self, _: &Pki, cx: &Reading<'_>) -> Result<Reply<ShownHolders>> {
         let serial = Serial::parse(&self.serial).map_err(refused)?;
         let record = CERTIFICATES.get(cx, serial.as_bytes())?.ok_or_else(Error::not_found)?;
-        let certificate = Certificate::from_der(&record.der.0).map_err(refused)?;
+        let certificate = Certificate::of_record(&record.der.0).map_err(refused)?;
         let revoked = REVOKED.get(cx, serial.as_bytes())?;
         Ok(Reply::Data(ShownHolders {
             fingerprint: certificate.fingerprint(),

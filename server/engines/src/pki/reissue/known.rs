@@ -58,7 +58,7 @@ fn may_have_key(cx: &impl Reads, scope: &Scope) -> Result<bool> {
             if scope.may_be(entry)
                 && let Some(record) = CERTIFICATES.get(cx, &entry.serial)?
             {
-                found = scope.is_key_of(&Certificate::from_der(&record.der.0).map_err(refused)?);
+                found = scope.is_key_of(&Certificate::of_record(&record.der.0).map_err(refused)?);
             }
             let goes_on = !found && seen < LOOKED_AT_MAX;
             Ok(if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })

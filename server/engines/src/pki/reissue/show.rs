@@ -123,7 +123,7 @@ impl Query<Pki> for ReadReissue {
             seen += 1;
             let serial = holding.serial()?;
             if let Some(record) = CERTIFICATES.get(cx, serial.as_bytes())? {
-                let certificate = Certificate::from_der(&record.der.0).map_err(refused)?;
+                let certificate = Certificate::of_record(&record.der.0).map_err(refused)?;
                 if reissue.covers(&record, &certificate) {
                     waiting_for += 1;
                     if hosts.len() < HOSTS_SHOWN_MAX {

@@ -87,7 +87,7 @@ fn piece(cx: &Writing<'_>, reissue: &mut Reissue, found_max: usize) -> Result<Pi
             && REVOKED.get(cx, &entry.serial)?.is_none()
             && let Some(record) = CERTIFICATES.get(cx, &entry.serial)?
         {
-            let certificate = Certificate::from_der(&record.der.0).map_err(refused)?;
+            let certificate = Certificate::of_record(&record.der.0).map_err(refused)?;
             if reissue.covers(&record, &certificate) {
                 found.push((certificate, record.issuer));
             }

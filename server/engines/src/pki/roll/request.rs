@@ -66,7 +66,7 @@ pub(in crate::pki) fn arrived(cx: &mut Writing<'_>, certificate: &Certificate) -
 
 fn end_of(issuer: &crate::pki::store::IssuerRecord) -> Result<u64> {
     let certificate =
-        Certificate::from_der(&issuer.certificate.0).map_err(crate::pki::authorities::refused)?;
+        Certificate::of_record(&issuer.certificate.0).map_err(crate::pki::authorities::refused)?;
     Ok(certificate.validity().not_after)
 }
 

@@ -160,7 +160,7 @@ fn is_leaf(cx: &Writing<'_>, entry: &Entry, class: &Class) -> Result<bool> {
         return Ok(true);
     }
     let Some(record) = CERTIFICATES.get(cx, &entry.serial)? else { return Ok(false) };
-    Ok(!Certificate::from_der(&record.der.0).map_err(refused)?.is_ca())
+    Ok(!Certificate::of_record(&record.der.0).map_err(refused)?.is_ca())
 }
 
 /// Has the next CA sign now, whoever does not trust it yet.

@@ -320,7 +320,7 @@ fn certificates(cx: &mut Writing<'_>, record: &mut TidyRecord) -> Result<()> {
     let (mut seen, mut gone) = (Vec::new(), Vec::new());
     CERTIFICATES.scan(cx, &record.from()?, |id, stored| {
         seen.push(id.to_vec());
-        let delete = match Certificate::from_der(&stored.der.0) {
+        let delete = match Certificate::of_record(&stored.der.0) {
             Ok(certificate) => {
                 options.tidy_cert_store && ended(certificate.validity().not_after, options.safety_buffer, now)
             }
@@ -411,7 +411,7 @@ fn adopt(
 ) -> Result<()> {
     for (id, revoked) in orphans {
         let stored = CERTIFICATES.get(cx, &id)?;
-        let certificate = stored.and_then(|stored| Certificate::from_der(&stored.der.0).ok());
+        let certificate = stored.and_then(|stored| Certificate::of_record(&stored.der.0).ok());
         let issuer = certificate.as_ref().and_then(|certificate| all.issuer_of(certificate));
         match issuer.filter(|issuer| Some(&issuer.certificate) != certificate.as_ref()) {
             Some(issuer) => {
