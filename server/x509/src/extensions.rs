@@ -231,6 +231,21 @@ impl Extensions {
 }
 
 impl Extension {
+    /// Whether it narrows what a CA may do: names, purposes, policies.
+    pub fn is_bound(&self) -> bool {
+        self.must_be_critical() || [EXT_KEY_USAGE, POLICIES, POLICY_MAPPINGS].contains(&self.oid)
+    }
+
+    /// Whether a CA has it critical alone (RFC 5280, sections 4.2.1.10, 4.2.1.11 and 4.2.1.14).
+    pub fn must_be_critical(&self) -> bool {
+        [NAME_CONSTRAINTS, POLICY_CONSTRAINTS, INHIBIT_ANY].contains(&self.oid)
+    }
+
+    /// Whether who signs a CA decides it by other ways than copying: the names, what the key is for, whose it is.
+    pub fn is_the_signers(&self) -> bool {
+        [BASIC_CONSTRAINTS, KEY_USAGE, ALT_NAMES, SUBJECT_KEY_ID, AUTHORITY_KEY_ID].contains(&self.oid)
+    }
+
     fn to_der(&self) -> Vec<u8> {
         let critical = if self.critical { tlv::TRUE } else { &[] };
         tlv::sequence(&[&tlv::oid(&self.oid), critical, &tlv::octets(&self.value)])

@@ -159,7 +159,8 @@ mod tests {
     fn what_is_no_der_or_has_no_end_is_refused() {
         let mut deep = tlv::NULL.to_vec();
         (0..DEPTH_MAX).for_each(|_| deep = tlv::sequence(&[&deep]));
-        for bad in [&deep[..], &[0x30, 0x80], &[0x30, 2, 1], &[0x1f, 0x80], &[0x30, 0x89, 1, 1, 1, 1, 1, 1, 1, 1, 1]]
+        for bad in
+            [&deep[..], &[0x30, 0x80], &[0x30, 2, 1], &[0x1f, 0x80], &[0x30, 0x89, 1, 1, 1, 1, 1, 1, 1, 1, 1]]
         {
             assert!(refuses(bad), "{bad:?}");
         }

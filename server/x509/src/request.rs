@@ -5,8 +5,8 @@ use crate::error::While;
 use crate::extensions::BASIC_CONSTRAINTS;
 use crate::subject::{common_names, is_readable};
 use crate::{
-    AltNames, Error, Extensions, KeyUsage, PrivateKey, PublicKey, Result, Scheme, Subject, oids, pem, template,
-    tlv,
+    AltNames, Error, Extensions, KeyUsage, PrivateKey, PublicKey, Result, Scheme, Subject, oids, pem,
+    template, tlv,
 };
 use der::{
     Decode, Reader, SliceReader,

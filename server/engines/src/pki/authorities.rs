@@ -104,9 +104,9 @@ impl Authorities {
         };
         let issuer = match self.issuer(reference) {
             Some(issuer) => issuer,
-            None if reference == DEFAULT && self.issuers.is_empty() => {
+            None if reference == DEFAULT && self.defaults.issuer.is_none() => {
                 return Err(Error::server(
-                    "could not fetch the CA certificate (was one set?): no default issuer currently configured; generate or import one",
+                    "could not fetch the CA certificate (was one set?): no default issuer currently configured; generate or import one with its key",
                 ));
             }
             None => return Err(fetch(no_issuer(reference))),
@@ -137,7 +137,8 @@ impl Authorities {
         }
     }
 
-    /// The issuer itself and those above it, as they are best shown at this time.
+    /// The issuer itself and those above it, as they are best shown at this time. What binds an issuer is another matter, and
+    /// no [`IssuerRecord::manual_chain`] changes that: see [`Authorities::ways_up`].
     pub(super) fn chain<'a>(&'a self, issuer: &'a Issuer, now: Time) -> Vec<&'a Issuer> {
         let manual = issuer.record.manual_chain.as_slice();
         if !manual.is_empty() {
@@ -162,6 +163,17 @@ impl Authorities {
             let not_after = one.certificate.validity().not_after;
             Reverse((one.record.revoked_at.is_none(), one.is_valid(now), not_after))
         });
+        above
+    }
+
+    /// Those by which the way from an issuer up to a root goes on, the best first. Through what is revoked or not valid now it
+    /// goes only where there is no other.
+    pub(super) fn ways_up(&self, issuer: &Issuer, now: Time) -> Vec<&Issuer> {
+        let mut above = self.above(issuer, now);
+        let good = above.iter().filter(|one| one.record.revoked_at.is_none() && one.is_valid(now)).count();
+        if good > 0 {
+            above.truncate(good);
+        }
         above
     }
 

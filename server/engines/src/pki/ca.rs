@@ -21,7 +21,7 @@ use super::reply::chain;
 use super::rules::ext_key_usages;
 use super::store::{Id, URLS, new_serial, owner};
 use super::urls::{urls_of, urls_of_new};
-use super::{Pki, lifetime, requests};
+use super::{Pki, csr_values, lifetime, requests};
 
 /// What an operation asks for in name constraints: permitted, and excluded.
 macro_rules! constraints {
@@ -228,10 +228,10 @@ impl<const AT: usize> Command<Pki> for GenerateRoot<AT> {
         let asked = self.take_asked()?;
         let mode = KeyMode::read(&self.exported)?;
         let mut name = text(self.issuer_name.take());
-        if AT == ROTATE && name.is_empty() {
+        let all = Authorities::load(cx)?;
+        if AT == ROTATE && name.is_empty() && all.issuer(NEXT).is_none() {
             name = NEXT.to_owned();
         }
-        let all = Authorities::load(cx)?;
         check_issuer_name(&name, None, &all)?;
         let path_length = path_length(self.max_path_length, None)?;
         let key = self.key(mode, &all, cx)?;
@@ -249,6 +249,7 @@ impl<const AT: usize> Command<Pki> for GenerateRoot<AT> {
         let usage = KeyUsage::parse(&texts(self.key_usage.take())).map_err(refused)?.fitting(shape.family);
         let purposes = purposes(self.ext_key_usage.take(), self.ext_key_usage_oids.take())?;
         let (permitted, excluded) = constraints!(self);
+        let usage = KeyUsage::CA.with(usage);
         let draft = Draft { path_length, usage, purposes, permitted, excluded };
         let key_id = key.private.public().key_id();
         let extensions = draft.extensions(&asked, &key_id, &key_id)?;
@@ -264,7 +265,7 @@ impl<const AT: usize> Command<Pki> for GenerateRoot<AT> {
         let der = Decided { template, signer, scheme }.issue(cx, "", String::new())?;
         let certificate = Certificate::from_der(&der).map_err(refused)?;
         let new = NewIssuer { id, name: name.clone(), key: Some(key.id), certificate: &certificate };
-        add_issuer(cx, new, &all)?;
+        add_issuer(cx, new)?;
         root_reply(&asked, mode, &key, id, name, &certificate)
     }
 }
@@ -364,7 +365,10 @@ impl<const AT: usize> Command<Pki> for SignIntermediate<AT> {
         let (issuer, key) = all.signer(&reference)?;
         let draft = self.draft(issuer, &request)?;
         let path_length = draft.path_length;
-        let extensions = self.extensions(&asked, &request, issuer, draft)?;
+        let mut extensions = self.extensions(&asked, &request, issuer, draft)?;
+        if flag(self.use_csr_values) {
+            extensions = csr_values::bind(cx, extensions, &request)?;
+        }
         let subject = self.subject(&asked, &request)?;
         if subject == NOBODY {
             cx.warn(NO_SUBJECT);
@@ -411,6 +415,10 @@ impl<const AT: usize> SignIntermediate<AT> {
             _ => self.max_path_length,
         };
         let usage = KeyUsage::parse(&texts(self.key_usage.take())).map_err(refused)?;
+        let usage = match flag(self.use_csr_values) {
+            true => csr_values::key_usage(request, usage)?,
+            false => KeyUsage::CA.with(usage),
+        };
         let (permitted, excluded) = constraints!(self);
         Ok(Draft {
             path_length: path_length(asked, Some(issuer))?,
@@ -432,7 +440,7 @@ impl<const AT: usize> SignIntermediate<AT> {
         }
     }
 
-    /// The extensions of the new CA. Those of the request count only where they cannot widen what it may do.
+    /// The extensions of the new CA but for what its request binds it to.
     fn extensions(
         &self,
         asked: &AskedCa,
@@ -529,7 +537,7 @@ struct Draft {
 impl Draft {
     fn extensions(&self, asked: &AskedCa, own: &[u8], authority: &[u8]) -> Result<Extensions> {
         Extensions::new()
-            .key_usage(KeyUsage::CA.with(self.usage))
+            .key_usage(self.usage)
             .ext_key_usage(&self.purposes)
             .certificate_authority(self.path_length)
             .subject_key_id(own)

@@ -55,9 +55,7 @@ impl Decided<'_> {
         blocked::check(cx, self.template.public_key)?;
         match &self.signer {
             // Those above the issuer may constrain it too, as far as they are known here.
-            Signer::Issuer(all, issuer, _) => {
-                lint::below(&self.template, all.chain(issuer, cx.now()).into_iter())
-            }
+            Signer::Issuer(all, issuer, _) => lint::below(&self.template, all, issuer, cx.now()),
             Signer::Itself(..) => lint::root(&self.template),
         }
     }

@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 use x509::{Certificate, PrivateKey, pem};
 use zeroize::Zeroizing;
 
-use super::authorities::{Authorities, refused};
+use super::authorities::{Authorities, Issuer, refused};
 use super::fields::text;
 use super::issuers::{NewIssuer, add_issuer};
 use super::keys::{add_key, check_key_name};
-use super::store::{CERTIFICATES, CertificateRecord, DEFAULTS, ISSUERS, Id, REVOKED, Usage};
+use super::store::{CERTIFICATES, CertificateRecord, DEFAULTS, ISSUERS, Id, IssuerRecord, REVOKED, Usage};
 use super::{Pki, issued, roll};
 
 /// A PEM text shorter than this holds nothing; it is rather the path of a file.
@@ -62,7 +62,9 @@ impl<const AT: usize> Command<Pki> for ImportBundle<AT> {
         }
         let mut imported = Imported::default();
         for key in &parts.keys {
-            import_key(cx, key, &mut imported)?;
+            let Brought { id, is_known, .. } = bring_key(cx, String::new(), key)?;
+            let list = if is_known { &mut imported.existing_keys } else { &mut imported.imported_keys };
+            list.get_or_insert_default().push(id.to_string());
         }
         for certificate in &parts.certificates {
             import_certificate(cx, certificate, &mut imported)?;
@@ -123,19 +125,40 @@ impl Parts {
     }
 }
 
-/// Adds a key, and gives it to the issuers that were waiting for it.
-fn import_key(cx: &mut Writing<'_>, key: &PrivateKey, imported: &mut Imported) -> Result<()> {
+/// A key that was brought along.
+struct Brought {
+    id: Id,
+    name: String,
+    /// Whether it was here already.
+    is_known: bool,
+}
+
+/// Adds a key if it is not here, and gives it to the issuers that wait for it.
+fn bring_key(cx: &mut Writing<'_>, name: String, key: &PrivateKey) -> Result<Brought> {
     let all = Authorities::load(cx)?;
-    if let Some(known) = all.keys.iter().find(|known| known.private.public() == key.public()) {
-        imported.existing_keys.get_or_insert_default().push(known.id.to_string());
-        return Ok(());
+    let known = all.keys.iter().find(|known| known.private.public() == key.public());
+    let brought = match known {
+        Some(known) => Brought { id: known.id, name: known.name.clone(), is_known: true },
+        None => {
+            check_key_name(&name, None, &all)?;
+            Brought { id: add_key(cx, &name, key, &all)?, name, is_known: false }
+        }
+    };
+    let waits = |issuer: &&Issuer| issuer.key.is_none() && issuer.certificate.public_key() == key.public();
+    for issuer in all.issuers.iter().filter(waits) {
+        give_key(cx, issuer, brought.id)?;
     }
-    let id = add_key(cx, "", key, &all)?;
-    imported.imported_keys.get_or_insert_default().push(id.to_string());
-    let waiting = |record: &&super::authorities::Issuer| record.certificate.public_key() == key.public();
-    for issuer in all.issuers.iter().filter(waiting) {
-        let record = super::store::IssuerRecord { key: Some(id), ..issuer.record.clone() };
-        ISSUERS.put(cx, issuer.id.as_bytes(), &record)?;
+    Ok(brought)
+}
+
+/// Gives an issuer its key. Where there is no default, it is the first that can sign.
+fn give_key(cx: &mut Writing<'_>, issuer: &Issuer, key: Id) -> Result<()> {
+    let record = IssuerRecord { key: Some(key), ..issuer.record.clone() };
+    ISSUERS.put(cx, issuer.id.as_bytes(), &record)?;
+    let mut defaults = DEFAULTS.get(cx)?;
+    if defaults.issuer.is_none() {
+        defaults.issuer = Some(issuer.id);
+        DEFAULTS.put(cx, &defaults)?;
     }
     Ok(())
 }
@@ -151,12 +174,15 @@ fn import_certificate(
     if let Some(known) = all.issuers.iter().find(|known| known.certificate == *certificate) {
         imported.existing_issuers.get_or_insert_default().push(known.id.to_string());
         imported.mapping.insert(known.id.to_string(), named);
-        return Ok(());
+        return match key {
+            Some(key) if known.key.is_none() => give_key(cx, known, key),
+            _ => Ok(()),
+        };
     }
     let awaited = key.map(|key| roll::awaited(cx, key)).transpose()?.flatten();
     let (id, name) = awaited.clone().unwrap_or_else(|| (Id::new(cx), String::new()));
     let defaults = DEFAULTS.get(cx)?;
-    add_issuer(cx, NewIssuer { id, name, key, certificate }, &all)?;
+    add_issuer(cx, NewIssuer { id, name, key, certificate })?;
     if awaited.is_some() {
         // The next CA of a roll is nobody's default yet.
         DEFAULTS.put(cx, &defaults)?;
@@ -232,15 +258,7 @@ impl Command<Pki> for ImportKey {
         if !parts.certificates.is_empty() {
             return Err(Error::invalid("importing keys takes no certificates; use /issuers/import/bundle"));
         }
-        let all = Authorities::load(cx)?;
-        let known = all.keys.iter().find(|known| known.private.public() == key.public());
-        let (id, name) = match known {
-            Some(known) => (known.id, known.name.clone()),
-            None => {
-                check_key_name(&name, None, &all)?;
-                (add_key(cx, &name, key, &all)?, name)
-            }
-        };
+        let Brought { id, name, .. } = bring_key(cx, name, key)?;
         Ok(Reply::Data(ImportedKey {
             key_id: id.to_string(),
             key_name: name,

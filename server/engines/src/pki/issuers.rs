@@ -20,8 +20,9 @@ pub(super) struct NewIssuer<'a> {
     pub(super) certificate: &'a Certificate,
 }
 
-/// Records an issuer. The first one becomes the default, and each new one where the mount follows the latest.
-pub(super) fn add_issuer(cx: &mut Writing<'_>, new: NewIssuer<'_>, all: &Authorities) -> Result<()> {
+/// Records an issuer. The first one whose key is here becomes the default, and each such one where the mount follows the latest:
+/// one that cannot sign is made the default by people alone.
+pub(super) fn add_issuer(cx: &mut Writing<'_>, new: NewIssuer<'_>) -> Result<()> {
     let shape = new.certificate.public_key().shape();
     let scheme = Scheme::choose(shape, 0, Padding::Pkcs1).map_err(refused)?;
     let record = IssuerRecord {
@@ -38,7 +39,7 @@ pub(super) fn add_issuer(cx: &mut Writing<'_>, new: NewIssuer<'_>, all: &Authori
     };
     ISSUERS.put(cx, new.id.as_bytes(), &record)?;
     let mut defaults = DEFAULTS.get(cx)?;
-    if (defaults.issuer.is_none() && all.issuers.is_empty()) || defaults.follows_latest {
+    if new.key.is_some() && (defaults.issuer.is_none() || defaults.follows_latest) {
         defaults.issuer = Some(new.id);
         DEFAULTS.put(cx, &defaults)?;
     }

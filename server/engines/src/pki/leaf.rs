@@ -15,7 +15,7 @@ use super::authorities::{Authorities, DEFAULT, Issuer, authorities, refused};
 use super::certify::{Decided, Signer};
 use super::fields::{Asked, key_shape, leaf_operation};
 use super::lint::NOBODY;
-use super::names;
+use super::names::{self, Who};
 use super::reply::{Issued, chain};
 use super::revoke::RevokeLeased;
 use super::role::Role;
@@ -430,12 +430,13 @@ pub(super) fn decide_names(
     let provenance = if request.is_some() && role.use_csr_sans { "via CSR" } else { "via the API" };
     asked.names.add_common_name(&common_name, &mut names)?;
     names.dedup();
+    let who = Who::of(caller, cx);
     if !common_name.is_empty() {
-        names::judge_common_name(rules, caller, &common_name).map_err(|why| {
+        names::judge_common_name(rules, &who, &common_name).map_err(|why| {
             Error::invalid(format!("common name {common_name} not allowed by this role: {why}"))
         })?;
     }
-    judge_alternatives(rules, caller, &names, provenance)?;
+    judge_alternatives(rules, &who, &names, provenance)?;
     let subject = Subject {
         common_name,
         serial_number: serial_number(role, asked, request)?,
@@ -469,15 +470,15 @@ fn common_name(role: &Role, asked: &Asked, request: Option<&Request>, cx: &impl 
     Ok(name.to_owned())
 }
 
-fn judge_alternatives(rules: &Rules, caller: &Caller, names: &AltNames, provenance: &str) -> Result<()> {
+fn judge_alternatives(rules: &Rules, who: &Who<'_>, names: &AltNames, provenance: &str) -> Result<()> {
     let role = &rules.role;
     for name in &names.dns {
-        names::judge(rules, caller, name).map_err(|why| {
+        names::judge(rules, who, name).map_err(|why| {
             Error::invalid(format!("subject alternate name {name} not allowed by this role: {why}"))
         })?;
     }
     for name in &names.email {
-        names::judge(rules, caller, name)
+        names::judge(rules, who, name)
             .map_err(|why| Error::invalid(format!("email address {name} not allowed by this role: {why}")))?;
     }
     if !names.ip.is_empty() && !role.allow_ip_sans {
@@ -501,7 +502,7 @@ fn judge_alternatives(rules: &Rules, caller: &Caller, names: &AltNames, provenan
         )));
     }
     for uri in &names.uri {
-        names::judge_uri(role, caller, uri).map_err(|why| {
+        names::judge_uri(role, who, uri).map_err(|why| {
             Error::invalid(format!(
                 "URI Subject Alternative Names were provided {provenance} which are not valid for this role: {why}"
             ))

@@ -2,17 +2,17 @@
 
 use std::net::Ipv4Addr;
 
-use kit::{Error, Result};
+use kit::{Error, Result, Time};
 use x509::{AltNames, NameConstraints, Subject, Template, is_hostname_or_wildcard};
 
-use super::authorities::{Issuer, refused};
+use super::authorities::{Authorities, Issuer, refused};
 use super::fields::check_uri;
 
 /// A subject without any part, in DER.
 pub(super) const NOBODY: &[u8] = &[0x30, 0];
 
-/// Refuses what nobody would accept from an issuer: the first of `chain`, which goes on with those above it.
-pub(super) fn below<'a>(template: &Template<'_>, mut chain: impl Iterator<Item = &'a Issuer>) -> Result<()> {
+/// Refuses what nobody would accept from an issuer.
+pub(super) fn below(template: &Template<'_>, all: &Authorities, issuer: &Issuer, now: Time) -> Result<()> {
     every(template)?;
     let names = template.extensions.names().map_err(refused)?;
     forms(&names)?;
@@ -21,7 +21,28 @@ pub(super) fn below<'a>(template: &Template<'_>, mut chain: impl Iterator<Item =
             "the certificate would name nobody: give a common_name, or an alternative name (RFC 5280, section 4.1.2.6)",
         ));
     }
-    chain.try_for_each(|above| constrain(template, above))
+    upwards(template, all, issuer, now)
+}
+
+/// Holds the names against the constraints of the issuer and of those above it. Of a CA that several have signed, one way up to
+/// a root has to permit them: whoever verifies the certificate may take it.
+fn upwards(template: &Template<'_>, all: &Authorities, issuer: &Issuer, now: Time) -> Result<()> {
+    let (mut waiting, mut seen, mut refusal) = (vec![issuer], vec![issuer.id], None);
+    while let Some(one) = waiting.pop() {
+        if let Err(why) = constrain(template, one) {
+            refusal.get_or_insert(why);
+            continue;
+        }
+        let ways = all.ways_up(one, now);
+        if ways.is_empty() {
+            return Ok(());
+        }
+        for way in ways.into_iter().rev().filter(|way| !seen.contains(&way.id)).collect::<Vec<_>>() {
+            seen.push(way.id);
+            waiting.push(way);
+        }
+    }
+    refusal.map_or(Ok(()), Err)
 }
 
 /// Refuses a root that nobody should trust. Nobody is above it; one without a name is warned of and let be, as clients know it.

@@ -19,6 +19,7 @@ mod certify;
 mod crl;
 mod crl_config;
 mod crl_shown;
+mod csr_values;
 mod dates;
 mod fields;
 mod gauges;

@@ -1,6 +1,7 @@
 //! Which names a role lets a certificate bear. A refusal says which rule of the role refused.
 
-use kit::Caller;
+use kit::{Caller, Reads};
+use policy::{Subject, Unrendered, render};
 use x509::{is_hostname, is_hostname_or_wildcard, to_ascii};
 
 use super::role::Role;
@@ -10,10 +11,46 @@ use kit::glob;
 /// Why a name may not stand in a certificate: the end of a sentence that began with the name.
 pub(super) type Refusal = String;
 
+/// For whom names are judged, and what templates of a role are filled in with.
+pub(super) struct Who<'a> {
+    display_name: &'a str,
+    /// Nothing, where identity does not know the caller.
+    subject: Option<Subject>,
+    namespace: &'a str,
+    /// In nanoseconds since 1970.
+    now: u64,
+}
+
+impl<'a> Who<'a> {
+    /// A caller of this mount.
+    pub(super) fn of(caller: &'a Caller, cx: &'a impl Reads) -> Self {
+        Self {
+            display_name: &caller.display_name,
+            subject: caller.entity.as_ref().map(kit::Entity::subject),
+            namespace: &cx.mount().namespace,
+            now: cx.now().0,
+        }
+    }
+}
+
+/// The first directive in a pattern that nobody can have a value for; all of it, where its braces do not pair up.
+pub(super) fn unknown_directive(pattern: &str) -> Option<&str> {
+    let mut rest = pattern;
+    while let Some((_, after)) = rest.split_once("{{") {
+        let Some((path, tail)) = after.split_once("}}") else { return Some(pattern) };
+        let known = ["identity.entity.", "identity.groups.", "time."];
+        if !known.iter().any(|known| path.trim().starts_with(known)) {
+            return Some(path.trim());
+        }
+        rest = tail;
+    }
+    rest.contains("}}").then_some(pattern)
+}
+
 /// Whether the role allows it as a common name.
-pub(super) fn judge_common_name(rules: &Rules, caller: &Caller, name: &str) -> Result<(), Refusal> {
+pub(super) fn judge_common_name(rules: &Rules, who: &Who<'_>, name: &str) -> Result<(), Refusal> {
     let CommonNames::Checked { email, hostname } = rules.common_names else { return Ok(()) };
-    judge(rules, caller, name)?;
+    judge(rules, who, name)?;
     match name.contains('@') {
         true if !email => Err("cn_validations does not allow email".to_owned()),
         false if !hostname => Err("cn_validations does not allow hostname".to_owned()),
@@ -22,7 +59,7 @@ pub(super) fn judge_common_name(rules: &Rules, caller: &Caller, name: &str) -> R
 }
 
 /// Whether the role allows it as a host name or a mail address.
-pub(super) fn judge(rules: &Rules, caller: &Caller, name: &str) -> Result<(), Refusal> {
+pub(super) fn judge(rules: &Rules, who: &Who<'_>, name: &str) -> Result<(), Refusal> {
     let role = &rules.role;
     let asked = Asked::read(name)?;
     if asked.is_wildcard() && !role.allow_wildcard_certificates {
@@ -33,12 +70,12 @@ pub(super) fn judge(rules: &Rules, caller: &Caller, name: &str) -> Result<(), Re
     }
     if role.allow_any_name
         || (role.allow_localhost && asked.is_local(role.allow_subdomains))
-        || (role.allow_token_displayname && asked.is_called(&caller.display_name, role.allow_subdomains))
+        || (role.allow_token_displayname && asked.is_called(who.display_name, role.allow_subdomains))
     {
         return Ok(());
     }
     let domains = role.allowed_domains.iter().filter(|domain| !domain.is_empty());
-    let filled = domains.filter_map(|domain| fill(role.allowed_domains_template, domain, caller));
+    let filled = domains.filter_map(|domain| fill(role.allowed_domains_template, domain, who));
     for domain in filled {
         if asked.falls_under(role, &domain) {
             return Ok(());
@@ -48,11 +85,9 @@ pub(super) fn judge(rules: &Rules, caller: &Caller, name: &str) -> Result<(), Re
 }
 
 /// Whether the role allows a URI.
-pub(super) fn judge_uri(role: &Role, caller: &Caller, uri: &str) -> Result<(), Refusal> {
-    let mut patterns = role
-        .allowed_uri_sans
-        .iter()
-        .filter_map(|pattern| fill(role.allowed_uri_sans_template, pattern, caller));
+pub(super) fn judge_uri(role: &Role, who: &Who<'_>, uri: &str) -> Result<(), Refusal> {
+    let mut patterns =
+        role.allowed_uri_sans.iter().filter_map(|pattern| fill(role.allowed_uri_sans_template, pattern, who));
     // Of a SPIFFE id, the path has one case alone.
     match patterns.any(|pattern| pattern.is_own(role) && glob::fits(&pattern.text, uri)) {
         true => Ok(()),
@@ -192,33 +227,19 @@ impl Filled {
     }
 }
 
-/// Fills `{{identity.entity.…}}` in. `None` when the caller has no such thing: a template that leads nowhere allows
+/// Fills what is known of the caller in. `None` when the caller has no such thing: a template that leads nowhere allows
 /// nothing.
-fn fill(templates: bool, pattern: &str, caller: &Caller) -> Option<Filled> {
+fn fill(templates: bool, pattern: &str, who: &Who<'_>) -> Option<Filled> {
     if !templates || !pattern.contains("{{") {
         return Some(Filled { text: pattern.to_owned(), foreign_star: false });
     }
-    let entity = caller.entity.as_ref()?;
-    let mut text = String::new();
-    let mut foreign_star = false;
-    let mut rest = pattern;
-    while let Some((before, after)) = rest.split_once("{{") {
-        let (path, tail) = after.split_once("}}")?;
-        let value = match path.trim() {
-            "identity.entity.id" => &entity.id,
-            "identity.entity.name" => &entity.name,
-            other => entity.metadata.get(other.strip_prefix("identity.entity.metadata.")?)?,
-        };
-        if value.is_empty() {
-            return None;
-        }
-        foreign_star |= value.contains('*');
-        text.push_str(before);
-        text.push_str(value);
-        rest = tail;
+    let subject = who.subject.as_ref()?;
+    let render = |forbidden: &[char]| render(pattern, subject, who.namespace, who.now, forbidden);
+    match render(&['*']) {
+        Ok(text) => Some(Filled { text, foreign_star: false }),
+        Err(Unrendered::Forbidden(_)) => Some(Filled { text: render(&[]).ok()?, foreign_star: true }),
+        Err(Unrendered::Unbalanced | Unrendered::Missing) => None,
     }
-    text.push_str(rest);
-    Some(Filled { text, foreign_star })
 }
 
 #[cfg(test)]
@@ -237,8 +258,8 @@ mod tests {
             metadata: [("team".to_owned(), "*".to_owned())].into(),
             ..kit::Entity::default()
         };
-        let caller = Caller { entity: Some(entity), display_name: "token-ann".into(), ..Caller::default() };
-        let judged = judge_common_name(&Rules::of(&role).unwrap(), &caller, name);
+        let who = Who { display_name: "token-ann", subject: Some(entity.subject()), namespace: "", now: 0 };
+        let judged = judge_common_name(&Rules::of(&role).unwrap(), &who, name);
         match (&judged, expect) {
             (Ok(()), Ok(())) => {}
             (Err(why), Err(part)) if why.contains(part) => {}
@@ -327,6 +348,19 @@ mod tests {
             role.allowed_domains = vec!["{{identity.entity.metadata.team}}.example.com".into()];
         };
         check(star, "any.example.com", Err("falls under none"));
+    }
+
+    #[test]
+    fn directives_that_nobody_has_are_known() {
+        for good in
+            ["example.com", "{{identity.entity.aliases.a.name}}.x", "{{ identity.groups.names.g.id }}"]
+        {
+            assert_eq!(unknown_directive(good), None, "{good}");
+        }
+        assert_eq!(unknown_directive("{{token.name}}.x"), Some("token.name"));
+        for odd in ["{{identity.entity.name", "identity.entity.name}}"] {
+            assert_eq!(unknown_directive(odd), Some(odd));
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use x509::{Family, KeyShape, Subject};
 
 use super::authorities::{DEFAULT, authorities};
 use super::fields::{Seconds, warn_of_length};
+use super::names::unknown_directive;
 use super::rules::Rules;
 use super::store::ROLES;
 use super::{Pki, listing};
@@ -212,6 +213,17 @@ impl Role {
 
 fn warn(role: &Role, cx: &impl Reads) -> Result<()> {
     warn_of_length(&role.subject(), cx);
+    let templates = [
+        ("allowed_domains", role.allowed_domains_template, &role.allowed_domains),
+        ("allowed_uri_sans", role.allowed_uri_sans_template, &role.allowed_uri_sans),
+    ];
+    for (field, _, patterns) in templates.into_iter().filter(|(_, is_template, _)| *is_template) {
+        for unknown in patterns.iter().filter_map(|pattern| unknown_directive(pattern)) {
+            cx.warn(format!(
+                "{field} holds the template \"{unknown}\", for which nobody has a value, so it allows nothing; use one like {{{{identity.entity.name}}}}"
+            ));
+        }
+    }
     if role.generate_lease {
         cx.warn(
             "it is encouraged to disable generate_lease and rely on PKI's native capabilities when possible; \

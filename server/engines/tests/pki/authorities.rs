@@ -80,11 +80,19 @@ fn what_still_names_a_deleted_issuer_is_warned_of() {
         .is(200);
     role(&bench, json!({"issuer_ref": "d"})).is(200);
     let id = text(&named, "issuer_id");
-    assert_eq!(bench.delete(&format!("issuer/{id}")).is(200).warnings, ["1 roles reference d"]);
+    assert_eq!(bench.get("config/issuers").data["default"], id, "there was none, and it can sign");
+    assert!(
+        bench.delete(&format!("issuer/{id}")).is(200).warnings.contains(&"1 roles reference d".to_owned())
+    );
     bench.get("issuer/default").refuses(500, "no default issuer currently configured");
     let rotated = bench.post("root/rotate/internal", json!({"common_name": "N", "key_type": "ec"})).is(200);
     assert_eq!(rotated.data["issuer_name"], "next");
     assert_eq!(bench.post("root/replace", json!({})).is(200).data["default"], rotated.data["issuer_id"]);
+    // That name is taken now, and nobody has asked for it.
+    let again = bench.post("root/rotate/internal", json!({"common_name": "M", "key_type": "ec"})).is(200);
+    assert_eq!(again.data["issuer_name"], "");
+    let body = json!({"common_name": "L", "key_type": "ec", "issuer_name": "next"});
+    bench.post("root/rotate/internal", body).refuses(400, "issuer name already in use");
     bench.delete("root").is(200);
     bench.list("issuers").is(404);
     bench.list("keys").is(404);

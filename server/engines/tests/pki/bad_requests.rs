@@ -139,7 +139,11 @@ fn unsigned() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         (
             "a number in the subject",
             request(
-                sequence(vec![Node::Inner(0x31, vec![], vec![longer(4, 3, Node::Leaf(0x0c, b"x".to_vec()))])]),
+                sequence(vec![Node::Inner(
+                    0x31,
+                    vec![],
+                    vec![longer(4, 3, Node::Leaf(0x0c, b"x".to_vec()))],
+                )]),
                 vec![],
             ),
             "55048003 is not in its shortest form",

@@ -356,3 +356,33 @@ fn formats_are_what_clients_expect() {
             && der.data["ca_chain"][0].as_str().unwrap().starts_with("MII")
     );
 }
+
+/// A template may name the caller as a login knows it, and by a group; what nobody has is warned of.
+#[test]
+fn templates_know_aliases_and_groups() {
+    let mut bench = ready();
+    let mut ann = crate::entity("e1");
+    let entity = ann.entity.as_mut().unwrap();
+    let alias = policy::Alias { name: "ann".to_owned(), ..policy::Alias::default() };
+    entity.aliases.insert("auth_userpass_1".to_owned(), alias);
+    entity.groups.push(policy::Group { id: "g1".into(), name: "web".into(), ..policy::Group::default() });
+    let templates = json!({
+        "allowed_domains": "{{identity.entity.aliases.auth_userpass_1.name}}.example.com,{{identity.groups.names.web.id}}.example.com",
+        "allowed_domains_template": true, "allow_bare_domains": true, "allow_subdomains": false,
+        "allowed_uri_sans": "spiffe://x/{{identity.entity.aliases.auth_userpass_1.name}}", "allowed_uri_sans_template": true,
+    });
+    assert_eq!(role(&bench, templates).is(200).warnings, [""; 0]);
+    bench.caller = ann;
+    let issue = |name: &str, uri: &str| bench.post("issue/r", json!({"common_name": name, "uri_sans": uri}));
+    issue("ann.example.com", "spiffe://x/ann").is(200);
+    issue("g1.example.com", "spiffe://x/ann").is(200);
+    issue("bob.example.com", "spiffe://x/ann").refuses(400, "falls under none of allowed_domains");
+    issue("ann.example.com", "spiffe://x/bob").refuses(400, "fits none of allowed_uri_sans");
+    let odd = role(&bench, json!({"allowed_domains": "{{token.name}}.x", "allowed_domains_template": true}))
+        .is(200);
+    assert!(
+        odd.warnings[0].contains("allowed_domains holds the template \"token.name\""),
+        "{:?}",
+        odd.warnings
+    );
+}

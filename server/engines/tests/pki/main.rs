@@ -4,11 +4,13 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test may panic
 
 mod acme;
+mod arrivals;
 mod authorities;
 mod bad_requests;
 #[allow(dead_code)] // each suite uses its own part of it
 #[path = "../bench/mod.rs"]
 mod bench;
+mod bonds;
 mod bounds;
 mod cel;
 mod far;

@@ -22,6 +22,7 @@ use super::records::{
 };
 use super::signed::{Asked, Owner, Said, signed_operation};
 use crate::pki::Pki;
+use crate::pki::names::Who;
 use crate::pki::store::Id;
 
 /// How long a proof that was given beforehand counts.
@@ -44,7 +45,8 @@ fn begin(cx: &mut Writing<'_>, asked: &Asked<'_>) -> Result<Said> {
     if matches!(name, Name::Wildcard(_)) {
         return Err(Refused::new(Kind::Malformed, "a wildcard is proved when it is ordered"));
     }
-    judge_all(directory, &directory.rules()?, &caller(cx, owner)?, std::slice::from_ref(&name))?;
+    let holder = caller(cx, owner)?;
+    judge_all(directory, &directory.rules()?, &Who::of(&holder, cx), std::slice::from_ref(&name))?;
     let (id, status) = match found(cx, owner, &name)? {
         Some((id, _)) => (id, 200),
         None => {

@@ -17,7 +17,7 @@ use super::records::{ACCOUNT_ORDERS, AuthorizationStatus, ISSUED, ORDERS, OrderR
 use super::renewal::CertificateName;
 use super::signed::{Asked, Owner, Said, signed_operation};
 use crate::pki::Pki;
-use crate::pki::names;
+use crate::pki::names::{self, Who};
 use crate::pki::rules::Rules;
 use crate::pki::store::Id;
 
@@ -51,7 +51,8 @@ fn order(cx: &mut Writing<'_>, asked: &Asked<'_>) -> Result<Said> {
     let directory = chosen.as_ref().unwrap_or(asked.directory);
     let names = names(&wanted.identifiers)?;
     let rules = directory.rules()?;
-    judge_all(directory, &rules, &caller(cx, owner)?, &names)?;
+    let holder = caller(cx, owner)?;
+    judge_all(directory, &rules, &Who::of(&holder, cx), &names)?;
     let (id, expires) = (Id::new(cx), cx.now().plus(TIME));
     let mut order = OrderRecord {
         account: owner.id,
@@ -121,9 +122,9 @@ fn names(identifiers: &[Identifier]) -> Result<Vec<Name>> {
 }
 
 /// Refuses names that the role does not allow, each with its reason.
-pub(super) fn judge_all(directory: &Directory, rules: &Rules, caller: &Caller, names: &[Name]) -> Result<()> {
+pub(super) fn judge_all(directory: &Directory, rules: &Rules, who: &Who<'_>, names: &[Name]) -> Result<()> {
     let judged = names.iter().filter_map(|name| {
-        let why = judge(rules, caller, name).err()?;
+        let why = judge(rules, who, name).err()?;
         let text = name.text();
         let why =
             format!("role ({}) will not issue certificate for name {text}: {why}", directory.role_name());
@@ -133,8 +134,8 @@ pub(super) fn judge_all(directory: &Directory, rules: &Rules, caller: &Caller, n
     if wrong.is_empty() { Ok(()) } else { Err(Refused::of_identifiers(wrong)) }
 }
 
-fn judge(rules: &Rules, caller: &Caller, name: &Name) -> Result<(), String> {
-    let Name::Address(address) = name else { return names::judge(rules, caller, &name.text()) };
+fn judge(rules: &Rules, who: &Who<'_>, name: &Name) -> Result<(), String> {
+    let Name::Address(address) = name else { return names::judge(rules, who, &name.text()) };
     if !rules.role.allow_ip_sans {
         return Err("allow_ip_sans is false".to_owned());
     }

@@ -52,7 +52,7 @@ impl Wish {
         let parent = all.above(old, cx.now()).into_iter().find(may_sign);
         let next = match parent {
             _ if old.is_root => Next::Here(self.root(engine, cx, old)?),
-            Some(parent) => Next::Here(self.intermediate(engine, cx, old, parent, all)?),
+            Some(parent) => Next::Here(self.intermediate(engine, cx, old, parent)?),
             None => {
                 // What cannot be asked for is said before a key is made.
                 sign_with(old, self.ttl)?;
@@ -81,14 +81,7 @@ impl Wish {
         id(&made.issuer_id)
     }
 
-    fn intermediate(
-        &self,
-        engine: &Pki,
-        cx: &mut Writing<'_>,
-        old: &Issuer,
-        parent: &Issuer,
-        all: &Authorities,
-    ) -> Result<Id> {
+    fn intermediate(&self, engine: &Pki, cx: &mut Writing<'_>, old: &Issuer, parent: &Issuer) -> Result<Id> {
         let (parent_ends, old_ends) =
             (parent.certificate.validity().not_after, old.certificate.validity().not_after);
         if parent_ends <= old_ends {
@@ -106,7 +99,7 @@ impl Wish {
         let certificate = Certificate::from_pem(signed.certificate.expose()).map_err(refused)?;
         let id = Id::new(cx);
         let name = self.issuer_name.clone();
-        add_issuer(cx, NewIssuer { id, name, key: Some(key), certificate: &certificate }, all)?;
+        add_issuer(cx, NewIssuer { id, name, key: Some(key), certificate: &certificate })?;
         Ok(id)
     }
 
