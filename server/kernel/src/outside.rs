@@ -222,7 +222,15 @@ impl Kernel {
     /// Does what is due outside, and writes down what came of it. If it fails it is tried again later.
     pub async fn outside(&self, claimed: Claimed) {
         if let Err(error) = self.settle_outside(&claimed.0).await {
-            tracing::error!(%error, cause = error.cause(), "what was due outside failed; it is tried again later");
+            match error.fault() {
+                // Nothing is wrong with it.
+                Fault::Busy => {
+                    tracing::debug!(%error, "what was due outside found no place; it is tried again soon")
+                }
+                _ => {
+                    tracing::error!(%error, cause = error.cause(), "what was due outside failed; it is tried again later");
+                }
+            }
         }
     }
 
@@ -261,7 +269,11 @@ impl Kernel {
             _ => Ok(()),
         };
         if let Err(error) = done {
-            self.settled(|txn| self.postpone(txn, found)).await?;
+            self.settled(|txn| match error.fault() {
+                Fault::Busy => self.put_off(txn, found),
+                _ => self.postpone(txn, found),
+            })
+            .await?;
             return Err(error);
         }
         Ok(())

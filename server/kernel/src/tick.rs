@@ -23,6 +23,8 @@ const TOGETHER: usize = 64;
 const WRITES_MAX: usize = 1024;
 /// How long a failing operation waits before it is tried again; each next wait is twice as long, up to an hour.
 const RETRY: Duration = Duration::from_secs(10);
+/// How long what found no place outside waits for one.
+const PUT_OFF: Duration = Duration::from_secs(1);
 /// How long what a dead token left in a sealed namespace waits before it is looked for again.
 const SEALED_WAIT: Duration = Duration::from_secs(600);
 const RETRY_MAX: Duration = Duration::from_secs(3600);
@@ -181,6 +183,12 @@ impl Kernel {
             pause = wait(*attempts - 1);
         }
         agenda::enter(txn, now.plus(pause), found.tag, &item)
+    }
+
+    /// Puts an item that found no place back on the list. That is no failure, so its waits do not grow.
+    pub(crate) fn put_off(&self, txn: &mut Txn, found: &Found) -> Result<()> {
+        agenda::strike_found(txn, found)?;
+        agenda::enter(txn, self.now().plus(PUT_OFF), found.tag, &found.item)
     }
 
     /// Ends a piece of the leases below a prefix that were issued until then. True: there are more of them. What has been

@@ -133,11 +133,18 @@ impl CertId {
         let [algorithm, name, key, serial] = parts.as_slice() else {
             return Err(Error::malformed(WHAT, "it does not name its certificate"));
         };
-        let algorithm = ObjectIdentifier::from_der(first_of(algorithm.value)?.raw).reading(WHAT)?;
+        if id.tag != Tag::Sequence || algorithm.tag != Tag::Sequence {
+            return Err(Error::malformed(WHAT, "it does not name its certificate"));
+        }
+        let hash = Hash::read(algorithm)?;
+        // What is repeated in an answer, and kept with it, is no more than what names the certificate.
+        let is_digest = |part: &Member<'_>| part.tag == Tag::OctetString && part.value.len() == hash.length();
+        if !is_digest(name) || !is_digest(key) {
+            return Err(Error::malformed(WHAT, "a hash in it is not as long as its algorithm makes it"));
+        }
         let serial = UintRef::from_der(serial.raw).reading(WHAT)?;
         Ok(Self {
-            hash: Hash::of(&algorithm)
-                .ok_or_else(|| Error::malformed(WHAT, format!("it uses the unknown hash {algorithm}")))?,
+            hash,
             name_hash: name.value.to_vec(),
             key_hash: key.value.to_vec(),
             serial: Serial::from_magnitude(serial.as_bytes())?,
@@ -158,6 +165,33 @@ impl CertId {
 }
 
 impl Hash {
+    /// Reads an AlgorithmIdentifier. Those known have no parameters, or a NULL in their place.
+    fn read(algorithm: &Member<'_>) -> Result<Self> {
+        let parts = members_of(algorithm.value, WHAT)?;
+        let oid = match parts.as_slice() {
+            [oid] => oid,
+            [oid, nothing] if nothing.raw == tlv::NULL => oid,
+            _ => {
+                return Err(Error::malformed(
+                    WHAT,
+                    "its hash algorithm has parameters, and should have none",
+                ));
+            }
+        };
+        let oid = ObjectIdentifier::from_der(oid.raw).reading(WHAT)?;
+        Self::of(&oid).ok_or_else(|| Error::malformed(WHAT, format!("it uses the unknown hash {oid}")))
+    }
+
+    /// How many bytes it makes.
+    fn length(self) -> usize {
+        match self {
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
+        }
+    }
+
     fn of(algorithm: &ObjectIdentifier) -> Option<Self> {
         match *algorithm {
             SHA1 => Some(Self::Sha1),

@@ -55,10 +55,7 @@ impl Request {
         let body = der.get(body).unwrap_or_default();
         public_key.verify(Scheme::from_der(algorithm)?, body, signature, "the certificate request")?;
         if !is_readable(subject_der)? {
-            return Err(Error::malformed(
-                WHAT,
-                "its subject holds a text that is not in the encoding it names",
-            ));
+            return Err(Error::malformed(WHAT, "its subject holds a value that is not what its type says"));
         }
         if common_names(subject_der)?.len() > 1 {
             return Err(Error::refused("the certificate request has more than one common name"));

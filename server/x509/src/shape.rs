@@ -2,16 +2,17 @@
 //! is read by nobody.
 
 use crate::extensions::{
-    ALT_NAMES, AUTHORITY_ACCESS, BASIC_CONSTRAINTS, CRL_POINTS, EXT_KEY_USAGE, Extension, FRESHEST_CRL,
-    ISSUER_ALT_NAMES, KEY_USAGE, NAME_CONSTRAINTS, POLICIES, POLICY_CONSTRAINTS, SUBJECT_ACCESS,
+    ALT_NAMES, AUTHORITY_ACCESS, AUTHORITY_KEY_ID, BASIC_CONSTRAINTS, CRL_POINTS, EXT_KEY_USAGE, Extension,
+    FRESHEST_CRL, INHIBIT_ANY, ISSUER_ALT_NAMES, KEY_USAGE, NAME_CONSTRAINTS, POLICIES, POLICY_CONSTRAINTS,
+    POLICY_MAPPINGS, SUBJECT_ACCESS, SUBJECT_KEY_ID,
 };
 use crate::ocsp::{Member, context, members_of};
 use crate::{Error, Result};
-use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier};
+use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, OctetStringRef};
 use der::{Decode, Tag, Tagged};
-use x509_cert::ext::pkix::BasicConstraints;
 use x509_cert::ext::pkix::constraints::name::NameConstraints;
 use x509_cert::ext::pkix::name::GeneralNames;
+use x509_cert::ext::pkix::{AuthorityKeyIdentifier, BasicConstraints};
 
 const WHAT: &str = "extension";
 
@@ -23,9 +24,13 @@ impl Extension {
     pub fn check_shape(&self) -> Result<()> {
         let value = self.value.as_slice();
         let good = match self.oid {
-            KEY_USAGE => {
-                BitStringRef::from_der(value).is_ok_and(|bits| bits.raw_bytes().iter().any(|byte| *byte != 0))
-            }
+            KEY_USAGE => BitStringRef::from_der(value).is_ok_and(|bits| {
+                let unused = (1_u16 << bits.unused_bits()) - 1;
+                let last = bits.raw_bytes().last().copied().unwrap_or_default();
+                u16::from(last) & unused == 0 && bits.raw_bytes().iter().any(|byte| *byte != 0)
+            }),
+            SUBJECT_KEY_ID => <&OctetStringRef>::from_der(value).is_ok(),
+            AUTHORITY_KEY_ID => AuthorityKeyIdentifier::from_der(value).is_ok(),
             EXT_KEY_USAGE => list(value).is_some_and(|purposes| purposes.iter().all(is_oid)),
             ALT_NAMES | ISSUER_ALT_NAMES => {
                 GeneralNames::from_der(value).is_ok_and(|names| !names.is_empty())
@@ -40,9 +45,9 @@ impl Extension {
             AUTHORITY_ACCESS | SUBJECT_ACCESS => {
                 list(value).is_some_and(|places| places.iter().all(is_place))
             }
-            POLICY_CONSTRAINTS => {
-                list(value).is_some_and(|parts| parts.iter().all(|part| number_of(part).is_some()))
-            }
+            POLICY_MAPPINGS => list(value).is_some_and(|pairs| pairs.iter().all(is_mapping)),
+            POLICY_CONSTRAINTS => list(value).is_some_and(|parts| parts.iter().all(is_count)),
+            INHIBIT_ANY => u32::from_der(value).is_ok(),
             _ => true,
         };
         match good {
@@ -93,13 +98,39 @@ fn is_policy<'a>(policy: &Member<'a>, seen: &mut Vec<&'a [u8]>) -> bool {
 fn is_point(point: &Member<'_>) -> bool {
     let Some(parts) = list(point.raw) else { return false };
     let named = |part: &Member<'_>| match number_of(part) {
-        Some(0) if part.tag == context(0, true) => members_of(part.value, WHAT).is_ok_and(
-            |inner| matches!(inner.as_slice(), [one] if number_of(one).is_some_and(|number| number < 2)),
-        ),
+        Some(0) if part.tag == context(0, true) => members_of(part.value, WHAT)
+            .is_ok_and(|inner| matches!(inner.as_slice(), [one] if is_place_name(one))),
         Some(1 | 2) => true,
         _ => false,
     };
     parts.iter().all(named)
+}
+
+/// Where a list is: names, or what to put behind the issuer's name.
+fn is_place_name(place: &Member<'_>) -> bool {
+    let inner = members_of(place.value, WHAT).unwrap_or_default();
+    let is_name = |name: &Member<'_>| number_of(name).is_some();
+    match number_of(place) {
+        Some(0) => !inner.is_empty() && inner.iter().all(is_name),
+        Some(1) => !inner.is_empty(),
+        _ => false,
+    }
+}
+
+/// Two policies of which one stands for the other.
+fn is_mapping(pair: &Member<'_>) -> bool {
+    matches!(list(pair.raw).as_deref(), Some([one, other]) if is_oid(one) && is_oid(other))
+}
+
+/// How many certificates something is put off for.
+fn is_count(part: &Member<'_>) -> bool {
+    let is_number = match part.value {
+        [first] => *first < 0x80,
+        [0, second, ..] => *second >= 0x80 && part.value.len() <= 4,
+        [first, ..] => *first < 0x80 && part.value.len() <= 4,
+        [] => false,
+    };
+    is_number && number_of(part).is_some_and(|number| number < 2)
 }
 
 /// A way to ask, and a name.
@@ -153,6 +184,33 @@ mod tests {
     }
 
     #[test]
+    fn what_go_does_not_read_is_refused() {
+        let urls = tlv::implicit_of(0, &[tlv::implicit_of(0, &[vec![0x86, 0x18, b'x']])]);
+        for (oid, value) in [
+            (KEY_USAGE, vec![3, 2, 5, 0xa1]),
+            (CRL_POINTS, tlv::sequence(&[tlv::sequence(&[urls])])),
+            (POLICY_CONSTRAINTS, tlv::sequence(&[tlv::implicit(0, &[])])),
+            (POLICY_CONSTRAINTS, tlv::sequence(&[tlv::implicit(0, &[0, 1])])),
+            (POLICY_CONSTRAINTS, tlv::sequence(&[tlv::implicit(2, &[1])])),
+            (POLICY_MAPPINGS, tlv::sequence(&[tlv::sequence(&[tlv::oid(&POLICIES)])])),
+            (INHIBIT_ANY, vec![2, 1, 0xff]),
+        ] {
+            let extension = Extension { oid, critical: false, value };
+            assert!(extension.check_shape().is_err(), "{extension:?}");
+        }
+        let pair = [tlv::oid(&POLICIES), tlv::oid(&POLICIES)];
+        for (oid, value) in [
+            (KEY_USAGE, vec![3, 2, 5, 0xa0]),
+            (POLICY_CONSTRAINTS, tlv::sequence(&[tlv::implicit(0, &[0]), tlv::implicit(1, &[0, 0x80])])),
+            (POLICY_MAPPINGS, tlv::sequence(&[tlv::sequence(&pair)])),
+            (INHIBIT_ANY, vec![2, 1, 0]),
+        ] {
+            let extension = Extension { oid, critical: false, value };
+            assert_eq!(extension.check_shape(), Ok(()));
+        }
+    }
+
+    #[test]
     fn nonsense_is_refused_where_the_number_is_known() {
         let known = [
             KEY_USAGE,
@@ -164,6 +222,10 @@ mod tests {
             FRESHEST_CRL,
             AUTHORITY_ACCESS,
             POLICY_CONSTRAINTS,
+            POLICY_MAPPINGS,
+            INHIBIT_ANY,
+            SUBJECT_KEY_ID,
+            AUTHORITY_KEY_ID,
         ];
         let nested = tlv::sequence(&[tlv::sequence(&[tlv::NULL])]);
         for value in [

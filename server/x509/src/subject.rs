@@ -5,7 +5,7 @@ use crate::error::While;
 use crate::{Error, Result, tlv};
 use der::{
     Decode, Reader, SliceReader, Tag,
-    asn1::{AnyRef, BmpString, ObjectIdentifier},
+    asn1::{AnyRef, BitStringRef, BmpString, GeneralizedTime, ObjectIdentifier, UtcTime},
 };
 
 /// Bytes of a name we are willing to read or write.
@@ -207,17 +207,33 @@ pub(crate) fn common_names(der: &[u8]) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// Whether every common name, and everything that calls itself UTF-8, is a text: else who judges a name and who shows it
-/// could see different ones.
+/// Whether every value is what its type says, and every common name a text: else who judges a name and who shows it could see
+/// different ones, and strict programs read none.
 pub(crate) fn is_readable(der: &[u8]) -> Result<bool> {
     let mut readable = true;
     let mut reader = SliceReader::new(der).reading("distinguished name")?;
     let look = |oid, value: AnyRef<'_>| {
-        let must = oid == COMMON_NAME || der::Tagged::tag(&value) == Tag::Utf8String;
-        readable &= !must || text_of(value).is_some();
+        readable &= is_of_its_type(value) && (oid != COMMON_NAME || text_of(value).is_some());
     };
     reader.sequence(|names| each_attribute(names, look)).reading("distinguished name")?;
     Ok(readable)
+}
+
+/// Whether a value of an attribute is what its type says. Go takes two characters more in a PrintableString, since many have them.
+fn is_of_its_type(value: AnyRef<'_>) -> bool {
+    let bytes = value.value();
+    match der::Tagged::tag(&value) {
+        Tag::PrintableString => bytes.iter().all(|byte| is_printable(*byte) || b"*&".contains(byte)),
+        Tag::NumericString => bytes.iter().all(|byte| byte.is_ascii_digit() || *byte == b' '),
+        Tag::Ia5String => bytes.is_ascii(),
+        Tag::Utf8String => std::str::from_utf8(bytes).is_ok(),
+        Tag::BmpString => value.decode_as::<BmpString>().is_ok(),
+        Tag::TeletexString => true,
+        Tag::BitString => value.decode_as::<BitStringRef<'_>>().is_ok(),
+        Tag::UtcTime => value.decode_as::<UtcTime>().is_ok(),
+        Tag::GeneralizedTime => value.decode_as::<GeneralizedTime>().is_ok(),
+        _ => false,
+    }
 }
 
 /// One relative name: its attributes, in an order that does not matter.

@@ -63,7 +63,7 @@ pub(super) fn list(cx: &impl Reads, issuer: &Issuer, extent: Extent) -> Result<A
     };
     let algorithm = &issuer.record.revocation_signature_algorithm;
     let urls = match extent {
-        Extent::Shard(shard) => shards::urls(cx, issuer.id, shard)?,
+        Extent::Shard(shard) => shards::urls(cx, &signers::listing_ids(cx, &all, issuer)?, shard)?,
         Extent::Complete | Extent::Delta => vec![],
     };
     let stamp =

@@ -5,11 +5,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use x509::pem;
 
-use super::Pki;
 use super::authorities::{DEFAULT, authorities};
 use super::crl::{Extent, list};
 use super::shards::Shard;
-use super::store::{CRL, CRL_ROTATED};
+use super::store::{CRL, CRL_ROTATED, Id};
+use super::{Pki, signers};
 
 /// The content type of a list in DER.
 const DER: &str = "application/pkix-crl";
@@ -104,7 +104,12 @@ impl<const AT: usize> Query<Pki> for RawShard<AT> {
     fn run(self, _: &Pki, cx: &Reading<'_>) -> Result<Reply<kit::Nothing>> {
         let all = authorities(cx)?;
         let shard = Shard::parse(&self.shard)?;
-        let list = list(cx, all.issuer_or_refuse(&self.issuer_ref)?, Extent::Shard(shard))?;
+        let heir = match (all.issuer(&self.issuer_ref), Id::parse(&self.issuer_ref)) {
+            (None, Some(gone)) => signers::heir(cx, &all, gone)?,
+            _ => None,
+        };
+        let issuer = heir.map_or_else(|| all.issuer_or_refuse(&self.issuer_ref), Ok)?;
+        let list = list(cx, issuer, Extent::Shard(shard))?;
         Ok(match in_pem(AT) {
             true => Reply::Raw { status: 200, kind: PEM, bytes: pem::encode(pem::CRL, &list).into_bytes() },
             false => Reply::Raw { status: 200, kind: DER, bytes: list.to_vec() },

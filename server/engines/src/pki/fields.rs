@@ -3,6 +3,8 @@
 pub(super) use kit::loose::Seconds;
 use kit::loose::{Flag, Number, Slice, Text, Texts};
 use kit::{Error, Result};
+use schemars::JsonSchema;
+use serde::Deserialize;
 use x509::{AltNames, Family, KeyShape, OtherName, Subject};
 
 use super::authorities::refused;
@@ -31,7 +33,7 @@ macro_rules! leaf_operation {
             /// The start, as a time in UTC.
             not_before: Option<kit::loose::Text>,
             /// Names of other types, as `<oid>;UTF8:<value>`.
-            other_sans: Option<kit::loose::Slice>,
+            other_sans: Option<crate::pki::fields::OtherSans>,
             /// `der` for the key's own form, `pkcs8` for PKCS#8.
             private_key_format: Option<kit::loose::Text>,
             /// Whether self-signed certificates are left out of the chain.
@@ -55,7 +57,7 @@ macro_rules! leaf_operation {
                         alt_names: $crate::pki::fields::text(self.alt_names.take()),
                         ip_sans: $crate::pki::fields::texts(self.ip_sans.take()),
                         uri_sans: $crate::pki::fields::texts(self.uri_sans.take()),
-                        other_sans: $crate::pki::fields::slice(self.other_sans.take()),
+                        other_sans: self.other_sans.take().unwrap_or_default().0,
                         serial_number: $crate::pki::fields::text(self.serial_number.take()),
                         user_ids: $crate::pki::fields::texts(self.user_ids.take()),
                         exclude_cn_from_sans: $crate::pki::fields::flag(self.exclude_cn_from_sans),
@@ -104,7 +106,7 @@ macro_rules! ca_operation {
             /// O of the subject.
             organization: Option<kit::loose::Texts>,
             /// Names of other types, as `<oid>;UTF8:<value>`.
-            other_sans: Option<kit::loose::Slice>,
+            other_sans: Option<crate::pki::fields::OtherSans>,
             /// OU of the subject.
             ou: Option<kit::loose::Texts>,
             /// postalCode of the subject.
@@ -135,7 +137,7 @@ macro_rules! ca_operation {
                     alt_names: $crate::pki::fields::text(self.alt_names.take()),
                     ip_sans: $crate::pki::fields::texts(self.ip_sans.take()),
                     uri_sans: $crate::pki::fields::texts(self.uri_sans.take()),
-                    other_sans: $crate::pki::fields::slice(self.other_sans.take()),
+                    other_sans: self.other_sans.take().unwrap_or_default().0,
                     serial_number: $crate::pki::fields::text(self.serial_number.take()),
                     user_ids: vec![],
                     exclude_cn_from_sans: $crate::pki::fields::flag(self.exclude_cn_from_sans),
@@ -296,21 +298,44 @@ pub(super) fn warn_of_length(subject: &Subject, cx: &impl kit::Reads) {
     }
 }
 
+/// Other names: a list, whose items may hold commas, or one text that commas divide.
+#[derive(Debug, Default)]
+pub(super) struct OtherSans(pub(super) Vec<String>);
+
+impl<'de> Deserialize<'de> for OtherSans {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        match serde_json::Value::deserialize(from)? {
+            serde_json::Value::String(text) => {
+                let items = text.split(',').map(|item| item.trim().to_owned());
+                Ok(Self(items.filter(|item| !item.is_empty()).collect()))
+            }
+            list => serde_json::from_value::<Slice>(list)
+                .map(|list| Self(list.0))
+                .map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+impl JsonSchema for OtherSans {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        Slice::schema_name()
+    }
+
+    fn inline_schema() -> bool {
+        Slice::inline_schema()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        Slice::json_schema(generator)
+    }
+}
+
 pub(super) fn text(value: Option<Text>) -> String {
     value.unwrap_or_default().0
 }
 
 pub(super) fn texts(value: Option<Texts>) -> Vec<String> {
     value.unwrap_or_default().0
-}
-
-/// A list whose items may hold commas, or one text that commas divide.
-pub(super) fn slice(value: Option<Slice>) -> Vec<String> {
-    let items = value.unwrap_or_default().0;
-    match items.as_slice() {
-        [single] => single.split(',').map(|item| item.trim().to_owned()).collect(),
-        _ => items,
-    }
 }
 
 pub(super) fn flag(value: Option<Flag>) -> bool {

@@ -21,15 +21,26 @@ pub(super) fn below(template: &Template<'_>, all: &Authorities, issuer: &Issuer,
             "the certificate would name nobody: give a common_name, or an alternative name (RFC 5280, section 4.1.2.6)",
         ));
     }
-    upwards(template, all, issuer, now)
+    let common_name = Subject::from_der(template.subject).map_err(refused)?.common_name;
+    upwards(all, issuer, now, |above| constrain((&names, template.subject, &common_name), above))
 }
 
-/// Holds the names against the constraints of the issuer and of those above it. Of a CA that several have signed, one way up to
-/// a root has to permit them: whoever verifies the certificate may take it.
-fn upwards(template: &Template<'_>, all: &Authorities, issuer: &Issuer, now: Time) -> Result<()> {
+/// Refuses alternative names that the issuer could not certify.
+pub(super) fn within(names: &AltNames, all: &Authorities, issuer: &Issuer, now: Time) -> Result<()> {
+    upwards(all, issuer, now, |above| constrain((names, NOBODY, ""), above))
+}
+
+/// Holds names against the constraints of the issuer and of those above it. Of a CA that several have signed, one way up to a
+/// root has to permit them: whoever verifies the certificate may take it.
+fn upwards(
+    all: &Authorities,
+    issuer: &Issuer,
+    now: Time,
+    constrain: impl Fn(&Issuer) -> Result<()>,
+) -> Result<()> {
     let (mut waiting, mut seen, mut refusal) = (vec![issuer], vec![issuer.id], None);
     while let Some(one) = waiting.pop() {
-        if let Err(why) = constrain(template, one) {
+        if let Err(why) = constrain(one) {
             refusal.get_or_insert(why);
             continue;
         }
@@ -95,11 +106,12 @@ fn forms(names: &AltNames) -> Result<()> {
     names.uri.iter().try_for_each(|uri| check_uri(uri))
 }
 
-fn constrain(template: &Template<'_>, above: &Issuer) -> Result<()> {
+/// Alternative names, a subject in DER, and the common name in it.
+type Named<'a> = (&'a AltNames, &'a [u8], &'a str);
+
+fn constrain((names, subject, common_name): Named<'_>, above: &Issuer) -> Result<()> {
     let Some(constraints) = NameConstraints::of(&above.certificate).map_err(refused)? else { return Ok(()) };
-    let names = template.extensions.names().map_err(refused)?;
-    let common_name = Subject::from_der(template.subject).map_err(refused)?.common_name;
-    constraints.check(&names, template.subject, &common_name).map_err(|why| {
+    constraints.check(names, subject, common_name).map_err(|why| {
         let name = &above.record.name;
         let ca = if name.is_empty() { above.id.to_string() } else { name.clone() };
         Error::invalid(format!("{why} (issuer {ca})"))

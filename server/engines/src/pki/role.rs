@@ -3,14 +3,14 @@
 //! Every field of a role is declared once, below; what is stored, what is read back, what a write takes and what a
 //! patch takes are made from that one list.
 
-use kit::loose::{Flag, Number, Slice, Text, Texts};
+use kit::loose::{Flag, Number, Text, Texts};
 use kit::{Command, Error, Query, Reading, Reads, Reply, Result, Route, Writing, page};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use x509::{Family, KeyShape, Subject};
 
 use super::authorities::{DEFAULT, authorities};
-use super::fields::{Seconds, warn_of_length};
+use super::fields::{OtherSans, Seconds, warn_of_length};
 use super::names::unknown_directive;
 use super::rules::Rules;
 use super::store::ROLES;
@@ -73,7 +73,7 @@ role_fields! {
     /// The networks addresses must lie in; none: anywhere.
     allowed_ip_sans_cidr: Vec<String> = vec![], Texts, |v| v.0;
     /// Other names that may be asked for, as `<oid>;UTF8:<pattern>`; `*` allows all.
-    allowed_other_sans: Vec<String> = vec![], Slice, |v| commas(v);
+    allowed_other_sans: Vec<String> = vec![], OtherSans, |v| v.0;
     /// Patterns of serial numbers a subject may have.
     allowed_serial_numbers: Vec<String> = vec![], Texts, |v| v.0;
     /// Patterns of URIs that may be asked for.
@@ -325,16 +325,6 @@ impl JsonSchema for PolicyTexts {
 
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
         Texts::json_schema(generator)
-    }
-}
-
-/// Other names hold commas in a list, and are divided by them in a single text.
-fn commas(texts: Slice) -> Vec<String> {
-    match texts.0.as_slice() {
-        [single] => {
-            single.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
-        }
-        _ => texts.0,
     }
 }
 

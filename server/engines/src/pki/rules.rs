@@ -233,7 +233,7 @@ fn common_names(words: &[String]) -> Result<CommonNames> {
     }
     let (mut email, mut hostname) = (words.is_empty(), words.is_empty());
     for word in words {
-        match word.as_str() {
+        match word.to_ascii_lowercase().as_str() {
             "email" => email = true,
             "hostname" => hostname = true,
             other => {
@@ -279,7 +279,14 @@ impl Network {
         let address: IpAddr = address.parse().ok()?;
         let bits: u32 = bits.parse().ok()?;
         let width = if address.is_ipv4() { 32 } else { 128 };
-        (bits <= width).then_some(Self { address, bits })
+        if bits > width {
+            return None;
+        }
+        // Addresses are looked at as what they are; so is a network of IPv4 in IPv6's clothes.
+        match (address.to_canonical(), bits.checked_sub(96)) {
+            (v4 @ IpAddr::V4(_), Some(bits)) if address.is_ipv6() => Some(Self { address: v4, bits }),
+            _ => Some(Self { address, bits }),
+        }
     }
 
     /// Whether the address lies in it. An IPv4 address in IPv6's clothes is the IPv4 address.
@@ -307,6 +314,8 @@ mod tests {
             ("10.0.0.0/8", "::ffff:10.1.1.1", true),
             ("0.0.0.0/0", "1.2.3.4", true),
             ("0.0.0.0/0", "::1", false),
+            ("::ffff:10.0.0.0/104", "10.1.1.1", true),
+            ("::ffff:10.0.0.0/104", "11.1.1.1", false),
             ("::/0", "2001:db8::1", true),
             ("2001:db8::/32", "2001:db9::1", false),
         ] {

@@ -105,13 +105,22 @@ impl Naming {
     }
 }
 
-/// All URLs under which certificates name a shard.
-pub(super) fn urls(cx: &impl Reads, issuer: Id, shard: Shard) -> Result<Vec<String>> {
+/// All URLs under which certificates of these issuers, which sign the same lists, name a shard.
+pub(super) fn urls(cx: &impl Reads, issuers: &[Id], shard: Shard) -> Result<Vec<String>> {
     let (known, cluster) = (SHARD_URLS.get(cx)?, CLUSTER.get(cx)?);
     if known.is_empty() {
         return Err(Error::not_found());
     }
-    known.iter().map(|url| fill_in(&url.replace(HOLE, &shard.to_string()), issuer, &cluster)).collect()
+    let mut urls = Vec::with_capacity(known.len());
+    for issuer in issuers {
+        for url in &known {
+            let url = fill_in(&url.replace(HOLE, &shard.to_string()), *issuer, &cluster)?;
+            if !urls.contains(&url) {
+                urls.push(url);
+            }
+        }
+    }
+    Ok(urls)
 }
 
 /// The paths of `config/cluster` are filled in when it is set, so that a later change of them leaves old certificates right.

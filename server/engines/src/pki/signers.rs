@@ -33,6 +33,16 @@ pub(super) fn listing_ids(cx: &impl Reads, all: &Authorities, issuer: &Issuer) -
     Ok(living.chain(gone.iter().flatten().copied()).collect())
 }
 
+/// The issuer that signs the lists of one that is gone: certificates name these under the old id.
+pub(super) fn heir<'a>(cx: &impl Reads, all: &'a Authorities, gone: Id) -> Result<Option<&'a Issuer>> {
+    for issuer in all.issuers.iter().filter(|issuer| issuer.key.is_some()) {
+        if listing_ids(cx, all, issuer)?.contains(&gone) {
+            return Ok(Some(issuer));
+        }
+    }
+    Ok(None)
+}
+
 /// Deletes an issuer. What it has revoked stays on the lists of its name and key.
 pub(super) fn delete(cx: &mut Writing<'_>, issuer: &Issuer) -> Result<()> {
     ISSUERS.delete(cx, issuer.id.as_bytes())?;

@@ -36,6 +36,10 @@ fn longer(group: u8, number: u8, value: Node) -> Node {
     sequence(vec![oid(&[85, group, 0x80, number]), value])
 }
 
+fn organization(kind: u8, value: &[u8]) -> Node {
+    sequence(vec![oid(&[85, 4, 10]), Node::Leaf(kind, value.to_vec())])
+}
+
 /// Alternative names, each with the tag of its kind.
 fn names(names: &[(u8, &[u8])]) -> Node {
     extension(17, sequence(names.iter().map(|(tag, value)| Node::Leaf(*tag, value.to_vec())).collect()))
@@ -152,6 +156,16 @@ fn unsigned() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             "a number of an attribute",
             asking(vec![sequence(vec![oid(&[42, 0x80, 3]), Node::Leaf(0x31, vec![])])]),
             "2a8003 is not in its shortest form",
+        ),
+        (
+            "a printable text with what none holds",
+            request(sequence(vec![Node::Inner(0x31, vec![], vec![organization(0x13, b"a_b")])]), vec![]),
+            "a value that is not what its type says",
+        ),
+        (
+            "a date that is none in the subject",
+            request(sequence(vec![Node::Inner(0x31, vec![], vec![organization(0x17, b"Org")])]), vec![]),
+            "a value that is not what its type says",
         ),
         ("a hundred extensions", asking(vec![wish(many(100))]), "100 extensions; 64 are allowed"),
         ("names without end", asking(vec![wish(vec![names(&list)])]), "longer than 65536 bytes"),
@@ -319,7 +333,7 @@ fn what_no_certificate_may_say_is_refused_verbatim() {
         bench.post("sign-verbatim", json!({"csr": csr, "ttl": "1h"}))
     };
     let nothing = || Node::Leaf(5, vec![]);
-    for number in [15, 17, 18, 30, 31, 32, 36, 37, 46] {
+    for number in [15, 17, 18, 30, 31, 32, 33, 36, 37, 46, 54] {
         // Alternative names are looked at wherever they are asked for.
         let answer = verbatim(vec![extension(number, nothing())]);
         let why = if number == 17 { "cannot be read" } else { "is not what it should be" };
@@ -331,6 +345,7 @@ fn what_no_certificate_may_say_is_refused_verbatim() {
     let usage = |bits: &[u8]| extension(15, Node::Leaf(3, bits.to_vec()));
     verbatim(vec![usage(&[2, 4])]).refuses(400, "no CA's, and have the key usage to sign certificates");
     verbatim(vec![usage(&[7, 0])]).refuses(400, "is not what it should be");
+    verbatim(vec![usage(&[5, 0xa1])]).refuses(400, "is not what it should be");
     let domain = sequence(vec![Node::Leaf(DNS, b"example.org".to_vec())]);
     let constraints = sequence(vec![Node::Inner(0xa0, vec![], vec![domain])]);
     verbatim(vec![extension(30, constraints)]).refuses(400, "no CA's, and have name constraints");

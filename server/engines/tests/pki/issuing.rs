@@ -386,3 +386,19 @@ fn templates_know_aliases_and_groups() {
         odd.warnings
     );
 }
+
+/// A comma divides other names where they come as one text, and nothing in a list of one.
+#[test]
+fn a_list_of_one_other_name_may_hold_a_comma() {
+    let bench = ready();
+    let allowed = json!({"allow_any_name": true, "allowed_other_sans": ["1.2.3;UTF8:a,b"]});
+    assert_eq!(role(&bench, allowed).is(200).data["allowed_other_sans"], json!(["1.2.3;UTF8:a,b"]));
+    let issue =
+        |sans: Value| bench.post("issue/r", json!({"common_name": "x.example.com", "other_sans": sans}));
+    issue(json!(["1.2.3;UTF8:a,b"])).is(200);
+    issue(json!(["1.2.3;UTF8:a"])).refuses(400, "allowed_other_sans");
+    let allowed = json!({"allow_any_name": true, "allowed_other_sans": "1.2.3;UTF8:a,1.2.4;UTF8:b"});
+    role(&bench, allowed).is(200);
+    issue(json!("1.2.3;UTF8:a,1.2.4;UTF8:b")).is(200);
+    issue(json!("1.2.3;UTF8:a,1.2.4;UTF8:c")).refuses(400, "allowed_other_sans");
+}

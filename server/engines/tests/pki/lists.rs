@@ -213,3 +213,32 @@ fn base64_of(text: &str) -> Vec<u8> {
     use base64::Engine as _;
     base64::engine::general_purpose::STANDARD.decode(text).unwrap()
 }
+
+/// Certificates name the shards of the issuer that they are of, by its id: who has its name and key later answers for it.
+#[test]
+fn the_shards_of_an_issuer_outlive_its_id() {
+    let (bench, desk) = (crate::mount(), Desk::new("shard-heir"));
+    let body = json!({"common_name": "Root", "key_type": "ec", "ttl": "700h"});
+    let root = bench.post("root/generate/exported", body).is(200);
+    crate::role(&bench, json!({})).is(200);
+    bench.post("config/cluster", json!({"path": "http://v/v1/pki"})).is(200);
+    bench.post("config/crl", json!({"shards": 2})).is(200);
+    let serial = issued(&bench);
+    bench.post("revoke", json!({"serial_number": serial})).is(200);
+    let old = text(&root, "issuer_id");
+    bench.delete(&format!("issuer/{old}")).is(200);
+    bench.get(&format!("issuer/{old}/crl/shard/0-of-2")).refuses(500, "unable to find PKI issuer");
+    bench.post("issuers/import/cert", json!({"pem_bundle": text(&root, "certificate")})).is(200);
+    let serial = Serial::parse(&serial).unwrap();
+    let shards = ["0-of-2", "1-of-2"].map(|shard| format!("issuer/{old}/crl/shard/{shard}"));
+    assert!(shards.iter().any(|shard| list(&bench, shard).revoked_at(&serial).is_some()));
+    desk.put("crl.der", bench.get(&shards[0]).bytes);
+    let shown = desk.openssl("crl -inform DER -in crl.der -noout -text");
+    let new = bench.get("issuer/default").data["issuer_id"].as_str().unwrap().to_owned();
+    assert_ne!(new, old);
+    for id in [old, &new] {
+        let point = format!("URI:http://v/v1/pki/issuer/{id}/crl/shard/0-of-2");
+        assert!(shown.contains(&point), "{point} in {shown}");
+    }
+    bench.get("issuer/00000000-0000-0000-0000-000000000000/crl/shard/0-of-2").refuses(500, "unable to find");
+}

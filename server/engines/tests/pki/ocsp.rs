@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use crate::bench::Answer;
+use crate::near::{Node, encode, parse};
 use crate::{Desk, NOW, ready, text};
 
 fn ask(desk: &Desk, bench: &crate::bench::Bench, nonce: &str) -> Answer {
@@ -76,4 +77,52 @@ fn an_answer_to_a_get_may_be_kept_as_long_as_it_is_good() {
     assert!(said.contains("revoked") && said.contains("Reason: keyCompromise"), "{said}");
     bench.post("config/crl", json!({"ocsp_expiry": "0s"})).is(200);
     assert_eq!(ask(&desk, &bench, "-no_nonce").header("cache-control"), None, "it names no end");
+}
+
+/// What strangers write besides naming a certificate is neither repeated nor kept.
+#[test]
+fn a_question_names_a_certificate_and_nothing_else() {
+    let (bench, desk) = (ready(), Desk::new("ocsp-junk"));
+    let leaf = bench.post("issue/r", json!({"common_name": "a.example.com"})).is(200);
+    desk.put("l.pem", text(&leaf, "certificate")).put("ca.pem", bench.get("ca/pem").text);
+    desk.openssl("ocsp -issuer ca.pem -cert l.pem -no_nonce -reqout q.der");
+    let question = parse(&std::fs::read(desk.0.join("q.der")).unwrap()).unwrap();
+    let ask = |change: fn(&mut Node)| {
+        let mut nodes = question.clone();
+        change_all(&mut nodes, change);
+        bench.get(&format!("ocsp/{}", STANDARD.encode(encode(&nodes))))
+    };
+    ask(|_| {}).is(200);
+    let wrong: [fn(&mut Node); 3] = [
+        |node| {
+            if matches!(node, Node::Leaf(5, _)) {
+                *node = Node::Leaf(4, b"junk".repeat(3000));
+            }
+        },
+        |node| match node {
+            Node::Inner(0x30, _, children)
+                if matches!(children[..], [Node::Leaf(6, _), Node::Leaf(5, _)]) =>
+            {
+                children.push(Node::Leaf(4, b"junk".to_vec()));
+            }
+            _ => {}
+        },
+        |node| match node {
+            Node::Leaf(4, digest) if digest.len() == 20 => digest.push(0),
+            _ => {}
+        },
+    ];
+    for change in wrong {
+        let answer = ask(change).is(400);
+        assert_eq!(answer.bytes, [0x30, 3, 0x0a, 1, 1], "malformedRequest");
+    }
+}
+
+fn change_all(nodes: &mut [Node], change: fn(&mut Node)) {
+    for node in nodes {
+        change(node);
+        if let Node::Inner(_, _, children) = node {
+            change_all(children, change);
+        }
+    }
 }

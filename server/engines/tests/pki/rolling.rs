@@ -380,3 +380,27 @@ fn a_next_ca_is_bound_by_the_same_constraints() {
     assert!(names(&old).is_some());
     assert_eq!(names(&old), names(&new));
 }
+
+/// What binds a CA and cannot be asked for is not left out of the next one.
+#[test]
+fn a_ca_that_has_policies_is_not_rolled_without_them() {
+    let (above, desk) = (ready(), Desk::new("roll-policies"));
+    for (extension, is_lost) in [
+        ("certificatePolicies=1.2.3.4", true),
+        ("policyConstraints=critical,requireExplicitPolicy:0", true),
+        ("inhibitAnyPolicy=critical,0", true),
+        ("extendedKeyUsage=clientAuth", false),
+    ] {
+        let csr = desk.csr(&format!("{} -subj /CN=Below -addext {extension}", crate::EC));
+        let body = json!({"csr": csr, "use_csr_values": true, "ttl": "600h"});
+        let signed = above.post("root/sign-intermediate", body).is(200);
+        let bench = mount();
+        let body = json!({"pem_bundle": format!("{}\n{}", text(&signed, "certificate"), desk.text("k.pem"))});
+        bench.post("issuers/import/bundle", body).is(200);
+        let begun = bench.post("roll", json!({"publish_for": "1h"}));
+        match is_lost {
+            true => begun.refuses(400, "which the next one would lack"),
+            false => drop(begun.is(200)),
+        }
+    }
+}

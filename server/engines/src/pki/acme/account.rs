@@ -203,7 +203,8 @@ fn contacts(contacts: Vec<String>) -> Result<Vec<String>> {
             return Err(Refused::new(Kind::UnsupportedContact, "only mailto: is supported"));
         };
         let one = address.split_once('@').is_some_and(|(mailbox, domain)| {
-            !mailbox.is_empty() && x509::is_hostname(domain) && !mailbox.contains([',', '?', ' '])
+            let plain = |b: u8| b.is_ascii_graphic() && !b",?\"<>()[]:;\\".contains(&b);
+            !mailbox.is_empty() && x509::is_hostname(domain) && mailbox.bytes().all(plain)
         });
         if !one || contact.len() > CONTACT_SIZE_MAX {
             return Err(Refused::new(

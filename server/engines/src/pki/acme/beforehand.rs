@@ -22,7 +22,6 @@ use super::records::{
 };
 use super::signed::{Asked, Owner, Said, signed_operation};
 use crate::pki::Pki;
-use crate::pki::names::Who;
 use crate::pki::store::Id;
 
 /// How long a proof that was given beforehand counts.
@@ -46,7 +45,7 @@ fn begin(cx: &mut Writing<'_>, asked: &Asked<'_>) -> Result<Said> {
         return Err(Refused::new(Kind::Malformed, "a wildcard is proved when it is ordered"));
     }
     let holder = caller(cx, owner)?;
-    judge_all(directory, &directory.rules()?, &Who::of(&holder, cx), std::slice::from_ref(&name))?;
+    judge_all(cx, directory, &directory.rules()?, &holder, std::slice::from_ref(&name))?;
     let (id, status) = match found(cx, owner, &name)? {
         Some((id, _)) => (id, 200),
         None => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use kit::{Ask, Nothing, Reads, Recording, Reply, Route, World, Writing};
+use kit::{Ask, Awaited, Nothing, Reads, Recording, Reply, Route, World, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,7 @@ use super::records::{
     ACCOUNTS, AUTHORIZATIONS, AccountRecord, AccountStatus, AuthorizationRecord, AuthorizationStatus,
     ChallengeKind, ChallengeRecord, ChallengeStatus, ORDERS, OrderStatus,
 };
+use super::shares::{self, Place, Shares};
 use super::signed::{Asked, Said, public_key, signed_operation};
 use crate::pki::Pki;
 use crate::pki::store::{CLUSTER, Id};
@@ -106,23 +107,34 @@ pub(in crate::pki) struct Validate {
     kind: String,
 }
 
+/// What there is to be done for a proof.
+pub(in crate::pki) enum Wanted {
+    /// Nobody waits for it any more.
+    Nothing,
+    /// To wait until others of its account are done.
+    APlace,
+    /// To look for it.
+    Proof(Box<Proof>, Place),
+}
+
 impl Ask<Pki> for Validate {
     const ROUTE: Route = Route::internal("acme-validate");
-    /// What is to be looked for; nothing, if nobody waits for it any more.
-    type Facts = Option<Proof>;
+    type Facts = Wanted;
     type Heard = Result<(), Problem>;
     type Reply = Nothing;
 
-    fn facts(&self, _: &Pki, cx: &Recording<'_>) -> kit::Result<Option<Proof>> {
-        let Some((_, record)) = self.waiting(cx)? else { return Ok(None) };
-        let Some(challenge) = self.challenge(&record) else { return Ok(None) };
-        let Some(account) = ACCOUNTS.get(cx, record.account.as_bytes())? else { return Ok(None) };
+    fn facts(&self, _: &Pki, cx: &Recording<'_>) -> kit::Result<Wanted> {
+        let Some((_, record)) = self.waiting(cx)? else { return Ok(Wanted::Nothing) };
+        let Some(challenge) = self.challenge(&record) else { return Ok(Wanted::Nothing) };
+        let Some(account) = ACCOUNTS.get(cx, record.account.as_bytes())? else { return Ok(Wanted::Nothing) };
         let config = config::config(cx)?;
         if account.status != AccountStatus::Valid || !config.enabled {
-            return Ok(None);
+            return Ok(Wanted::Nothing);
         }
+        let shares = Shares::of(cx);
+        let Some(place) = shares.of_account(record.account) else { return Ok(Wanted::APlace) };
         let key = public_key(&account.key).ok().and_then(|key| key.thumbprint()).unwrap_or_default();
-        Ok(Some(Proof {
+        let proof = Proof {
             kind: challenge.kind,
             name: record.name.clone(),
             token: challenge.token.clone(),
@@ -130,19 +142,39 @@ impl Ask<Pki> for Validate {
             resolver: config.dns_resolver.clone(),
             targets: config.targets()?,
             caa: asks(cx, &config, &account, record.account)?,
-        }))
+            shares,
+        };
+        Ok(Wanted::Proof(Box::new(proof), place))
     }
 
-    async fn ask(&self, facts: &Option<Proof>, world: &dyn World) -> kit::Result<Result<(), Problem>> {
+    fn awaits(facts: &Wanted) -> Awaited {
         match facts {
-            Some(proof) => Ok(prove::look(proof, world).await),
-            None => Ok(Err(Problem::new(Kind::Unauthorized, "nobody waits for this proof any more"))),
+            Wanted::Proof(..) => Awaited::Systems,
+            Wanted::Nothing | Wanted::APlace => Awaited::Nobody,
+        }
+    }
+
+    async fn ask(&self, facts: &Wanted, world: &dyn World) -> kit::Result<Result<(), Problem>> {
+        match facts {
+            Wanted::Proof(proof, _place) => Ok(prove::look(proof, world).await),
+            Wanted::APlace => Ok(Err(shares::taken())),
+            Wanted::Nothing => {
+                Ok(Err(Problem::new(Kind::Unauthorized, "nobody waits for this proof any more")))
+            }
         }
     }
 
     fn run(self, _: &Pki, heard: &Result<(), Problem>, cx: &mut Writing<'_>) -> kit::Result<Reply<Nothing>> {
         let Some((id, mut record)) = self.waiting(cx)? else { return Ok(Reply::Nothing) };
         let now = cx.now();
+        if let Err(problem) = heard
+            && problem.kind == Kind::RateLimited
+        {
+            // That was no look, so it counts as none.
+            let wait = Shares::of(cx).put_off(record.account, now);
+            cx.ask_later::<Pki, _>(wait, &self)?;
+            return Ok(Reply::Nothing);
+        }
         let Some(challenge) = record.challenges.iter_mut().find(|one| one.kind.text() == self.kind) else {
             return Ok(Reply::Nothing);
         };

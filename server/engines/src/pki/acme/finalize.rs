@@ -195,7 +195,7 @@ fn issue(
     let extensions = leaf.extensions(&rules, request.public_key(), &names, &subject, cx).map_err(bad)?;
     let subject = subject.to_der().map_err(refused)?;
     let decided = leaf.decided(&subject, request.public_key(), &extensions);
-    decided.issue(cx, directory.role_name(), owner_of(&caller))?;
+    decided.issue(cx, directory.role_name(), owner_of(&caller)).map_err(bad)?;
     Ok(leaf.serial)
 }
 

@@ -3,7 +3,7 @@
 //! There are four directories: of the mount, of a role, of an issuer, of both (`place`). Every request but a few is signed
 //! by an account's key (`signed`), under a nonce that counts once (`nonce`). An order (`order`) asks for names; each has an
 //! authorization (`authorization`, `beforehand`) with challenges, which are looked at outside of any transaction (`challenge`,
-//! `prove`, `caa`). When all are proved, `finalize` issues, by the code and the rules of the engine's roles.
+//! `prove`, `caa`), so many at once for each account and at each address (`shares`). When all are proved, `finalize` issues, by the code and the rules of the engine's roles.
 
 mod account;
 mod authorization;
@@ -27,6 +27,7 @@ mod prove;
 mod records;
 mod renewal;
 mod revocation;
+mod shares;
 mod signed;
 mod targets;
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kit::{Caller, Reads, Time, Writing};
 use serde::Deserialize;
+use x509::AltNames;
 
 use super::account::{count, count_names};
 use super::beforehand::{new_authorization, proved_beforehand};
@@ -16,10 +17,11 @@ use super::problem::{Kind, Problem, Refused, Result};
 use super::records::{ACCOUNT_ORDERS, AuthorizationStatus, ISSUED, ORDERS, OrderRecord, OrderStatus};
 use super::renewal::CertificateName;
 use super::signed::{Asked, Owner, Said, signed_operation};
-use crate::pki::Pki;
+use crate::pki::authorities::authorities;
 use crate::pki::names::{self, Who};
 use crate::pki::rules::Rules;
 use crate::pki::store::Id;
+use crate::pki::{Pki, lint};
 
 /// How long an order may take.
 pub(super) const TIME: Duration = Duration::from_secs(86_400);
@@ -52,7 +54,7 @@ fn order(cx: &mut Writing<'_>, asked: &Asked<'_>) -> Result<Said> {
     let names = names(&wanted.identifiers)?;
     let rules = directory.rules()?;
     let holder = caller(cx, owner)?;
-    judge_all(directory, &rules, &Who::of(&holder, cx), &names)?;
+    judge_all(cx, directory, &rules, &holder, &names)?;
     let (id, expires) = (Id::new(cx), cx.now().plus(TIME));
     let mut order = OrderRecord {
         account: owner.id,
@@ -121,10 +123,22 @@ fn names(identifiers: &[Identifier]) -> Result<Vec<Name>> {
     if wrong.is_empty() { Ok(names) } else { Err(Refused::of_identifiers(wrong)) }
 }
 
-/// Refuses names that the role does not allow, each with its reason.
-pub(super) fn judge_all(directory: &Directory, rules: &Rules, who: &Who<'_>, names: &[Name]) -> Result<()> {
+/// Refuses names that the role does not allow or the issuer could not certify, each with its reason: nobody should prove a name
+/// in vain.
+pub(super) fn judge_all(
+    cx: &impl Reads,
+    directory: &Directory,
+    rules: &Rules,
+    caller: &Caller,
+    names: &[Name],
+) -> Result<()> {
+    let (who, all) = (Who::of(caller, cx), authorities(cx)?);
+    let issuer = all.issuers.iter().find(|issuer| issuer.id == directory.issuer);
     let judged = names.iter().filter_map(|name| {
-        let why = judge(rules, who, name).err()?;
+        let bound =
+            || issuer.map_or(Ok(()), |issuer| lint::within(&alternative(name), &all, issuer, cx.now()));
+        let judged = judge(rules, &who, name);
+        let why = judged.and_then(|()| bound().map_err(|why: kit::Error| why.to_string())).err()?;
         let text = name.text();
         let why =
             format!("role ({}) will not issue certificate for name {text}: {why}", directory.role_name());
@@ -132,6 +146,14 @@ pub(super) fn judge_all(directory: &Directory, rules: &Rules, who: &Who<'_>, nam
     });
     let wrong: Vec<_> = judged.collect();
     if wrong.is_empty() { Ok(()) } else { Err(Refused::of_identifiers(wrong)) }
+}
+
+/// A name as certificates bear it.
+fn alternative(name: &Name) -> AltNames {
+    match name {
+        Name::Address(address) => AltNames { ip: vec![*address], ..AltNames::default() },
+        host => AltNames { dns: vec![host.text()], ..AltNames::default() },
+    }
 }
 
 fn judge(rules: &Rules, who: &Who<'_>, name: &Name) -> Result<(), String> {

@@ -3,6 +3,7 @@
 //! never repeated.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
@@ -16,6 +17,7 @@ use super::caa;
 use super::identifier::Name;
 use super::problem::{Kind, Problem};
 use super::records::ChallengeKind;
+use super::shares::{self, Shares};
 use super::targets::Targets;
 
 /// How long looking at one proof may take.
@@ -46,6 +48,8 @@ pub(in crate::pki) struct Proof {
     pub(super) targets: Targets,
     /// As whom this authority asks the owner of the name to be let; nothing, if it does not ask.
     pub(super) caa: Option<caa::Asks>,
+    /// Who looks how much where.
+    pub(super) shares: Arc<Shares>,
 }
 
 /// Looks whether a proof is in place.
@@ -91,8 +95,9 @@ async fn page(proof: &Proof, world: &dyn World) -> Result<(), Problem> {
     let mut addresses = found.ok_or_else(|| denied(CLOSED))?;
     let mut url = first.clone();
     for hop in 0..=REDIRECTS_MAX {
-        let (at, told) = fetch(world, &url, &addresses).await.map_err(|problem| match hop {
+        let (at, told) = fetch(proof, world, &url, &addresses).await.map_err(|problem| match hop {
             0 => problem,
+            _ if problem.kind == Kind::RateLimited => problem,
             // Where an answer sends to stood in an answer.
             _ => Problem::new(Kind::Connection, format!("{first} sends on, and nobody answers there")),
         })?;
@@ -176,9 +181,15 @@ fn permitted(found: Vec<IpAddr>, may: impl Fn(IpAddr) -> bool) -> Option<Vec<IpA
 }
 
 /// What is said by the first of these addresses that says anything.
-async fn fetch(world: &dyn World, url: &Url, addresses: &[IpAddr]) -> Result<(IpAddr, kit::Told), Problem> {
+async fn fetch(
+    proof: &Proof,
+    world: &dyn World,
+    url: &Url,
+    addresses: &[IpAddr],
+) -> Result<(IpAddr, kit::Told), Problem> {
     let mut failed = Problem::new(Kind::Connection, "no address was tried");
     for address in addresses {
+        let _place = proof.shares.at_target(*address).ok_or_else(shares::taken)?;
         let call = Call {
             method: "GET",
             url: url.to_string(),
@@ -224,6 +235,7 @@ async fn certificate(proof: &Proof, world: &dyn World) -> Result<(), Problem> {
     let mut failed = Problem::new(Kind::Tls, "no address was tried");
     let permitted = permitted(found, |address| proof.targets.permit(address));
     for address in permitted.ok_or_else(|| denied(CLOSED))? {
+        let _place = proof.shares.at_target(address).ok_or_else(shares::taken)?;
         match world.certificate(SocketAddr::new(address, 443), &asked, ALPN).await {
             Ok(der) => return proves(proof, &der),
             Err(error) => failed = Problem::new(Kind::Tls, error),

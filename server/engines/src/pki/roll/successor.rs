@@ -3,7 +3,7 @@
 use kit::{Command, Error, Reads, Reply, Result, Writing};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-use x509::{Certificate, KeyUsage, NameConstraints};
+use x509::{Certificate, Extension, KeyUsage, NameConstraints, ObjectIdentifier};
 
 use super::record::Awaited;
 use crate::pki::Pki;
@@ -12,6 +12,9 @@ use crate::pki::ca::{GenerateIntermediate, GenerateRoot, SignIntermediate};
 use crate::pki::dates;
 use crate::pki::issuers::{NewIssuer, add_issuer};
 use crate::pki::store::{DEFAULTS, ISSUERS, Id, IssuerRecord};
+
+/// The way of a CA that says more than can be asked for here.
+const CSR_WAY: &str = "issuers/generate/intermediate, issuer/:ref/sign-intermediate, issuers/import/cert";
 
 /// The common name of a CA may be this long.
 const NAME_LENGTH_MAX: usize = x509::COMMON_NAME_MAX;
@@ -46,6 +49,7 @@ impl Wish {
         old: &Issuer,
         all: &Authorities,
     ) -> Result<Next> {
+        check_bounds(old)?;
         // A mount that follows the latest issuer must not follow this one yet.
         let defaults = DEFAULTS.get(cx)?;
         let may_sign = |above: &&Issuer| above.key.is_some() && above.record.usage.issuing;
@@ -126,6 +130,24 @@ impl Wish {
     }
 }
 
+/// Refuses where the next CA would be bound by less than the old one: to what of its extensions cannot be asked for.
+fn check_bounds(old: &Issuer) -> Result<()> {
+    // Name constraints and purposes are asked for by parameters.
+    const ASKED_FOR: [ObjectIdentifier; 2] =
+        [ObjectIdentifier::new_unwrap("2.5.29.30"), ObjectIdentifier::new_unwrap("2.5.29.37")];
+    let is_lost = |one: &&Extension| {
+        let binds = one.is_bound() || one.critical;
+        binds && !one.is_the_signers() && !ASKED_FOR.contains(&one.oid)
+    };
+    match old.certificate.extensions().iter().find(is_lost) {
+        None => Ok(()),
+        Some(lost) => Err(Error::invalid(format!(
+            "the CA has the extension {}, which the next one would lack: make the next one with what it shall have ({CSR_WAY}), and name it with next_ref",
+            lost.oid
+        ))),
+    }
+}
+
 /// An issuer with what was set for another.
 pub(super) fn like(old: &IssuerRecord, new: IssuerRecord) -> IssuerRecord {
     IssuerRecord { urls: old.urls.clone(), leaf_not_after: old.leaf_not_after, ..new }
@@ -133,10 +155,7 @@ pub(super) fn like(old: &IssuerRecord, new: IssuerRecord) -> IssuerRecord {
 
 /// What the CA above is asked for in `sign-intermediate`, beside the request, so that the next CA may do what the old one may.
 pub(super) fn sign_with(old: &Issuer, ttl: u64) -> Result<Map<String, Value>> {
-    let mut asked = constraints(
-        old,
-        "issuers/generate/intermediate, issuer/:ref/sign-intermediate, issuers/import/cert",
-    )?;
+    let mut asked = constraints(old, CSR_WAY)?;
     asked.insert("use_csr_values".to_owned(), json!(true));
     asked.insert("ttl".to_owned(), json!(ttl));
     asked.insert("max_path_length".to_owned(), path_length(old));

@@ -17,6 +17,7 @@ fn an_account_is_made_once_found_changed_and_ended() {
         ("tel:+123", "unsupportedContact"),
         ("mailto:", "invalidContact"),
         ("mailto:a@example.org,b@example.org", "invalidContact"),
+        ("mailto:a\n\"b@example.org", "invalidContact"),
         ("mailto:a@example.org?subject=x", "invalidContact"),
     ] {
         refuses(&client.post("new-account", json!({"contact": [contact]})), 400, kind, "");

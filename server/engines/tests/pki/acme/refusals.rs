@@ -170,3 +170,33 @@ fn a_proof_in_a_certificate_is_signed_by_itself() {
     assert_eq!(tried(""), "valid");
     assert_eq!(tried(" -CA ca.pem -CAkey ca.key"), "invalid");
 }
+
+/// A name that the CA could not certify is refused before it is proved; a key that it does not certify is the request's fault.
+#[test]
+fn what_the_ca_cannot_certify_is_told_by_its_kind() {
+    let (mut bench, _) = open(json!({}));
+    bench.remote.is_jose = false;
+    let bound = json!({"common_name": "Bound", "key_type": "ec", "issuer_name": "bound", "permitted_dns_domains": "example.com"});
+    bench.post("root/generate/internal", bound).is(200);
+    let csr =
+        Desk::new("acme-blocked").csr(&format!("{EC} -subj / -addext subjectAltName=DNS:a.example.com"));
+    role(&bench, json!({"key_type": "any"})).is(200);
+    let leaf = bench.post("sign/r", json!({"csr": csr, "common_name": "a.example.com", "ttl": "1h"})).is(200);
+    let body = json!({"serial_number": leaf.data["serial_number"], "reason": "keyCompromise"});
+    bench.post("revoke", body).is(200);
+    bench.remote.is_jose = true;
+    let client = Client::with_account(&bench, "issuer/bound/acme/");
+    let outside = client.order(&["a.example.org"]);
+    refuses(
+        &outside,
+        400,
+        "rejectedIdentifier",
+        "lies outside of what the name constraints of the CA permit",
+    );
+    client.order(&["a.example.com"]).is(201);
+    let client = Client::bound(&bench, "acme/", "a.example.com");
+    let order = client.order(&["a.example.com"]).is(201);
+    let place = client.rest(&json!(order.header("location").unwrap()));
+    let blocked = client.post(&format!("{place}/finalize"), json!({"csr": der(&csr)}));
+    refuses(&blocked, 400, "badCSR", "was revoked for keyCompromise");
+}
