@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::random::Random;
 use crate::ring::{Ring, RingChange, RingId, Rings};
 use crate::snapshot::{Moment, Shared, Snapshot};
 use crate::stripes::Stripe;
-use crate::txn::{Conflict, Prepared, PreparedWrite};
+use crate::txn::{Conflict, Prepared, PreparedWrite, Txn};
 
 /// The disk keeps so much free beyond what is written, so that the store can still be opened and emptied.
 const HEADROOM: u64 = 16 * 1024 * 1024;
@@ -52,6 +52,10 @@ pub(crate) struct Core {
     pub(crate) clock: Clock,
     pub(crate) threaded: bool,
     writer: Mutex<Writer>,
+    /// The stored count of seals of the active term.
+    reserved: AtomicU64,
+    /// The committer has been asked to renew it.
+    renewing: AtomicBool,
     queue: Queue,
     trouble: Mutex<Option<Arc<str>>>,
     /// Writes are refused at the door while the disk is being tried again.
@@ -61,8 +65,6 @@ pub(crate) struct Core {
 /// What only the one who writes may touch.
 pub(crate) struct Writer {
     marked: Marked,
-    /// The stored count of seals of the active term.
-    reserved: u64,
     unsettled: bool,
     /// A commit of which it is not known whether it is stored.
     doubt: Option<Change>,
@@ -99,7 +101,9 @@ impl Core {
             random,
             clock,
             threaded,
-            writer: Mutex::new(Writer { marked: Marked::none(), reserved: 0, unsettled: true, doubt: None }),
+            writer: Mutex::new(Writer { marked: Marked::none(), unsettled: true, doubt: None }),
+            reserved: AtomicU64::new(0),
+            renewing: AtomicBool::new(false),
             queue: Queue::new(),
             trouble: Mutex::new(None),
             doubtful: AtomicBool::new(false),
@@ -195,7 +199,7 @@ impl Core {
             }
         }
         writer.marked.clear(&change.bumps);
-        let stored = if batch.is_empty() {
+        let stored = if batch.is_empty() && !self.renewing.load(Ordering::Relaxed) {
             Ok(index - 1)
         } else {
             let batch = batch.into_iter().map(|(key, value)| SealedWrite { key, value }).collect();
@@ -239,7 +243,7 @@ impl Core {
     fn store(&self, writer: &mut Writer, mut batch: Vec<SealedWrite>, mut change: Change) -> Result<Index> {
         self.check_headroom(&batch)?;
         let index = change.index;
-        self.count_seals(writer, &mut batch, &mut change)?;
+        self.count_seals(&mut batch, &mut change)?;
         self.count_rings(&mut batch, &mut change)?;
         let stored_index = Cipher(index.to_be_bytes().as_slice().into());
         batch.push(SealedWrite { key: names::meta(INDEX), value: Some(stored_index) });
@@ -252,6 +256,8 @@ impl Core {
                 Ok(index)
             }
             Err(error) => {
+                // Perhaps the count was among what failed.
+                self.reserved.store(0, Ordering::Relaxed);
                 tracing::error!(%error, index, "a commit failed; the backend is opened anew to see whether it is stored");
                 change.cause = error.to_string().into();
                 writer.doubt = Some(change);
@@ -333,12 +339,7 @@ impl Core {
     }
 
     /// Keeps the stored count of seals ahead of the true one, and begins a new term before the old one is used up.
-    fn count_seals(
-        &self,
-        writer: &mut Writer,
-        batch: &mut Vec<SealedWrite>,
-        change: &mut Change,
-    ) -> Result<()> {
+    fn count_seals(&self, batch: &mut Vec<SealedWrite>, change: &mut Change) -> Result<()> {
         let keyring = change.keyring.clone().unwrap_or_else(|| self.shared.keyring.load_full());
         let mut status = keyring.status();
         let mut active = keyring;
@@ -349,9 +350,35 @@ impl Core {
             batch.push(SealedWrite { key: names::meta(KEYRING), value });
             change.keyring = Some(Arc::clone(&active));
         }
-        if change.keyring.is_some() || status.encryptions + SEALS_RESERVED / 2 > writer.reserved {
-            writer.reserved = status.encryptions + SEALS_RESERVED;
-            batch.push(count_record(status.term, writer.reserved));
+        let reserved = self.reserved.load(Ordering::Relaxed);
+        if change.keyring.is_some() || status.encryptions + SEALS_RESERVED / 2 > reserved {
+            let reserved = status.encryptions + SEALS_RESERVED;
+            self.reserved.store(reserved, Ordering::Relaxed);
+            self.renewing.store(false, Ordering::Relaxed);
+            batch.push(count_record(status.term, reserved));
+        }
+        Ok(())
+    }
+
+    /// Whether so many more seals would be more than the stored count says.
+    fn count_nears(&self, more: u64) -> bool {
+        self.shared.keyring.load().status().encryptions + more > self.reserved.load(Ordering::Relaxed)
+    }
+
+    /// Keeps the stored count ahead for a seal that no commit will count. It is renewed in time by the committer; where it
+    /// has run out, as after a start, first.
+    pub(crate) fn count_one_ahead(&self) -> Result<()> {
+        // Others may seal at the same time.
+        let few = SEALS_RESERVED / 64;
+        if self.count_nears(few) {
+            return self.exclusively(|writer| match self.count_nears(few) {
+                true => self.store_meta(writer, Vec::new(), None).map(drop),
+                false => Ok(()),
+            });
+        }
+        if self.count_nears(SEALS_RESERVED / 4) && !self.renewing.swap(true, Ordering::Relaxed) {
+            let nothing = Txn::on(self.snapshot()).prepare(&*self.random);
+            self.submit(nothing, Box::new(drop));
         }
         Ok(())
     }
@@ -416,7 +443,7 @@ impl Core {
         let mut writer = lock(&self.writer);
         self.settle_doubt(&mut writer)?;
         let status = self.shared.keyring.load().status();
-        writer.reserved = status.encryptions;
+        self.reserved.store(status.encryptions, Ordering::Relaxed);
         let mut batch = vec![count_record(status.term, status.encryptions)];
         let rings = self.shared.rings.load();
         batch.extend(rings.all_open().map(|ring| ring.used_write(ring.keyring.status().encryptions)));

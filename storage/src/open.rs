@@ -242,9 +242,13 @@ impl Open {
     }
 
     /// Seals bytes that are kept elsewhere, such as a batch token, for `aad` alone.
-    pub fn seal_blob(&self, aad: &[u8], plain: &[u8]) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// If the seal had to be counted first and the disk fails.
+    pub fn seal_blob(&self, aad: &[u8], plain: &[u8]) -> Result<Vec<u8>> {
+        self.core.count_one_ahead()?;
         let keyring = self.core.shared.keyring.load();
-        keyring.seal(&blob_name(aad), plain, &*self.core.random).0.to_vec()
+        Ok(keyring.seal(&blob_name(aad), plain, &*self.core.random).0.to_vec())
     }
 
     /// Opens what [`seal_blob`](Self::seal_blob) made for the same `aad`, under any term.

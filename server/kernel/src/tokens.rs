@@ -224,7 +224,7 @@ impl Tokens {
         let (accessor, namespace_id) = (String::new(), namespace.ns);
         let record =
             TokenRecord { batch: true, accessor, namespace: namespace_id, renewable: false, ..record };
-        let sealed = store.seal_blob(BATCH, &serde_json::to_vec(&record)?);
+        let sealed = store.seal_blob(BATCH, &serde_json::to_vec(&record)?)?;
         let id = Secret::new(namespace.mark(format!("b.{}", URL_SAFE_NO_PAD.encode(sealed))));
         Ok(Made { id, hash: None, record })
     }

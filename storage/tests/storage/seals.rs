@@ -192,7 +192,7 @@ fn a_rotation_leaves_old_entries_names_and_blobs_readable() {
         blank(&memory).init(&SealChoice::Shamir(Split { shares: 1, threshold: 1 }), &SystemRandom).unwrap();
     let open = unseal(store, &made.key).unwrap();
     store_something(&open);
-    let blob = open.seal_blob(b"for", b"plain");
+    let blob = open.seal_blob(b"for", b"plain").unwrap();
     let salt = open.derive(b"salt");
     let before = open.key_status();
     assert_eq!((before.term, before.encryptions), (1, 2));
@@ -243,6 +243,23 @@ fn a_crash_never_makes_the_count_of_seals_too_small() {
     (0..10).for_each(|_| store_something(&open));
     drop(open);
     assert!(unseal(sealed(&memory), &made.key).unwrap().key_status().encryptions >= 10);
+}
+
+#[test]
+fn nor_do_seals_that_no_commit_counts() {
+    let memory = Memory::new();
+    let (store, made) =
+        blank(&memory).init(&SealChoice::Shamir(Split { shares: 1, threshold: 1 }), &SystemRandom).unwrap();
+    let mut before = 0;
+    let mut open = unseal(store, &made.key).unwrap();
+    for seals in [1, 40_000, 200_000] {
+        (0..seals).for_each(|_| drop(open.seal_blob(b"for", b"plain").unwrap()));
+        drop(open);
+        open = unseal(sealed(&memory), &made.key).unwrap();
+        let after = open.key_status().encryptions;
+        assert!(after >= before + seals, "{after} after {before} and {seals}");
+        before = after;
+    }
 }
 
 #[test]
