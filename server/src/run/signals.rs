@@ -17,6 +17,8 @@ pub(super) struct Signals {
     hang_up: Signal,
     /// Those that mean nothing here. Tools that know other servers send them, and by default they would end this one.
     others: [Signal; 2],
+    /// A file may not grow so large. Whoever writes hears so as well, and says what to do; by default it ends the process.
+    _too_large: Signal,
 }
 
 impl Signals {
@@ -30,6 +32,7 @@ impl Signals {
             interrupt: take(SignalKind::interrupt())?,
             hang_up: take(SignalKind::hangup())?,
             others: [take(SignalKind::user_defined1())?, take(SignalKind::user_defined2())?],
+            _too_large: take(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
     }
 
