@@ -3,7 +3,7 @@ use std::sync::Arc;
 use kit::{Error, Fault, Once, Result};
 use storage::{Conflict, Index, Txn};
 use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::sync::{SemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use crate::audit::Audited;
 use crate::control_group::Replay;
@@ -12,7 +12,9 @@ use crate::identity::mfa::Round;
 use crate::kernel::Kernel;
 use crate::leases::LeaseId;
 use crate::outside::{ASKS_MAX, Acting, changing};
+use crate::pool::Place;
 use crate::request::{Answer, Request};
+use crate::spending::Spending;
 use crate::sys::Installing;
 use crate::tokens;
 use crate::walk::{Step, Trip};
@@ -43,9 +45,6 @@ pub(crate) struct Closed {
     pub(crate) installing: Option<Arc<Installing>>,
 }
 
-/// How many requests may wait for the pool of costly work; more are told to come back.
-pub(crate) const QUEUE_MAX: usize = 256;
-
 /// Does costly work without holding up the other requests of this thread.
 pub(crate) fn costly<T>(work: impl FnOnce() -> T) -> T {
     match Handle::try_current().map(|handle| handle.runtime_flavor()) {
@@ -65,12 +64,29 @@ impl Trip {
         let left = self.known.as_ref().and_then(|known| known.value().record.uses_left);
         self.last_use = left == Some(1);
         self.spent = true;
+        if self.last_use
+            && let Some(spending) = &self.spending
+        {
+            spending.used_up();
+        }
+    }
+
+    /// Nothing has come of it yet but a question in the audit log: if the client goes now, it need not be done.
+    fn can_be_dropped(&self) -> bool {
+        !self.spent && self.acted.is_none() && self.told.is_none() && self.replaying.is_none()
     }
 }
 
 impl Pending {
     pub(crate) fn new(trip: Trip, first: Step) -> Self {
         Self { trip: Box::new(trip), first: Box::new(first) }
+    }
+
+    /// Does no costly work any more, if nothing has begun, once the other end of this is dropped: the client has gone.
+    #[must_use]
+    pub fn for_client(mut self, client: oneshot::Receiver<()>) -> Self {
+        self.trip.client = Some(client);
+        self
     }
 }
 
@@ -110,10 +126,7 @@ impl Kernel {
         if unwritten && (made.is_some() || wrapper.is_some() || lease.is_some()) {
             Box::pin(self.take_back([made, wrapper], lease.clone())).await;
         }
-        if trip.last_use
-            && let Some(known) = &trip.known
-        {
-            let hash = known.value().hash;
+        if let Some(hash) = trip.spending.take().and_then(Spending::end) {
             Box::pin(self.end_token(hash)).await;
         }
         Closed { answer, made, wrapper, lease, installing }
@@ -133,7 +146,7 @@ impl Kernel {
             if races > 0 && front.is_none() {
                 front = self.turns.front(&request.path).await;
             }
-            let place = if trip.pooled && first.is_none() { Some(self.place().await?) } else { None };
+            let place = if trip.pooled && first.is_none() { Some(self.place_for(trip).await?) } else { None };
             let turn = self.turns.turn(races).await;
             let step = match (first.take(), &place) {
                 (Some(step), _) => step,
@@ -228,14 +241,17 @@ impl Kernel {
         Ok(0)
     }
 
-    /// A place in the pool for costly work, or in the short queue before it.
-    pub(crate) async fn place(&self) -> Result<SemaphorePermit<'_>> {
-        if let Ok(place) = self.pool.try_acquire() {
-            return Ok(place);
+    /// A place in the pool for costly work, once it is the turn of those who ask from where this request came.
+    async fn place_for(&self, trip: &mut Trip) -> Result<Place> {
+        let can_be_dropped = trip.can_be_dropped();
+        let place = self.pool.place(trip.remote.address);
+        match &mut trip.client {
+            Some(client) if can_be_dropped => tokio::select! {
+                place = place => place,
+                _ = client => Err(Error::new(Fault::Unavailable, "the client went away before it was this request's turn")),
+            },
+            _ => place.await,
         }
-        let busy = |_| Error::new(Fault::Busy, "too many costly requests at once; try again in a second");
-        let _queued = self.queue.try_acquire().map_err(busy)?;
-        self.pool.acquire().await.map_err(|_| Error::internal("the pool is closed"))
     }
 
     /// Waits until a transaction is durable, or until it is known that it will not be.

@@ -115,7 +115,7 @@ impl Kernel {
     pub(crate) fn spend(
         &self,
         ground: &Ground<'_>,
-        trip: &Trip,
+        trip: &mut Trip,
         known: &Kept<Known>,
     ) -> Result<Option<Step>> {
         // The token of a request that waits has one use, and that is to have it done, not to ask whether it may be.
@@ -127,6 +127,8 @@ impl Kernel {
         let mut txn = Txn::on(ground.today.clone());
         let Known { hash, record, .. } = known.value();
         tokens::spend(&mut txn, *hash)?;
+        // Before it is spent: whoever spends the last one must not end the token of this one.
+        trip.spending.get_or_insert_with(|| self.spendings.begin(*hash));
         if record.uses_left == Some(1) && record.expires.is_none() {
             // It is ended when its last request is answered; should that not come to pass, nothing else would do so.
             let item = Item::Token { hash: *hash, namespace: record.namespace };

@@ -9,7 +9,6 @@ use tokio::sync::{Notify, Semaphore};
 use crate::audit::Audits;
 use crate::ceremonies::Ceremonies;
 use crate::cubbyhole::Cubbyhole;
-use crate::finish::QUEUE_MAX;
 use crate::flights::Flights;
 use crate::identity::Identity;
 use crate::identity::mfa::Waiting;
@@ -18,11 +17,13 @@ use crate::metrics::Metrics;
 use crate::mounts::{self, Mounts, Registry, System};
 use crate::namespaces::{self, Namespace, Ns};
 use crate::outside::{OUTSIDE_MAX, PHONES_MAX};
+use crate::pool::Pool;
 use crate::quotas::Quotas;
 use crate::regulars::Regulars;
 use crate::router::Router;
 use crate::settings::{AuditSpec, Settings};
 use crate::shelf::Shelf;
+use crate::spending::Spendings;
 use crate::sys::Sys;
 use crate::token::Token;
 use crate::token_record::ROOT_PATH;
@@ -56,13 +57,12 @@ pub struct Kernel {
     pub(crate) quotas: Quotas,
     pub(crate) web: Web,
     pub(crate) flights: Flights,
+    pub(crate) spendings: Spendings,
     pub(crate) env: Env,
     /// The latest moment that was handed out: time never runs backwards.
     latest: AtomicU64,
     /// Costly work runs on few threads, so that cheap requests are not starved.
-    pub(crate) pool: Semaphore,
-    /// Places to wait for the pool.
-    pub(crate) queue: Semaphore,
+    pub(crate) pool: Pool,
     /// Places to wait for the outside.
     pub(crate) outside: Semaphore,
     /// Places to wait for people's phones.
@@ -145,7 +145,7 @@ impl Kernel {
         let request_ids = ids::RequestIds::new(&*env.random);
         let lockouts = Lockouts::new(&*env.random);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let pool = Semaphore::new(cores.saturating_sub(1).max(1));
+        let pool = Pool::new(cores.saturating_sub(1).max(1));
         Ok(Arc::new_cyclic(|kernel: &Weak<Self>| {
             let system = Engines {
                 sys: Arc::new(Sys::new(Weak::clone(kernel))),
@@ -168,10 +168,10 @@ impl Kernel {
                 quotas: Quotas::default(),
                 web: Web::default(),
                 flights: Flights::default(),
+                spendings: Spendings::default(),
                 env,
                 latest: AtomicU64::new(0),
                 pool,
-                queue: Semaphore::new(QUEUE_MAX),
                 outside: Semaphore::new(OUTSIDE_MAX),
                 phones: Semaphore::new(PHONES_MAX),
                 turns: Turns::new(),
@@ -236,8 +236,11 @@ impl Kernel {
     }
 
     /// Seals what proves that a backup is whole, with the keys of this store.
-    pub fn vouch(&self, sums: &[u8]) -> Vec<u8> {
-        self.store.seal_blob(BACKUP, sums)
+    ///
+    /// # Errors
+    /// If the seal had to be counted first and the disk fails.
+    pub fn vouch(&self, sums: &[u8]) -> Result<Vec<u8>> {
+        Ok(self.store.seal_blob(BACKUP, sums)?)
     }
 
     /// What opens the store again.

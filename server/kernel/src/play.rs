@@ -183,7 +183,7 @@ impl Stage<'_> {
 
     /// What comes of an expression: it can be work, so it has a place among those who work.
     async fn work<T>(&self, work: impl FnOnce(&Within<'_>) -> Result<T, String>) -> Result<T, Stopped> {
-        let place = self.kernel.place().await;
+        let place = self.kernel.pool.place(self.request.remote.address).await;
         let _place =
             place.map_err(|error| Stopped { status: error.status(), text: error.texts().concat() })?;
         costly(|| work(&self.within())).map_err(Stopped::wrong)

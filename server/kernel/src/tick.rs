@@ -210,7 +210,7 @@ impl Kernel {
         let Item::EndAll { namespace, prefix, force, until } = &rest.item else { return Ok(()) };
         let mut more = true;
         while more {
-            let _place = self.place().await?;
+            let _place = self.pool.place(None).await?;
             self.settled(|txn| {
                 more = false;
                 if agenda::stands(txn, rest)? {

@@ -6,6 +6,7 @@ use kit::{
 };
 use policy::{Path, Permit, Question};
 use storage::{ReadSet, Snapshot, Txn};
+use tokio::sync::oneshot;
 
 use crate::audit::{self, Audited};
 use crate::control_group::{Replay, Replaying};
@@ -22,6 +23,7 @@ use crate::play::Play;
 use crate::quotas::{Allowance, Ticket};
 use crate::request::{Answer, Request};
 use crate::router::{Router, Space};
+use crate::spending::Spending;
 use crate::tokens::Known;
 use crate::{help, place, wrap_key};
 
@@ -50,6 +52,10 @@ pub(crate) struct Trip {
     /// A use of the token has been spent, and whether it was the last.
     pub(crate) spent: bool,
     pub(crate) last_use: bool,
+    /// It is among those that spend a use of their token.
+    pub(crate) spending: Option<Spending>,
+    /// Is told when the client goes away.
+    pub(crate) client: Option<oneshot::Receiver<()>>,
     /// It is in the pool for costly work.
     pub(crate) pooled: bool,
     pub(crate) once: Once,
@@ -359,6 +365,8 @@ impl Trip {
             asked: Asked::No,
             spent: false,
             last_use: false,
+            spending: None,
+            client: None,
             pooled: false,
             once: Once::default(),
             known: None,

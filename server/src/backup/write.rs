@@ -84,7 +84,8 @@ fn packed(kernel: &Kernel, server: String, out: Chunks) -> io::Result<u64> {
     }
     let sums = std::mem::take(&mut files.sums).into_bytes();
     files.add(SUMS, &sums)?;
-    files.add(VOUCHER, &kernel.vouch(&sums))?;
+    let voucher = kernel.vouch(&sums).map_err(|error| io::Error::other(error.to_string()))?;
+    files.add(VOUCHER, &voucher)?;
     files.tar.into_inner()?.finish()?.send()?;
     Ok(all)
 }
