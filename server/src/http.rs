@@ -12,6 +12,8 @@ mod proxy;
 mod query;
 pub(crate) mod reply;
 mod request;
+mod room;
+mod sending;
 mod shown;
 pub(crate) mod tls;
 mod watch;

@@ -12,6 +12,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Frames {
     stream: TcpStream,
     next: u32,
+    /// What the server is ready to read of bodies, all together.
+    window: u32,
 }
 
 /// A frame that came.
@@ -55,15 +57,12 @@ fn digits(mut bits: u32) -> Option<u16> {
     Some(number)
 }
 
-/// DATA.
-pub const DATA: u8 = 0;
-/// HEADERS.
-pub const HEADERS: u8 = 1;
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
-/// GOAWAY.
-pub const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
@@ -112,7 +111,7 @@ impl Frames {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
-        let mut frames = Self { stream, next: 1 };
+        let mut frames = Self { stream, next: 1, window: 65_535 };
         frames.stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")?;
         let one = |(number, value): &(u16, u32)| [&number.to_be_bytes()[..], &value.to_be_bytes()].concat();
         frames.send(SETTINGS, 0, 0, &settings.iter().flat_map(one).collect::<Vec<_>>())?;
@@ -129,8 +128,16 @@ impl Frames {
         Ok(stream)
     }
 
-    /// A part of a body.
+    /// A part of a body, once the connection has room for it. Fails if an answer comes before.
     pub fn data(&mut self, stream: u32, part: &[u8], last: bool) -> io::Result<()> {
+        let size = u32::try_from(part.len()).unwrap();
+        while self.window < size {
+            match self.read() {
+                Some(frame) if frame.kind != HEADERS => {}
+                _ => return Err(io::Error::other("answered before all was sent")),
+            }
+        }
+        self.window -= size;
         self.send(DATA, u8::from(last), stream, part)
     }
 
@@ -157,6 +164,9 @@ impl Frames {
         let [a, b, c, kind, flags, stream @ ..] = head;
         let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
         self.stream.read_exact(&mut payload).ok()?;
+        if kind == WINDOW_UPDATE && stream == [0; 4] {
+            self.window += u32::from_be_bytes(payload.as_slice().try_into().ok()?);
+        }
         Some(Frame { kind, flags, stream: u32::from_be_bytes(stream), payload })
     }
 
@@ -169,6 +179,16 @@ impl Frames {
             }
         }
         panic!("the connection was closed");
+    }
+
+    /// Waits for the head of the answer to this request. False once the connection is closed.
+    pub fn answers(&mut self, stream: u32) -> bool {
+        while let Some(frame) = self.read() {
+            if frame.kind == HEADERS && frame.stream == stream {
+                return true;
+            }
+        }
+        false
     }
 
     /// The status of the next answer, or nothing if the connection is closed. Only for the first of its kind.

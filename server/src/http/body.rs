@@ -1,24 +1,27 @@
 //! Bodies: read within limits, looked through, and turned into a JSON object or nothing.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use hyper::body::{Body, Frame, Incoming};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::json::{self, Whole};
 use super::query;
 use super::reply::{self, Reply};
 use super::request::BodyKind;
+use super::room::Space;
 use crate::config::{Limits, Times};
 
 /// Room that is made before a client has shown that it really sends so much.
-const ROOM_AT_ONCE: u64 = 64 * 1024;
+const ROOM_AT_ONCE: usize = 16 * 1024;
 
-/// What bodies that are being read take beyond that, all together: whoever sends them is not known yet.
-const ROOM_OF_ALL: usize = 256 * 1024 * 1024;
-/// The same, in pieces of a kibibyte.
-static ROOM: Semaphore = Semaphore::const_new(ROOM_OF_ALL / 1024);
+/// A body that takes more room than this is to come on: so much of it in so long, or its end.
+const PACED_FROM: usize = 64 * 1024;
+const PACE_SIZE: usize = 32 * 1024;
+const PACE_TIME: Duration = Duration::from_secs(5);
 
 /// So much of a body that is too large is read all the same, so that the client hears why it is refused.
 pub(super) const DISCARD_MAX: u64 = 64 << 20;
@@ -26,60 +29,111 @@ pub(super) const DISCARD_MAX: u64 = 64 << 20;
 /// What is no JSON is never longer.
 const BYTES_MAX: usize = 64 * 1024;
 
-/// Reads a body to its end, or to the limit.
-pub(crate) async fn read(mut body: Incoming, limits: &Limits, times: &Times) -> Result<Vec<u8>, Box<Reply>> {
-    let max = limits.body_size_max.unwrap_or(u64::MAX);
-    let told = body.size_hint().lower();
-    let all = async {
-        if told > max {
-            // Whoever announces more than would be read on for is answered at once.
-            if told <= DISCARD_MAX {
-                discard(&mut body).await;
-            }
-            return Err(too_large());
-        }
-        let mut bytes = Vec::with_capacity(usize::try_from(told.min(ROOM_AT_ONCE)).unwrap_or(0));
-        let mut rooms: Option<SemaphorePermit<'_>> = None;
-        while let Some(frame) = body.frame().await {
-            // The client is gone, or broke the protocol; nobody reads this answer.
-            let frame = frame.map_err(|_| Box::new(reply::bare(400)))?;
-            let data: Bytes = frame.into_data().unwrap_or_default();
-            if u64::try_from(bytes.len() + data.len()).unwrap_or(u64::MAX) > max {
-                discard(&mut body).await;
-                return Err(too_large());
-            }
-            if bytes.capacity() - bytes.len() < data.len() {
-                let room = room_for(bytes.len() + data.len(), rooms.as_ref());
-                match (room.ok_or_else(no_room)?, &mut rooms) {
-                    (more, Some(rooms)) => rooms.merge(more),
-                    (more, none) => *none = Some(more),
-                }
-            }
-            bytes.extend_from_slice(&data);
-        }
-        Ok(bytes)
-    };
+/// Reads a body to its end, or to the limit. `space` has what the head takes, and has room for the body afterwards.
+pub(crate) async fn read(
+    mut body: Incoming,
+    space: &mut Space,
+    limits: &Limits,
+    times: &Times,
+) -> Result<Vec<u8>, Box<Reply>> {
+    let all = whole(&mut body, space, limits, times);
     match times.body {
         None => all.await,
-        Some(limit) => match tokio::time::timeout(limit, all).await {
-            Ok(read) => read,
-            Err(_) => Err(Box::new(reply::error(408, "the body of the request did not arrive in time"))),
-        },
+        Some(limit) => timeout(limit, all).await.unwrap_or_else(|_| Err(late())),
     }
 }
 
-/// Room for a body that grows to this size, beside what it has.
-fn room_for<'a>(size: usize, has: Option<&SemaphorePermit<'a>>) -> Option<SemaphorePermit<'a>> {
-    let has = has.map_or(0, SemaphorePermit::num_permits);
-    // What grows takes twice its size.
-    let wants = if size as u64 <= ROOM_AT_ONCE { 0 } else { 2 * size.div_ceil(1024) };
-    ROOM.try_acquire_many(u32::try_from(wants.saturating_sub(has)).ok()?).ok()
+async fn whole(
+    body: &mut Incoming,
+    space: &mut Space,
+    limits: &Limits,
+    times: &Times,
+) -> Result<Vec<u8>, Box<Reply>> {
+    let max = limits.body_size_max.unwrap_or(u64::MAX);
+    let told = body.size_hint().lower();
+    if told > max {
+        // Whoever announces more than would be read on for is answered at once.
+        if told <= DISCARD_MAX {
+            discard(body).await;
+        }
+        return Err(too_large());
+    }
+    let told = usize::try_from(told).unwrap_or(usize::MAX);
+    let mut bytes = Vec::new();
+    make_room(&mut bytes, told.min(ROOM_AT_ONCE), space).await?;
+    let mut pace = None;
+    loop {
+        let Some(frame) = next(body, pace.as_ref()).await? else { break };
+        // The client is gone, or broke the protocol; nobody reads this answer.
+        let frame = frame.map_err(|_| Box::new(reply::bare(400)))?;
+        let data: Bytes = frame.into_data().unwrap_or_default();
+        let size = bytes.len() + data.len();
+        if u64::try_from(size).unwrap_or(u64::MAX) > max {
+            discard(body).await;
+            return Err(too_large());
+        }
+        if bytes.capacity() < size {
+            // What grows doubles, but to no more than was told.
+            let doubled = (2 * bytes.capacity()).max(ROOM_AT_ONCE);
+            make_room(&mut bytes, size.max(doubled.min(told.max(size))), space).await?;
+        }
+        bytes.extend_from_slice(&data);
+        pace = Pace::after(pace, &bytes, data.len()).filter(|_| times.body.is_some());
+    }
+    if bytes.capacity() - bytes.len() > ROOM_AT_ONCE {
+        space.shrink(space.head() + bytes.len());
+        bytes.shrink_to_fit();
+    }
+    Ok(bytes)
+}
+
+/// Has these bytes grow to this size, once there is room for that beside the head.
+async fn make_room(bytes: &mut Vec<u8>, size: usize, space: &mut Space) -> Result<(), Box<Reply>> {
+    if !space.grow(space.head() + size).await {
+        return Err(no_room());
+    }
+    bytes.reserve_exact(size - bytes.len());
+    Ok(())
+}
+
+/// How much of a body is still to come, and until when.
+struct Pace {
+    left: usize,
+    until: Instant,
+}
+
+impl Pace {
+    /// What holds once so many bytes more have come.
+    fn after(before: Option<Self>, bytes: &Vec<u8>, came: usize) -> Option<Self> {
+        if bytes.capacity() <= PACED_FROM {
+            return None;
+        }
+        match before {
+            Some(pace) if pace.left > came => Some(Self { left: pace.left - came, ..pace }),
+            _ => Some(Self { left: PACE_SIZE, until: Instant::now() + PACE_TIME }),
+        }
+    }
+}
+
+/// The next piece of a body, if it comes in time.
+async fn next(
+    body: &mut Incoming,
+    pace: Option<&Pace>,
+) -> Result<Option<Result<Frame<Bytes>, hyper::Error>>, Box<Reply>> {
+    match pace {
+        None => Ok(body.frame().await),
+        Some(pace) => timeout_at(pace.until, body.frame()).await.map_err(|_| late()),
+    }
+}
+
+fn late() -> Box<Reply> {
+    Box::new(reply::error(408, "the body of the request did not arrive in time"))
 }
 
 fn no_room() -> Box<Reply> {
     Box::new(reply::error(
         503,
-        "the server is reading as many large requests as it has room for; try again in a moment",
+        "the server holds as many requests of this address as it has room for; try again in a moment",
     ))
 }
 

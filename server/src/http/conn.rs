@@ -12,16 +12,18 @@ use std::time::Duration;
 use axum::Router;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
-use http_body_util::{BodyExt, Either, Full};
+use http_body_util::{BodyExt, Either};
 use hyper::body::{Body as _, Incoming};
 use hyper_util::service::TowerToHyperService;
 use kernel::{Answer, Handled, Kernel};
 use kit::Verb;
+use tokio::sync::oneshot;
 
 use super::archive;
 use super::body;
 use super::reply::{self, Page, Reply};
 use super::request::{self, API, Asked, BodyKind, Peer};
+use super::room::{Purse, Space};
 use super::watch::Pulse;
 use super::{cors, outside};
 use crate::backup::{self, Archive};
@@ -83,6 +85,7 @@ pub(crate) struct Service {
     pub(crate) door: Arc<Door>,
     pub(crate) peer: Peer,
     pub(crate) pulse: Arc<Pulse>,
+    pub(crate) purse: Arc<Purse>,
 }
 
 /// An answer, mostly at once. What is waited for is boxed, so that what is not stays small.
@@ -95,6 +98,9 @@ enum Answering {
 
 /// How long the answer to `sys/seal` waits for the seal.
 const SEAL_WAIT: Duration = Duration::from_secs(10);
+/// What any request takes that waits for its body, and each field of its head beside its text.
+const REQUEST_SIZE: usize = 2048;
+const FIELD_SIZE: usize = 104;
 /// More header fields than this no request has. Over HTTP/1 hyper refuses as many.
 const FIELDS_MAX: usize = 100;
 /// No page outside the API is longer.
@@ -134,9 +140,10 @@ impl Future for Answered {
 }
 
 /// A log that is watched, and a backup that is sent, is an answer that goes on: its connection is busy for as long, not idle.
+/// Any other is to be taken.
 fn going_on(mut reply: Reply, busy: Busy) -> Reply {
     match reply.body_mut() {
-        Page::Left(_) => {}
+        Page::Left(whole) => whole.watch(&busy.0),
         Page::Right(Either::Left(feed)) => feed.hold(Box::new(busy)),
         Page::Right(Either::Right(archive)) => archive.hold(Box::new(busy)),
     }
@@ -178,16 +185,17 @@ impl Service {
             Err(reply) => return Answering::Now(Some(*reply)),
         };
         if asked.body == BodyKind::Archive {
-            return answer(&self.door, asked, Some(incoming));
+            return answer(&self.door, asked, Some(incoming), None);
         }
         if asked.body == BodyKind::Ignored || incoming.is_end_stream() {
-            return answer(&self.door, asked, None);
+            return answer(&self.door, asked, None, None);
         }
         asked.request.headers = Vec::new();
         let (door, headers) = (Arc::clone(&self.door), head.headers);
+        let mut space = Space::new(&self.purse, asked.request.remote.address, size(&asked, &headers));
         Answering::Later(Box::pin(async move {
-            match with_body(&door, asked, headers, incoming).await {
-                Ok(asked) => match answer(&door, asked, None) {
+            match with_body(&door, asked, headers, incoming, &mut space).await {
+                Ok(asked) => match answer(&door, asked, None, Some(space)) {
                     Answering::Now(reply) => reply.unwrap_or_else(|| reply::bare(500)),
                     Answering::Later(waiting) => waiting.await,
                 },
@@ -252,7 +260,7 @@ impl Service {
             let (head, body) = page.into_parts();
             let bytes = http_body_util::Limited::new(body, PAGE_SIZE_MAX).collect().await;
             let bytes = bytes.map_or_else(|_| Bytes::new(), http_body_util::Collected::to_bytes);
-            let mut reply = Reply::from_parts(head, Page::Left(Full::new(bytes)));
+            let mut reply = Reply::from_parts(head, Page::Left(bytes.into()));
             door.dress_page(&path, &mut reply);
             reply::decorate(&mut reply, &door.listener.response_headers);
             reply
@@ -265,15 +273,26 @@ fn answers_head(path: &str) -> bool {
     path == "sys/health" || path.ends_with("/acme/new-nonce")
 }
 
+/// What a request holds while its body is on its way.
+fn size(asked: &Asked, headers: &HeaderMap) -> usize {
+    let request = &asked.request;
+    let copied = request.path.as_str().len()
+        + request.namespace.len()
+        + request.token.as_ref().map_or(0, |token| token.expose().len());
+    let shown: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    REQUEST_SIZE + copied + shown + headers.len() * FIELD_SIZE
+}
+
 /// Waits for the body. Until it is there, who asks may be anybody: nothing of what they said is copied before.
 async fn with_body(
     door: &Door,
     mut asked: Asked,
     headers: HeaderMap,
     incoming: Incoming,
+    space: &mut Space,
 ) -> Result<Asked, Box<Reply>> {
     let listener = &door.listener;
-    let bytes = body::read(incoming, &listener.limits, &listener.times).await?;
+    let bytes = body::read(incoming, space, &listener.limits, &listener.times).await?;
     asked.request.body = body::understood(bytes, asked.body, &listener.limits)?;
     asked.request.headers = request::passed_on(&headers);
     Ok(asked)
@@ -349,14 +368,18 @@ fn watched(query: &[(Cow<'static, str>, Cow<'static, str>)]) -> (Level, Format) 
     (level, format)
 }
 
-fn answer(door: &Arc<Door>, asked: Asked, archive: Option<Incoming>) -> Answering {
+/// A request and the room that it takes.
+type Held = (kernel::Request, Option<Space>);
+
+/// `space` is what the request holds, until it is answered.
+fn answer(door: &Arc<Door>, asked: Asked, archive: Option<Incoming>, space: Option<Space>) -> Answering {
     let Asked { request, origin, namespace, .. } = asked;
     let mut dress = Dress::of(door, origin, namespace, &request);
     let force = request.path.as_str().ends_with("-force");
     dress.restores = archive.map(|body| Restore { body, force });
     match door.state.answer(&request) {
         Some(Reaction::Now(answer)) => return Answering::Now(Some(dress.put_on(answer))),
-        Some(Reaction::Blocking(work)) => return blocking(dress, request, work),
+        Some(Reaction::Blocking(work)) => return blocking(dress, (request, space), work),
         None => {}
     }
     let phase = door.state.phase();
@@ -365,17 +388,22 @@ fn answer(door: &Arc<Door>, asked: Asked, archive: Option<Incoming>) -> Answerin
     };
     match catch_unwind(AssertUnwindSafe(|| kernel.handle(&request))) {
         Ok(Handled::Done(answer)) => told(dress, answer.into_inner()),
-        Ok(Handled::Later(pending)) => later(dress, Arc::clone(kernel), request, pending),
+        Ok(Handled::Later(pending)) => later(dress, Arc::clone(kernel), (request, space), pending),
         Err(_) => Answering::Now(Some(dress.put_on(fault()))),
     }
 }
 
 /// Goes on with what the kernel has begun, as far as it gets at once, and waits for the rest. That runs to its end even
 /// if the client goes away or time is up: a commit that nobody hears of must still be audited, and what was made outside
-/// must be recorded.
-fn later(dress: Dress, kernel: Arc<Kernel>, request: kernel::Request, pending: kernel::Pending) -> Answering {
+/// must be recorded. Only what still waits to begin costly work is let go.
+fn later(dress: Dress, kernel: Arc<Kernel>, held: Held, pending: kernel::Pending) -> Answering {
     let limit = dress.door.listener.limits.request_duration_max;
-    let mut work = Box::pin(async move { kernel.finish(pending, &request).await.into_inner() });
+    let (here, gone) = oneshot::channel();
+    let pending = pending.for_client(gone);
+    let mut work = Box::pin(async move {
+        let (request, _space) = held;
+        kernel.finish(pending, &request).await.into_inner()
+    });
     // A task of its own, which goes on without the client, is made only for what really waits.
     let mut context = Context::from_waker(Waker::noop());
     match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(&mut context))) {
@@ -385,6 +413,7 @@ fn later(dress: Dress, kernel: Arc<Kernel>, request: kernel::Request, pending: k
     }
     let work = tokio::spawn(work);
     Answering::Later(Box::pin(async move {
+        let _here: oneshot::Sender<()> = here;
         let answer = match tokio::time::timeout(limit, work).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => fault(),
@@ -436,9 +465,9 @@ async fn sealed(state: &State) {
     let _ = tokio::time::timeout(SEAL_WAIT, closed).await;
 }
 
-fn blocking(dress: Dress, request: kernel::Request, work: fn(&State, &[u8]) -> Answer) -> Answering {
+fn blocking(dress: Dress, held: Held, work: fn(&State, &[u8]) -> Answer) -> Answering {
     Answering::Later(Box::pin(async move {
-        let state = Arc::clone(&dress.door.state);
+        let (state, (request, _space)) = (Arc::clone(&dress.door.state), held);
         let done = tokio::task::spawn_blocking(move || work(&state, &request.body)).await;
         dress.put_on(done.unwrap_or_else(|error| {
             tracing::error!(%error, "a change of phase ended in a fault of ours");

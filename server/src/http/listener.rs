@@ -32,7 +32,10 @@ const HEAD_SIZE_MAX: usize = 64 * 1024;
 /// The same over HTTP/2, where a head costs its sender a few bytes and a connection has many: room for a long batch token.
 const HEAD_LIST_SIZE_MAX: u32 = 32 * 1024;
 /// Requests at the same time on one connection of HTTP/2.
-const STREAMS_MAX: u32 = 128;
+pub(super) const STREAMS_MAX: u32 = 128;
+/// What of the bodies of one connection of HTTP/2 may have come and not been read, and of one body alone.
+const UNREAD_MAX: u32 = 256 * 1024;
+const STREAM_WINDOW: u32 = 128 * 1024;
 /// How long the handshake of TLS may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// What a client hears that speaks HTTP where TLS is spoken: Go's words, which clients look for.
@@ -113,7 +116,12 @@ impl Bound {
                 tokio::time::sleep(NO_ROOM).await;
                 continue;
             };
-            let service = Service { door: Arc::clone(&self.door), peer, pulse: self.watch.enter() };
+            let service = Service {
+                door: Arc::clone(&self.door),
+                peer,
+                pulse: self.watch.enter(),
+                purse: Arc::default(),
+            };
             let certificates = self.certificates.clone();
             tokio::spawn(async move {
                 speak(stream, certificates, service).await;
@@ -264,6 +272,7 @@ async fn serve<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: T, se
     // How long a client may take is watched for all connections together, see `watch`.
     builder.http1().header_read_timeout(None).max_buf_size(HEAD_SIZE_MAX);
     builder.http2().max_concurrent_streams(STREAMS_MAX).max_header_list_size(HEAD_LIST_SIZE_MAX);
+    builder.http2().initial_stream_window_size(STREAM_WINDOW).initial_connection_window_size(UNREAD_MAX);
     let io = TokioIo::new(Watched { stream, pulse: Arc::clone(&pulse), ending: None });
     let mut connection = pin!(builder.serve_connection(io, service));
     let mut draining = false;

@@ -6,9 +6,10 @@ use http::header::{
     RETRY_AFTER, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, Response, StatusCode};
-use http_body_util::{Either, Full};
+use http_body_util::Either;
 use kernel::Answer;
 
+use super::sending::Whole;
 use crate::backup::Archive;
 use crate::config::{HeaderRule, StatusRule};
 use crate::log::Feed;
@@ -17,7 +18,7 @@ use crate::log::Feed;
 pub(crate) type Reply = Response<Page>;
 
 /// What is sent: all that there is, or lines as they come, or a backup.
-pub(crate) type Page = Either<Full<Bytes>, Either<Feed, Archive>>;
+pub(crate) type Page = Either<Whole, Either<Feed, Archive>>;
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const ONE_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
@@ -122,7 +123,7 @@ pub(crate) fn decorate(reply: &mut Reply, rules: &[HeaderRule]) {
 }
 
 fn with(status: u16, kind: HeaderValue, body: Bytes) -> Reply {
-    let mut reply = Response::new(Page::Left(Full::new(body)));
+    let mut reply = Response::new(Page::Left(body.into()));
     *reply.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut headers = HeaderMap::with_capacity(6);
     headers.insert(CACHE_CONTROL, NO_STORE);

@@ -7,7 +7,6 @@ use std::time::Duration;
 use base64::Engine as _;
 use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, HOST};
 use http::{HeaderMap, HeaderValue, Method, Version};
-use http_body_util::Full;
 use kernel::{Request, WrapFormat};
 use kit::loose::Span;
 use kit::{Remote, Secret, Verb};
@@ -16,6 +15,7 @@ use policy::{BadPath, Path};
 use super::forwarded;
 use super::query;
 use super::reply::{self, Page, Reply};
+use super::sending::Whole;
 use super::shown;
 use crate::config::{Cors, Forwarded, Listener};
 
@@ -196,7 +196,7 @@ fn elsewhere(path: &str, query: Option<&str>, method: &Method) -> Box<Reply> {
     // A page is for people, and people read with GET.
     if !matches!(*method, Method::GET | Method::HEAD) {
         reply.headers_mut().remove(CONTENT_TYPE);
-        *reply.body_mut() = Page::Left(Full::default());
+        *reply.body_mut() = Page::Left(Whole::default());
     }
     Box::new(reply)
 }

@@ -5,10 +5,11 @@
 //! in: on a server that is busy, it may have been there in time.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
+use super::listener::STREAMS_MAX;
 use crate::config::Times;
 use crate::world;
 
@@ -27,6 +28,8 @@ pub(crate) struct Pulse {
     /// It seems to wait too long.
     doubted: AtomicBool,
     waker: Mutex<Option<Waker>>,
+    /// Answers on their way out: for each the second of uptime, plus one, at which a part of it went last. Zero is nobody.
+    leaving: OnceLock<Box<[AtomicU32]>>,
 }
 
 /// What the client is to do next.
@@ -86,6 +89,42 @@ impl Pulse {
         self.since.store(seconds(), Ordering::Relaxed);
     }
 
+    pub(crate) fn is_multiplexed(&self) -> bool {
+        self.stage.load(Ordering::Relaxed) == Stage::Multiplexed as u8
+    }
+
+    /// An answer begins to go out. Its place among those that do; nothing if there are too many.
+    pub(crate) fn hands_out(&self) -> Option<usize> {
+        let leaving = self.leaving.get_or_init(|| (0..STREAMS_MAX).map(|_| AtomicU32::new(0)).collect());
+        let now = seconds() + 1;
+        let take =
+            |slot: &AtomicU32| slot.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        leaving.iter().position(take)
+    }
+
+    /// The next part of it goes.
+    pub(crate) fn hands_on(&self, slot: usize) {
+        self.left_at(slot, seconds() + 1);
+    }
+
+    /// The last part of it has gone, or the client wants none.
+    pub(crate) fn handed_out(&self, slot: usize) {
+        self.left_at(slot, 0);
+        self.since.store(seconds(), Ordering::Relaxed);
+    }
+
+    fn left_at(&self, slot: usize, second: u32) {
+        if let Some(slot) = self.leaving.get().and_then(|leaving| leaving.get(slot)) {
+            slot.store(second, Ordering::Relaxed);
+        }
+    }
+
+    /// Since when the answer that goes worst has not gone on.
+    fn stuck_since(&self) -> Option<u32> {
+        let leaving = self.leaving.get()?.iter().map(|slot| slot.load(Ordering::Relaxed));
+        leaving.filter_map(|second| second.checked_sub(1)).min()
+    }
+
     /// What to do; and that `waker` wants to know when this changes.
     pub(crate) fn order(&self, waker: &Waker) -> Order {
         let mut slot = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
@@ -132,6 +171,12 @@ impl Pulse {
     }
 
     fn is_late(&self, now: u32, times: &Times) -> Order {
+        let waited = |since: u32| u64::from(now.saturating_sub(since));
+        // Whoever does not take their answers is not heard out, whatever else they do.
+        if let Some(since) = self.stuck_since() {
+            let is_stuck = times.idle.is_some_and(|limit| waited(since) > limit.as_secs());
+            return if is_stuck { Order::Close } else { Order::Go };
+        }
         if self.busy.load(Ordering::Relaxed) > 0 {
             return Order::Go;
         }
@@ -139,10 +184,9 @@ impl Pulse {
         let Some(limit) = (if stage == Stage::Head as u8 { times.head } else { times.idle }) else {
             return Order::Go;
         };
-        let waited = u64::from(now.saturating_sub(self.since.load(Ordering::Relaxed)));
         // With HTTP/2 a request may be on its way already: it is told which one was the last.
         let multiplexed = stage == Stage::Multiplexed as u8;
-        match waited.checked_sub(limit.as_secs()) {
+        match waited(self.since.load(Ordering::Relaxed)).checked_sub(limit.as_secs()) {
             None | Some(0) => Order::Go,
             Some(late) if multiplexed && late <= FAREWELL.as_secs() => Order::Drain,
             Some(_) => Order::Close,
@@ -225,6 +269,30 @@ mod tests {
         assert_eq!(late(299), Order::Go, "bytes of HTTP/2 are no half head");
         assert_eq!(late(303), Order::Drain, "a request may be on its way");
         assert_eq!(late(313), Order::Close, "it has not gone");
+    }
+
+    #[test]
+    fn an_answer_is_taken_or_the_connection_ends() {
+        let pulse = Watch::default().enter();
+        let start = seconds();
+        let late = |after| pulse.is_late(start + after, &times());
+        pulse.asked(true);
+        let (one, other) = (pulse.hands_out().unwrap(), pulse.hands_out().unwrap());
+        pulse.answered();
+        pulse.asked(true);
+        assert_eq!(late(300), Order::Go);
+        assert_eq!(late(302), Order::Close, "though it asks for more");
+        pulse.left_at(one, start + 1 + 200);
+        assert_eq!(late(302), Order::Close, "the other is stuck");
+        pulse.left_at(other, start + 1 + 250);
+        assert_eq!(late(500), Order::Go, "both go on");
+        assert_eq!(late(502), Order::Close);
+        pulse.handed_out(one);
+        pulse.handed_out(other);
+        assert_eq!(late(1000), Order::Go, "we are the ones that take long");
+        pulse.answered();
+        assert_eq!(late(302), Order::Drain);
+        assert!((0..STREAMS_MAX).all(|_| pulse.hands_out().is_some()) && pulse.hands_out().is_none());
     }
 
     #[test]
