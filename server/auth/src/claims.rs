@@ -47,6 +47,8 @@ pub(crate) enum Times {
     Wanted,
     /// One without any is good for ever.
     Optional,
+    /// `exp` must be there; nothing is made up of it about when the token began.
+    Ended,
 }
 
 impl Claims {
@@ -167,7 +169,11 @@ fn check_dates(
         exp = iat.max(nbf).saturating_add(leeway(expiration, LEEWAY_SECONDS));
     }
     if nbf == 0 {
-        nbf = if iat != 0 { iat } else { exp.saturating_sub(leeway(not_before, LEEWAY_SECONDS)) };
+        nbf = match expected.times {
+            _ if iat != 0 => iat,
+            Times::Ended => 0,
+            Times::Wanted | Times::Optional => exp.saturating_sub(leeway(not_before, LEEWAY_SECONDS)),
+        };
     }
     let nanos = |seconds: i64| i128::from(seconds) * 1_000_000_000;
     let (now, skew) = (i128::from(now.0), nanos(leeway(clock_skew, SKEW_SECONDS)));
@@ -262,6 +268,13 @@ mod tests {
         check(strict, json!({"exp": NOW + 1, "iat": NOW - 5}), "");
         check(strict, json!({"nbf": NOW}), expired);
         check(Leeways { expiration: 5, not_before: 5, clock_skew: 5 }, json!({"iat": NOW - 9}), "");
+        let ended = Expected { times: Times::Ended, ..Expected::default() };
+        let now = Time::from_seconds(NOW as u64);
+        claims(json!({"exp": NOW + 3600})).check(&ended, now).unwrap();
+        assert_eq!(
+            claims(json!({"exp": NOW + 3600, "nbf": NOW + 61})).check(&ended, now).unwrap_err(),
+            early
+        );
     }
 
     #[test]

@@ -82,6 +82,10 @@ fn an_account_that_the_cluster_vouches_for_is_let_in() {
     log_in(&bench, "named", &token).refuses(403, audience);
     let mut both = pod("ns", "sa", "u1");
     both["aud"] = json!(["a", "b"]);
+    log_in(&bench, "named", &issuer.token(&both)).refuses(403, "permission denied");
+    let mut of_b = vouched("ns", "sa", "u1");
+    of_b["status"]["audiences"] = json!(["b"]);
+    sites.put(REVIEWS, &of_b);
     let claim = log_in(&bench, "named", &issuer.token(&both)).is(200).claim.unwrap();
     assert_eq!(claim.alias, "ns/sa");
     bench.renew(&claim).unwrap();

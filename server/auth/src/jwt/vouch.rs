@@ -172,7 +172,7 @@ pub(super) fn check(
         return Err("the identity has no end (exp)".to_owned());
     }
     let expected =
-        Expected { issuer: &config.oidc_discovery_url, times: Times::Wanted, ..Expected::default() };
+        Expected { issuer: &config.oidc_discovery_url, times: Times::Ended, ..Expected::default() };
     claims.check(&expected, now)?;
     let client = config.oidc_client_id.as_str();
     let (audiences, party) = (claims.audiences()?, claims.0.get("azp").and_then(Value::as_str));
