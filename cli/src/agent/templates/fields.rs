@@ -145,3 +145,62 @@ fn structure(fields: &BTreeMap<Arc<str>, Value>) -> Option<(&'static str, &'stat
         |known: &[&str]| known.len() == fields.len() && known.iter().all(|name| fields.contains_key(*name));
     STRUCTURES.into_iter().find(|(_, known)| is(known))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::{
+        moment::Moment,
+        templates::{
+            language::{Known, Program, Run, Writing},
+            query::Query,
+        },
+    };
+
+    /// As bao agent has it, whether a missing key ends the run or not.
+    #[test]
+    fn a_wrong_path_is_no_value_only_where_go_has_one() {
+        let run = |text: &str, missing: MissingKey| {
+            let delimiters = ("{{".to_owned(), "}}".to_owned());
+            let writing = Writing { delimiters, missing, sandbox: None, denied: Vec::new() };
+            let mut known = Known::default();
+            let json = r#"{"RequestID": "", "LeaseID": "", "LeaseDuration": 0, "Renewable": false, "Warnings": null, "Auth": null,
+                "WrapInfo": null, "Data": {"data": {"a": "x", "n": null}}}"#;
+            let value = known.numbers.read(&serde_json::from_str(json).unwrap());
+            known.answers.insert(Query::Read("k".to_owned()), value);
+            let whole = format!("{{{{ with secret \"k\" }}}}{text}{{{{ end }}}}");
+            match Program::read(whole, writing).unwrap().run(&known, Moment::default()) {
+                Run::Done(done) => done.text.to_string(),
+                Run::Failed(why) => format!("! {why}"),
+                Run::Wants(query) => panic!("{text} wants {query}"),
+            }
+        };
+        for (text, expect) in [
+            ("{{ .Data.data.a }}", "x"),
+            ("{{ .Data.data.nope }}", "<no value>"),
+            ("{{ $d := .Data.data }}{{ $d.nope }}{{ $d.a }}", "<no value>x"),
+            ("{{ if .Data.data.nope }}a{{ else }}b{{ end }}", "b"),
+            ("{{ with .Data.data }}{{ .a }}{{ end }}{{ (index .Data \"data\").a }}", "xx"),
+        ] {
+            assert_eq!(run(text, MissingKey::Invalid), expect, "{text}");
+        }
+        for (text, words) in [
+            ("{{ .data.data.a }}", "a secret has no field .data: it has RequestID, LeaseID"),
+            ("{{ .Nope.x }}", "a secret has no field .Nope"),
+            ("{{ .Data.data.nope.x }}", "what .x is to be taken of is not there"),
+            ("{{ if .Data.data.nope.x }}a{{ else }}b{{ end }}", "what .x is to be taken of is not there"),
+            ("{{ $d := .Data.data.n }}{{ $d.x }}", "what .x is to be taken of is not there"),
+            ("{{ (index .Data.data \"n\").x }}", "what .x is to be taken of is not there"),
+            ("{{ .Auth.ClientToken }}", "what .ClientToken is to be taken of is not there"),
+            ("{{ .Data.data.a.x }}", "what .x is to be taken of has no fields"),
+        ] {
+            for missing in [MissingKey::Invalid, MissingKey::Error] {
+                let made = run(text, missing);
+                assert!(
+                    made.starts_with("! ") && (made.contains(words) || missing == MissingKey::Error),
+                    "{text}: {made}"
+                );
+            }
+        }
+    }
+}
