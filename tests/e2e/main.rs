@@ -37,6 +37,7 @@ mod keep_restarts;
 mod keep_secrets;
 mod keep_setup;
 mod keep_templates;
+mod keep_verbs;
 mod kill;
 mod ldap;
 mod listeners;
