@@ -55,16 +55,11 @@ fn what_the_server_has_not_is_said_with_the_reason() {
         ("operator raft join https://127.0.0.1:1".to_owned(), "Sealkeep is one node"),
         ("operator raft remove-peer n".to_owned(), "Sealkeep is one node"),
         ("operator raft autopilot state".to_owned(), "Sealkeep is one node"),
-        (
-            "operator raft snapshot save x.snap".to_owned(),
-            "copy the folder of its storage while it is stopped",
-        ),
     ] {
         let said = run(&Binary::keep(), &server, &home, &line);
         assert_eq!(said.status.code(), Some(2), "{line}: {}", text(&said.stderr));
         assert!(text(&said.stderr).contains(told), "{line}: {}", text(&said.stderr));
     }
-    assert!(!home.path().join("x.snap").exists() && !home.path().join("x.snap.part").exists());
 }
 
 /// `diagnose` by the server's program: the exit code and the tree.

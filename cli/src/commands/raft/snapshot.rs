@@ -91,7 +91,7 @@ async fn fetch(session: &Session, part: &Path) -> Result<(), Stop> {
         if !alone {
             return stop;
         }
-        stop.hint("This server has no raft cluster. Sealkeep is one node: copy the folder of its storage while it is stopped.")
+        stop.hint("This server makes no snapshots of its storage.")
     })?;
     match (out, trouble) {
         (_, Some(error)) => Err(unwritable(part, &error)),
