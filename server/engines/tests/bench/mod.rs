@@ -464,6 +464,22 @@ impl Bench {
         }
     }
 
+    /// Takes up what is due first and has to ask outside, as it stands while no answer comes.
+    pub(crate) fn take_up(&self) -> Asking {
+        let operation =
+            |due: &Due| self.engine.find_internal(&due.operation).expect("what is due is an operation");
+        let asks = |due: &Due| due.at <= self.now && self.engine.kind(operation(due)) == Some(Kind::Ask);
+        let mut due = self.due.lock().unwrap();
+        let at = due.iter().position(asks).expect("something is to be asked");
+        let next = due.remove(at);
+        let endpoint = operation(&next);
+        let body = next.fields.to_string();
+        let fields = Fields { body: body.as_bytes(), ..Fields::default() };
+        let txn = self.open.begin();
+        let cx = Recording::new(&Right::Due, &txn, &self.mount, &self.caller, &self.remote, self.now);
+        self.engine.facts(endpoint, &cx, &fields).unwrap()
+    }
+
     /// Whether a token with this claim behind it may live longer.
     pub(crate) fn renew(&self, claim: &Claim) -> kit::Result<Terms> {
         let snapshot = self.open.snapshot();

@@ -348,3 +348,30 @@ fn an_address_is_proved_by_a_page() {
     let csr = desk.csr(&format!("{EC} -subj / -addext subjectAltName=IP:10.1.1.1,IP:fd00::1"));
     client.post(&format!("{place}/finalize"), json!({"csr": super::der(&csr)})).is(200);
 }
+
+/// Proofs that hang delay others of their account, and nobody else's.
+#[test]
+fn proofs_that_hang_leave_others_their_places() {
+    let (mut bench, web) = open(json!({}));
+    let slow = Client::with_account(&bench, "acme/");
+    for number in 0..9 {
+        let host = format!("h{number}.example.com");
+        web.host(&host, &["10.9.9.9"]);
+        let order = slow.order(&[&host]).is(201);
+        let (challenge, _) = slow.challenge(&order, "http-01");
+        slow.post(&challenge, json!({})).is(200);
+    }
+    let hanging: Vec<_> = (0..8).map(|_| bench.take_up()).collect();
+    assert!(hanging.iter().all(|asking| asking.awaits() == kit::Awaited::Systems));
+    bench.tick();
+    assert_eq!(web.visited(), [""; 0], "the ninth waits for its turn");
+    let other = Client::with_account(&bench, "acme/");
+    let order = other.order(&["b.example.com"]).is(201);
+    other.prove(&web, &order, "b.example.com");
+    drop((slow, other, hanging));
+    web.visited();
+    bench.wait(2);
+    bench.tick();
+    let visited = web.visited();
+    assert!(visited.iter().any(|page| page.contains("http://h8.example.com/")), "{visited:?}");
+}
