@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use kernel::{Handled, Request};
-use kit::Verb::{Delete, Get, Post};
+use kernel::{Handled, Request, Settings};
+use kit::Verb::{Delete, Get, List, Post};
 use serde_json::{Value, json};
 use tests::desk::{Desk, Said, request};
 
@@ -156,4 +156,48 @@ fn a_long_name_is_locked_out_shown_cut_and_let_in_again() {
     // No role can have such an id, so none is locked out.
     (0..9).for_each(|_| drop(login(&"r".repeat(100_000)).expect(400)));
     assert_eq!(locked(&desk).len(), 1);
+}
+
+#[test]
+fn a_secret_that_could_be_written_can_be_deleted_however_large_it_is() {
+    let desk = Desk::with(78, Settings { raw_storage_endpoint: true, ..Settings::default() });
+    desk.ask(Post, "sys/mounts/kv2", r#"{"type":"kv","options":{"version":"2"}}"#).expect(204);
+    let write = |size: usize| {
+        desk.ask(Post, "kv2/data/big", &format!(r#"{{"data":{{"x":"{}"}}}}"#, "a".repeat(size)))
+    };
+    let size_of =
+        |path: &str| desk.ask(Get, path, "").expect(200).json["data"]["data"]["x"].as_str().unwrap().len();
+    // An entry holds 1 MiB, and the names of the fields are in it.
+    let most = 1024 * 1024 - r#"{"x":""}"#.len();
+    assert!(write(most + 1).expect(500).error().contains("put failed due to value being too large"));
+    write(most).expect(200);
+    assert_eq!(size_of("kv2/data/big"), most);
+    desk.ask(Post, "kv2/metadata/big", r#"{"custom_metadata":{"of":"ann"}}"#).expect(204);
+    desk.ask(Delete, "kv2/data/big", "").expect(204);
+    desk.ask(Get, "kv2/data/big", "").expect(404);
+    desk.ask(Post, "kv2/undelete/big", r#"{"versions":[1]}"#).expect(204);
+    desk.ask(Get, "kv2/subkeys/big", "").expect(200);
+    assert_eq!(size_of("kv2/data/big"), most);
+    write(most - 1).expect(200);
+    assert_eq!((size_of("kv2/data/big"), size_of("kv2/data/big?version=1")), (most - 1, most));
+    desk.ask(Post, "kv2/delete/big", r#"{"versions":[1,2]}"#).expect(204);
+    desk.ask(Post, "kv2/undelete/big", r#"{"versions":[2]}"#).expect(204);
+    write(3).expect(200);
+    assert_eq!((size_of("kv2/data/big"), size_of("kv2/data/big?version=2")), (3, most - 1));
+    // A version that is destroyed, or falls out of the history, leaves nothing behind, and neither does the whole.
+    let uuid = desk.ask(Get, "sys/mounts/kv2", "").expect(200).json["data"]["uuid"].clone();
+    let past = format!("sys/raw/{}/2", uuid.as_str().unwrap());
+    desk.ask(List, &past, "").expect(200);
+    write(most).expect(200);
+    desk.ask(Post, "kv2/destroy/big", r#"{"versions":[1,2,3,4]}"#).expect(204);
+    desk.ask(Get, "kv2/data/big", "").expect(404);
+    desk.ask(List, &past, "").expect(404);
+    desk.ask(Post, "kv2/metadata/big", r#"{"max_versions":1}"#).expect(204);
+    write(most).expect(200);
+    write(most).expect(200);
+    write(3).expect(200);
+    desk.ask(List, &past, "").expect(404);
+    write(most).expect(200);
+    desk.ask(Delete, "kv2/metadata/big", "").expect(204);
+    desk.ask(List, &past, "").expect(404);
 }

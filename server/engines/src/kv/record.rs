@@ -9,6 +9,8 @@ use kit::{Error, Name, Reads, Result, Time, Writing};
 use super::json;
 use super::v2::Ledger;
 
+/// How large a record may be: what the store takes in one entry.
+const RECORD_SIZE_MAX: usize = 1024 * 1024;
 /// The table of secrets. Versions that are no longer current lie in [`PAST`].
 pub(super) const SECRETS: u8 = 1;
 /// The table of past versions: their data, under path and number.
@@ -97,10 +99,22 @@ impl<'a> Versioned<'a> {
         self.destroyed || (self.deleted.0 != 0 && self.deleted <= now)
     }
 
+    /// Its data lies where past versions have theirs: with it this would have been too large.
+    pub(super) fn is_apart(&self) -> bool {
+        self.version != 0 && !self.destroyed && self.data.is_empty()
+    }
+
     /// Everything about it.
     pub(super) fn ledger(&self) -> Result<Ledger> {
         Ok(serde_json::from_slice(self.ledger)?)
     }
+}
+
+/// The data of a version that does not lie in the record.
+pub(super) fn data_of(cx: &impl Reads, path: &str, version: u64) -> Result<Vec<u8>> {
+    let data = cx.get(PAST, Name::PathThen(path, &version.to_be_bytes()))?;
+    let data = data.ok_or_else(|| Error::internal("a version that the ledger lists is not there"))?;
+    Ok(data.to_vec())
 }
 
 /// A secret taken out to be changed.
@@ -109,26 +123,51 @@ pub(super) struct Secret {
     pub(super) ledger: Ledger,
     /// The data of the current version; empty if there is none.
     pub(super) data: Vec<u8>,
+    /// The version whose data was found beside the record, where past versions have theirs.
+    pub(super) apart: Option<u64>,
 }
 
 impl Secret {
+    /// A secret without versions.
+    pub(super) fn new(ledger: Ledger) -> Self {
+        Self { ledger, data: Vec::new(), apart: None }
+    }
+
     /// The secret at `path`, whichever form it lies in.
     pub(super) fn load(cx: &impl Reads, path: &str) -> Result<Option<Self>> {
         let Some(bytes) = cx.get(SECRETS, Name::Path(path))? else { return Ok(None) };
-        Ok(Some(match Record::parse(&bytes)? {
+        let secret = match Record::parse(&bytes)? {
             Record::Plain(plain) => {
-                Self { ledger: Ledger::of_unversioned(plain.written), data: plain.data.to_vec() }
+                let ledger = Ledger::of_unversioned(plain.written);
+                return Ok(Some(Self { data: plain.data.to_vec(), ..Self::new(ledger) }));
             }
-            Record::Versioned(secret) => Self { ledger: secret.ledger()?, data: secret.data.to_vec() },
-        }))
+            Record::Versioned(secret) => secret,
+        };
+        if secret.is_apart() {
+            let data = data_of(cx, path, secret.version)?;
+            return Ok(Some(Self { data, apart: Some(secret.version), ..Self::new(secret.ledger()?) }));
+        }
+        Ok(Some(Self { data: secret.data.to_vec(), ..Self::new(secret.ledger()?) }))
     }
 
-    /// Puts it back.
+    /// Puts it back. Data that leaves no room for what is to be known of it goes beside it: a secret that could be
+    /// written can be deleted, however large it is.
     pub(super) fn store(&self, cx: &mut Writing<'_>, path: &str) -> Result<()> {
-        cx.put(SECRETS, Name::Path(path), self.bytes()?)
+        let current = self.ledger.current;
+        let bytes = self.bytes(&self.data)?;
+        if bytes.len() > RECORD_SIZE_MAX && !self.data.is_empty() {
+            if self.apart != Some(current) {
+                cx.put(PAST, Name::PathThen(path, &current.to_be_bytes()), self.data.clone())?;
+            }
+            return cx.put(SECRETS, Name::Path(path), self.bytes(&[])?);
+        }
+        if self.apart == Some(current) {
+            cx.delete(PAST, Name::PathThen(path, &current.to_be_bytes()))?;
+        }
+        cx.put(SECRETS, Name::Path(path), bytes)
     }
 
-    fn bytes(&self) -> Result<Vec<u8>> {
+    fn bytes(&self, data: &[u8]) -> Result<Vec<u8>> {
         let ledger = &self.ledger;
         let current = ledger.versions.get(&ledger.current);
         let shown = match current {
@@ -136,12 +175,12 @@ impl Secret {
             None => String::new(),
         };
         let tail = serde_json::to_vec(ledger)?;
-        let mut out = Vec::with_capacity(26 + self.data.len() + shown.len() + tail.len());
+        let mut out = Vec::with_capacity(26 + data.len() + shown.len() + tail.len());
         out.push(VERSIONED);
         out.extend_from_slice(&current.map_or(0, |_| ledger.current).to_be_bytes());
         out.extend_from_slice(&current.map_or(0, |version| version.deleted.0).to_be_bytes());
         out.push(u8::from(current.is_some_and(|version| version.destroyed)));
-        for part in [self.data.as_slice(), shown.as_bytes()] {
+        for part in [data, shown.as_bytes()] {
             let size = u32::try_from(part.len()).map_err(|_| Error::invalid("the secret is too large"))?;
             out.extend_from_slice(&size.to_be_bytes());
             out.extend_from_slice(part);
@@ -183,7 +222,7 @@ mod tests {
 
         let mut ledger = Ledger::of_unversioned(Time(7));
         ledger.versions.insert(1, Written { created: Time(7), deleted: Time(9), destroyed: false });
-        let bytes = Secret { ledger, data: b"{\"a\":1}".to_vec() }.bytes().unwrap();
+        let bytes = Secret::new(ledger).bytes(b"{\"a\":1}").unwrap();
         let Ok(Record::Versioned(read)) = Record::parse(&bytes) else { panic!("it is versioned") };
         assert_eq!((read.version, read.deleted, read.data), (1, Time(9), &b"{\"a\":1}"[..]));
         assert!(!read.is_gone(Time(8)) && read.is_gone(Time(9)));
@@ -192,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_damaged_record_is_refused_at_every_length() {
-        let bytes = Secret { ledger: Ledger::of_unversioned(Time(7)), data: b"{}".to_vec() }.bytes().unwrap();
+        let bytes = Secret::new(Ledger::of_unversioned(Time(7))).bytes(b"{}").unwrap();
         for length in 0..bytes.len() {
             let cut = bytes.get(..length).unwrap();
             let whole = match Record::parse(cut) {

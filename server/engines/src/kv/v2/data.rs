@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::json::{self, Node, object};
-use super::super::record::{PAST, Record, SECRETS, Secret};
+use super::super::record::{PAST, Record, SECRETS, Secret, data_of};
 use super::super::{secret, target};
 use super::config::{self, Config};
 use super::ledger::{Ledger, Shown};
@@ -46,7 +46,7 @@ impl Query<V2> for Read {
                 if found.version == 0 {
                     return Err(Error::not_found());
                 }
-                if !found.is_gone(cx.now()) {
+                if !found.is_gone(cx.now()) && !found.is_apart() {
                     return Ok(Reply::Written(envelope(found.data, found.shown)));
                 }
                 (found.ledger()?, found.data)
@@ -61,12 +61,10 @@ impl Query<V2> for Read {
             return Ok(Reply::Gone(Data { data: None, metadata }));
         }
         let shown = json::escape(serde_json::to_string(&metadata)?);
-        if number == ledger.current {
+        if number == ledger.current && !current.is_empty() {
             return Ok(Reply::Written(envelope(current, shown.as_bytes())));
         }
-        let past = cx.get(PAST, Name::PathThen(path, &number.to_be_bytes()))?;
-        let past = past.ok_or_else(|| Error::internal("a version that the ledger lists is not there"))?;
-        Ok(Reply::Written(envelope(&past, shown.as_bytes())))
+        Ok(Reply::Written(envelope(&data_of(cx, path, number)?, shown.as_bytes())))
     }
 }
 
@@ -117,7 +115,7 @@ impl Command<V2> for Write {
         let options = self.options.map(|options| object("options", options)).transpose()?;
         let config = config::current(cx)?;
         let found = Secret::load(cx, path)?;
-        let secret = found.unwrap_or_else(|| Secret { ledger: Ledger::new(cx.now()), data: Vec::new() });
+        let secret = found.unwrap_or_else(|| Secret::new(Ledger::new(cx.now())));
         check_cas(options.as_ref(), &config, &secret.ledger)?;
         supersede(cx, path, secret, &config, data).map(Reply::Data)
     }
@@ -140,10 +138,11 @@ fn supersede(
     let before = secret.ledger.current;
     let pruned = secret.ledger.enter(config, cx.now());
     let superseded = std::mem::replace(&mut secret.data, data);
-    if !superseded.is_empty() && secret.ledger.versions.contains_key(&before) {
+    let apart = secret.apart == Some(before);
+    if !superseded.is_empty() && !apart && secret.ledger.versions.contains_key(&before) {
         cx.put(PAST, Name::PathThen(path, &before.to_be_bytes()), superseded)?;
     }
-    for version in pruned.into_iter().filter(|version| *version != before) {
+    for version in pruned.into_iter().filter(|version| *version != before || apart) {
         forget(cx, path, version)?;
     }
     secret.store(cx, path)?;

@@ -190,7 +190,7 @@ impl Command<V2> for Write {
         let found = Secret::load(cx, path)?;
         changes.check_revision(&config, found.as_ref().map(|secret| &secret.ledger))?;
         changes.warn(&config, cx);
-        let secret = found.unwrap_or_else(|| Secret { ledger: Ledger::new(cx.now()), data: Vec::new() });
+        let secret = found.unwrap_or_else(|| Secret::new(Ledger::new(cx.now())));
         store(cx, path, secret, &changes, custom)
     }
 }
@@ -368,7 +368,8 @@ impl Command<V2> for Delete {
         let Ok(path) = at(&self.path) else { return Ok(Reply::Nothing) };
         let Some(secret) = Secret::load(cx, path)? else { return Ok(Reply::Nothing) };
         let current = secret.ledger.current;
-        for version in secret.ledger.versions.keys().filter(|version| **version != current) {
+        let apart = secret.apart == Some(current);
+        for version in secret.ledger.versions.keys().filter(|version| **version != current || apart) {
             forget(cx, path, *version)?;
         }
         cx.delete(SECRETS, Name::Path(path))?;

@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
 
 use kit::loose::{Number, Text};
-use kit::{Error, Name, Query, Reading, Reads, Reply, Result, Route};
+use kit::{Error, Query, Reading, Reads, Reply, Result, Route};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::json::{self, Node, object};
-use super::super::record::{PAST, Secret};
+use super::super::record::{Secret, data_of};
 use super::data::version;
 use super::ledger::Shown;
 use super::{V2, at};
@@ -50,9 +50,7 @@ impl Query<V2> for Read {
         let data: Option<Node> = if number == current {
             serde_json::from_slice(&secret.data)?
         } else {
-            let past = cx.get(PAST, Name::PathThen(path, &number.to_be_bytes()))?;
-            let past = past.ok_or_else(|| Error::internal("a version that the ledger lists is not there"))?;
-            serde_json::from_slice(&past)?
+            serde_json::from_slice(&data_of(cx, path, number)?)?
         };
         let depth = match self.depth {
             None | Some(Number(0)) => None,
