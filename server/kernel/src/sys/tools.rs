@@ -5,6 +5,7 @@ use kit::loose::{Number, Text};
 use kit::{Error, Query, Reading, Reads, Reply, Result, Route};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha3::{Digest as _, Sha3_224};
 
 use super::Sys;
 
@@ -24,7 +25,7 @@ pub(super) struct Hash {
     /// The value, in base64.
     #[serde(default)]
     input: String,
-    /// `sha2-224`, `sha2-256`, `sha2-384`, `sha2-512`, `sha3-256`, `sha3-384`, `sha3-512`.
+    /// `sha2-224`, `sha2-256`, `sha2-384`, `sha2-512`, `sha3-224`, `sha3-256`, `sha3-384`, `sha3-512`.
     #[serde(default)]
     algorithm: String,
     /// `hex` or `base64`.
@@ -84,6 +85,10 @@ fn hash(input: &str, algorithm: &str, format: &str) -> Result<Reply<Sum>> {
         "sha2-224" => &digest::SHA224,
         "sha2-384" => &digest::SHA384,
         "sha2-512" => &digest::SHA512,
+        "sha3-224" => {
+            let sum = Sha3_224::digest(&input);
+            return Ok(Sum { sum: written(&sum, format == "base64") }.into());
+        }
         "sha3-256" => &digest::SHA3_256,
         "sha3-384" => &digest::SHA3_384,
         "sha3-512" => &digest::SHA3_512,
