@@ -68,6 +68,20 @@ fn the_client_saves_and_restores_while_the_server_serves() {
     let file = site.folder.path().join("backup.snap").display().to_string();
     let saved = site.bao(&["operator", "raft", "snapshot", "save", &file]);
     assert!(saved.status.success(), "{saved:?}");
+    let keep = |args: &[&str]| {
+        let mut command = Command::new(Binary::keep().path());
+        command.args(["operator", "raft", "snapshot"]).args(args);
+        command.env("KEEP_ADDR", site.server.url()).env("KEEP_TOKEN", &site.keys.root);
+        command.env("HOME", site.folder.path()).output().unwrap()
+    };
+    // Ours saves the same, and says what it is without a server.
+    let own = site.folder.path().join("own.snap").display().to_string();
+    let saved = keep(&["save", &own]);
+    assert!(saved.status.success(), "{saved:?}");
+    for file in [&own, &file] {
+        let shown = String::from_utf8(keep(&["inspect", file]).stdout).unwrap();
+        assert!(shown.contains("sealkeep backup") && shown.contains("+sealkeep."), "{shown}");
+    }
     site.write("new");
     site.root().post("kv/b", json!({"value": "since"})).must(204);
     let token = site.root().post("auth/token/create", json!({"policies": ["default"]})).must(200);
@@ -82,7 +96,13 @@ fn the_client_saves_and_restores_while_the_server_serves() {
     server.kill();
     let server = Server::configured(&Binary::sealkeep(), &config);
     server.unseal(&keys);
-    Site { server, keys, config, folder }.holds("after");
+    let site = Site { server, keys, config, folder };
+    site.holds("after");
+    let mut command = Command::new(Binary::keep().path());
+    command.args(["operator", "raft", "snapshot", "restore", &own]).env("KEEP_ADDR", site.server.url());
+    let restored = command.env("KEEP_TOKEN", &site.keys.root).output().unwrap();
+    assert!(restored.status.success(), "{restored:?}");
+    site.holds("old");
 }
 
 #[test]

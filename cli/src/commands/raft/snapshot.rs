@@ -156,8 +156,10 @@ impl Inspect {
 /// The list of hashes.
 const SUMS: &str = "SHA256SUMS";
 const META: &str = "meta.json";
+/// The same, sealed by the server. A snapshot of Sealkeep ends with it.
+const SEALED: &str = "SHA256SUMS.sealed";
 /// Neither what a snapshot is about nor its hashes are longer.
-const TEXT_SIZE_MAX: u64 = 64 * 1024;
+const TEXT_SIZE_MAX: u64 = 16 * 1024 * 1024;
 
 /// What a snapshot is about, once every part of it has its hash.
 fn read(file: &Path) -> Result<Map<String, Value>, Stop> {
@@ -168,7 +170,7 @@ fn read(file: &Path) -> Result<Map<String, Value>, Stop> {
     let open = fs::File::open(file).map_err(|e| Stop::local(format!("{}: {e}", file.display())))?;
     let mut archive = tar::Archive::new(GzDecoder::new(open));
     let (mut sums, mut meta) = (String::new(), String::new());
-    let mut found: BTreeMap<String, (String, u64)> = BTreeMap::new();
+    let mut found = Parts::new();
     for entry in archive.entries().map_err(|e| wrong(e.to_string()))? {
         let mut entry = entry.map_err(|e| wrong(e.to_string()))?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
@@ -195,7 +197,30 @@ fn read(file: &Path) -> Result<Map<String, Value>, Stop> {
         return Err(wrong(format!("{name} is missing")));
     }
     let meta: Value = serde_json::from_str(&meta).map_err(|e| wrong(format!("{META}: {e}")))?;
+    shown(&meta, &found).map_err(wrong)
+}
+
+/// The parts of a snapshot by name: the hash and the length of each.
+type Parts = BTreeMap<String, (String, u64)>;
+
+/// What is told of a whole snapshot: of one of OpenBao what raft wrote of it, of one of Sealkeep when and by what it was made.
+fn shown(meta: &Value, found: &Parts) -> Result<Map<String, Value>, String> {
     let part = |key: &str| meta.get(key).cloned().unwrap_or_default();
+    if meta.get("kind").is_some() {
+        if !found.contains_key(SEALED) {
+            return Err(format!("{SEALED} is missing: it is cut short"));
+        }
+        let pieces = found.iter().filter(|(name, _)| name.starts_with("state/"));
+        let size: u64 = pieces.map(|(_, (_, size))| size).sum();
+        let data = [
+            ("kind", part("kind")),
+            ("made", part("made")),
+            ("server", part("server")),
+            ("version", part("version")),
+            ("size", json!(size)),
+        ];
+        return Ok(data.into_iter().map(|(key, value)| (key.to_owned(), value)).collect());
+    }
     let size = found.get("state.bin").map(|(_, size)| *size);
     let data = [
         ("id", part("ID")),

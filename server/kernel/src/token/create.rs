@@ -130,12 +130,7 @@ fn create(
 ) -> Result<Reply<Nothing>> {
     let kernel = token.kernel()?;
     let (hash, own) = caller(&kernel, cx)?;
-    if cx.caller().kind == TokenKind::Batch {
-        return Err(Error::invalid("batch tokens cannot create more tokens"));
-    }
-    if own.uses_left.is_some() {
-        return Err(Error::invalid("restricted use token cannot generate child tokens"));
-    }
+    check_maker(cx, &own)?;
     // A role alone says whether its tokens outlive the token that asked.
     let no_parent = role.is_none() && wish.no_parent.unwrap_or_default().0;
     let orphan = parent == Parent::None || no_parent;
@@ -191,6 +186,17 @@ fn create(
         take_place(&kernel, cx, &record)?;
     }
     finish(&kernel, cx, record, chosen)
+}
+
+/// Refuses those that make no tokens, whatever they may do else.
+fn check_maker(cx: &Writing<'_>, own: &TokenRecord) -> Result<()> {
+    if cx.caller().kind == TokenKind::Batch {
+        return Err(Error::invalid("batch tokens cannot create more tokens"));
+    }
+    match own.uses_left {
+        Some(_) => Err(Error::invalid("restricted use token cannot generate child tokens")),
+        None => Ok(()),
+    }
 }
 
 /// Takes the place of a lease that a token that ends counts as.
