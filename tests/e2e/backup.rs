@@ -219,6 +219,14 @@ fn who_may_not_neither_gets_a_backup_nor_sends_one() {
             client.send(&Request::new("POST", &format!("/v1/{path}")).body(backup.clone())).must(403);
         }
     }
+    // Leave that others must give first is no leave yet.
+    let waits = json!({"policy": format!(
+        "path \"{SNAPSHOT}\" {{\n capabilities = [\"read\"]\n control_group = {{\n factor \"ops\" {{\n controlled_capabilities = [\"read\"]\n identity {{\n group_names = [\"ops\"]\n approvals = 1\n }}\n }}\n }}\n}}"
+    )});
+    site.root().post("sys/policies/acl/waits", waits).must(204);
+    let token = site.root().post("auth/token/create", json!({"policies": ["waits"]})).must(200);
+    let waiting = site.server.anonymous().with(&token.at("/auth/client_token")).get(SNAPSHOT);
+    assert!(waiting.status == 200 && waiting.json()["wrap_info"].is_object(), "{}", waiting.text());
     // There is nothing of a secret in it that can be read.
     for text in ["kept", "saves"] {
         assert!(!backup.windows(text.len()).any(|window| window == text.as_bytes()), "{text}");

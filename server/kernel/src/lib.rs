@@ -69,7 +69,7 @@ pub use openpgp::PgpKey;
 pub use outside::Claimed;
 pub use pool::origin;
 pub use quotas::{Allowance, Meter};
-pub use request::{Answer, JSON, Request, WrapFormat};
+pub use request::{ARCHIVE, Answer, JSON, Request, TEXT, WrapFormat};
 pub use settings::{AuditSpec, Lockout, Settings};
 pub use tick::Ticked;
 pub use walk::Handled;

@@ -68,6 +68,10 @@ pub struct Answer {
 
 /// The content type of nearly everything; clients compare it to the letter.
 pub const JSON: &str = "application/json";
+/// That of a log that is watched.
+pub const TEXT: &str = "text/plain; charset=utf-8";
+/// That of a backup.
+pub const ARCHIVE: &str = "application/gzip";
 
 impl Answer {
     /// An error as every client reads it.

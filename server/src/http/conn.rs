@@ -333,8 +333,10 @@ impl Dress {
     }
 
     fn put_on(self, answer: Answer) -> Reply {
-        let watch = self.watch.filter(|_| answer.status == 200);
-        let saves = self.saves && answer.status == 200;
+        // What waits for others to agree is answered in JSON: that is no leave to send what was asked for.
+        let is_let_in = |kind: &str| answer.status == 200 && answer.kind == kind;
+        let watch = self.watch.filter(|_| is_let_in(kernel::TEXT));
+        let saves = self.saves && is_let_in(kernel::ARCHIVE);
         let mut reply = reply::answer(answer);
         let listener = &self.door.listener;
         if saves {

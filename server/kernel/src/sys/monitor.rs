@@ -3,6 +3,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Sys;
+use crate::request::TEXT;
 
 /// Streams what the server logs. The kernel says who may; HTTP sends the lines.
 #[derive(Deserialize, JsonSchema)]
@@ -27,6 +28,6 @@ impl Query<Sys> for Monitor {
         if !["", "standard", "json"].contains(&self.log_format.to_lowercase().as_str()) {
             return Err(Error::invalid("unknown log format"));
         }
-        Ok(Reply::Raw { status: 200, kind: "text/plain; charset=utf-8", bytes: Vec::new() })
+        Ok(Reply::Raw { status: 200, kind: TEXT, bytes: Vec::new() })
     }
 }

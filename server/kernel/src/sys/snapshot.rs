@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Sys;
+use crate::request::ARCHIVE;
 
 /// Sends all that is stored, sealed as it lies on the disk: a `tar` archive, compressed by `gzip`, whose last file proves
 /// that it is whole.
@@ -16,7 +17,7 @@ impl Query<Sys> for Save {
     type Reply = Nothing;
 
     fn run(self, _: &Sys, _: &Reading<'_>) -> Result<Reply<Nothing>> {
-        Ok(Reply::Raw { status: 200, kind: "application/gzip", bytes: Vec::new() })
+        Ok(Reply::Raw { status: 200, kind: ARCHIVE, bytes: Vec::new() })
     }
 }
 
