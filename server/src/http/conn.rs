@@ -16,7 +16,6 @@ use http_body_util::{BodyExt, Either};
 use hyper::body::{Body as _, Incoming};
 use hyper_util::service::TowerToHyperService;
 use kernel::{Answer, Handled, Kernel};
-use kit::Verb;
 use tokio::sync::oneshot;
 
 use super::archive;
@@ -184,8 +183,8 @@ impl Service {
             Ok(asked) => asked,
             Err(reply) => return Answering::Now(Some(*reply)),
         };
-        if asked.body == BodyKind::Archive {
-            return answer(&self.door, asked, Some(incoming), None);
+        if let BodyKind::Archive { force } = asked.body {
+            return answer(&self.door, asked, Some(Restore { body: incoming, force }), None);
         }
         if asked.body == BodyKind::Ignored || incoming.is_end_stream() {
             return answer(&self.door, asked, None, None);
@@ -307,8 +306,6 @@ struct Dress {
     watch: Option<(Level, Format)>,
     /// The answer is that of a seal.
     seals: bool,
-    /// The answer is a backup.
-    saves: bool,
     /// What is sent is a backup, to be read and put in its place once the kernel has let it in.
     restores: Option<Restore>,
 }
@@ -328,15 +325,14 @@ impl Dress {
     ) -> Self {
         let watch = (request.path.as_str() == "sys/monitor").then(|| watched(&request.query));
         let seals = request.path.as_str() == "sys/seal";
-        let saves = request.verb == Verb::Get && request.path.as_str() == "sys/storage/raft/snapshot";
-        Self { door: Arc::clone(door), origin, namespace, watch, seals, saves, restores: None }
+        Self { door: Arc::clone(door), origin, namespace, watch, seals, restores: None }
     }
 
     fn put_on(self, answer: Answer) -> Reply {
         // What waits for others to agree is answered in JSON: that is no leave to send what was asked for.
         let is_let_in = |kind: &str| answer.status == 200 && answer.kind == kind;
         let watch = self.watch.filter(|_| is_let_in(kernel::TEXT));
-        let saves = self.saves && is_let_in(kernel::ARCHIVE);
+        let saves = is_let_in(kernel::ARCHIVE);
         let mut reply = reply::answer(answer);
         let listener = &self.door.listener;
         if saves {
@@ -374,11 +370,10 @@ fn watched(query: &[(Cow<'static, str>, Cow<'static, str>)]) -> (Level, Format) 
 type Held = (kernel::Request, Option<Space>);
 
 /// `space` is what the request holds, until it is answered.
-fn answer(door: &Arc<Door>, asked: Asked, archive: Option<Incoming>, space: Option<Space>) -> Answering {
+fn answer(door: &Arc<Door>, asked: Asked, restores: Option<Restore>, space: Option<Space>) -> Answering {
     let Asked { request, origin, namespace, .. } = asked;
     let mut dress = Dress::of(door, origin, namespace, &request);
-    let force = request.path.as_str().ends_with("-force");
-    dress.restores = archive.map(|body| Restore { body, force });
+    dress.restores = restores;
     match door.state.answer(&request) {
         Some(Reaction::Now(answer)) => return Answering::Now(Some(dress.put_on(answer))),
         Some(Reaction::Blocking(work)) => return blocking(dress, (request, space), work),

@@ -41,7 +41,7 @@ pub(crate) enum BodyKind {
     /// A form, unless it begins like JSON.
     Form,
     /// A backup, of any length. It is read when the kernel has let it in.
-    Archive,
+    Archive { force: bool },
     /// Bytes of a kind that the API knows. They come as base64 in the field of this name.
     Bytes(&'static str),
 }
@@ -132,8 +132,9 @@ pub(crate) fn read(
             merge_patch(known.content_type)?;
             BodyKind::Json
         }
-        Verb::Post if !help && is_backup(path.as_str()) => BodyKind::Archive,
         Verb::Post if !help => match known.content_type {
+            _ if path.as_str() == "sys/storage/raft/snapshot" => BodyKind::Archive { force: false },
+            _ if path.as_str() == "sys/storage/raft/snapshot-force" => BodyKind::Archive { force: true },
             Some(kind) if is(kind, FORM) => BodyKind::Form,
             Some(kind) if is(kind, OCSP_REQUEST) => BodyKind::Bytes("req"),
             _ => BodyKind::Json,
@@ -164,11 +165,6 @@ pub(crate) fn read(
         lineage: kernel::Lineage::default(),
     };
     Ok(Asked { request, body, origin, namespace: known.namespace.cloned(), head_only })
-}
-
-/// Whether a path is one to which backups are sent.
-fn is_backup(path: &str) -> bool {
-    matches!(path, "sys/storage/raft/snapshot" | "sys/storage/raft/snapshot-force")
 }
 
 fn refuse(status: u16, text: &str) -> Box<Reply> {
