@@ -159,6 +159,28 @@ fn a_long_name_is_locked_out_shown_cut_and_let_in_again() {
 }
 
 #[test]
+fn what_is_too_large_to_be_stored_is_the_callers_mistake() {
+    let desk = Desk::new(79);
+    desk.ask(Post, "sys/mounts/kv1", r#"{"type":"kv"}"#).expect(204);
+    desk.ask(Post, "sys/auth/userpass", r#"{"type":"userpass"}"#).expect(204);
+    let large = "x".repeat(1024 * 1024 + 1);
+    let refused = |path: &str, body: Value| {
+        let said = desk.ask(Post, path, &body.to_string()).expect(400);
+        let text = said.error();
+        let clear = text.contains("failed to write: put failed due to value being too large; got ")
+            && text.contains(" bytes, max: 1048576 bytes; store less at once");
+        assert!(clear, "{path}: {text}");
+    };
+    refused("kv1/a", json!({ "x": large }));
+    refused("cubbyhole/a", json!({ "x": large }));
+    refused("auth/token/create", json!({ "meta": { "a": large } }));
+    refused("auth/userpass/users/a", json!({ "password": "p", "token_policies": large }));
+    refused("sys/mounts/other", json!({ "type": "kv", "description": large }));
+    desk.ask(Get, "kv1/a", "").expect(404);
+    desk.ask(List, "auth/userpass/users", "").expect(404);
+}
+
+#[test]
 fn a_secret_that_could_be_written_can_be_deleted_however_large_it_is() {
     let desk = Desk::with(78, Settings { raw_storage_endpoint: true, ..Settings::default() });
     desk.ask(Post, "sys/mounts/kv2", r#"{"type":"kv","options":{"version":"2"}}"#).expect(204);
@@ -169,7 +191,8 @@ fn a_secret_that_could_be_written_can_be_deleted_however_large_it_is() {
         |path: &str| desk.ask(Get, path, "").expect(200).json["data"]["data"]["x"].as_str().unwrap().len();
     // An entry holds 1 MiB, and the names of the fields are in it.
     let most = 1024 * 1024 - r#"{"x":""}"#.len();
-    assert!(write(most + 1).expect(500).error().contains("put failed due to value being too large"));
+    let why = "put failed due to value being too large; got 1048577 bytes, max: 1048576";
+    assert!(write(most + 1).expect(400).error().contains(why));
     write(most).expect(200);
     assert_eq!(size_of("kv2/data/big"), most);
     desk.ask(Post, "kv2/metadata/big", r#"{"custom_metadata":{"of":"ann"}}"#).expect(204);

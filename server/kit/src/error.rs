@@ -176,15 +176,17 @@ impl From<storage::Error> for Error {
     fn from(error: storage::Error) -> Self {
         match error {
             storage::Error::Sealed => return Self::new(Fault::Unavailable, error.to_string()),
-            // Names of things come from requests.
-            storage::Error::Name(_) => return Self::listed(error.to_string()),
+            // Names of things come from requests, and so does how much is to be stored. The words are those clients know.
+            storage::Error::Name(_) | storage::Error::TxnTooLarge { .. } => {
+                return Self::listed(error.to_string());
+            }
+            storage::Error::ValueTooLarge { .. } => {
+                let text = format!("failed to write: {error}; store less at once, or in several places");
+                return Self::listed(text);
+            }
             _ => {}
         }
-        let text = match error {
-            // The words that clients know.
-            storage::Error::ValueTooLarge { .. } => format!("failed to write: {error}"),
-            _ => error.to_string(),
-        };
+        let text = error.to_string();
         Self {
             fault: Fault::Internal,
             text: Some(text.clone()),
