@@ -84,6 +84,33 @@ fn a_login_in_two_steps() {
 }
 
 #[test]
+fn one_code_satisfies_all_who_want_one_of_its_method() {
+    let stage = stage(9);
+    stage.enforce(&json!({ "auth_method_types": ["userpass"] }));
+    let other =
+        json!({ "mfa_method_ids": [stage.method], "identity_entity_ids": [stage.entity] }).to_string();
+    stage.desk.ask(Post, "identity/mfa/login-enforcement/other", &other).expect(204);
+    let code = stage.code();
+    let shown = |code: &str| log_in(&stage.desk, &format!("{}:{code}", stage.method));
+    shown("000000").expect(403);
+    let token = shown(&code).expect(200).token();
+    stage.desk.ask_as(&token, Get, "auth/token/lookup-self", "").expect(200);
+    // It is used up all the same.
+    shown(&code).expect(403);
+    stage.desk.wait(Duration::from_secs(120));
+    let id = stage.begin();
+    stage.show(&id, &stage.code()).expect(200);
+    // A third one wants another method, which no code of this one is for.
+    let phone = r#"{"issuer":"There","method_name":"other"}"#;
+    let phone = stage.desk.ask(Post, "identity/mfa/method/totp", phone).expect(200);
+    let third =
+        json!({ "mfa_method_ids": [phone.json["data"]["method_id"]], "auth_method_types": ["userpass"] });
+    stage.desk.ask(Post, "identity/mfa/login-enforcement/third", &third.to_string()).expect(204);
+    stage.desk.wait(Duration::from_secs(120));
+    shown(&stage.code()).expect(403);
+}
+
+#[test]
 fn no_code_counts_twice_not_even_after_a_restart() {
     let mut stage = stage(2);
     stage.enforce(&json!({ "identity_entity_ids": [stage.entity] }));

@@ -169,10 +169,12 @@ impl Books {
         Ok(owed)
     }
 
-    /// Whether everything owed was shown. A code that is right is used up in this transaction.
+    /// Whether everything owed was shown. A code that is right is used up in this transaction, and counts for all who want
+    /// one of its method.
     pub(crate) fn settle_owed(&self, txn: &mut Txn, owed: &[Owed], showing: &Showing<'_>) -> Result<Settled> {
+        let mut right = Vec::new();
         for one in owed {
-            let Some(failed) = self.settle_one(txn, one, showing)? else { continue };
+            let Some(failed) = self.settle_one(txn, one, showing, &mut right)? else { continue };
             let why = format!("failed to satisfy enforcement {}. error: {}", one.enforcement, failed.whys);
             return Ok(match failed.wrong {
                 true => Settled::Wrong(why),
@@ -182,8 +184,17 @@ impl Books {
         Ok(Settled::Shown)
     }
 
-    /// Nothing, if one of the methods was satisfied; else why none was.
-    fn settle_one(&self, txn: &mut Txn, owed: &Owed, showing: &Showing<'_>) -> Result<Option<Failed>> {
+    /// Nothing, if one of the methods was satisfied; else why none was. `right` are the methods whose code was right.
+    fn settle_one(
+        &self,
+        txn: &mut Txn,
+        owed: &Owed,
+        showing: &Showing<'_>,
+        right: &mut Vec<String>,
+    ) -> Result<Option<Failed>> {
+        if owed.methods.iter().any(|choice| right.contains(&choice.id)) {
+            return Ok(None);
+        }
         let tried: Vec<(&Choice, &str)> =
             owed.methods.iter().filter_map(|choice| Some((choice, showing.shown.of(choice)?))).collect();
         if tried.is_empty() {
@@ -210,7 +221,10 @@ impl Books {
                 }),
             };
             match verdict {
-                Ok(()) => return Ok(None),
+                Ok(()) => {
+                    right.push(method.id);
+                    return Ok(None);
+                }
                 Err(refusal) => {
                     wrong |= matches!(refusal, Refusal::Wrong(_));
                     let (Refusal::Wrong(why) | Refusal::Unanswered(why)) = refusal;
