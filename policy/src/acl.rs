@@ -10,6 +10,7 @@ pub use grant::Granted;
 pub(crate) use grant::{Entry, Grant, Source};
 pub(crate) use pattern::Pattern;
 
+use crate::any_case::AnyCase;
 use crate::capability::{Capabilities, Capability};
 use crate::parameters::NoParameters;
 use crate::path::Path;
@@ -154,10 +155,21 @@ impl Acl {
 
     /// What may be done on a path, as `sys/capabilities` says it: sorted, `["root"]`, or `["deny"]` for nothing.
     pub fn capabilities(&self, path: &str, now: u64) -> Vec<&'static str> {
-        match self.granted(path, now) {
-            None => vec![Capability::Root.as_str()],
-            Some(capabilities) => capabilities.words(),
-        }
+        // Asked as a listing, so that a folder is found with and without its slash.
+        words(self.granted(path, None, Capability::List, now))
+    }
+
+    /// The same of a path at which something answers: it may hold a name whose case does not count, in lower case there,
+    /// and with a slash at its end something else than a listing may answer, which is judged with the slash alone.
+    pub fn capabilities_in(&self, path: &str, any_case: Option<AnyCase>, now: u64) -> Vec<&'static str> {
+        let of = |asked| self.granted(path, any_case, asked, now);
+        let (Some(listed), Some(done)) = (of(Capability::List), of(Capability::Read)) else {
+            return words(None);
+        };
+        let granted = |set: Capabilities| if set.has(Capability::Deny) { Capabilities::NONE } else { set };
+        let of_folder = granted(listed).iter().filter(|capability| capability.looks_at_folder());
+        let others = granted(done).iter().filter(|capability| !capability.looks_at_folder());
+        words(Some(of_folder.chain(others).collect()))
     }
 
     /// Whether a plain request, without parameters and unwrapped, would be allowed: for filtering lists.
@@ -177,7 +189,7 @@ impl Acl {
 
     /// Whether the caller has sudo on a path.
     pub fn has_sudo(&self, path: &str, now: u64) -> bool {
-        self.granted(path, now).is_none_or(|granted| granted.has(Capability::Sudo))
+        self.granted(path, None, Capability::List, now).is_none_or(|granted| granted.has(Capability::Sudo))
     }
 
     /// Whether the caller may do anything at all on or below a folder: who may, may know that it exists.
@@ -214,14 +226,20 @@ impl Acl {
     }
 
     /// What is granted on a path; `None` says everything.
-    fn granted(&self, path: &str, now: u64) -> Option<Capabilities> {
+    fn granted(
+        &self,
+        path: &str,
+        any_case: Option<AnyCase>,
+        asked: Capability,
+        now: u64,
+    ) -> Option<Capabilities> {
         let path = path.trim_start_matches('/');
         match &self.power {
             Power::Root { prefix } if path.starts_with(&**prefix) => None,
             Power::Root { .. } | Power::Refused { .. } => Some(Capabilities::NONE),
-            // Asked as a listing, so that a folder is found with and without its slash.
             Power::Rules(index) => {
-                let found = index.find(path, Capability::List, now);
+                let lowered = any_case.and_then(|names| index.in_lower_case(names, path));
+                let found = lowered.as_ref().unwrap_or(index).find(path, asked, now);
                 Some(found.map_or(Capabilities::NONE, |grant| grant.terms().capabilities))
             }
         }
@@ -237,6 +255,11 @@ impl Acl {
     pub(crate) fn skipped(&self) -> &[Skipped] {
         &self.skipped
     }
+}
+
+/// As `sys/capabilities` says it; `None` is everything.
+fn words(granted: Option<Capabilities>) -> Vec<&'static str> {
+    granted.map_or_else(|| vec![Capability::Root.as_str()], Capabilities::words)
 }
 
 impl ResultantRule {

@@ -110,11 +110,14 @@ pub fn explain(policies: &[(&str, &Policy)], subject: &Subject, question: &Quest
         decided_by: Vec::new(),
         near_misses: Vec::new(),
     };
-    let found = acl.index().and_then(|index| index.find(path, question.capability, question.now));
+    let lowered =
+        question.any_case.and_then(|names| acl.index().and_then(|index| index.in_lower_case(names, path)));
+    let index = lowered.as_ref().or(acl.index());
+    let found = index.and_then(|index| index.find(path, question.capability, question.now));
     if let Some(grant) = found {
         let is_it =
             |entry: &&Entry| entry.live(question.now).is_some_and(|live| std::sync::Arc::ptr_eq(live, grant));
-        let entry = acl.index().and_then(|index| index.entries().iter().find(is_it));
+        let entry = index.and_then(|index| index.entries().iter().find(is_it));
         explanation.rule = Some(grant.rule().to_string());
         explanation.decided_by = entry.map_or(Vec::new(), |entry| live_origins(entry, question.now));
     }

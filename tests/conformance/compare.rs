@@ -19,7 +19,7 @@ const APART_MAX: f64 = 60.0;
 /// The version of bao that Sealkeep behaves like, which it gives for its engines.
 const LIKE: &str = "2.7.2";
 /// Headers that clients act on.
-const HEADERS: [&str; 8] = [
+const HEADERS: [&str; 9] = [
     "content-type",
     "cache-control",
     "location",
@@ -28,6 +28,7 @@ const HEADERS: [&str; 8] = [
     "retry-after",
     "strict-transport-security",
     "x-vault-namespace",
+    "x-vault-inline-auth-failed",
 ];
 
 /// An answer with what is needed to take chance out of it.

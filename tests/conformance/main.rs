@@ -30,7 +30,7 @@ macro_rules! areas {
     };
 }
 
-areas! { acme approle audit cel cert config control_group cubbyhole generate_root http identity init jwt kubernetes kv1 kv2 leases mfa namespaces oidc pki pki_cel policies pprof quotas raw rekey sealable slash ssh sys token totp transit userpass workflows wrapping }
+areas! { acme approle audit cel cert config control_group cubbyhole generate_root http identity init inline jwt kubernetes kv1 kv2 leases mfa namespaces oidc pki pki_cel policies pprof quotas raw rekey sealable slash ssh sys token totp transit userpass workflows wrapping }
 
 macro_rules! recorded {
     ($($part:ident: $($area:ident)*;)+) => {

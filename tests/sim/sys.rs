@@ -284,3 +284,58 @@ fn a_signed_wrapping_token_is_as_good_as_the_one_in_it_and_no_better() {
     let token = signed(&desk, "team/kv/x");
     assert_eq!(desk.ask_as(&token, Post, "sys/wrapping/unwrap", "").expect(200).json["data"]["a"], "2");
 }
+
+#[test]
+fn capabilities_and_explain_say_what_the_request_itself_hears_in_every_spelling() {
+    let desk = Desk::new(25);
+    enable_ann(&desk);
+    desk.ask(Post, "sys/auth/ldap", r#"{"type":"ldap"}"#).expect(204);
+    desk.ask(Post, "auth/ldap/config", r#"{"url":"ldap://127.0.0.1:1"}"#).expect(204);
+    desk.ask(Post, "auth/ldap/groups/Admin", r#"{"policies":["x"]}"#).expect(204);
+    desk.ask(Post, "identity/entity/name/Admin", "{}").expect(200);
+    let policy = r#"
+        path "identity/entity/name/*" { capabilities = ["read", "update", "list"] }
+        path "identity/entity/name/ADMIN" { capabilities = ["deny"] }
+        path "auth/people/users/Ann" { capabilities = ["read"] }
+        path "auth/ldap/groups/*" { capabilities = ["read"] }
+        path "auth/ldap/groups/admin" { capabilities = ["deny"] }
+        path "sys/policies/acl/Mine" { capabilities = ["read", "list"] }
+        path "sys/host-info" { capabilities = ["read", "sudo"] }"#;
+    let body = serde_json::json!({ "policy": policy }).to_string();
+    desk.ask(Post, "sys/policies/acl/p", &body).expect(204);
+    let token = desk
+        .ask(Post, "auth/token/create", r#"{"policies":["p"],"no_default_policy":true}"#)
+        .expect(200)
+        .token();
+    for (path, may) in [
+        ("identity/entity/name/Admin", false),
+        ("identity/entity/name/admin", false),
+        ("identity/entity/name/other", true),
+        ("identity/entity/Name/other", false),
+        ("auth/people/users/ann", true),
+        ("auth/people/users/ANN", true),
+        ("auth/people/users/bob", false),
+        ("auth/ldap/groups/ADMIN", false),
+        ("auth/ldap/groups/Other", true),
+        ("sys/policies/acl/mine", true),
+        ("sys/policies/acl/MINE", true),
+        ("sys/host-info", true),
+        ("sys/host-info/", false),
+    ] {
+        let real = desk.send(&request(&token, Get, path, ""));
+        assert_eq!(real.status != 403, may, "{path}: {}", real.json);
+        let asked = serde_json::json!({ "token": token, "paths": [path], "path": path, "operation": "read" });
+        let explained = desk.ask(Post, "sys/policies/explain", &asked.to_string()).expect(200);
+        let verdict = if may { "allowed" } else { "denied" };
+        assert_eq!(explained.json["data"]["verdict"], verdict, "{path}: {}", explained.json);
+        let shown = desk.ask(Post, "sys/capabilities", &asked.to_string()).expect(200);
+        let words = shown.json["data"][path].as_array().unwrap().clone();
+        assert_eq!(words.contains(&"read".into()), may, "{path}: {words:?}");
+    }
+    // The rule is named as it holds, and whose it is.
+    let asked =
+        serde_json::json!({ "token": token, "path": "identity/entity/name/aDMIN", "operation": "read" });
+    let explained = desk.ask(Post, "sys/policies/explain", &asked.to_string()).expect(200);
+    assert_eq!(explained.json["data"]["rule"], "identity/entity/name/admin");
+    assert_eq!(explained.json["data"]["decided_by"][0]["policy"], "p");
+}

@@ -69,7 +69,10 @@ impl Kernel {
                     Err(error) => Answer::from_error(&error),
                 };
                 self.metrics.end(request.verb, answer.status);
-                let answer = Answer { allowance: trip.allowance, ..answer };
+                let mut answer = Answer { allowance: trip.allowance, ..answer };
+                if let Some(failed) = &trip.failed {
+                    failed.show(&mut answer);
+                }
                 (crate::audit::Audits::audited(written, answer), false)
             }
             Err(error) => {
@@ -122,6 +125,7 @@ impl Kernel {
             now: trip.now,
             id: &trip.id,
             request,
+            token: trip.inline.as_ref().or(request.token.as_ref()),
             namespace: trip.namespace.as_deref(),
             path: path.strip_prefix(above).unwrap_or(path),
             operation: if request.help { "help" } else { trip.operation },

@@ -148,12 +148,10 @@ impl Kernel {
             }
             let place = if trip.pooled && first.is_none() { Some(self.place_for(trip).await?) } else { None };
             let turn = self.turns.turn(races).await;
-            let step = match (first.take(), &place) {
-                (Some(step), _) => step,
-                (None, Some(_)) => costly(|| self.step(request, trip))?,
-                (None, None) => self.step(request, trip)?,
+            let step = match first.take() {
+                Some(step) => step,
+                None => self.step_in(place, request, trip)?,
             };
-            drop(place);
             let (txn, outcome) = match step {
                 Step::Answer(outcome) => return Ok(Reached::Answer(outcome)),
                 Step::Replay(replay) => return Ok(Reached::Replay(replay)),
@@ -168,21 +166,15 @@ impl Kernel {
                     let outcome = Box::pin(self.play(request, trip, *play)).await?;
                     return Ok(Reached::Answer(Box::new(outcome)));
                 }
-                Step::Ask(asking, reads) => {
+                step @ (Step::Ask(..) | Step::Prove(_) | Step::LogIn(_)) => {
                     drop((turn, front.take()));
                     asks = one_more(asks)?;
-                    trip.told = Some(Box::pin(self.hear(trip.mounted.as_deref(), asking, reads)).await?);
+                    Box::pin(self.hear_first(trip, step)).await?;
                     continue;
                 }
                 Step::Arrive(txn) => {
                     races += u32::from(self.commit(txn).await?.is_err());
                     asks = one_more(asks)?;
-                    continue;
-                }
-                Step::Prove(round) => {
-                    drop((turn, front.take()));
-                    asks = one_more(asks)?;
-                    Box::pin(self.have_proven(trip, &round)).await?;
                     continue;
                 }
                 Step::Act(txn, acting) => {
@@ -204,6 +196,14 @@ impl Kernel {
         }
     }
 
+    /// One attempt, in a place of the pool if it has one.
+    fn step_in(&self, place: Option<Place>, request: &Request, trip: &mut Trip) -> Result<Step> {
+        match &place {
+            Some(_) => costly(|| self.step(request, trip)),
+            None => self.step(request, trip),
+        }
+    }
+
     /// Does what is due now that an answer is durable, and may not wait for its date.
     async fn go_on_from(&self, outcome: &Outcome) -> Result<()> {
         if let Some(claimed) = &outcome.admitted {
@@ -216,6 +216,20 @@ impl Kernel {
                 self.wake();
                 Ok(())
             }
+        }
+    }
+
+    /// Has done what an attempt wants to know the end of before it begins again.
+    async fn hear_first(&self, trip: &mut Trip, step: Step) -> Result<()> {
+        match step {
+            Step::Ask(asking, reads) => {
+                trip.told =
+                    Some(self.hear(trip.mounted.as_deref(), asking, reads, trip.remote.address).await?);
+                Ok(())
+            }
+            Step::Prove(round) => self.have_proven(trip, &round).await,
+            Step::LogIn(login) => self.log_in_first(trip, &login).await,
+            _ => Ok(()),
         }
     }
 
@@ -237,7 +251,7 @@ impl Kernel {
             return Ok(1);
         }
         trip.once = Once::default();
-        trip.acted = Some(self.act(acting).await?);
+        trip.acted = Some(self.act(acting, trip.remote.address).await?);
         Ok(0)
     }
 

@@ -2,8 +2,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kit::{Body, Called, Error, Fields, Judged, Kept, Kind, Reading, Result, Right, Route, Verb};
-use policy::{Acl, AnyCase, Capability, Parameters, Path, Permit, Question, Unreadable};
+use kit::{Body, Error, Fields, Kept, Kind, Reading, Result, Right, Route, Verb};
+use policy::{Acl, Capability, Parameters, Permit, Question, Unreadable};
 use serde_json::{Map, Value};
 use storage::Txn;
 
@@ -15,7 +15,7 @@ use crate::kernel::Kernel;
 use crate::request::Request;
 use crate::tokens::{Known, TokenRecord, Uses};
 use crate::walk::{Asked, At, Ground, Step, Trip};
-use crate::{help, tokens};
+use crate::{help, spelling, tokens};
 
 /// When a token that was used up is ended at the latest: no request takes so long.
 const USED_UP_WAIT: Duration = Duration::from_secs(600);
@@ -145,16 +145,17 @@ impl Kernel {
         known: &Kept<Known>,
         fields: &Fields<'_>,
     ) -> Result<Permit> {
+        let (caller, remote) = (&known.value().caller, &trip.remote);
+        let cx = Reading::new(&Right::Open, ground.today, &at.mounted.info, caller, remote, trip.now);
         let mut capability = ground.request.verb.capability();
-        if ground.request.verb == Verb::Post && at.kind == Kind::Command {
-            let (caller, remote) = (&known.value().caller, &trip.remote);
-            let cx = Reading::new(&Right::Open, ground.today, &at.mounted.info, caller, remote, trip.now);
-            if at.mounted.engine.exists(at.endpoint, &at.captures, &cx)? == Some(false) {
-                capability = Capability::Create;
-                trip.operation = "create";
-            }
+        if ground.request.verb == Verb::Post
+            && at.kind == Kind::Command
+            && at.mounted.engine.exists(at.endpoint, &at.captures, &cx)? == Some(false)
+        {
+            capability = Capability::Create;
+            trip.operation = "create";
         }
-        let (path, any_case) = judged(ground, trip, at, known)?;
+        let (path, any_case) = spelling::judged(&cx, &*at.mounted.engine, at.path, at.before, &at.captures)?;
         let question = Question {
             path: &path,
             any_case,
@@ -174,30 +175,6 @@ impl Kernel {
             Error::denied().wrapped()
         })
     }
-}
-
-/// The path as rules see it: a name that may be spelt in several ways is judged in one.
-fn judged<'a>(
-    ground: &Ground<'_>,
-    trip: &Trip,
-    at: &'a At<'_>,
-    known: &Kept<Known>,
-) -> Result<(Cow<'a, Path>, Option<AnyCase>)> {
-    let (text, Some(name)) = (at.path.as_str(), at.captures.name()) else {
-        return Ok((Cow::Borrowed(at.path), None));
-    };
-    let (start, end) = (at.before + name.start, at.before + name.end);
-    if name.judged == Judged::InLowerCase {
-        return Ok((Cow::Borrowed(at.path), Some(AnyCase::of(text, start..end))));
-    }
-    let (caller, remote) = (&known.value().caller, &trip.remote);
-    let cx = Reading::new(&Right::Open, ground.today, &at.mounted.info, caller, remote, trip.now);
-    let called = at.mounted.engine.called(text.get(start..end).unwrap_or_default(), &cx)?;
-    let (Called::InThisCase(name) | Called::InAnyCase(name)) = &called;
-    let (head, tail) = (text.get(..start).unwrap_or_default(), text.get(end..).unwrap_or_default());
-    let path = Path::internal(&format!("{head}{name}{tail}")).map_err(|_| Error::denied())?;
-    let names = AnyCase::of(path.as_str(), start..start + name.len());
-    Ok((Cow::Owned(path), matches!(called, Called::InAnyCase(_)).then_some(names)))
 }
 
 /// The query with the limit that the policy sets, if it sets one.

@@ -16,7 +16,7 @@ use crate::lockout::Lockouts;
 use crate::metrics::Metrics;
 use crate::mounts::{self, Mounts, Registry, System};
 use crate::namespaces::{self, Namespace, Ns};
-use crate::outside::{OUTSIDE_MAX, PHONES_MAX};
+use crate::outside::{OUTSIDE_BUSY, OUTSIDE_MAX, PHONES_MAX};
 use crate::pool::Pool;
 use crate::quotas::Quotas;
 use crate::regulars::Regulars;
@@ -64,7 +64,7 @@ pub struct Kernel {
     /// Costly work runs on few threads, so that cheap requests are not starved.
     pub(crate) pool: Pool,
     /// Places to wait for the outside.
-    pub(crate) outside: Semaphore,
+    pub(crate) outside: Pool,
     /// Places to wait for people's phones.
     pub(crate) phones: Semaphore,
     pub(crate) turns: Turns,
@@ -145,7 +145,8 @@ impl Kernel {
         let request_ids = ids::RequestIds::new(&*env.random);
         let lockouts = Lockouts::new(&*env.random);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let pool = Pool::new(cores.saturating_sub(1).max(1));
+        let busy = "too many costly requests at once; try again in a second";
+        let pool = Pool::new(cores.saturating_sub(1).max(1), busy);
         Ok(Arc::new_cyclic(|kernel: &Weak<Self>| {
             let system = Engines {
                 sys: Arc::new(Sys::new(Weak::clone(kernel))),
@@ -172,7 +173,7 @@ impl Kernel {
                 env,
                 latest: AtomicU64::new(0),
                 pool,
-                outside: Semaphore::new(OUTSIDE_MAX),
+                outside: Pool::new(OUTSIDE_MAX, OUTSIDE_BUSY),
                 phones: Semaphore::new(PHONES_MAX),
                 turns: Turns::new(),
                 woken: Notify::new(),

@@ -17,6 +17,8 @@ struct Line {
     open: bool,
     /// How many requests may still be made on behalf of the outermost.
     left: Arc<AtomicU32>,
+    /// It is the login that another request brought along.
+    logs_in: bool,
 }
 
 /// A workflow calls another, and that another, no deeper than this.
@@ -24,10 +26,28 @@ const DEPTH_MAX: u32 = 5;
 /// What a request sets off by workflows makes no more requests in all.
 const REQUESTS_MAX: u32 = 1_000;
 
+impl Line {
+    fn first() -> Self {
+        let left = Arc::new(AtomicU32::new(REQUESTS_MAX));
+        Self { id: String::new(), depth: 0, open: false, left, logs_in: false }
+    }
+}
+
 impl Lineage {
     /// A request that the server makes of itself, by this id.
     pub fn named(id: String) -> Self {
-        Self(Some(Line { id, depth: 0, open: false, left: Arc::new(AtomicU32::new(REQUESTS_MAX)) }))
+        Self(Some(Line { id, ..Line::first() }))
+    }
+
+    /// That of the login that a request of this id brought along.
+    pub(crate) fn login(&self, id: &str) -> Self {
+        let line = self.0.clone().unwrap_or_else(Line::first);
+        Self(Some(Line { id: format!("{id}.inline-auth"), logs_in: true, ..line }))
+    }
+
+    /// Whether it is the login that another request brought along, and may be nothing else.
+    pub(crate) fn logs_in(&self) -> bool {
+        self.0.as_ref().is_some_and(|line| line.logs_in)
     }
 
     /// The id of the request, if it is given one.
@@ -49,7 +69,8 @@ impl Lineage {
             return Err(Error::invalid("too much workflow recursion").wrapped());
         }
         let kind = if open { "unauthed" } else { "authed" };
-        Ok(Self(Some(Line { id: format!("{id}.{kind}.workflow.{workflow}"), depth: depth + 1, open, left })))
+        let id = format!("{id}.{kind}.workflow.{workflow}");
+        Ok(Self(Some(Line { id, depth: depth + 1, open, left, logs_in: false })))
     }
 
     /// That of one request of a workflow.

@@ -10,6 +10,7 @@ use storage::Txn;
 use crate::envelope::{Auth, Outcome, Requirement};
 use crate::identity::mfa::{Owed, Proofs, Round, Showing, Shown, WaitingLogin};
 use crate::identity::{self, Books};
+use crate::inline;
 use crate::kernel::Kernel;
 use crate::lockout::Rule;
 use crate::mounts::Mounted;
@@ -86,7 +87,8 @@ impl Kernel {
         let Proven { claim, who, rule, mut warnings } = proven;
         let (accessor, now) = (&mounted.entry.accessor, trip.now);
         let (router, remote, role) = (ground.router.value(), &trip.remote, trip.role.as_deref());
-        let door = Door { router, mounted, path, now, remote, role };
+        let within = ground.request.lineage.logs_in().then_some(self.env.settings.max_request_duration);
+        let door = Door { router, mounted, path, now, remote, role, within };
         let whom = self.whom(&door, &mut txn, &claim)?;
         let wrong = || {
             if let Some(rule) = rule {
@@ -99,6 +101,9 @@ impl Kernel {
             Owing::Prove(_) if whom.is_new => return self.arrive_first(ground, &door, &claim),
             Owing::Prove(round) => return Ok(Step::Prove(round)),
         };
+        if !owed.is_empty() && ground.request.lineage.logs_in() {
+            return Err(inline::owes());
+        }
         if !owed.is_empty() {
             let waiting = WaitingLogin {
                 claim,
@@ -196,7 +201,8 @@ impl Kernel {
         }
         let policies = TokenRecord::sanitised(&terms.policies, !terms.no_default_policy);
         tokens::check_assignable(&policies)?;
-        let batch = is_batch(&terms.token_type, &mounted.entry.config.token_type);
+        let transient = door.within.is_some();
+        let batch = transient || is_batch(&terms.token_type, &mounted.entry.config.token_type);
         let bounds = Bounds {
             ttl: terms.ttl,
             max_ttl: terms.max_ttl,
@@ -206,7 +212,8 @@ impl Kernel {
             mount_max_ttl: mounted.info.max_ttl,
             increment: Duration::ZERO,
         };
-        let granted = bounds.grant(now, now)?;
+        let mut granted = bounds.grant(now, now)?;
+        granted.ttl = door.within.map_or(granted.ttl, |most| granted.ttl.min(most));
         let record = TokenRecord {
             policies,
             path: door.path.to_owned(),
@@ -215,7 +222,7 @@ impl Kernel {
             created: now,
             ttl_seconds: granted.ttl.as_secs(),
             expires: Some(now.plus(granted.ttl)),
-            uses_left: (terms.num_uses > 0).then_some(terms.num_uses),
+            uses_left: (terms.num_uses > 0 && !transient).then_some(terms.num_uses),
             period_seconds: whole(terms.period).as_secs(),
             explicit_max_ttl_seconds: whole(terms.explicit_max_ttl).as_secs(),
             max_ttl_seconds: whole(terms.max_ttl).as_secs(),
@@ -229,6 +236,7 @@ impl Kernel {
             entity_id: whom.entity_id,
             identity: whom.identity,
             groups: claim.groups,
+            transient,
             ..TokenRecord::default()
         };
         let made = if batch {
@@ -290,6 +298,8 @@ pub(crate) struct Door<'a> {
     pub(crate) remote: &'a Remote,
     /// The role that the login is by, if leases are counted by role.
     pub(crate) role: Option<&'a str>,
+    /// The token is for one request, and so long at the most.
+    pub(crate) within: Option<Duration>,
 }
 
 /// What a login wants to know from outside before it can be looked at.

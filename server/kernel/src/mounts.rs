@@ -6,10 +6,10 @@ use std::time::Duration;
 use kit::{AnyEngine, AnyMethod, Error, Kind, Memo, Memos, MountId, Name, Result, Time};
 use serde::{Deserialize, Serialize};
 use storage::{Random, Snapshot, Txn};
-use tokio::sync::Semaphore;
 
 use crate::namespaces::{self, Namespace, Ns};
-use crate::outside::OUTSIDE_OF_MOUNT_MAX;
+use crate::outside::{OUTSIDE_BUSY, OUTSIDE_OF_MOUNT_MAX};
+use crate::pool::Pool;
 use crate::router::Router;
 use crate::shelf::{OfNamespaces, SharedTable, Shelf, Source};
 
@@ -139,7 +139,7 @@ pub(crate) struct Mounted {
     /// The same value once more, if it can let people in.
     pub(crate) method: Option<Arc<dyn AnyMethod>>,
     /// Places to wait for the outside.
-    pub(crate) outside: Arc<Semaphore>,
+    pub(crate) outside: Pool,
 }
 
 /// Makes the router from what is stored, and keeps it while that reads the same.
@@ -152,11 +152,11 @@ pub(crate) struct Mounts {
 }
 
 /// The places of one mount to wait for the outside.
-struct Places(Arc<Semaphore>);
+struct Places(Pool);
 
 impl Default for Places {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(OUTSIDE_OF_MOUNT_MAX)))
+        Self(Pool::new(OUTSIDE_OF_MOUNT_MAX, OUTSIDE_BUSY))
     }
 }
 
@@ -244,7 +244,7 @@ impl Mounts {
             memos: Arc::clone(&self.memos),
             people: &crate::identity::Everybody,
         };
-        let outside = Arc::clone(&self.memos.lasting::<Places>(info.id).0);
+        let outside = self.memos.lasting::<Places>(info.id).0.clone();
         Ok(Mounted { entry, namespace, info, engine, method, outside })
     }
 }

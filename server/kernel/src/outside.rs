@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,13 +8,13 @@ use kit::{
 use kit::{Route, Time, Writing};
 use serde_json::Value;
 use storage::{ReadSet, Snapshot, Txn};
-use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
 
 use crate::agenda::{self, Found, Item, Tag};
 use crate::identity::mfa::{Proofs, Round};
 use crate::kernel::Kernel;
 use crate::leases::{self, Lease, LeaseId};
 use crate::mounts::{self, Mounted};
+use crate::pool::{Place, Pool};
 use crate::tick::mount_id;
 use crate::turns::RACES_MAX;
 use crate::walk::Trip;
@@ -24,6 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) const CLAIM: Duration = Duration::from_secs(150);
 /// How often a request may ask anew because what it had asked about changed meanwhile.
 pub(crate) const ASKS_MAX: u32 = 4;
+/// How long a request waits in line to ask outside.
+const TURN: Duration = Duration::from_secs(10);
+/// What is said to who waited so long, or found the line too long.
+pub(crate) const OUTSIDE_BUSY: &str = "too many requests wait for systems outside; try again in a second";
 /// How many requests may wait for the outside at once.
 pub(crate) const OUTSIDE_MAX: usize = 512;
 /// How many of them for what one mount asks: systems of one tenant that hang must not stop the logins of the others.
@@ -95,10 +100,11 @@ impl Kernel {
         mounted: Option<&Mounted>,
         asking: Asking,
         reads: Vec<ReadSet>,
+        address: Option<IpAddr>,
     ) -> Result<Told> {
-        let (_place, _of_mount) = match asking.awaits() {
-            Awaited::Systems => (Some(self.outside_place()?), self.place_of(mounted)?),
-            Awaited::People => (Some(self.phones.try_acquire().map_err(|_| ringing())?), None),
+        let (_places, _phone) = match asking.awaits() {
+            Awaited::Systems => (Some(self.outside_places(mounted, address).await?), None),
+            Awaited::People => (None, Some(self.phones.try_acquire().map_err(|_| ringing())?)),
             Awaited::Nobody => (None, None),
         };
         let heard = self.patiently(asking.ask(Arc::clone(&self.env.world))).await;
@@ -112,15 +118,14 @@ impl Kernel {
     }
 
     /// Does what is planned. If it fails, what it began is undone.
-    pub(crate) async fn act(&self, acting: Acting) -> Result<Arc<Acted>> {
-        let done =
-            match self.outside_place().and_then(|place| Ok((place, self.place_of(Some(&acting.mounted))?))) {
-                Ok(_places) => {
-                    let world = &*self.env.world;
-                    self.patiently(acting.mounted.engine.act(acting.endpoint, &acting.plan, world)).await
-                }
-                Err(error) => Err(error),
-            };
+    pub(crate) async fn act(&self, acting: Acting, address: Option<IpAddr>) -> Result<Arc<Acted>> {
+        let done = match self.outside_places(Some(&acting.mounted), address).await {
+            Ok(_places) => {
+                let world = &*self.env.world;
+                self.patiently(acting.mounted.engine.act(acting.endpoint, &acting.plan, world)).await
+            }
+            Err(error) => Err(error),
+        };
         match done {
             Ok(done) => Ok(Arc::new(Acted { acting, done })),
             Err(error) => {
@@ -130,14 +135,26 @@ impl Kernel {
         }
     }
 
-    fn outside_place(&self) -> Result<SemaphorePermit<'_>> {
-        self.outside.try_acquire().map_err(|_| busy())
+    /// A place among those of a mount, and one among all. Whoever waits for that of the mount holds up nobody else.
+    async fn outside_places(
+        &self,
+        mounted: Option<&Mounted>,
+        address: Option<IpAddr>,
+    ) -> Result<(Option<Place>, Place)> {
+        let of_mount = match mounted {
+            Some(mounted) => Some(self.turn_at(&mounted.outside, address).await?),
+            None => None,
+        };
+        Ok((of_mount, self.turn_at(&self.outside, address).await?))
     }
 
-    /// A place among those of one mount.
-    fn place_of(&self, mounted: Option<&Mounted>) -> Result<Option<OwnedSemaphorePermit>> {
-        let place = |mounted: &Mounted| Arc::clone(&mounted.outside).try_acquire_owned().map_err(|_| busy());
-        mounted.map(place).transpose()
+    /// A place, once it is the turn of those who ask from there, within reason.
+    async fn turn_at(&self, pool: &Pool, address: Option<IpAddr>) -> Result<Place> {
+        tokio::select! {
+            biased;
+            place = pool.place(address) => place,
+            () = self.env.world.pause(TURN) => Err(pool.busy()),
+        }
     }
 
     /// Has the agenda undo at once what a request began and could not finish.
@@ -327,7 +344,7 @@ impl Kernel {
             let cx = Recording::new(&Right::Due, &txn, &mounted.info, &nobody, &remote, self.now());
             (mounted.engine.facts(endpoint, &cx, &fields)?, cx.finish())
         };
-        let told = self.hear(Some(&mounted), asking, reads).await?;
+        let told = self.hear(Some(&mounted), asking, reads, None).await?;
         let heard = told.heard?;
         self.settled(|txn| {
             // What the question was made from is held, as for a request: else it is asked anew when it is next due.
@@ -359,7 +376,7 @@ impl Kernel {
         })
         .await?;
         let acting = planned.ok_or_else(|| Error::internal("a plan was committed and is not there"))?;
-        let acted = self.act(acting).await?;
+        let acted = self.act(acting, None).await?;
         let mount = mounted.entry.uuid.clone();
         let recorded = self
             .settled(|txn| {
@@ -465,8 +482,4 @@ pub(crate) fn changing() -> Error {
 
 fn ringing() -> Error {
     Error::new(Fault::Busy, "too many logins wait for a second factor; try again in a minute")
-}
-
-fn busy() -> Error {
-    Error::new(Fault::Busy, "too many requests wait for systems outside; try again in a second")
 }

@@ -88,6 +88,8 @@ struct Stage<'a> {
     kernel: &'a Kernel,
     request: &'a Request,
     play: &'a Play,
+    /// The token of whoever runs it.
+    token: Option<Secret<String>>,
     /// The namespace that it was run in, without slashes at its ends. Its requests begin there.
     namespace: String,
     lineage: Lineage,
@@ -111,6 +113,7 @@ impl Kernel {
                 kernel: self,
                 request,
                 play: &play,
+                token: trip.token(request).map(|token| Secret::new(token.expose().clone())),
                 namespace: namespace.to_owned(),
                 lineage,
                 deadline: trip.begun.plus(self.env.settings.max_request_duration),
@@ -259,7 +262,7 @@ impl Stage<'_> {
         let wrap_ttl = header("x-vault-wrap-ttl").map(|text| wrap_ttl(text)).transpose()?;
         let token = match asked.token {
             Some(token) => (!token.is_empty()).then(|| Secret::new(token)),
-            None => self.request.token.as_ref().map(|token| Secret::new(token.expose().clone())),
+            None => self.token.as_ref().map(|token| Secret::new(token.expose().clone())),
         };
         let reserved = ["x-vault-namespace", "x-vault-wrap-ttl", "x-vault-token", "authorization"];
         let headers = asked.headers.iter().filter(|(name, _)| !reserved.contains(&name.as_str()));

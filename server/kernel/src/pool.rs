@@ -1,4 +1,4 @@
-//! Places for costly work, and the line before them. Each address has a line of its own and they take turns, so whoever
+//! Places for costly work, or for questions to systems outside, and the line before them. Each address has a line of its own and they take turns, so whoever
 //! asks a thousand times holds up themselves.
 
 use std::collections::VecDeque;
@@ -19,9 +19,13 @@ pub fn origin(address: Option<IpAddr>) -> Option<IpAddr> {
     })
 }
 
-/// The places of one server.
+/// Places for one kind of work.
 #[derive(Clone)]
-pub(crate) struct Pool(Arc<Mutex<Lines>>);
+pub(crate) struct Pool {
+    lines: Arc<Mutex<Lines>>,
+    /// What those are told who find the line too long.
+    busy: &'static str,
+}
 
 struct Lines {
     free: usize,
@@ -36,7 +40,7 @@ struct Line {
     waiting: VecDeque<(u64, oneshot::Sender<Place>)>,
 }
 
-/// A place for costly work, until it is dropped.
+/// A place, until it is dropped.
 pub(crate) struct Place {
     pool: Option<Pool>,
 }
@@ -49,13 +53,18 @@ struct Waiting<'a> {
 }
 
 impl Pool {
-    pub(crate) fn new(places: usize) -> Self {
+    pub(crate) fn new(places: usize, busy: &'static str) -> Self {
         let lines = Lines { free: places, lines: VecDeque::new(), waiting: 0, next: 0 };
-        Self(Arc::new(Mutex::new(lines)))
+        Self { lines: Arc::new(Mutex::new(lines)), busy }
+    }
+
+    /// What those are told who find the line too long, or have waited in it too long.
+    pub(crate) fn busy(&self) -> Error {
+        Error::new(Fault::Busy, self.busy)
     }
 
     fn lock(&self) -> MutexGuard<'_, Lines> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A place for who asks from this address.
@@ -71,7 +80,7 @@ impl Pool {
                 return Ok(Place { pool: Some(self.clone()) });
             }
             let (call, called) = oneshot::channel();
-            let number = lines.enter(origin, call).ok_or_else(busy)?;
+            let number = lines.enter(origin, call).ok_or_else(|| self.busy())?;
             (Waiting { pool: self, origin, number }, called)
         };
         let place = called.await.map_err(|_| Error::internal("the pool is closed"));
@@ -147,10 +156,6 @@ impl Drop for Place {
     }
 }
 
-fn busy() -> Error {
-    Error::new(Fault::Busy, "too many costly requests at once; try again in a second")
-}
-
 #[cfg(test)]
 mod tests {
     use std::future::Future;
@@ -182,7 +187,7 @@ mod tests {
 
     #[test]
     fn addresses_take_turns() {
-        let pool = Pool::new(1);
+        let pool = Pool::new(1, "busy");
         let at_work = poll(&mut ask(&pool, 1)).unwrap().unwrap();
         let mut many: Vec<Place> = (0..WAITING_MAX).map(|_| ask(&pool, 1)).collect();
         many.retain_mut(|place| poll(place).is_none());
@@ -199,7 +204,7 @@ mod tests {
 
     #[test]
     fn who_has_gone_takes_no_place() {
-        let pool = Pool::new(1);
+        let pool = Pool::new(1, "busy");
         let at_work = poll(&mut ask(&pool, 1)).unwrap().unwrap();
         for _ in 0..3 {
             let mut gone: Vec<Place> = (0..WAITING_MAX / 2).map(|_| ask(&pool, 1)).collect();

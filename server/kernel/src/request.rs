@@ -38,6 +38,12 @@ pub struct Request {
     pub lineage: Lineage,
 }
 
+/// The namespace that a header names, without slashes at its ends; empty for the root.
+pub fn namespace(header: &str) -> String {
+    let trimmed = header.trim().trim_matches('/');
+    if trimmed == "root" { String::new() } else { trimmed.to_owned() }
+}
+
 /// How a wrapping token is shown.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -11,7 +11,7 @@ use crate::mounts::{Class, Mounted};
 use crate::request::{Request, WrapFormat};
 use crate::walk::{At, Ground, Step, Trip};
 use crate::wrapping::Wrapping;
-use crate::{agenda, leases};
+use crate::{agenda, inline, leases};
 
 /// What an operation left beside its reply.
 struct Written {
@@ -222,6 +222,9 @@ impl Kernel {
         if trip.last_use {
             let text = "Secret cannot be returned; token had one use left, so leased credentials were immediately revoked.";
             return Err(Error::invalid(text));
+        }
+        if trip.known.as_ref().is_some_and(|known| known.value().record.transient) {
+            return Err(inline::no_lease());
         }
         self.take_place(txn.snapshot(), trip, at.path.as_str())?;
         let holder = trip.known.as_ref().map(|known| known.value());

@@ -96,6 +96,9 @@ pub(crate) struct TokenRecord {
     /// It is for this and for nothing else.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) purpose: Option<Purpose>,
+    /// Made for one request that brought its login along, and known to nobody outside.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) transient: bool,
     /// It has been ended, and those that it made live on: it stands here until the last of them is cut loose.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) ended: bool,

@@ -23,9 +23,10 @@ use crate::play::Play;
 use crate::quotas::{Allowance, Ticket};
 use crate::request::{Answer, Request};
 use crate::router::{Router, Space};
+use crate::spelling::lowered;
 use crate::spending::Spending;
 use crate::tokens::Known;
-use crate::{help, place, wrap_key};
+use crate::{help, inline, place, wrap_key};
 
 /// What a request came to. A query is done once a device has its line; a command waits to be durable.
 pub enum Handled {
@@ -79,6 +80,10 @@ pub(crate) struct Trip {
     pub(crate) wrapping: Option<Ticket>,
     /// The token that the JWT holds which was shown in its place.
     unsigned: Option<Secret<String>>,
+    /// The token that the login earned which it brought along.
+    pub(crate) inline: Option<Secret<String>>,
+    /// That login failed.
+    pub(crate) failed: Option<inline::Failed>,
     /// It waited for the consent of others, and is done now.
     pub(crate) replaying: Option<Replaying>,
     /// It is among the requests in flight.
@@ -118,6 +123,8 @@ pub(crate) enum Step {
     Replay(Box<Replay>),
     /// It makes other requests.
     Play(Box<Play>),
+    /// It brought its login along, which comes first.
+    LogIn(Box<Request>),
 }
 
 /// Everything that one attempt stands on: one moment of the store.
@@ -185,6 +192,11 @@ impl Kernel {
         // What an earlier attempt was granted says nothing of this one.
         trip.granting.clear();
         trip.operation = audit::operation(request.verb);
+        if trip.inline.is_none()
+            && let Some(login) = inline::login(request, &trip.id, router.value())?
+        {
+            return Ok(Step::LogIn(Box::new(login)));
+        }
         let space = place::find(self, request, &today, router.value(), trip)?;
         let ground = Ground { request, today: &today, router: &router, space };
         loop {
@@ -206,6 +218,9 @@ impl Kernel {
             nearest.or_else(|| itself().filter(|_| ground.request.help).map(|mounted| (mounted, "")));
         trip.mounted = nearest.map(|(mounted, _)| Arc::clone(mounted));
         let Some((mounted, rest)) = nearest else {
+            if ground.request.lineage.logs_in() {
+                return Err(Error::new(Fault::Elsewhere, "no login"));
+            }
             if let Nothing::Step(step) = self.judge_nothing(ground, trip, path)? {
                 return Ok(Routed::Step(step));
             }
@@ -220,7 +235,7 @@ impl Kernel {
             && let Some((point, route, fit)) = method.find_login(verb, rest)
         {
             match fit {
-                kit::Match::Lower(range) => return lower(path, rest, range),
+                kit::Match::Lower(range) => return lowered(path, rest, range).map(Routed::Lower),
                 kit::Match::Yes(captures) => {
                     match self.let_in(ground, trip, path, point, route, captures) {
                         // A browser comes where a client would log in, and wants a page.
@@ -231,8 +246,11 @@ impl Kernel {
                 kit::Match::No => return Err(Error::not_found()),
             }
         }
+        if ground.request.lineage.logs_in() {
+            return Err(elsewhere(mounted, rest));
+        }
         match mounted.engine.find(verb, rest) {
-            Found::Lower(range) => lower(path, rest, range),
+            Found::Lower(range) => lowered(path, rest, range).map(Routed::Lower),
             Found::Here { endpoint, route, kind, captures } => {
                 let before = path.as_str().len() - rest.len();
                 let at = At { mounted, path, before, endpoint, route, kind, captures };
@@ -240,8 +258,7 @@ impl Kernel {
             }
             other => {
                 // A login is open to strangers, and so is what is wrong with how they ask.
-                let login = |method: &Arc<dyn kit::AnyMethod>| method.find_login(Verb::Post, rest).is_some();
-                if !ground.request.help && mounted.method.as_ref().is_some_and(login) {
+                if !ground.request.help && is_login(mounted, rest) {
                     return Err(Error::new(Fault::Verb, "unsupported operation"));
                 }
                 let permit = match self.judge_nothing(ground, trip, path)? {
@@ -321,14 +338,17 @@ fn unsigned(kernel: &Kernel, request: &Request) -> Option<Secret<String>> {
     kernel.wrap_key.token(shown.expose()).ok().map(|token| Secret::new(token.into_owned()))
 }
 
-/// Puts the bytes of `rest` in this range in lower case. They are counted from the end, for a mount lies before.
-fn lower(path: &Path, rest: &str, range: std::ops::Range<usize>) -> Result<Routed> {
-    let text = path.as_str();
-    let start = text.len() - rest.len() + range.start;
-    let (head, tail) = text.split_at_checked(start).unwrap_or((text, ""));
-    let (name, tail) = tail.split_at_checked(range.len()).unwrap_or((tail, ""));
-    let lowered = format!("{head}{}{tail}", name.to_lowercase());
-    Path::internal(&lowered).map(Routed::Lower).map_err(|_| Error::denied())
+/// Whether a login is asked for there, in the way that logins are.
+fn is_login(mounted: &Mounted, rest: &str) -> bool {
+    mounted.method.as_ref().is_some_and(|method| method.find_login(Verb::Post, rest).is_some())
+}
+
+/// What is asked as a login, and is none.
+fn elsewhere(mounted: &Mounted, rest: &str) -> Error {
+    match is_login(mounted, rest) {
+        true => Error::new(Fault::Verb, "unsupported operation"),
+        false => Error::new(Fault::Elsewhere, "no login"),
+    }
 }
 
 /// Where wrappings are looked at and opened.
@@ -381,14 +401,16 @@ impl Trip {
             ticket: None,
             wrapping: None,
             unsigned: unsigned(kernel, request),
+            inline: None,
+            failed: None,
             replaying: None,
             aloft: None,
         }
     }
 
-    /// The token that was shown, out of its JWT if it was in one.
+    /// The token that was shown, out of its JWT if it was in one; or that of the login that came along.
     pub(crate) fn token<'a>(&'a self, request: &'a Request) -> Option<&'a Secret<String>> {
-        self.unsigned.as_ref().or(request.token.as_ref())
+        self.inline.as_ref().or(self.unsigned.as_ref()).or(request.token.as_ref())
     }
 
     /// A request that waited, under the id that it had.

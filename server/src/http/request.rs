@@ -386,9 +386,7 @@ fn is_index(header: &[u8]) -> bool {
 }
 
 fn namespace(header: &HeaderValue) -> String {
-    let text = text(header);
-    let trimmed = text.trim().trim_matches('/');
-    if trimmed == "root" { String::new() } else { trimmed.to_owned() }
+    kernel::namespace(&text(header))
 }
 
 fn wrap_ttl(header: &HeaderValue) -> Result<Option<Duration>, Box<Reply>> {

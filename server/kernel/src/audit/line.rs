@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use kit::{Time, Verb};
+use kit::{Secret, Time, Verb};
 
 use crate::audit::HeaderRule;
 use crate::audit::device::{Device, Hasher};
@@ -16,6 +16,8 @@ pub(crate) struct Record<'a> {
     pub(crate) now: Time,
     pub(crate) id: &'a str,
     pub(crate) request: &'a Request,
+    /// The token that was shown, or that of the login that came along.
+    pub(crate) token: Option<&'a Secret<String>>,
     /// The namespace that the request led into; nothing, if it found none.
     pub(crate) namespace: Option<&'a Namespace>,
     /// The path in that namespace.
@@ -91,7 +93,7 @@ impl TokenPart {
         let hasher = &device.hasher();
         let token = &known.record;
         let mut request = Json { out: Vec::new(), first: true };
-        if let Some(shown) = &record.request.token {
+        if let Some(shown) = record.token {
             request.hashed("client_token", shown.expose(), hasher);
         }
         let mut auth = Json { out: request.out.clone(), first: request.first };
@@ -166,7 +168,7 @@ fn request(
     json.text("id", record.id);
     json.text("operation", record.operation);
     mount(json, record.mounted);
-    match (bearer, &request.token) {
+    match (bearer, record.token) {
         (Some(bearer), _) => json.members(&bearer.request),
         (None, Some(shown)) => json.hashed("client_token", shown.expose(), hasher),
         (None, None) => {}

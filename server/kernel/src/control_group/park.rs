@@ -7,6 +7,7 @@ use storage::Txn;
 
 use super::{Asked, POLICY, Parked, Wanted, put};
 use crate::envelope::{Outcome, Wrapped};
+use crate::inline;
 use crate::kernel::Kernel;
 use crate::run::passed;
 use crate::token_record::Purpose;
@@ -32,6 +33,9 @@ impl Kernel {
             let text = "this request needs approval, and its token has no use left to have it done with afterwards; \
                         use a token with at least two uses left";
             return Err(Error::invalid(text));
+        }
+        if known.value().record.transient {
+            return Err(inline::no_consent());
         }
         let mut txn = Txn::on(ground.today.clone());
         let wanted = Wanted::of(group, capability);

@@ -1,15 +1,16 @@
 use std::collections::BTreeMap;
 
 use kit::loose::Texts;
-use kit::{Beyond, Error, Query, Reading, Reads, Reply, Result, Route, Secret};
-use policy::Acl;
+use kit::{Beyond, Error, Query, Reading, Reads, Reply, Result, Route, Secret, Verb};
+use policy::{Acl, Path};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Sys;
-use crate::identity;
 use crate::kernel::Kernel;
+use crate::router::Router;
 use crate::tokens::{self, TokenRecord};
+use crate::{identity, spelling};
 
 /// What may be done at each path.
 type Shown = BTreeMap<String, Vec<&'static str>>;
@@ -31,8 +32,9 @@ impl Query<Sys> for Own {
     type Reply = Shown;
 
     fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Shown>> {
-        let record = own(&*engine.kernel()?, cx)?;
-        shown(cx, &record, self.paths, self.path)
+        let kernel = engine.kernel()?;
+        let record = own(&kernel, cx)?;
+        shown(&kernel, cx, &record, self.paths, self.path)
     }
 }
 
@@ -54,9 +56,10 @@ impl Query<Sys> for OfToken {
     fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Shown>> {
         let token = self.token.filter(|token| !token.expose().is_empty());
         let token = token.ok_or_else(|| Error::listed("no token found"))?;
-        let record = living(&*engine.kernel()?, cx, &token)?;
+        let kernel = engine.kernel()?;
+        let record = living(&kernel, cx, &token)?;
         let record = record.ok_or_else(|| Error::invalid("invalid token").wrapped())?;
-        shown(cx, &record, self.paths, self.path)
+        shown(&kernel, cx, &record, self.paths, self.path)
     }
 }
 
@@ -81,16 +84,18 @@ impl Query<Sys> for OfAccessor {
             return Err(Error::invalid("missing accessor"));
         }
         let snapshot = cx.beyond(&Beyond::for_the_kernel());
-        let router = engine.kernel()?.router(snapshot)?;
+        let kernel = engine.kernel()?;
+        let router = kernel.router(snapshot)?;
         let namespace = &router.value().here(cx)?.namespace;
         let found = tokens::find_accessor(snapshot, namespace, &self.accessor)?;
         let found = found.filter(|(_, record)| lives(record, cx));
         let (_, record) = found.ok_or_else(|| Error::invalid("invalid accessor").wrapped())?;
-        shown(cx, &record, self.paths, self.path)
+        shown(&kernel, cx, &record, self.paths, self.path)
     }
 }
 
 fn shown(
+    kernel: &Kernel,
     cx: &Reading<'_>,
     record: &TokenRecord,
     paths: Option<Texts>,
@@ -104,17 +109,42 @@ fn shown(
         return Err(Error::listed("missing path"));
     }
     let acl = acl(cx, record)?;
-    let now = cx.now().0;
+    let router = kernel.router(cx.beyond(&Beyond::for_the_kernel()))?;
     let one = paths.len() == 1;
     let mut shown = Shown::new();
     for path in paths {
-        let capabilities = acl.capabilities(&format!("{}{path}", cx.mount().namespace), now);
+        let full = format!("{}{path}", cx.mount().namespace);
+        let capabilities = as_judged(router.value(), cx, &acl, &full)?;
         if one {
             shown.insert("capabilities".to_owned(), capabilities.clone());
         }
         shown.insert(path, capabilities);
     }
     Ok(shown.into())
+}
+
+/// What may be done at a path, in the spelling in which requests to it are judged. Where nothing answers there is no
+/// other than that in which it is asked.
+fn as_judged(router: &Router, cx: &Reading<'_>, acl: &Acl, path: &str) -> Result<Vec<&'static str>> {
+    let today = cx.beyond(&Beyond::for_the_kernel());
+    if let Ok(asked) = Path::internal(path.trim_start_matches('/')) {
+        for verb in [Verb::Get, Verb::Post, Verb::Delete, Verb::Patch, Verb::List, Verb::Scan] {
+            let spelt = spelling::of_request(router, today, cx, &asked, verb)?;
+            // A listing is asked for with a slash at the end, and judged with and without it.
+            let path = match path.ends_with('/') {
+                false => spelt.path.as_str().trim_end_matches('/'),
+                true => spelt.path.as_str(),
+            };
+            match spelt.route {
+                Some(route) if route.folder || spelt.any_case.is_some() => {
+                    return Ok(acl.capabilities_in(path, spelt.any_case, cx.now().0));
+                }
+                Some(_) => return Ok(acl.capabilities(path, cx.now().0)),
+                None => {}
+            }
+        }
+    }
+    Ok(acl.capabilities(path, cx.now().0))
 }
 
 /// The rules that a token carries.

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use kit::loose::{Json, Span, Texts};
-use kit::{AnyEngine, Beyond, Error, Found, Query, Reading, Reads, Reply, Result, Route, Secret, Verb};
+use kit::{Beyond, Error, Query, Reading, Reads, Reply, Result, Route, Secret, Verb};
 use policy::{Capability, Explanation, Path, Question, Verdict, builtin};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -11,8 +11,7 @@ use super::Sys;
 use super::capabilities::{living, own};
 use crate::identity::{Bearer, bearer};
 use crate::namespaces::Ns;
-use crate::policies;
-use crate::router::Router;
+use crate::{policies, spelling};
 
 /// Says whether a request would be allowed, which rule of which policy decides, and what came close. Asks about
 /// the token that asks, about another (which takes `sudo`), or about policies by name.
@@ -53,8 +52,6 @@ impl Query<Sys> for Explain {
         }
         let path = Path::internal(self.path.trim_start_matches('/'))
             .map_err(|error| Error::invalid(error.to_string()))?;
-        let path =
-            if matches!(capability, Capability::List | Capability::Scan) { path.as_folder() } else { path };
         let token = self.token.filter(|token| !token.expose().is_empty());
         let here = || -> Result<_> {
             let router = kernel.router(snapshot)?;
@@ -79,17 +76,19 @@ impl Query<Sys> for Explain {
             (None, None) => bearer(snapshot, &own(&kernel, cx)?)?,
         };
         let path = path.within(&cx.mount().namespace).map_err(|error| Error::invalid(error.to_string()))?;
+        let router = kernel.router(snapshot)?;
+        let spelt = spelling::of_request(router.value(), snapshot, cx, &path, verb(capability))?;
+        let path = spelt.path;
         if bearer.root && path.as_str().starts_with(&bearer.namespace.path) {
             return Ok(Json(serde_json::to_value(everything(&path, capability))?).into());
         }
         let parsed = policies::parsed(snapshot, bearer.namespace.ns, &bearer.policies)?;
         let placed: Vec<_> = parsed.iter().map(|policy| (&*bearer.namespace.path, policy)).collect();
-        let router = kernel.router(snapshot)?;
         let question = Question {
             path: &path,
-            any_case: None,
+            any_case: spelt.any_case,
             capability,
-            needs_sudo: needs_sudo(router.value(), &path, capability),
+            needs_sudo: spelt.route.is_some_and(|route| route.sudo),
             parameters: &self.parameters.unwrap_or_default(),
             wrap_ttl: self.wrap_ttl.map(Span::duration).filter(|ttl| *ttl != Duration::ZERO),
             now: cx.now().0,
@@ -134,20 +133,14 @@ fn capability(word: &str) -> Result<Capability> {
     }
 }
 
-/// Whether what answers there wants `sudo` too.
-fn needs_sudo(router: &Router, path: &Path, capability: Capability) -> bool {
-    let verb = match capability {
+/// How what asks for this is asked.
+fn verb(capability: Capability) -> Verb {
+    match capability {
         Capability::Read => Verb::Get,
         Capability::List => Verb::List,
         Capability::Scan => Verb::Scan,
         Capability::Delete => Verb::Delete,
         Capability::Patch => Verb::Patch,
         _ => Verb::Post,
-    };
-    let engine = |engine: &dyn AnyEngine, rest: &str| match engine.find(verb, rest) {
-        Found::Here { route, .. } => route.sudo,
-        _ => false,
-    };
-    let (space, local) = router.locate(path.as_str());
-    space.nearest(local).is_some_and(|(mounted, rest)| engine(&*mounted.engine, rest))
+    }
 }

@@ -82,6 +82,7 @@ impl Ask<Sys> for Validate {
             now,
             remote: &remote,
             role: login.role.as_deref(),
+            within: None,
         };
         let showing = Showing { waiting: &kernel.waiting, entity: &login.entity, shown: &shown, proofs, now };
         // What is owed now: an enforcement may have come, or have other methods, since the login began.

@@ -52,7 +52,10 @@ fn own(token: &Token, cx: &Reading<'_>) -> Result<Reply<Shown<'static>>> {
     // The kernel has just identified it, so its record is at hand.
     let known =
         kernel.tokens.identify(id.expose(), &kernel.store, today, cx.now(), cx.remote(), Uses::Spent)?;
-    shown(&known.value().record, id.expose(), cx)
+    let record = &known.value().record;
+    // The token of a request that brought its login along stays here.
+    let id = if record.transient { "" } else { id.expose() };
+    shown(record, id, cx)
 }
 
 /// Shows a token.
