@@ -271,6 +271,51 @@ fn shares_whose_answer_is_lost_lock_nobody_out() {
     server.anonymous().post("sys/unseal", json!({"key": old})).must(400);
 }
 
+/// Makes new shares and tells them.
+const RENEW: &str = r#"
+input { field "string" "share" { required = true } }
+flow "keys" {
+  request "begin" {
+    operation = "update"
+    path = "sys/rotate/root/init"
+    data = { secret_shares = 1 secret_threshold = 1 }
+  }
+  request "end" {
+    operation = "update"
+    path = "sys/rotate/root/update"
+    data = {
+      key = { eval_source = "input" eval_type = "string" field_name = "share" }
+      nonce = { eval_source = "response" eval_type = "string" flow_name = "keys" response_name = "begin" field_selector = ["data", "nonce"] }
+    }
+  }
+}
+output {
+  data = { share = { eval_source = "cel" eval_type = "string" expression = "responses.keys.end.data.keys[0]" } }
+}"#;
+
+#[test]
+fn shares_that_a_workflow_asked_for_lock_nobody_out_either() {
+    let folder = Scratch::new();
+    let config = Config::new(Storage::Inmem, folder.path()).with("unsafe_allow_api_audit_creation = true");
+    let (server, keys) = Server::opened(&Binary::sealkeep(), &config);
+    let root = server.anonymous().with(&keys.root);
+    root.post("sys/workflows/manage/renew", json!({"workflow": RENEW})).must_be_any(&[200, 204]);
+    let old = keys.shares[0].clone();
+    let renew = || root.post("sys/workflows/execute/renew", json!({"share": old}));
+    let opens = |share: &str| {
+        root.post("sys/seal", json!({})).must(204);
+        server.anonymous().post("sys/unseal", json!({"key": share})).at("/sealed")
+    };
+    enable(&root, "web", "http", &json!({"uri": losing_answers_to(&["sys/workflows/execute/renew"])}));
+    renew().must(500);
+    assert_eq!(opens(&old), "false", "the answer was lost, and the shares in it");
+    root.delete("sys/audit/web").must(204);
+    let new = renew().must(200).at("/data/share");
+    assert_eq!(opens(&new), "false");
+    root.post("sys/seal", json!({})).must(204);
+    server.anonymous().post("sys/unseal", json!({"key": old})).must(400);
+}
+
 #[test]
 fn a_wrapped_answer_that_is_lost_leaves_no_token() {
     let (_folder, _server, root) = opened();

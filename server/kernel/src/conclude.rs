@@ -87,7 +87,7 @@ impl Kernel {
     /// Makes the seal hold whose shares are about to leave. Not earlier: shares that an answer loses are lost for ever,
     /// and with them what only they open.
     fn installed(&self, trip: &Trip, mut outcome: Outcome) -> Result<Outcome> {
-        if let Some(installing) = outcome.installing.take() {
+        for installing in std::mem::take(&mut outcome.installing) {
             installing.run(self).inspect_err(|error| {
                 let cause = error.cause().map_or_else(|| error.to_string(), ToString::to_string);
                 tracing::error!(

@@ -140,7 +140,7 @@ pub(crate) struct Outcome {
     /// A lease that was made, to be ended if its answer cannot be audited.
     pub(crate) lent: Option<LeaseId>,
     /// A seal whose shares stand in the answer. It holds once that is audited.
-    pub(crate) installing: Option<Arc<Installing>>,
+    pub(crate) installing: Vec<Arc<Installing>>,
     /// Old clients find the fields of `data` at the top, too.
     pub(crate) merged: bool,
     /// What is to be ended before the answer goes out.
@@ -176,6 +176,11 @@ pub(crate) struct Unwrapped(pub(crate) Vec<u8>);
 const HEAD: &[u8] = b"{\"request_id\":\"";
 
 impl Outcome {
+    /// Whether something is to be done beside its answer.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.ending.is_some() || !self.installing.is_empty()
+    }
+
     pub(crate) fn new(body: Body) -> Self {
         Self {
             body,
@@ -188,7 +193,7 @@ impl Outcome {
             made: None,
             wrapper: None,
             lent: None,
-            installing: None,
+            installing: Vec::new(),
             merged: false,
             ending: None,
             admitted: None,
@@ -355,7 +360,7 @@ pub(crate) fn said(body: Body, notes: &Notes, merged: bool) -> Outcome {
             outcome.wrapper = Some(wrapped.hash);
             outcome.wrapped = Some(wrapped);
         }
-        Ok(Attached::Seal(installing)) => outcome.installing = Some(installing),
+        Ok(Attached::Seal(installing)) => outcome.installing.push(installing),
         Ok(Attached::Lease(lease)) => outcome.lease = lease,
         Ok(Attached::Made(hash)) => outcome.made = Some(hash),
         Ok(Attached::Ending(ending)) => outcome.ending = Some(ending),

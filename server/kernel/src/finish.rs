@@ -42,7 +42,7 @@ pub(crate) struct Closed {
     pub(crate) wrapper: Option<tokens::TokenHash>,
     pub(crate) lease: Option<LeaseId>,
     /// What holds once they have handed it on.
-    pub(crate) installing: Option<Arc<Installing>>,
+    pub(crate) installing: Vec<Arc<Installing>>,
 }
 
 /// Does costly work without holding up the other requests of this thread.
@@ -93,13 +93,18 @@ impl Pending {
 impl Kernel {
     /// Goes on with a request that had to wait. The one `async` below HTTP.
     pub async fn finish(&self, pending: Pending, request: &Request) -> Audited<Answer> {
+        self.closed(pending, request).await.answer
+    }
+
+    /// The same, for whoever hands the answer on.
+    pub(crate) async fn closed(&self, pending: Pending, request: &Request) -> Closed {
         let Pending { mut trip, first } = pending;
         let result = match self.attempts(request, &mut trip, Some(*first)).await {
             Ok(Reached::Answer(outcome)) => Ok(*outcome),
             Ok(Reached::Replay(replay)) => Box::pin(self.replay(*replay)).await,
             Err(error) => Err(error),
         };
-        self.close(request, *trip, result).await.answer
+        self.close(request, *trip, result).await
     }
 
     /// Has what a request came to written down, and cleans up after it.
@@ -118,9 +123,10 @@ impl Kernel {
             (kept.and_then(|outcome| outcome.made), kept.and_then(|outcome| outcome.wrapper));
         let lease = kept.and_then(|outcome| outcome.lent.clone());
         // Its answer is handed on in another, and only that one reaches somebody.
+        let handed_on = trip.replaying.is_some() || request.lineage.is_of_workflow();
         let installing = match &mut result {
-            Ok(outcome) if trip.replaying.is_some() => outcome.installing.take(),
-            _ => None,
+            Ok(outcome) if handed_on => std::mem::take(&mut outcome.installing),
+            _ => Vec::new(),
         };
         let (answer, unwritten) = self.conclude(request, &mut trip, result);
         if unwritten && (made.is_some() || wrapper.is_some() || lease.is_some()) {

@@ -55,6 +55,11 @@ impl Lineage {
         self.0.as_ref().map(|line| line.id.as_str())
     }
 
+    /// Whether a workflow makes it, which hands its answer on.
+    pub(crate) fn is_of_workflow(&self) -> bool {
+        self.0.as_ref().is_some_and(|line| line.depth > 0)
+    }
+
     /// That of the requests of a workflow which this request, by this id, begins.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ use crate::lineage::Lineage;
 use crate::place;
 use crate::quotas::Meter;
 use crate::request::{Answer, Request, WrapFormat};
+use crate::sys::Installing;
 use crate::turns::RACES_MAX;
 use crate::walk::{Ground, Handled, Trip};
 
@@ -95,6 +96,8 @@ struct Stage<'a> {
     lineage: Lineage,
     deadline: Time,
     history: History,
+    /// Seals whose shares stand in answers to its requests. They hold once its own answer is written down.
+    installing: Vec<Arc<Installing>>,
 }
 
 impl Kernel {
@@ -118,13 +121,15 @@ impl Kernel {
                 lineage,
                 deadline: trip.begun.plus(self.env.settings.max_request_duration),
                 history: History::default(),
+                installing: Vec::new(),
             };
             let ended = stage.run().await;
             let data = match play.show {
                 Show::Trace => stage.trace(ended),
                 Show::Output => stage.output(ended)?,
             };
-            self.tell(request, trip, &serde_json::to_vec(&data)?).await
+            let installing = stage.installing;
+            Ok(Outcome { installing, ..self.tell(request, trip, &serde_json::to_vec(&data)?).await? })
         })
     }
 
@@ -239,12 +244,14 @@ impl Stage<'_> {
         }
     }
 
-    async fn ask(&self, request: &Request) -> Answer {
+    async fn ask(&mut self, request: &Request) -> Answer {
         match self.kernel.handle(request) {
             Handled::Done(answer) => answer.into_inner(),
             Handled::Later(pending) => {
-                let finished: Soon<'_, _> = Box::pin(self.kernel.finish(pending, request));
-                finished.await.into_inner()
+                let finished: Soon<'_, _> = Box::pin(self.kernel.closed(pending, request));
+                let closed = finished.await;
+                self.installing.extend(closed.installing);
+                closed.answer.into_inner()
             }
         }
     }
