@@ -10,6 +10,7 @@ pub(crate) mod listener;
 mod outside;
 mod proxy;
 mod query;
+mod refusal;
 pub(crate) mod reply;
 mod request;
 mod room;

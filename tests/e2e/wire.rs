@@ -80,19 +80,23 @@ fn who_is_refused_in_the_middle_may_say_all_and_hears_why() {
     const HEAD: usize = 4 << 20;
     const BODY: usize = 24 << 20;
     let server = Server::dev(&Binary::sealkeep());
-    let hears = |all: &[u8], status: &str| {
+    let hears = |all: &[u8], status: &str, why: &str| {
         let mut stream = TcpStream::connect(server.address()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         stream.write_all(all).expect("the server reads on");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("the connection ends well");
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{answer}");
+        let said: serde_json::Value = serde_json::from_str(body).expect("why, in JSON");
+        assert!(said["errors"][0].as_str().unwrap().contains(why), "{answer}");
     };
     let long = format!("GET /v1/sys/health HTTP/1.1\r\nHost: a\r\nX-A: {}\r\n\r\n", "a".repeat(HEAD));
-    hears(long.as_bytes(), "431");
+    hears(long.as_bytes(), "431", "the head of this request is too large");
     // The path is refused before a byte of the body is read.
     let head = format!("POST /v1/cubbyhole/a/ HTTP/1.1\r\nHost: a\r\nContent-Length: {BODY}\r\n\r\n");
-    hears(&[head.into_bytes(), vec![b' '; BODY]].concat(), "400");
+    hears(&[head.into_bytes(), vec![b' '; BODY]].concat(), "400", "cannot write to a path ending in '/'");
 }
 
 /// Frames of HTTP/2 (RFC 9113): length, type, flags, stream.

@@ -20,6 +20,7 @@ use tokio_rustls::server::TlsStream;
 use super::body::DISCARD_MAX;
 use super::conn::{Door, Service};
 use super::proxy;
+use super::refusal::{self, Refusal};
 use super::request::Peer;
 use super::tls::Certificates;
 use super::watch::{Order, Pulse, Watch};
@@ -273,7 +274,7 @@ async fn serve<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: T, se
     builder.http1().header_read_timeout(None).max_buf_size(HEAD_SIZE_MAX);
     builder.http2().max_concurrent_streams(STREAMS_MAX).max_header_list_size(HEAD_LIST_SIZE_MAX);
     builder.http2().initial_stream_window_size(STREAM_WINDOW).initial_connection_window_size(UNREAD_MAX);
-    let io = TokioIo::new(Watched { stream, pulse: Arc::clone(&pulse), ending: None });
+    let io = TokioIo::new(Watched { stream, pulse: Arc::clone(&pulse), ending: None, refusal: None });
     let mut connection = pin!(builder.serve_connection(io, service));
     let mut draining = false;
     let ended = poll_fn(|cx| {
@@ -310,6 +311,8 @@ struct Watched<T> {
     pulse: Arc<Pulse>,
     /// All is said; so much more of what the client is still sending is read.
     ending: Option<u64>,
+    /// What is sent in place of a refusal without words.
+    refusal: Option<Refusal>,
 }
 
 impl<T: AsyncRead + Unpin> Watched<T> {
@@ -353,7 +356,18 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let this = &mut *self;
+        if this.refusal.is_none() {
+            this.refusal = Refusal::in_place_of(bytes);
+        }
+        match &mut this.refusal {
+            None => Pin::new(&mut this.stream).poll_write(cx, bytes),
+            Some(refusal) => {
+                ready!(refusal.poll_write(&mut this.stream, cx))?;
+                this.refusal = None;
+                Poll::Ready(Ok(bytes.len()))
+            }
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -376,6 +390,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let Some(first) = slices.first().filter(|first| refusal::is_bare(first)) {
+            return self.poll_write(cx, first);
+        }
         Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 
