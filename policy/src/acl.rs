@@ -8,6 +8,7 @@ mod segments;
 
 pub use grant::Granted;
 pub(crate) use grant::{Entry, Grant, Source};
+pub(crate) use judge::judge;
 pub(crate) use pattern::Pattern;
 
 use crate::any_case::AnyCase;
@@ -132,8 +133,13 @@ impl Acl {
             Power::Rules(index) => {
                 let path = question.path.as_str();
                 let lowered = question.any_case.and_then(|names| index.in_lower_case(names, path));
-                let found = lowered.as_ref().unwrap_or(index).find(path, question.capability, question.now);
-                judge::judge(found.ok_or(Denied::NoRule)?, question)
+                let index = lowered.as_ref().unwrap_or(index);
+                let found = index.find(path, question.capability, question.now);
+                let permit = judge(found.ok_or(Denied::NoRule)?, question)?;
+                match index.nearer_bare(question) {
+                    Some(nearer) => judge(nearer, question),
+                    None => Ok(permit),
+                }
             }
         }
     }
@@ -155,21 +161,51 @@ impl Acl {
 
     /// What may be done on a path, as `sys/capabilities` says it: sorted, `["root"]`, or `["deny"]` for nothing.
     pub fn capabilities(&self, path: &str, now: u64) -> Vec<&'static str> {
-        // Asked as a listing, so that a folder is found with and without its slash.
-        words(self.granted(path, None, Capability::List, now))
+        words(self.granted(path, now))
     }
 
     /// The same of a path at which something answers: it may hold a name whose case does not count, in lower case there,
-    /// and with a slash at its end something else than a listing may answer, which is judged with the slash alone.
-    pub fn capabilities_in(&self, path: &str, any_case: Option<AnyCase>, now: u64) -> Vec<&'static str> {
-        let of = |asked| self.granted(path, any_case, asked, now);
-        let (Some(listed), Some(done)) = (of(Capability::List), of(Capability::Read)) else {
-            return words(None);
+    /// and with a slash at its end something else than a listing may answer, as [`Question::or_bare`] says.
+    pub fn capabilities_in(
+        &self,
+        path: &Path,
+        any_case: Option<AnyCase>,
+        or_bare: bool,
+        now: u64,
+    ) -> Vec<&'static str> {
+        if !matches!(self.power, Power::Rules(_)) {
+            return self.capabilities(path.as_str(), now);
+        }
+        let may = |capability: &Capability| {
+            let capability = *capability;
+            let or_bare = or_bare && !capability.looks_at_folder();
+            let question = Question {
+                path,
+                any_case,
+                or_bare,
+                capability,
+                needs_sudo: false,
+                parameters: &NoParameters,
+                wrap_ttl: None,
+                now,
+            };
+            self.grants(&question)
         };
-        let granted = |set: Capabilities| if set.has(Capability::Deny) { Capabilities::NONE } else { set };
-        let of_folder = granted(listed).iter().filter(|capability| capability.looks_at_folder());
-        let others = granted(done).iter().filter(|capability| !capability.looks_at_folder());
-        words(Some(of_folder.chain(others).collect()))
+        words(Some(Capability::ALL.into_iter().filter(may).collect()))
+    }
+
+    /// Whether the rules that decide grant a capability, whatever else they want.
+    fn grants(&self, question: &Question<'_>) -> bool {
+        let Power::Rules(index) = &self.power else { return false };
+        let path = question.path.as_str();
+        let lowered = question.any_case.and_then(|names| index.in_lower_case(names, path));
+        let index = lowered.as_ref().unwrap_or(index);
+        let has = |grant: &Arc<Grant>| {
+            let capabilities = grant.terms().capabilities;
+            capabilities.has(question.capability) && !capabilities.has(Capability::Deny)
+        };
+        index.find(path, question.capability, question.now).is_some_and(has)
+            && index.nearer_bare(question).is_none_or(has)
     }
 
     /// Whether a plain request, without parameters and unwrapped, would be allowed: for filtering lists.
@@ -178,6 +214,7 @@ impl Acl {
         let question = Question {
             path: &path,
             any_case: None,
+            or_bare: false,
             capability,
             needs_sudo: false,
             parameters: &NoParameters,
@@ -189,7 +226,7 @@ impl Acl {
 
     /// Whether the caller has sudo on a path.
     pub fn has_sudo(&self, path: &str, now: u64) -> bool {
-        self.granted(path, None, Capability::List, now).is_none_or(|granted| granted.has(Capability::Sudo))
+        self.granted(path, now).is_none_or(|granted| granted.has(Capability::Sudo))
     }
 
     /// Whether the caller may do anything at all on or below a folder: who may, may know that it exists.
@@ -226,20 +263,14 @@ impl Acl {
     }
 
     /// What is granted on a path; `None` says everything.
-    fn granted(
-        &self,
-        path: &str,
-        any_case: Option<AnyCase>,
-        asked: Capability,
-        now: u64,
-    ) -> Option<Capabilities> {
+    fn granted(&self, path: &str, now: u64) -> Option<Capabilities> {
         let path = path.trim_start_matches('/');
         match &self.power {
             Power::Root { prefix } if path.starts_with(&**prefix) => None,
             Power::Root { .. } | Power::Refused { .. } => Some(Capabilities::NONE),
+            // Asked as a listing, so that a folder is found with and without its slash.
             Power::Rules(index) => {
-                let lowered = any_case.and_then(|names| index.in_lower_case(names, path));
-                let found = lowered.as_ref().unwrap_or(index).find(path, asked, now);
+                let found = index.find(path, Capability::List, now);
                 Some(found.map_or(Capabilities::NONE, |grant| grant.terms().capabilities))
             }
         }

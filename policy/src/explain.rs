@@ -1,6 +1,6 @@
 //! Why a request is allowed or denied: which rule of which policy decided, and what came close.
 
-use crate::acl::{Acl, Entry, Pattern, Source};
+use crate::acl::{Acl, Entry, Pattern, Source, judge};
 use crate::capability::{Capabilities, Capability};
 use crate::control_group::ControlGroup;
 use crate::permit::Question;
@@ -114,6 +114,9 @@ pub fn explain(policies: &[(&str, &Policy)], subject: &Subject, question: &Quest
         question.any_case.and_then(|names| acl.index().and_then(|index| index.in_lower_case(names, path)));
     let index = lowered.as_ref().or(acl.index());
     let found = index.and_then(|index| index.find(path, question.capability, question.now));
+    // A rule about the path without its slash decides where it is closer, and the other grants it.
+    let nearer = index.and_then(|index| index.nearer_bare(question));
+    let found = nearer.filter(|_| found.is_some_and(|grant| judge(grant, question).is_ok())).or(found);
     if let Some(grant) = found {
         let is_it =
             |entry: &&Entry| entry.live(question.now).is_some_and(|live| std::sync::Arc::ptr_eq(live, grant));

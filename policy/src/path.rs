@@ -70,6 +70,15 @@ impl Path {
         if self.0.is_empty() || self.is_folder() { self.clone() } else { Self(format!("{}/", self.0).into()) }
     }
 
+    /// The path without a slash at the end.
+    #[must_use]
+    pub fn without_slash(&self) -> Self {
+        match self.0.strip_suffix('/') {
+            Some(bare) => Self(bare.into()),
+            None => self.clone(),
+        }
+    }
+
     /// The path seen from outside a namespace or mount whose own path is `prefix` (empty, or ending in a slash).
     pub fn within(&self, prefix: &str) -> Result<Self, BadPath> {
         if prefix.is_empty() {

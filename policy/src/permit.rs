@@ -19,6 +19,9 @@ pub struct Question<'a> {
     pub path: &'a Path,
     /// Where the path holds a name whose case does not count, if it does.
     pub any_case: Option<AnyCase>,
+    /// Whether the same operation answers without the slash at the end of the path: a rule about that which is closer than
+    /// those about the path as it is spelt holds then too.
+    pub or_bare: bool,
     /// What the verb needs. Renewal, revocation and rollback need [`Capability::Update`].
     pub capability: Capability,
     /// Whether the server protects the path, so that [`Capability::Sudo`] is needed too.

@@ -31,6 +31,7 @@ fn ask(path: &Path, capability: Capability) -> Asked<'_> {
     Asked(Question {
         path,
         any_case: None,
+        or_bare: false,
         capability,
         needs_sudo: false,
         parameters: &NoParameters,

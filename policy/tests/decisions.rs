@@ -25,6 +25,7 @@ fn requests_are_decided_as_openbao_decides_them() {
             let question = Question {
                 path: &Path::internal(ask[1].as_str().unwrap()).unwrap(),
                 any_case: None,
+                or_bare: false,
                 capability,
                 needs_sudo: false,
                 parameters: ask[2].as_object().unwrap(),

@@ -43,6 +43,7 @@ fn decision() -> Outcome {
     let question = Question {
         path: &path,
         any_case: None,
+        or_bare: false,
         capability: Capability::Read,
         needs_sudo: false,
         parameters: &NoParameters,

@@ -339,3 +339,63 @@ fn capabilities_and_explain_say_what_the_request_itself_hears_in_every_spelling(
     assert_eq!(explained.json["data"]["rule"], "identity/entity/name/admin");
     assert_eq!(explained.json["data"]["decided_by"][0]["policy"], "p");
 }
+
+#[test]
+fn a_rule_holds_with_a_slash_at_the_end_where_the_same_answers() {
+    let desk = Desk::new(26);
+    desk.ask(Post, "sys/mounts/kv", r#"{"type":"kv"}"#).expect(204);
+    desk.ask(Post, "sys/policies/acl/mine", r#"{"policy":"path \"x\" { capabilities = [\"read\"] }"}"#)
+        .expect(204);
+    let all = r#"capabilities = ["create", "read", "update", "delete", "list", "sudo"]"#;
+    let token = |name: &str, more: &str| {
+        let body = serde_json::json!({ "policy": format!("path \"*\" {{ {all} }}\n{more}") }).to_string();
+        desk.ask(Post, &format!("sys/policies/acl/{name}"), &body).expect(204);
+        let wish = serde_json::json!({ "policies": [name], "no_default_policy": true }).to_string();
+        desk.ask(Post, "auth/token/create", &wish).expect(200).token()
+    };
+    let denied = token(
+        "denied",
+        r#"path "sys/mounts/kv" { capabilities = ["deny"] }
+           path "sys/policies/acl/+" { capabilities = ["deny"] }
+           path "sys/host-info" { capabilities = ["list"] }
+           path "identity/oidc/config" { capabilities = ["deny"] }
+           path "kv/a" { capabilities = ["deny"] }"#,
+    );
+    let free = token("free", "");
+    // Whoever writes the slash means it.
+    let meant = token(
+        "meant",
+        r#"path "sys/mounts/kv" { capabilities = ["deny"] }
+           path "sys/mounts/kv/" { capabilities = ["read", "sudo"] }"#,
+    );
+    for (verb, path) in [
+        (Get, "sys/mounts/kv/"),
+        (Delete, "sys/mounts/kv/"),
+        (Get, "sys/policies/acl/mine/"),
+        (Delete, "sys/policies/acl/mine/"),
+        (Get, "sys/host-info/"),
+        (Get, "identity/oidc/config/"),
+    ] {
+        assert_eq!(desk.ask_as(&denied, verb, path, "").status, 403, "{path}");
+        assert_eq!(desk.ask_as(&denied, verb, path.trim_end_matches('/'), "").status, 403, "{path}");
+        let operation = if verb == Get { "read" } else { "delete" };
+        for (token, may) in [(&denied, false), (&free, true)] {
+            let asked =
+                serde_json::json!({ "token": token, "path": path, "operation": operation }).to_string();
+            let said = desk.ask(Post, "sys/policies/explain", &asked).expect(200);
+            assert_eq!(
+                said.json["data"]["verdict"],
+                if may { "allowed" } else { "denied" },
+                "{path}: {said:?}"
+            );
+            let said = desk.ask(Post, "sys/capabilities", &asked).expect(200).json["data"][path].clone();
+            assert_eq!(said.as_array().unwrap().contains(&operation.into()), may, "{path}: {said}");
+        }
+    }
+    desk.ask_as(&free, Get, "sys/mounts/kv/", "").expect(200);
+    desk.ask_as(&meant, Get, "sys/mounts/kv/", "").expect(200);
+    desk.ask_as(&meant, Get, "sys/mounts/kv", "").expect(403);
+    // A secret's path with a slash at the end is that of another thing.
+    assert_ne!(desk.ask_as(&denied, Get, "kv/a/", "").status, 403);
+    desk.ask(Get, "sys/policies/acl/mine", "").expect(200);
+}

@@ -4,6 +4,7 @@ use super::segments::Segments;
 use super::{Entry, Grant, Pattern, Source};
 use crate::any_case::AnyCase;
 use crate::capability::Capability;
+use crate::permit::Question;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -94,6 +95,20 @@ impl Index {
             .or_else(|| self.find_wild(bare?, now))
     }
 
+    /// The rule about a path without the slash at its end, if the same operation answers there and the rule is closer to that
+    /// than any is to the path itself.
+    pub(crate) fn nearer_bare(&self, question: &Question<'_>) -> Option<&Arc<Grant>> {
+        let (path, now) = (question.path.as_str(), question.now);
+        let bare = path.strip_suffix('/').filter(|_| question.or_bare)?;
+        if self.find_exact(path, now).is_some() {
+            return None;
+        }
+        self.find_exact(bare, now).or_else(|| {
+            let (rank, grant) = self.closest_wild(bare, now)?;
+            self.closest_wild(path, now).is_none_or(|(own, _)| rank < own).then_some(grant)
+        })
+    }
+
     /// All entries.
     pub(crate) fn entries(&self) -> &[Entry] {
         &self.entries
@@ -122,6 +137,11 @@ impl Index {
 
     /// The closest of the longest prefix and all patterns with `+` that match.
     fn find_wild(&self, path: &str, now: u64) -> Option<&Arc<Grant>> {
+        self.closest_wild(path, now).map(|(_, grant)| grant)
+    }
+
+    /// The same, with where it stands among all with wildcards.
+    fn closest_wild(&self, path: &str, now: u64) -> Option<(usize, &Arc<Grant>)> {
         let mut closest = self.find_prefix(path, now);
         self.segments.each_match(path, &mut |entry| {
             let rank = self.ranks.get(entry).copied().unwrap_or(usize::MAX);
@@ -131,7 +151,7 @@ impl Index {
                 closest = Some((rank, grant));
             }
         });
-        closest.map(|(_, grant)| grant)
+        closest
     }
 
     fn find_prefix(&self, path: &str, now: u64) -> Option<(usize, &Arc<Grant>)> {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::sync::Arc;
 
-pub(super) fn judge(grant: &Arc<Grant>, question: &Question<'_>) -> Result<Permit, Denied> {
+pub(crate) fn judge(grant: &Arc<Grant>, question: &Question<'_>) -> Result<Permit, Denied> {
     let terms = grant.terms();
     let capability = question.capability;
     if terms.capabilities.has(Capability::Deny) {

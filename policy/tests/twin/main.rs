@@ -13,6 +13,7 @@ fn question<'a>(ask: &'a Ask, path: &'a Path) -> Question<'a> {
     Question {
         path,
         any_case: None,
+        or_bare: false,
         capability: ask.capability,
         needs_sudo: ask.needs_sudo,
         parameters: &ask.parameters,

@@ -15,7 +15,7 @@ use crate::kernel::Kernel;
 use crate::request::Request;
 use crate::tokens::{Known, TokenRecord, Uses};
 use crate::walk::{Asked, At, Ground, Step, Trip};
-use crate::{help, spelling, tokens};
+use crate::{help, place, spelling, tokens};
 
 /// When a token that was used up is ended at the latest: no request takes so long.
 const USED_UP_WAIT: Duration = Duration::from_secs(600);
@@ -48,6 +48,8 @@ impl Kernel {
         }
         let permit = self.judge(ground, trip, at, &known, &fields)?;
         crate::sys::check_wrapping_wish(ground.request, ground.local(at.path))?;
+        let rest = at.path.as_str().get(at.before..).unwrap_or_default();
+        place::check_keys(ground.space, at.mounted, rest)?;
         trip.granting = permit.granting_policies().map(|granted| Arc::clone(&granted.policy)).collect();
         match self.only_looks(ground, trip, at) {
             true => trip.asked = Asked::Owed,
@@ -159,6 +161,7 @@ impl Kernel {
         let question = Question {
             path: &path,
             any_case,
+            or_bare: at.route.answers_bare(),
             capability,
             needs_sudo: at.route.sudo,
             parameters: &Lazy(fields),

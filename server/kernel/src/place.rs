@@ -148,7 +148,7 @@ fn check_lock(space: &Space, rest: &str) -> Result<()> {
 ///
 /// # Errors
 /// If it cannot.
-pub(crate) fn check_reach(request: &Request, space: &Space, mounted: &Mounted, rest: &str) -> Result<()> {
+pub(crate) fn check_reach(request: &Request, mounted: &Mounted, rest: &str) -> Result<()> {
     if mounted.namespace.ns.is_root() || mounted.entry.class != Class::System {
         return Ok(());
     }
@@ -156,10 +156,7 @@ pub(crate) fn check_reach(request: &Request, space: &Space, mounted: &Mounted, r
     let sys = mounted.entry.path == "sys/";
     let server = sys && SERVER.iter().any(whole);
     if sys && KEYS.iter().any(whole) {
-        return match space.has_seal() {
-            true => Ok(()),
-            false => Err(Error::invalid("namespace is not sealable")),
-        };
+        return Ok(());
     }
     // What the header alone says is refused before it is looked at where it leads.
     if server && !request.namespace.is_empty() && request.path.as_str().starts_with("sys/") {
@@ -171,4 +168,17 @@ pub(crate) fn check_reach(request: &Request, space: &Space, mounted: &Mounted, r
         _ => return Ok(()),
     }
     Err(Error::invalid("operation only available in root namespace"))
+}
+
+/// Whether the keys that an operation is about are there: those of a namespace are, if it has a seal. Only who may ask is
+/// told that it has none.
+///
+/// # Errors
+/// If they are not.
+pub(crate) fn check_keys(space: &Space, mounted: &Mounted, rest: &str) -> Result<()> {
+    let inner = !mounted.namespace.ns.is_root() && mounted.entry.path == "sys/";
+    match inner && KEYS.iter().any(|place| is_at(rest, place)) && !space.has_seal() {
+        true => Err(Error::invalid("namespace is not sealable")),
+        false => Ok(()),
+    }
 }

@@ -174,7 +174,7 @@ impl Kernel {
         let result = match self.step(request, &mut trip) {
             Ok(Step::Answer(outcome)) => Ok(outcome),
             // What wrote nothing has nothing to wait for.
-            Ok(Step::Commit(txn, outcome)) if txn.is_empty() && outcome.ending.is_none() => Ok(outcome),
+            Ok(Step::Commit(txn, outcome)) if txn.is_empty() && !outcome.goes_on() => Ok(outcome),
             Err(error) => Err(error),
             Ok(step) => {
                 trip.aloft = Some(self.flights.begin(&trip.id, trip.flight(request)));
@@ -230,7 +230,7 @@ impl Kernel {
             let text = format!("no handler for route \"{local}\". route entry not found.");
             return Err(Error::new(Fault::NotFound, text));
         };
-        place::check_reach(ground.request, space, mounted, rest)?;
+        place::check_reach(ground.request, mounted, rest)?;
         if let Some(method) = &mounted.method
             && let Some((point, route, fit)) = method.find_login(verb, rest)
         {
@@ -292,6 +292,7 @@ impl Kernel {
         let question = Question {
             path,
             any_case: None,
+            or_bare: false,
             capability: ground.request.verb.capability(),
             needs_sudo: false,
             parameters: &Lazy(&fields),

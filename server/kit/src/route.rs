@@ -154,6 +154,12 @@ impl Route {
         }
     }
 
+    /// Whether it answers in the same way with a slash at the end, and is no listing, which always does.
+    pub fn answers_bare(&self) -> bool {
+        let lists = matches!(self.verb, Some(Verb::List | Verb::Scan));
+        !lists && (self.folder || self.pattern.ends_with("+}"))
+    }
+
     /// Holds `path` against the pattern. With a slash at the end it is another path, which no rule about the one
     /// without is asked about: only where a folder may be meant does that fit too.
     pub fn captures<'a>(&self, path: &'a str) -> Match<'a> {

@@ -130,18 +130,16 @@ fn as_judged(router: &Router, cx: &Reading<'_>, acl: &Acl, path: &str) -> Result
     if let Ok(asked) = Path::internal(path.trim_start_matches('/')) {
         for verb in [Verb::Get, Verb::Post, Verb::Delete, Verb::Patch, Verb::List, Verb::Scan] {
             let spelt = spelling::of_request(router, today, cx, &asked, verb)?;
-            // A listing is asked for with a slash at the end, and judged with and without it.
-            let path = match path.ends_with('/') {
-                false => spelt.path.as_str().trim_end_matches('/'),
-                true => spelt.path.as_str(),
-            };
-            match spelt.route {
-                Some(route) if route.folder || spelt.any_case.is_some() => {
-                    return Ok(acl.capabilities_in(path, spelt.any_case, cx.now().0));
-                }
-                Some(_) => return Ok(acl.capabilities(path, cx.now().0)),
-                None => {}
+            let Some(route) = spelt.route else { continue };
+            if !route.folder && !route.answers_bare() && spelt.any_case.is_none() {
+                break;
             }
+            // A listing is asked for with a slash at the end, and found with and without it.
+            let here = match path.ends_with('/') {
+                false => spelt.path.without_slash(),
+                true => spelt.path,
+            };
+            return Ok(acl.capabilities_in(&here, spelt.any_case, route.answers_bare(), cx.now().0));
         }
     }
     Ok(acl.capabilities(path, cx.now().0))

@@ -87,6 +87,7 @@ impl Query<Sys> for Explain {
         let question = Question {
             path: &path,
             any_case: spelt.any_case,
+            or_bare: spelt.route.is_some_and(|route| route.answers_bare()),
             capability,
             needs_sudo: spelt.route.is_some_and(|route| route.sudo),
             parameters: &self.parameters.unwrap_or_default(),
