@@ -481,6 +481,31 @@ fn wrong_passwords_lock_out_in_every_spelling() {
     stage.log_in("twin", "twins-password").must(200);
 }
 
+#[test]
+fn wrong_passwords_lock_out_by_every_name_of_an_entry() {
+    let (stage, directory) = (Stage::new(), Directory::new());
+    stage.set(directory.settings());
+    stage.set(json!({"userfilter": "(|(uid={{.Username}})(mail={{.Username}}))"}));
+    let on = json!({"user_lockout_config": {"lockout_threshold": "3", "lockout_duration": "10m",
+        "lockout_counter_reset_duration": "10m", "lockout_disable": false}});
+    stage.root.post("sys/auth/ldap/tune", on).must(204);
+    for name in ["bob", "robert@example.org", "ROBERT@example.org"] {
+        stage.log_in(name, "wrong").must(400);
+    }
+    for name in ["bob", "robert@example.org"] {
+        // Right or wrong, the answer is the same.
+        stage.log_in(name, "bobs-password").must(403);
+        stage.log_in(name, "wrong").must(403);
+    }
+    let locked = stage.root.get("sys/locked-users").must(200);
+    assert_eq!(locked.json()["data"]["total"], 1);
+    let mount = "/data/by_namespace/0/mount_accessors/0";
+    let (accessor, name) =
+        (locked.at(&format!("{mount}/mount_accessor")), locked.at(&format!("{mount}/alias_identifiers/0")));
+    stage.root.post(&format!("sys/locked-users/{accessor}/unlock/{name}"), json!({})).must(204);
+    stage.log_in("robert@example.org", "bobs-password").must(200);
+}
+
 /// What 2.6.2, the last OpenBao with this method inside, answered to the same.
 #[test]
 fn settings_answer_as_openbao_did() {

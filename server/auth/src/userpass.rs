@@ -108,6 +108,7 @@ impl Login<Userpass> for LogIn {
             return Err(Error::denied());
         }
         Ok(Claim {
+            called: None,
             alias: self.username.clone(),
             display_name: self.username.clone(),
             metadata: BTreeMap::from([("username".to_owned(), self.username)]),

@@ -37,7 +37,7 @@ impl Kernel {
         self.question(ground, trip)?;
         let fields = Fields { path: captures, query: &ground.request.query, body: &ground.request.body };
         let rule = Rule::of(&mounted, &self.env.settings.lockouts);
-        let who = Claimed { method: &*method, point, fields: &fields };
+        let mut who = Claimed { method: &*method, point, fields: &fields, called: None };
         let accessor = &mounted.entry.accessor;
         if let Some(rule) = rule
             && self.lockouts.locked(accessor, || who.name(), rule, trip.now)
@@ -50,16 +50,15 @@ impl Kernel {
         trip.role = self.role_for_quota(ground, &mounted)?;
         self.take_place(ground.today, trip, path.as_str())?;
         let now = trip.now;
-        let failed = |error: &Error| {
-            if let Some(rule) = rule.filter(|_| error.fault() == Fault::Credentials) {
-                self.lockouts.failed(accessor, &who.name(), rule, now);
-            }
+        let failed = |error: Error| match rule.filter(|_| error.fault() == Fault::Credentials) {
+            Some(rule) => self.count_failure(accessor, error, &who, rule, now),
+            None => error,
         };
         let nobody = Caller::nobody();
         let info = &mounted.info;
-        let heard = trip.heard(ground.today).inspect_err(failed)?;
+        let heard = trip.heard(ground.today).map_err(failed)?;
         if heard.is_none() && method.asks(point) {
-            return ask_first(ground, trip, &*method, info, point, &fields).inspect_err(failed);
+            return ask_first(ground, trip, &*method, info, point, &fields).map_err(failed);
         }
         let mut txn = Txn::on(ground.today.clone());
         trip.told_reads().iter().for_each(|reads| txn.join(reads));
@@ -67,11 +66,28 @@ impl Kernel {
         trip.once.pooled = trip.pooled;
         let mut cx =
             Writing::new(&Right::Login, &mut txn, info, &nobody, &trip.remote, now, random, &mut trip.once);
-        let claim = method.login(point, &mut cx, &fields, heard.as_ref()).inspect_err(failed)?;
+        let mut claim = method.login(point, &mut cx, &fields, heard.as_ref()).map_err(failed)?;
         let (due, _, notes) = cx.finish();
         self.enter_due(&mut txn, &mounted.entry.uuid, due)?;
+        who.called = claim.called.take();
+        // Who they are is known only now, and by any other name they are locked out as well.
+        if let Some(rule) = rule.filter(|_| who.called.is_some())
+            && self.lockouts.locked(accessor, || who.name(), rule, now)
+        {
+            return Err(Error::denied());
+        }
         let proven = Proven { claim, who, rule, warnings: notes.take_warnings() };
         self.earn(ground, trip, txn, &mounted, ground.local(path), proven)
+    }
+
+    /// Counts a wrong proof for whom it was of. Who is locked out hears no more whether it was wrong.
+    fn count_failure(&self, accessor: &str, error: Error, who: &Claimed<'_>, rule: Rule, now: Time) -> Error {
+        let whom = error.whom().map_or_else(|| who.name(), str::to_owned);
+        if error.whom().is_some() && self.lockouts.locked(accessor, || whom.clone(), rule, now) {
+            return Error::denied();
+        }
+        self.lockouts.failed(accessor, &whom, rule, now);
+        error
     }
 
     /// What someone gets who has proven who they are: a token, or a question for a second factor.
@@ -271,10 +287,15 @@ struct Claimed<'a> {
     method: &'a dyn AnyMethod,
     point: usize,
     fields: &'a Fields<'a>,
+    /// As the method has learnt to call them.
+    called: Option<String>,
 }
 
 impl Claimed<'_> {
     fn name(&self) -> String {
+        if let Some(called) = &self.called {
+            return called.clone();
+        }
         // What cannot be read is refused by the login itself.
         self.method.who(self.point, self.fields).unwrap_or_default()
     }

@@ -17,6 +17,8 @@ pub struct Error {
     cause: Option<String>,
     /// How the answer looks, where it is not Vault's.
     page: Option<Box<Page>>,
+    /// Whose proof was wrong.
+    whom: Option<Box<str>>,
 }
 
 /// Faults sorted by what the caller can do about them. The statuses are Vault's.
@@ -63,6 +65,17 @@ impl Error {
         Self::new(Fault::Credentials, text)
     }
 
+    /// The proof was that of whom the method calls this, however the name was spelt.
+    #[must_use]
+    pub fn of(self, whom: &str) -> Self {
+        Self { whom: Some(whom.into()), ..self }
+    }
+
+    /// Whose proof was wrong, if the method knows that better than by what was sent.
+    pub fn whom(&self) -> Option<&str> {
+        self.whom.as_deref()
+    }
+
     /// The caller may not do this; nothing more is said.
     pub fn denied() -> Self {
         Self::new(Fault::Denied, "permission denied")
@@ -70,12 +83,12 @@ impl Error {
 
     /// There is no such thing; nothing more is said.
     pub fn not_found() -> Self {
-        Self { fault: Fault::NotFound, text: None, wrapped: false, cause: None, page: None }
+        Self { fault: Fault::NotFound, text: None, wrapped: false, cause: None, page: None, whom: None }
     }
 
     /// A fault with words for the caller.
     pub fn new(fault: Fault, text: impl Into<String>) -> Self {
-        Self { fault, text: Some(text.into()), wrapped: false, cause: None, page: None }
+        Self { fault, text: Some(text.into()), wrapped: false, cause: None, page: None, whom: None }
     }
 
     /// A fault of ours. The text is for the log; the caller learns only that it happened.
@@ -86,6 +99,7 @@ impl Error {
             wrapped: true,
             cause: Some(cause.into()),
             page: None,
+            whom: None,
         }
     }
 
@@ -193,6 +207,7 @@ impl From<storage::Error> for Error {
             wrapped: true,
             cause: Some(text),
             page: None,
+            whom: None,
         }
     }
 }

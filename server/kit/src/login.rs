@@ -58,6 +58,8 @@ pub trait Login<M: AuthMethod>: DeserializeOwned + JsonSchema {
 pub struct Claim {
     /// Their name in this method, which identity maps to an entity. Empty: no entity.
     pub alias: String,
+    /// Whom the counter of failed logins knows them as, if not as [`Login::who`] says: the method has learnt it.
+    pub called: Option<String>,
     /// What identity writes down about the alias.
     pub alias_metadata: BTreeMap<String, String>,
     /// The groups of the outside that they belong to.

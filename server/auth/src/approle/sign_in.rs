@@ -98,6 +98,7 @@ impl Login<AppRole> for SignIn {
             false => Terms { bound_cidrs: token_bound_cidrs, ..terms },
         };
         Ok(Claim {
+            called: None,
             alias: role_id,
             alias_metadata: metadata.clone(),
             metadata,

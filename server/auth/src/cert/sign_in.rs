@@ -116,6 +116,7 @@ impl AskLogin<Cert> for SignIn {
             admitted.clone();
         let internal = json!({ "role": role, "key": key_hash, "common_name": common_name });
         Ok(Claim {
+            called: None,
             alias: common_name,
             alias_metadata,
             display_name,

@@ -84,6 +84,7 @@ fn claim(role: &str, fields: &Map<String, Value>) -> Result<Claim> {
         return Err(Error::invalid("missing name in alias"));
     }
     Ok(Claim {
+        called: None,
         alias: name.unwrap_or_default(),
         alias_metadata: alias.map(|alias| alias.pairs("metadata")).transpose()?.unwrap_or_default(),
         groups: groups.into_iter().filter(|group| !group.is_empty()).collect(),

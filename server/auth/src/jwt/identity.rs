@@ -39,6 +39,7 @@ pub(super) fn welcome(name: &str, role: &Role, claims: &Claims) -> Result<Claim>
         return Err(Error::invalid("missing name in alias"));
     }
     Ok(Claim {
+        called: None,
         display_name: alias.clone(),
         alias,
         alias_metadata: metadata.clone(),

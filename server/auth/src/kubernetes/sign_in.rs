@@ -124,6 +124,7 @@ impl AskLogin<Kubernetes> for SignIn {
         let mut metadata = alias_metadata.clone();
         metadata.insert("role".to_owned(), self.role.as_ref().map(|role| role.0.clone()).unwrap_or_default());
         Ok(Claim {
+            called: None,
             alias,
             alias_metadata,
             display_name,

@@ -38,6 +38,8 @@ pub(super) struct Known {
     pub(super) alias: String,
     /// Their name here, however they spelt it.
     pub(super) name: String,
+    /// Whom wrong passwords count for, if not for who was typed.
+    pub(super) counted: Option<String>,
     /// The groups that the directory has them in.
     pub(super) groups: Vec<String>,
 }
@@ -123,8 +125,10 @@ impl Knock {
     async fn converse(&self, mut connection: Connection, nobody: Option<Connection>) -> Result<Known> {
         let config = &self.config;
         let entry = self.entry(&mut connection).await?;
+        let counted = self.counted(&entry);
         if connection.bind(&entry.bind_name, self.password.expose()).await? == Bound::No {
-            return Err(Error::credentials(REFUSED));
+            let refused = Error::credentials(REFUSED);
+            return Err(counted.map_or(refused.clone(), |whom| refused.of(&whom)));
         }
         if config.has_account() {
             self.bind_with_account(&mut connection).await?;
@@ -135,7 +139,15 @@ impl Knock {
             true => self.token_groups(&mut searching, &found.dn).await?,
             false => self.groups(&mut searching, &found).await?,
         };
-        Ok(Known { alias: found.alias, name: found.name, groups })
+        Ok(Known { alias: found.alias, name: found.name, counted, groups })
+    }
+
+    /// Whom a wrong password counts for: one entry is one user, by whichever of its names it was found.
+    fn counted(&self, entry: &Entry) -> Option<String> {
+        match values(entry.found.as_ref()?, &self.config.directory.userattr) {
+            [called] => canonical(called, Case::Ignored),
+            _ => None,
+        }
     }
 
     async fn bind_with_account(&self, connection: &mut Connection) -> Result<()> {

@@ -80,6 +80,7 @@ impl AskLogin<Ldap> for LogIn {
         terms.policies = granted.policies;
         Ok(Claim {
             alias: known.alias.clone(),
+            called: known.counted.clone(),
             alias_metadata: BTreeMap::from([("name".to_owned(), name.clone())]),
             groups: granted.groups,
             display_name: name.clone(),
