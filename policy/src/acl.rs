@@ -210,10 +210,20 @@ impl Acl {
 
     /// Whether a plain request, without parameters and unwrapped, would be allowed: for filtering lists.
     pub fn allows(&self, path: &str, capability: Capability, now: u64) -> bool {
-        let Ok(path) = Path::internal(path) else { return false };
+        Path::internal(path).is_ok_and(|path| self.allows_in(&path, None, capability, now))
+    }
+
+    /// The same of a path that may hold a name whose case does not count, in lower case there.
+    pub fn allows_in(
+        &self,
+        path: &Path,
+        any_case: Option<AnyCase>,
+        capability: Capability,
+        now: u64,
+    ) -> bool {
         let question = Question {
-            path: &path,
-            any_case: None,
+            path,
+            any_case,
             or_bare: false,
             capability,
             needs_sudo: false,

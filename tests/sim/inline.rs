@@ -150,6 +150,10 @@ fn both_requests_stand_in_the_audit_log_without_a_password() {
     let desk = Desk::with(6, settings);
     desk.ask(Post, "sys/auth/userpass", r#"{"type":"userpass"}"#).expect(204);
     desk.ask(Post, "auth/userpass/users/ann", r#"{"password":"very-secret"}"#).expect(204);
+    for header in ["path", "parameter-1"] {
+        let path = format!("sys/config/auditing/request-headers/x-vault-inline-auth-{header}");
+        desk.ask(Post, &path, r#"{"hmac":false}"#).expect(204);
+    }
     let device = json!({ "type": "file", "options": { "file_path": file } }).to_string();
     desk.ask(Post, "sys/audit/f", &device).expect(204);
     let skip = std::fs::read_to_string(&file).unwrap().lines().count();
@@ -167,5 +171,6 @@ fn both_requests_stand_in_the_audit_log_without_a_password() {
     // By the hash of its token one is known to be the other's.
     assert_eq!(lines[1]["response"]["auth"]["client_token"], lines[2]["request"]["client_token"]);
     assert_eq!(lines[2]["auth"]["display_name"], "userpass-ann");
+    assert_eq!(lines[2]["request"]["headers"], json!({ "x-vault-inline-auth-path": [LOGIN] }));
     assert!(!text.contains("very-secret") && !text.contains(&parameter("password", "very-secret")));
 }

@@ -84,6 +84,30 @@ fn a_login_in_two_steps() {
 }
 
 #[test]
+fn a_request_that_brings_its_login_along_brings_its_code_too() {
+    let stage = stage(10);
+    stage.enforce(&json!({ "auth_method_types": ["userpass"] }));
+    let ask = |code: &str| {
+        let mut asked = request("", Get, "auth/token/lookup-self", "");
+        let password = "eyJrZXkiOiJwYXNzd29yZCIsInZhbHVlIjoicHcifQ";
+        let mut headers = vec![
+            ("x-vault-inline-auth-path", "auth/userpass/login/ann".to_owned()),
+            ("x-vault-inline-auth-parameter-1", password.to_owned()),
+        ];
+        if !code.is_empty() {
+            headers.push(("x-vault-mfa", format!("{}:{code}", stage.method)));
+        }
+        asked.headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        stage.desk.send(&asked)
+    };
+    assert!(ask("").expect(400).error().contains("use the X-Vault-MFA header"));
+    ask("000000").expect(403);
+    let code = stage.code();
+    assert_eq!(ask(&code).expect(200).json["data"]["entity_id"], stage.entity.as_str());
+    ask(&code).expect(403);
+}
+
+#[test]
 fn one_code_satisfies_all_who_want_one_of_its_method() {
     let stage = stage(9);
     stage.enforce(&json!({ "auth_method_types": ["userpass"] }));

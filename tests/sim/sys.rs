@@ -399,3 +399,24 @@ fn a_rule_holds_with_a_slash_at_the_end_where_the_same_answers() {
     assert_ne!(desk.ask_as(&denied, Get, "kv/a/", "").status, 403);
     desk.ask(Get, "sys/policies/acl/mine", "").expect(200);
 }
+
+#[test]
+fn a_listing_is_sieved_by_what_a_request_for_each_key_would_hear() {
+    let desk = Desk::new(27);
+    for name in ["Admin", "Ann", "bob"] {
+        desk.ask(Post, &format!("identity/entity/name/{name}"), "{}").expect(200);
+    }
+    let policy = r#"
+        path "identity/entity/name" { capabilities = ["list"] list_scan_response_keys_filter_path = "{{ .path }}{{ .key }}" }
+        path "identity/entity/name/+" { capabilities = ["read"] }
+        path "identity/entity/name/admin" { capabilities = ["deny"] }"#;
+    let body = serde_json::json!({ "policy": policy }).to_string();
+    desk.ask(Post, "sys/policies/acl/p", &body).expect(204);
+    let token = desk.ask(Post, "auth/token/create", r#"{"policies":["p"]}"#).expect(200).token();
+    desk.ask_as(&token, Get, "identity/entity/name/Admin", "").expect(403);
+    let said = desk.ask_as(&token, List, "identity/entity/name", "").expect(200);
+    let mut keys: Vec<&str> =
+        said.json["data"]["keys"].as_array().unwrap().iter().map(|key| key.as_str().unwrap()).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["Ann", "bob"]);
+}

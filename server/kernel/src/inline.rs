@@ -67,6 +67,12 @@ pub(crate) fn no_consent() -> Error {
     )
 }
 
+/// Whether a header holds a parameter of a login, a password as likely as not. That goes nowhere else, whatever a mount
+/// asks for or an operator wants to see.
+pub(crate) fn is_parameter(name: &str) -> bool {
+    name.starts_with(PARAMETER)
+}
+
 fn header<'a>(request: &'a Request, wanted: &str) -> Option<&'a str> {
     request.headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str())
 }
@@ -121,7 +127,7 @@ pub(crate) fn login(request: &Request, id: &str, router: &Router) -> Result<Opti
 /// The parameters of the login: each header holds one, whatever its name ends in.
 fn parameters(request: &Request) -> Result<Map<String, Value>> {
     let mut fields = Map::new();
-    for (_, value) in request.headers.iter().filter(|(name, _)| name.starts_with(PARAMETER)) {
+    for (_, value) in request.headers.iter().filter(|(name, _)| is_parameter(name)) {
         let (key, value) = parameter(value)?;
         if fields.insert(key.clone(), value).is_some() {
             return Err(wrong(format!("the parameter {key:?} is given twice; give each in one header")));

@@ -2,7 +2,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kit::{Beyond, Body, Caller, Due, Error, Fault, Fields, Grant, Heard, Kind, Notes, Reading, Recording};
-use kit::{Reads as _, Result, Right, Secret, Shown, Writing};
+use kit::{Reads as _, Result, Right, Secret, Shown, Verb, Writing};
+use policy::{Capability, Path};
 use storage::Txn;
 
 use crate::envelope::{LeaseShown, Outcome, said};
@@ -11,7 +12,7 @@ use crate::mounts::{Class, Mounted};
 use crate::request::{Request, WrapFormat};
 use crate::walk::{At, Ground, Step, Trip};
 use crate::wrapping::Wrapping;
-use crate::{agenda, inline, leases};
+use crate::{agenda, inline, leases, spelling};
 
 /// What an operation left beside its reply.
 struct Written {
@@ -88,8 +89,18 @@ impl Kernel {
         let Right::Judged(permit) = right else { return Ok(outcome) };
         let filter = permit.list_scan_response_keys_filter_path().zip(trip.known.as_ref());
         let Some((filter, known)) = filter else { return Ok(outcome) };
-        let (acl, path) = (self.rules(ground, trip, known)?, ground.local(at.path));
-        crate::sys::filter_keys(outcome, filter, &acl, ground.space, path, trip.now)
+        let acl = self.rules(ground, trip, known)?;
+        let (caller, remote) = (&known.value().caller, &trip.remote);
+        let cx = Reading::new(&Right::Open, ground.today, &at.mounted.info, caller, remote, trip.now);
+        // As a request there would be judged.
+        let may = |path: &str, capability| {
+            let verb = if capability == Capability::List { Verb::List } else { Verb::Get };
+            let spelt = Path::internal(&ground.space.full(path)).ok().and_then(|path| {
+                spelling::of_request(ground.router.value(), ground.today, &cx, &path, verb).ok()
+            });
+            spelt.is_some_and(|spelt| acl.allows_in(&spelt.path, spelt.any_case, capability, trip.now.0))
+        };
+        crate::sys::filter_keys(outcome, filter, ground.local(at.path), may)
     }
 
     /// A command; or an ask that has its answer.
@@ -321,7 +332,7 @@ pub(crate) fn passed(request: &Request, mounted: &Mounted) -> Arc<[(String, Secr
     if wanted.is_empty() {
         return Arc::default();
     }
-    let sent = request.headers.iter();
+    let sent = request.headers.iter().filter(|(name, _)| !inline::is_parameter(name));
     let sent = sent.filter(|(name, _)| wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(name)));
     sent.map(|(name, value)| (name.clone(), Secret::new(value.clone()))).collect()
 }

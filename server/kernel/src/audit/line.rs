@@ -6,6 +6,7 @@ use crate::audit::HeaderRule;
 use crate::audit::device::{Device, Hasher};
 use crate::audit::redact::{redact, unsaid};
 use crate::envelope::{Auth, Wrapped};
+use crate::inline::is_parameter;
 use crate::mounts::{Class, Mounted};
 use crate::namespaces::Namespace;
 use crate::request::Request;
@@ -225,7 +226,8 @@ fn namespace(json: &mut Json, record: &Record<'_>) {
 /// Those headers of a request that the operator wants to see.
 fn headers(json: &mut Json, sent: &[(String, String)], shown: &[HeaderRule], hasher: &Hasher<'_>) {
     let of = |rule: &HeaderRule| {
-        sent.iter().filter(|(name, _)| *name == rule.name).map(|(_, value)| value).collect::<Vec<_>>()
+        let sent = sent.iter().filter(|(name, _)| !is_parameter(name));
+        sent.filter(|(name, _)| *name == rule.name).map(|(_, value)| value).collect::<Vec<_>>()
     };
     let wanted: Vec<_> =
         shown.iter().map(|rule| (rule, of(rule))).filter(|(_, values)| !values.is_empty()).collect();

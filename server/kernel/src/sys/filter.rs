@@ -1,18 +1,15 @@
-use kit::{Body, Error, Result, Time};
-use policy::{Acl, Capability, ListFilter};
+use kit::{Body, Error, Result};
+use policy::{Capability, ListFilter};
 use serde_json::{Map, Value};
 
 use crate::envelope::Outcome;
-use crate::router::Space;
-
-/// Leaves of a listing only the keys that the caller could read, or list where they are folders.
+/// Leaves of a listing only the keys that the caller could read, or list where they are folders: `may` says so of a path in
+/// the namespace.
 pub(crate) fn filter_keys(
     mut outcome: Outcome,
     filter: &ListFilter,
-    acl: &Acl,
-    space: &Space,
     path: &str,
-    now: Time,
+    may: impl Fn(&str, Capability) -> bool,
 ) -> Result<Outcome> {
     let Body::Data(data) = &outcome.body else { return Ok(outcome) };
     let mut data: Map<String, Value> = serde_json::from_slice(data)?;
@@ -21,7 +18,7 @@ pub(crate) fn filter_keys(
     }
     let shown = |key: &str| {
         let capability = if key.ends_with('/') { Capability::List } else { Capability::Read };
-        filter.path_of(path, key).is_ok_and(|path| acl.allows(&space.full(&path), capability, now.0))
+        filter.path_of(path, key).is_ok_and(|path| may(&path, capability))
     };
     if let Some(Value::Array(keys)) = data.get_mut("keys") {
         keys.retain(|key| key.as_str().is_some_and(shown));
