@@ -430,8 +430,14 @@ impl Core {
         if !writer.unsettled || writer.doubt.is_some() {
             return;
         }
-        match self.backend.settle() {
-            Ok(()) => writer.unsettled = false,
+        match self.backend.settle().and_then(|()| self.backend.view()) {
+            // The view of before may hold in memory what lies on the disk now.
+            Ok(view) => {
+                let Moment { index, shared, .. } = &**self.current.load();
+                let moment = Moment { index: *index, view, shared: Arc::clone(shared) };
+                self.current.store(Arc::new(moment));
+                writer.unsettled = false;
+            }
             Err(error) => {
                 tracing::warn!(%error, "the backend could not be settled; the next open takes longer")
             }

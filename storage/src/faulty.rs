@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::backend::{Backend, Cipher, EachSealed, SealedKey, SealedWrite, View};
 use crate::disk::Disk;
+use crate::error::Result;
 use crate::random::Random;
+use crate::redb::Redb;
 
 /// What survives of writes that were never synced when the power goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -24,15 +26,25 @@ pub enum PowerCut {
 /// Sectors are written whole or not at all.
 const SECTOR: usize = 512;
 
-/// A disk in memory that can fail at any operation and lose power. Clones share it.
+/// Small, so that short runs fold often.
+const HALF_SIZE: usize = 32 * 1024;
+
+/// A disk in memory, with the two files of a store, that can fail at any operation and lose power. Clones share it.
 #[derive(Clone, Default)]
 pub struct LyingDisk(Arc<Mutex<Platter>>);
 
+/// A file of a [`LyingDisk`].
+struct File {
+    platter: Arc<Mutex<Platter>>,
+    number: usize,
+}
+
 #[derive(Default)]
 struct Platter {
-    durable: Vec<u8>,
-    current: Vec<u8>,
-    unsynced: Vec<Change>,
+    durable: Files,
+    current: Files,
+    /// In which file, and what.
+    unsynced: Vec<(usize, Change)>,
     changes: u64,
     fails_at: Option<u64>,
     fails_once: bool,
@@ -40,6 +52,9 @@ struct Platter {
     fired: u64,
 }
 
+type Files = [Vec<u8>; 2];
+
+#[derive(Clone)]
 enum Change {
     Write(usize, Vec<u8>),
     Length(usize),
@@ -49,6 +64,15 @@ impl LyingDisk {
     /// An empty disk that works.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Opens or makes a store on it.
+    ///
+    /// # Errors
+    /// If it fails, or what lies on it does not open.
+    pub fn redb(&self) -> Result<Redb> {
+        let file = |number| Arc::new(File { platter: Arc::clone(&self.0), number });
+        Redb::on(file(0), file(1), HALF_SIZE)
     }
 
     /// Another disk with the same content, to try something else on.
@@ -83,7 +107,7 @@ impl LyingDisk {
         platter.fails_once = true;
     }
 
-    /// The disk gets no longer than this.
+    /// Its files get no longer than this together.
     pub fn limit(&self, bytes: Option<u64>) {
         self.platter().capacity = bytes;
     }
@@ -98,21 +122,21 @@ impl LyingDisk {
             PowerCut::Tail => below(unsynced.len() + 1, random),
             PowerCut::Sectors => unsynced.len(),
         };
-        for (number, change) in unsynced.iter().enumerate().take(last) {
+        for (number, (file, change)) in unsynced.into_iter().enumerate().take(last) {
+            let image = &mut image[file];
             match (change, cut) {
-                (Change::Length(len), _) => image.resize(*len, 0),
                 (Change::Write(at, data), PowerCut::Tail) if number + 1 == last => {
                     let kept = below(data.len() / SECTOR + 1, random) * SECTOR;
-                    store(&mut image, *at, data.get(..kept).unwrap_or(data));
+                    store(image, at, data.get(..kept).unwrap_or(&data));
                 }
                 (Change::Write(at, data), PowerCut::Sectors) => {
                     for (sector, part) in data.chunks(SECTOR).enumerate() {
                         if below(2, random) == 0 {
-                            store(&mut image, at + sector * SECTOR, part);
+                            store(image, at + sector * SECTOR, part);
                         }
                     }
                 }
-                (Change::Write(at, data), _) => store(&mut image, *at, data),
+                (change, _) => change.take_place(image),
             }
         }
         platter.current.clone_from(&image);
@@ -120,24 +144,35 @@ impl LyingDisk {
         platter.fails_at = None;
     }
 
-    /// Flips one bit of what is stored.
+    /// Flips one bit of what is stored, where [`dump`](Self::dump) has it.
     pub fn flip(&self, offset: usize, bit: u8) {
         let mut platter = self.platter();
         let Platter { durable, current, .. } = &mut *platter;
         for image in [durable, current] {
-            if let Some(byte) = image.get_mut(offset) {
+            if let Some(byte) = image.iter_mut().flatten().nth(offset) {
                 *byte ^= 1 << (bit % 8);
             }
         }
     }
 
-    /// Everything that lies on the disk, as a thief would see it.
+    /// Everything that lies on the disk, as a thief would see it: one file behind the other.
     pub fn dump(&self) -> Vec<u8> {
-        self.platter().current.clone()
+        self.platter().current.concat()
+    }
+
+    /// How much of it is the map; the journal lies behind it.
+    pub fn map_size(&self) -> usize {
+        self.platter().current[0].len()
     }
 
     fn platter(&self) -> MutexGuard<'_, Platter> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl File {
+    fn platter(&self) -> MutexGuard<'_, Platter> {
+        self.platter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn change(&self) -> io::Result<MutexGuard<'_, Platter>> {
@@ -152,48 +187,62 @@ impl LyingDisk {
             _ => Ok(platter),
         }
     }
+
+    fn note(&self, platter: &mut Platter, change: Change) {
+        change.clone().take_place(&mut platter.current[self.number]);
+        platter.unsynced.push((self.number, change));
+    }
 }
 
-impl Disk for LyingDisk {
+impl Change {
+    fn take_place(self, image: &mut Vec<u8>) {
+        match self {
+            Self::Length(len) => image.resize(len, 0),
+            Self::Write(at, data) => store(image, at, &data),
+        }
+    }
+}
+
+impl Disk for File {
     fn size(&self) -> io::Result<u64> {
-        Ok(self.platter().current.len() as u64)
+        Ok(self.platter().current[self.number].len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let platter = self.platter();
         let from = usize::try_from(offset).map_err(io::Error::other)?;
-        let data = platter.current.get(from..from.saturating_add(out.len()));
+        let data = platter.current[self.number].get(from..from.saturating_add(out.len()));
         out.copy_from_slice(data.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut platter = self.change()?;
-        if platter.capacity.is_some_and(|capacity| len > capacity) {
+        let len = usize::try_from(len).map_err(io::Error::other)?;
+        let others: usize =
+            platter.current.iter().map(Vec::len).sum::<usize>() - platter.current[self.number].len();
+        if platter.capacity.is_some_and(|capacity| (others + len) as u64 > capacity) {
             platter.fired += 1;
             return Err(io::ErrorKind::StorageFull.into());
         }
-        let len = usize::try_from(len).map_err(io::Error::other)?;
-        platter.current.resize(len, 0);
-        platter.unsynced.push(Change::Length(len));
+        self.note(&mut platter, Change::Length(len));
         Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut platter = self.change()?;
         let at = usize::try_from(offset).map_err(io::Error::other)?;
-        store(&mut platter.current, at, data);
-        platter.unsynced.push(Change::Write(at, data.to_vec()));
+        self.note(&mut platter, Change::Write(at, data.to_vec()));
         Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
         let mut platter = self.change()?;
         let Platter { durable, unsynced, .. } = &mut *platter;
-        for change in unsynced.drain(..) {
-            match change {
-                Change::Length(len) => durable.resize(len, 0),
-                Change::Write(at, data) => store(durable, at, &data),
+        for (file, change) in std::mem::take(unsynced) {
+            match file == self.number {
+                true => change.take_place(&mut durable[file]),
+                false => unsynced.push((file, change)),
             }
         }
         Ok(())
@@ -208,9 +257,9 @@ impl Disk for LyingDisk {
     }
 }
 
-impl fmt::Debug for LyingDisk {
+impl fmt::Debug for File {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LyingDisk")
+        f.write_str("File")
     }
 }
 

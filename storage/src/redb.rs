@@ -1,84 +1,112 @@
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-
-use ::redb::{Database, ReadOnlyTable, ReadableDatabase, StorageBackend, TableDefinition, TableHandle};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use crate::backend::{Backend, Cipher, EachSealed, SealedKey, SealedWrite, View};
 use crate::disk::{Disk, FileDisk};
 use crate::error::{Error, Result};
 use crate::folder;
+use crate::journal::{HALF_SIZE, Half, Journal, JournalId};
+use crate::layer::{Layer, newest};
+use crate::random::{Random, SystemRandom};
+use crate::tree::{Mark, Moment, Row, Tree};
 
-/// The file of a store within its folder.
+/// The file of the map within the folder.
 const FILE: &str = "sealkeep.redb";
 /// What it is called while it is made: the library does that in several steps, and half of them are no store.
 const NEW_FILE: &str = "sealkeep.redb.new";
 /// What is to take the store's place, while it is filled from a backup.
 const NEXT_FILE: &str = "sealkeep.redb.next";
-const ENTRIES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("entries");
-/// The library's own default is a gigabyte; the entry cache above does most of the work.
-const PAGE_CACHE: usize = 16 * 1024 * 1024;
-/// After a kill, the file must be read through from the last commit that also stored what is free: every so many do.
-const QUICK_REPAIR_EVERY: u64 = 256;
+/// The file of the journal.
+const JOURNAL: &str = "sealkeep.journal";
+/// What a key that is folded may take of the disk before what it replaces is free: its leaf, and a share of those above.
+const FOLDED_SIZE: u64 = 2 * 4096;
 
-/// The durable default: one file, copy on write, one fdatasync per commit.
+/// The durable default: a commit is one record of a journal, and one sync. What the journal holds is folded into a map,
+/// one redb file, many commits at a time; until then it is read from memory.
 pub struct Redb {
-    disk: Arc<dyn Disk>,
-    database: RwLock<Option<Database>>,
-    commits: AtomicU64,
+    store: Arc<Store>,
+    /// Folds one half of the journal while commits fill the other. On a disk of tests nobody does.
+    folder: Option<JoinHandle<()>>,
 }
 
-struct Moment(ReadOnlyTable<&'static [u8], &'static [u8]>);
+struct Store {
+    tree: Tree,
+    journal: JournalId,
+    writer: Mutex<Writer>,
+    /// Held by who writes the map or opens it anew.
+    folding: Mutex<()>,
+    now: Mutex<Now>,
+    changed: Condvar,
+}
 
-/// The way from one opened database to the disk. Once closed, that database can neither read nor write any more,
-/// so it cannot meddle with the one that was opened after it.
-#[derive(Debug)]
-struct Handle {
-    disk: Arc<dyn Disk>,
-    closed: AtomicBool,
+/// What only a commit touches.
+struct Writer {
+    journal: Journal,
+    /// A write failed, so what the disk holds is not known.
+    broken: bool,
+}
+
+/// What views are made of.
+struct Now {
+    base: Arc<Moment>,
+    /// What is being folded, and the last record of it.
+    frozen: Option<(Arc<Layer>, u64)>,
+    active: Arc<Layer>,
+    /// The last record.
+    record: u64,
+    /// To fold failed: the next commit that needs the room tries again, and is told.
+    failed: bool,
+    threaded: bool,
+    closing: bool,
+}
+
+/// The map with what is not in it yet.
+struct Whole {
+    base: Arc<Moment>,
+    frozen: Option<Arc<Layer>>,
+    active: Arc<Layer>,
+    record: u64,
 }
 
 impl Redb {
     /// Opens or makes the store in `folder`.
     ///
     /// # Errors
-    /// If another process has it, the folder is another program's, or the file is damaged.
+    /// If another process has it, the folder is another program's, or a file is damaged.
     pub fn open(folder: &Path) -> Result<Self> {
         folder::prepare(folder)?;
         let path = folder.join(FILE);
         let opened = match path.try_exists()? {
-            true => Self::on(Arc::new(FileDisk(folder::lock(&path)?))),
-            false => Self::made(folder, &path),
+            true => folder::lock(&path).and_then(|file| Ok(Tree::on(Arc::new(FileDisk(file)))?)),
+            false => made(folder, &path),
         };
-        let redb = opened.map_err(|error| match error {
+        let tree = opened.map_err(|error| match error {
             Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => Error::Foreign(format!(
                 "{} cannot be opened: {error}. It is damaged, or not Sealkeep's: restore it from a backup, or move it away",
                 path.display()
             )),
             error => error,
         })?;
+        let journal = folder.join(JOURNAL);
+        if tree.mark()?.is_some() && !journal.try_exists()? {
+            return Err(unusable(&journal, "it is missing"));
+        }
+        let disk = Arc::new(FileDisk(folder::lock(&journal)?));
+        let store = Store::over(tree, disk, HALF_SIZE).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => unusable(&journal, &error.to_string()),
+            _ => error.into(),
+        })?;
         // A restore that was cut short: the store is as it was.
         Self::give_up(folder)?;
         folder::sync(folder)?;
-        Ok(redb)
-    }
-
-    /// Makes the file, so that what lies at its path is whole, whatever cuts the making short.
-    fn made(folder: &Path, path: &Path) -> Result<Self> {
-        let new = folder.join(NEW_FILE);
-        let file = folder::lock(&new)?;
-        // Another process may have made it a moment ago, and this one a new file to lock.
-        if path.try_exists()? {
-            std::fs::remove_file(&new)?;
-            return Self::on(Arc::new(FileDisk(folder::lock(path)?)));
-        }
-        // What is left of a start that was cut short holds nothing.
-        file.set_len(0)?;
-        let redb = Self::on(Arc::new(FileDisk(file)))?;
-        std::fs::rename(&new, path)?;
-        Ok(redb)
+        let store = Arc::new(store);
+        lock(&store.now).threaded = true;
+        let folding = Arc::clone(&store);
+        let thread = thread::Builder::new().name("folder".to_owned()).spawn(move || folding.serve())?;
+        Ok(Self { store, folder: Some(thread) })
     }
 
     /// Makes an empty store beside the one in `folder`, which [`supersede`](Self::supersede) puts in its place. What an
@@ -86,14 +114,14 @@ impl Redb {
     ///
     /// # Errors
     /// If the disk fails, or another process is at it.
-    pub fn beside(folder: &Path) -> Result<Self> {
+    pub fn beside(folder: &Path) -> Result<impl Backend + use<>> {
         let file = folder::lock(&folder.join(NEXT_FILE))?;
         file.set_len(0)?;
-        Self::on(Arc::new(FileDisk(file)))
+        Ok(Tree::on(Arc::new(FileDisk(file)))?)
     }
 
     /// Puts what was made [`beside`](Self::beside) in the place of the store, whose file is gone then. A power cut leaves
-    /// the one or the other, whole.
+    /// the one or the other, whole: the new one knows of no journal, so the old one's is none of its own.
     ///
     /// # Errors
     /// If the disk fails.
@@ -113,67 +141,258 @@ impl Redb {
         }
     }
 
-    /// Opens or makes the store on any disk.
+    /// Opens or makes the store on any disk, with halves of the journal of so many bytes. Nothing happens there but in
+    /// the calls of this backend.
     ///
     /// # Errors
     /// If the disk fails, or holds something else.
-    pub fn on(disk: Arc<dyn Disk>) -> Result<Self> {
-        let database = caught(|| open(&disk))?;
-        Ok(Self { disk, database: RwLock::new(Some(database)), commits: AtomicU64::new(0) })
+    pub fn on(map: Arc<dyn Disk>, journal: Arc<dyn Disk>, half_size: usize) -> Result<Self> {
+        let store = Store::over(Tree::on(map)?, journal, half_size)?;
+        Ok(Self { store: Arc::new(store), folder: None })
     }
+}
 
-    fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, ::redb::Error>) -> io::Result<T> {
-        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let database =
-            database.as_ref().ok_or_else(|| io::Error::other("the disk failed and was not opened again"))?;
-        caught(|| work(database).map_err(from_redb))
+/// Makes the map, so that what lies at its path is whole, whatever cuts the making short.
+fn made(folder: &Path, path: &Path) -> Result<Tree> {
+    let new = folder.join(NEW_FILE);
+    let file = folder::lock(&new)?;
+    // Another process may have made it a moment ago, and this one a new file to lock.
+    if path.try_exists()? {
+        std::fs::remove_file(&new)?;
+        return Ok(Tree::on(Arc::new(FileDisk(folder::lock(path)?)))?);
     }
+    // What is left of a start that was cut short holds nothing.
+    file.set_len(0)?;
+    let tree = Tree::on(Arc::new(FileDisk(file)))?;
+    std::fs::rename(&new, path)?;
+    Ok(tree)
+}
 
-    fn write(&self, batch: &[SealedWrite], quick_repair: bool) -> io::Result<()> {
-        self.with(|database| {
-            let mut txn = database.begin_write()?;
-            txn.set_quick_repair(quick_repair);
-            {
-                let mut table = txn.open_table(ENTRIES)?;
-                for write in batch {
-                    match write.value() {
-                        Some(value) => table.insert(write.key.as_bytes(), value)?,
-                        None => table.remove(write.key.as_bytes())?,
-                    };
-                }
-            }
-            txn.commit()?;
-            Ok(())
+fn unusable(journal: &Path, why: &str) -> Error {
+    Error::Foreign(format!(
+        "{}, which holds the last commits before the server ended, cannot be used: {why}. Put back the one that belongs to \
+         {FILE}, or restore a backup. If it is lost for good, put an empty file there: the store is then as it was some \
+         seconds before its end",
+        journal.display()
+    ))
+}
+
+impl Store {
+    fn over(tree: Tree, disk: Arc<dyn Disk>, half_size: usize) -> io::Result<Self> {
+        let mark = tree.mark()?;
+        let opened = match mark {
+            Some(mark) => Journal::open(Arc::clone(&disk), mark.journal)?,
+            None => None,
+        };
+        let (mark, mut journal) = match (mark, opened) {
+            (Some(mark), Some(journal)) => (mark, journal),
+            (mark, _) => Self::begin(&tree, disk, half_size, mark.map(|mark| mark.folded))?,
+        };
+        let now = read(&tree, &mut journal, mark.folded)?;
+        Ok(Self {
+            tree,
+            journal: mark.journal,
+            writer: Mutex::new(Writer { journal, broken: false }),
+            folding: Mutex::new(()),
+            now: Mutex::new(now),
+            changed: Condvar::new(),
         })
     }
+
+    /// Makes an empty journal for a map.
+    fn begin(
+        tree: &Tree,
+        disk: Arc<dyn Disk>,
+        half_size: usize,
+        folded: Option<u64>,
+    ) -> io::Result<(Mark, Journal)> {
+        if folded.is_some() {
+            tracing::warn!("the journal is empty: what was committed last before the end may be missing");
+        }
+        let mut id = JournalId::default();
+        SystemRandom.fill(&mut id);
+        let journal = Journal::make(disk, id, half_size)?;
+        let mark = Mark { journal: id, folded: folded.unwrap_or_default() };
+        tree.write(std::iter::empty(), Some(mark), true)?;
+        Ok((mark, journal))
+    }
+
+    fn writer(&self) -> io::Result<MutexGuard<'_, Writer>> {
+        let writer = lock(&self.writer);
+        match writer.broken {
+            true => Err(io::Error::other("a commit failed, and the disk was not opened again since")),
+            false => Ok(writer),
+        }
+    }
+
+    /// The life of the thread that folds.
+    fn serve(&self) {
+        let idle = |now: &mut Now| !now.closing && (now.frozen.is_none() || now.failed);
+        loop {
+            let now = self.changed.wait_while(lock(&self.now), idle).unwrap_or_else(PoisonError::into_inner);
+            if now.closing {
+                return;
+            }
+            drop(now);
+            if let Err(error) = self.fold() {
+                tracing::error!(%error, "what was committed could not be folded into the store; it stays in the journal");
+            }
+        }
+    }
+
+    /// Puts into the map what is frozen, if anything is.
+    fn fold(&self) -> io::Result<()> {
+        let _folding = lock(&self.folding);
+        let Some((layer, folded)) = lock(&self.now).frozen.clone() else { return Ok(()) };
+        let mark = Mark { journal: self.journal, folded };
+        let written = self.tree.write(layer.read().all(), Some(mark), true).and_then(|()| self.tree.moment());
+        let mut now = lock(&self.now);
+        now.failed = written.is_err();
+        let written = written.map(|base| {
+            now.base = base;
+            now.frozen = None;
+        });
+        self.changed.notify_all();
+        written
+    }
+
+    /// Waits until nothing is frozen.
+    fn thaw(&self) -> io::Result<()> {
+        let busy = |now: &mut Now| now.threaded && now.frozen.is_some() && !now.failed;
+        let now = self.changed.wait_while(lock(&self.now), busy).unwrap_or_else(PoisonError::into_inner);
+        drop(now);
+        self.fold()
+    }
+
+    /// Goes on in the other half, and has this one folded.
+    fn turn(&self, writer: &mut Writer) -> io::Result<()> {
+        self.thaw()?;
+        writer.journal.turn();
+        let mut now = lock(&self.now);
+        now.frozen = Some((std::mem::take(&mut now.active), now.record));
+        match now.threaded {
+            true => self.changed.notify_all(),
+            false => {
+                drop(now);
+                self.fold()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts all into the map, so that the journal holds nothing.
+    fn fold_all(&self, writer: &mut Writer) -> io::Result<()> {
+        self.thaw()?;
+        if lock(&self.now).active.read().len() > 0 {
+            self.turn(writer)?;
+            self.thaw()?;
+        }
+        Ok(())
+    }
+
+    /// A batch that no half takes goes into the map at once.
+    fn commit_large(&self, writer: &mut Writer, batch: &[SealedWrite]) -> io::Result<()> {
+        self.fold_all(writer)?;
+        let _folding = lock(&self.folding);
+        let folded = lock(&self.now).record + 1;
+        let rows = batch.iter().map(|write| (write.key.as_bytes(), write.value()));
+        self.tree.write(rows, Some(Mark { journal: self.journal, folded }), true)?;
+        let base = self.tree.moment()?;
+        let mut now = lock(&self.now);
+        (now.base, now.record) = (base, folded);
+        Ok(())
+    }
+
+    fn commit(&self, writer: &mut Writer, batch: &[SealedWrite]) -> io::Result<()> {
+        if !writer.journal.takes(batch) {
+            return self.commit_large(writer, batch);
+        }
+        if !writer.journal.fits(batch) {
+            self.turn(writer)?;
+        }
+        let (active, record) = {
+            let now = lock(&self.now);
+            (Arc::clone(&now.active), now.record + 1)
+        };
+        writer.journal.append(record, batch)?;
+        active.add(record, batch.iter().cloned());
+        lock(&self.now).record = record;
+        Ok(())
+    }
+}
+
+/// Reads what the disk holds.
+fn read(tree: &Tree, journal: &mut Journal, folded: u64) -> io::Result<Now> {
+    let replayed = journal.replay(folded)?;
+    let record = replayed.last().map_or(folded, |last| last.number);
+    let newest: Option<Half> = replayed.last().map(|last| last.half);
+    let (active, older) = (Layer::default(), Layer::default());
+    let mut frozen = None;
+    for record in replayed {
+        if Some(record.half) == newest {
+            active.add(record.number, record.batch.into_iter());
+        } else {
+            older.add(record.number, record.batch.into_iter());
+            frozen = Some(record.number);
+        }
+    }
+    Ok(Now {
+        base: tree.moment()?,
+        frozen: frozen.map(|last| (Arc::new(older), last)),
+        active: Arc::new(active),
+        record,
+        failed: false,
+        threaded: false,
+        closing: false,
+    })
 }
 
 impl Backend for Redb {
     fn view(&self) -> io::Result<Arc<dyn View>> {
-        self.with(|database| {
-            Ok(Arc::new(Moment(database.begin_read()?.open_table(ENTRIES)?)) as Arc<dyn View>)
-        })
+        let now = lock(&self.store.now);
+        Ok(Arc::new(Whole {
+            base: Arc::clone(&now.base),
+            frozen: now.frozen.as_ref().map(|(layer, _)| Arc::clone(layer)),
+            active: Arc::clone(&now.active),
+            record: now.record,
+        }))
     }
 
     fn commit(&self, batch: &[SealedWrite]) -> io::Result<()> {
-        let count = self.commits.fetch_add(1, Ordering::Relaxed);
-        self.write(batch, count % QUICK_REPAIR_EVERY == QUICK_REPAIR_EVERY - 1)
+        let mut writer = self.store.writer()?;
+        let committed = self.store.commit(&mut writer, batch);
+        writer.broken = committed.is_err();
+        committed
     }
 
     fn reopen(&self) -> io::Result<()> {
-        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        *database = None;
-        self.disk.forget()?;
-        *database = Some(caught(|| open(&self.disk))?);
+        let mut writer = lock(&self.store.writer);
+        let _folding = lock(&self.store.folding);
+        writer.broken = true;
+        self.store.tree.reopen()?;
+        writer.journal.forget()?;
+        let mark = self.store.tree.mark()?.ok_or_else(|| io::Error::other("the store is another one now"))?;
+        let read = read(&self.store.tree, &mut writer.journal, mark.folded)?;
+        let mut now = lock(&self.store.now);
+        *now = Now { threaded: now.threaded, closing: now.closing, ..read };
+        writer.broken = false;
+        self.store.changed.notify_all();
         Ok(())
     }
 
     fn settle(&self) -> io::Result<()> {
-        self.write(&[], true)
+        let mut writer = self.store.writer()?;
+        self.store.fold_all(&mut writer)
     }
 
     fn free_bytes(&self) -> io::Result<Option<u64>> {
-        self.disk.free_bytes()
+        let unfolded = {
+            let now = lock(&self.store.now);
+            let frozen = now.frozen.as_ref().map_or(0, |(layer, _)| layer.read().len());
+            frozen + now.active.read().len()
+        };
+        let free = self.store.tree.free_bytes()?;
+        Ok(free.map(|free| free.saturating_sub(unfolded as u64 * FOLDED_SIZE)))
     }
 
     fn kind(&self) -> &'static str {
@@ -181,103 +400,55 @@ impl Backend for Redb {
     }
 }
 
-impl View for Moment {
+impl Drop for Redb {
+    fn drop(&mut self) {
+        lock(&self.store.now).closing = true;
+        self.store.changed.notify_all();
+        if self.folder.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread that folds had panicked");
+        }
+    }
+}
+
+impl View for Whole {
     fn get(&self, key: &SealedKey) -> io::Result<Option<Cipher>> {
-        caught(|| {
-            let found = self.0.get(key.as_bytes()).map_err(from_redb)?;
-            Ok(found.map(|value| Cipher::from_disk(value.value())))
-        })
+        let frozen = || self.frozen.as_ref()?.get(key, self.record);
+        match self.active.get(key, self.record).or_else(frozen) {
+            Some(value) => Ok(value),
+            None => self.base.get(key),
+        }
     }
 
     fn scan(&self, from: &SealedKey, until: &SealedKey, each: EachSealed<'_>) -> io::Result<()> {
         if from >= until {
             return Ok(());
         }
-        caught(|| {
-            for row in self.0.range(from.as_bytes()..until.as_bytes()).map_err(from_redb)? {
-                let (key, value) = row.map_err(from_redb)?;
-                if each(key.value(), value.value()).is_break() {
-                    break;
+        let (active, frozen) = (self.active.read(), self.frozen.as_ref().map(|layer| layer.read()));
+        let frozen = frozen.iter().flat_map(|layer| layer.range(from, until, self.record));
+        let mut changes = newest(active.range(from, until, self.record), frozen).peekable();
+        let mut flow = ControlFlow::Continue(());
+        let mut hand_on = |(key, value): Row<'_>| match value {
+            Some(value) => each(key, value),
+            None => ControlFlow::Continue(()),
+        };
+        self.base.scan(from, until, &mut |key, value| {
+            while let Some(change) = changes.next_if(|(changed, _)| *changed < key) {
+                flow = hand_on(change);
+                if flow.is_break() {
+                    return flow;
                 }
             }
-            Ok(())
-        })
-    }
-}
-
-impl Handle {
-    fn open(&self) -> io::Result<&dyn Disk> {
-        match self.closed.load(Ordering::Acquire) {
-            false => Ok(&*self.disk),
-            true => {
-                Err(io::Error::other("this view of the store ended when the disk was opened anew; ask again"))
-            }
+            flow = hand_on(changes.next_if(|(changed, _)| *changed == key).unwrap_or((key, Some(value))));
+            flow
+        })?;
+        if flow.is_continue() {
+            let _ = changes.try_for_each(hand_on);
         }
-    }
-}
-
-impl StorageBackend for Handle {
-    fn len(&self) -> io::Result<u64> {
-        self.open()?.size()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.open()?.read(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.open()?.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.open()?.sync()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.open()?.write(offset, data)
-    }
-
-    fn close(&self) -> io::Result<()> {
-        self.closed.store(true, Ordering::Release);
         Ok(())
     }
 }
 
-fn open(disk: &Arc<dyn Disk>) -> io::Result<Database> {
-    let handle = Handle { disk: Arc::clone(disk), closed: AtomicBool::new(false) };
-    let database =
-        Database::builder().set_cache_size(PAGE_CACHE).create_with_backend(handle).map_err(from_redb)?;
-    make_table(&database).map_err(from_redb)?;
-    Ok(database)
-}
-
-/// Sees to it that a view of a blank store has a table to look at.
-fn make_table(database: &Database) -> Result<(), ::redb::Error> {
-    if database.begin_read()?.list_tables()?.any(|table| table.name() == ENTRIES.name()) {
-        return Ok(());
-    }
-    let txn = database.begin_write()?;
-    txn.open_table(ENTRIES)?;
-    txn.commit()?;
-    Ok(())
-}
-
-fn from_redb(error: impl Into<::redb::Error>) -> io::Error {
-    match error.into() {
-        ::redb::Error::Io(error) => error,
-        error @ (::redb::Error::Corrupted(_) | ::redb::Error::UpgradeRequired(_)) => {
-            io::Error::new(io::ErrorKind::InvalidData, error.to_string())
-        }
-        error => io::Error::other(error.to_string()),
-    }
-}
-
-/// The library panics on some damaged files. To us that is an error like any other: the server goes on.
-fn caught<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "the file is damaged: what it holds contradicts itself",
-        ))
-    })
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What a panic left half done is what the disk is asked about: nothing here is changed in two steps.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -177,7 +177,7 @@ impl Desk {
 
     fn sealed_within(choice: &SealChoice, seed: u64, settings: Settings, surroundings: Surroundings) -> Self {
         let disk = LyingDisk::new();
-        let backend = Box::new(Redb::on(Arc::new(disk.clone())).unwrap());
+        let backend = Box::new(disk.redb().unwrap());
         let clock = Arc::new(AtomicU64::new(START_SECONDS * 1_000_000_000));
         let Phase::Blank(blank) = storage::open(backend, options()).unwrap() else {
             panic!("a new disk is blank")
@@ -202,7 +202,7 @@ impl Desk {
         drop(kernel);
         let seed = seed.wrapping_add(7);
         disk.restart(cut, &Seeded::new(seed));
-        let backend = Box::new(Redb::on(Arc::new(disk.clone())).unwrap());
+        let backend = Box::new(disk.redb().unwrap());
         let Phase::Sealed(sealed) = storage::open(backend, options()).unwrap() else {
             panic!("a used disk is sealed")
         };
@@ -227,7 +227,7 @@ impl Desk {
     pub fn look<T>(self, look: impl FnOnce(&storage::Snapshot) -> T) -> (Self, T) {
         let Self { kernel, disk, root, shares, clock, key, settings, seed, surroundings } = self;
         drop(kernel);
-        let backend = Box::new(Redb::on(Arc::new(disk.clone())).unwrap());
+        let backend = Box::new(disk.redb().unwrap());
         let Phase::Sealed(sealed) = storage::open(backend, options()).unwrap() else {
             panic!("a used disk is sealed")
         };

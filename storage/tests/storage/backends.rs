@@ -1,7 +1,5 @@
 //! One suite for every backend: what the store above relies on.
 
-use std::sync::Arc;
-
 use storage::faulty::{Faults, Faulty, LyingDisk};
 use storage::{Backend, Committer, Key, Memory, Place, Redb, Sled};
 
@@ -78,7 +76,7 @@ fn redb_in_a_folder() {
 #[test]
 fn redb_on_a_disk_in_memory() {
     let disk = LyingDisk::new();
-    suite(&|| Box::new(Redb::on(Arc::new(disk.clone())).unwrap()));
+    suite(&|| Box::new(disk.redb().unwrap()));
 }
 
 #[test]

@@ -2,7 +2,6 @@
 //! anything.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use storage::faulty::{LyingDisk, PowerCut};
 use storage::seal::UnsealKey;
@@ -15,7 +14,7 @@ type Model = BTreeMap<String, Vec<u8>>;
 const TXNS: u64 = 8;
 
 fn redb(disk: &LyingDisk) -> Box<Redb> {
-    Box::new(Redb::on(Arc::new(disk.clone())).unwrap())
+    Box::new(disk.redb().unwrap())
 }
 
 /// What one transaction does, under a seed. Each writes several keys, so that a half of one would show.

@@ -185,7 +185,7 @@ fn a_value_moved_to_another_name_does_not_open() {
 #[test]
 fn flipped_bits_anywhere_in_the_file_are_never_served() {
     let disk = LyingDisk::new();
-    let (open, key) = found(Box::new(Redb::on(Arc::new(disk.clone())).unwrap()), Committer::Inline);
+    let (open, key) = found(Box::new(disk.redb().unwrap()), Committer::Inline);
     let mut txn = open.begin();
     for number in 0..200_u8 {
         txn.put(&Key::path(PLACE, &format!("folder/{number}")), vec![number; 500]).unwrap();
@@ -206,7 +206,7 @@ fn flipped_bits_anywhere_in_the_file_are_never_served() {
 
 /// True if everything can be read; false if an error says that something cannot.
 fn serves_only_what_was_written(disk: &LyingDisk, key: &storage::seal::UnsealKey) -> bool {
-    let Ok(redb) = Redb::on(Arc::new(disk.clone())) else { return false };
+    let Ok(redb) = disk.redb() else { return false };
     let Ok(storage::Phase::Sealed(sealed)) =
         storage::open(Box::new(redb), crate::desk::options(Committer::Inline))
     else {

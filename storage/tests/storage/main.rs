@@ -6,6 +6,7 @@ mod backends;
 mod crash;
 mod desk;
 mod durable;
+mod journal;
 mod rings;
 mod seals;
 mod serial;

@@ -2,7 +2,6 @@
 //! its keys.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use storage::faulty::{LyingDisk, PowerCut};
 use storage::seal::{KeyBytes, NamedKey, SealChoice, Split, UnsealKey};
@@ -219,7 +218,7 @@ fn life(open: &Open) -> Option<KeyBytes> {
 }
 
 fn redb(disk: &LyingDisk) -> Box<Redb> {
-    Box::new(Redb::on(Arc::new(disk.clone())).unwrap())
+    Box::new(disk.redb().unwrap())
 }
 
 #[test]

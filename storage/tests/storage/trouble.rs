@@ -1,6 +1,5 @@
 //! Disks that fail: nothing acknowledged is lost, nothing refused is stored, and the store recovers by itself.
 
-use std::sync::Arc;
 use std::sync::mpsc;
 
 use storage::faulty::{Faults, Faulty, LyingDisk};
@@ -158,14 +157,14 @@ fn every_backend_reopens_while_views_of_it_live() {
     reopens(Box::new(Redb::open(folder.path()).unwrap()));
     let folder = Folder::new();
     reopens(Box::new(Sled::open(folder.path()).unwrap()));
-    reopens(Box::new(Redb::on(Arc::new(LyingDisk::new())).unwrap()));
+    reopens(Box::new(LyingDisk::new().redb().unwrap()));
     reopens(Box::new(Memory::new()));
 }
 
 #[test]
 fn redb_recovers_from_a_full_disk_and_from_failed_writes() {
     let disk = LyingDisk::new();
-    let redb = || Box::new(Redb::on(Arc::new(disk.clone())).unwrap());
+    let redb = || Box::new(disk.redb().unwrap());
     let (open, key) = found(redb(), Committer::Inline);
     write(&open, "before").unwrap();
     disk.limit(Some(disk.dump().len() as u64));

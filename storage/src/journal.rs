@@ -1,0 +1,269 @@
+//! The journal: what was committed and is not in the map yet, in the order of the commits. One write and one sync make a
+//! commit durable; the map follows, many commits at a time.
+//!
+//! A file of one page for its head and two halves. Commits fill one half while the other is folded into the map; a
+//! half is written anew only when the map holds all of it.
+
+use std::io;
+use std::sync::Arc;
+
+use ring::digest;
+
+use crate::backend::{Cipher, SealedKey, SealedWrite};
+use crate::disk::Disk;
+
+/// Disks write as much at once or not at all. Records begin at such places, so none is torn by the writing of the next.
+const PAGE: usize = 4096;
+/// How large a half is, in a folder.
+pub(crate) const HALF_SIZE: usize = 2 * 1024 * 1024;
+const HEAD: &[u8; 16] = b"sealkeep journal";
+const HEAD_SIZE: usize = HEAD.len() + ID_SIZE + 8;
+const RECORD: [u8; 4] = *b"skjr";
+/// The mark, the length of what it writes, the number.
+const RECORD_HEAD: usize = 16;
+const DIGEST: usize = 32;
+/// The length of a value that is none: the key is deleted.
+const DELETED: [u8; 4] = [u8::MAX; 4];
+const ID_SIZE: usize = 16;
+
+/// Which store a journal belongs to.
+pub(crate) type JournalId = [u8; ID_SIZE];
+
+/// The file, and where in it the next record goes.
+pub(crate) struct Journal {
+    disk: Arc<dyn Disk>,
+    id: JournalId,
+    half_size: usize,
+    half: Half,
+    /// Where in the half.
+    at: usize,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Half {
+    First,
+    Second,
+}
+
+/// What a record that was read writes.
+pub(crate) struct Replayed {
+    pub(crate) number: u64,
+    pub(crate) half: Half,
+    pub(crate) batch: Vec<SealedWrite>,
+    /// Where in its half it ends.
+    end: usize,
+}
+
+impl Journal {
+    /// Writes an empty journal over whatever lies there.
+    pub(crate) fn make(disk: Arc<dyn Disk>, id: JournalId, half_size: usize) -> io::Result<Self> {
+        let half_size = half_size.next_multiple_of(PAGE);
+        let journal = Self { disk, id, half_size, half: Half::First, at: 0 };
+        let disk = &journal.disk;
+        // Written, not only reserved: a record then changes nothing but its own bytes, which is what makes its sync cheap.
+        let whole = PAGE + 2 * half_size;
+        disk.set_len(whole as u64)?;
+        let zeros = vec![0; 64 * PAGE];
+        for at in (0..whole).step_by(zeros.len()) {
+            disk.write(at as u64, &zeros[..zeros.len().min(whole - at)])?;
+        }
+        disk.sync()?;
+        disk.write(0, &journal.head())?;
+        disk.sync()?;
+        Ok(journal)
+    }
+
+    /// Opens the journal of a store. Nothing if there is none, not even a half-made one.
+    ///
+    /// # Errors
+    /// If the disk fails, or what lies there is another store's, or none.
+    pub(crate) fn open(disk: Arc<dyn Disk>, id: JournalId) -> io::Result<Option<Self>> {
+        let mut head = [0; HEAD_SIZE];
+        match disk.size()? {
+            0 => return Ok(None),
+            size if size < head.len() as u64 => return Err(damaged("it is too short for a journal")),
+            _ => disk.read(0, &mut head)?,
+        }
+        if head.iter().all(|byte| *byte == 0) {
+            return Ok(None);
+        }
+        let (fixed, half_size) = head.split_at(HEAD_SIZE - 8);
+        if !fixed.starts_with(HEAD) {
+            return Err(damaged("it is no journal"));
+        }
+        if !fixed.ends_with(&id) {
+            return Err(damaged("it is the journal of another store"));
+        }
+        let half_size = half_size.try_into().map(u64::from_be_bytes).map_err(io::Error::other)?;
+        let whole = half_size.checked_mul(2).and_then(|halves| halves.checked_add(PAGE as u64));
+        if whole != Some(disk.size()?) || half_size % PAGE as u64 != 0 {
+            return Err(damaged("its length is not what its head says"));
+        }
+        let half_size = usize::try_from(half_size).map_err(io::Error::other)?;
+        Ok(Some(Self { disk, id, half_size, half: Half::First, at: 0 }))
+    }
+
+    /// Reads every record after `folded`, in order, and stands behind the last one.
+    ///
+    /// A record that was being written when the power went is not there. One that is damaged, though there are later
+    /// ones, was there once: that is an error, for the commits that it held were acknowledged.
+    pub(crate) fn replay(&mut self, folded: u64) -> io::Result<Vec<Replayed>> {
+        let mut found = Vec::new();
+        for half in [Half::First, Half::Second] {
+            let mut bytes = vec![0; self.half_size];
+            self.disk.read(self.place(half, 0), &mut bytes)?;
+            let mut at = 0;
+            while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+                let Some((number, batch, size)) = self.read(rest) else {
+                    at += PAGE;
+                    continue;
+                };
+                at += size;
+                if number > folded {
+                    found.push(Replayed { number, half, batch, end: at });
+                }
+            }
+        }
+        found.sort_by_key(|record| record.number);
+        for (number, record) in (folded + 1..).zip(&found) {
+            if record.number != number {
+                return Err(damaged(&format!(
+                    "the record {number} is damaged or missing, though {} is there; what it held cannot be told",
+                    record.number
+                )));
+            }
+        }
+        let (half, at) = found.last().map_or((Half::First, 0), |last| (last.half, last.end));
+        (self.half, self.at) = (half, at);
+        self.end()?;
+        Ok(found)
+    }
+
+    /// Makes sure that nothing which was half written behind the last record is ever taken for one.
+    fn end(&self) -> io::Result<()> {
+        if self.at >= self.half_size {
+            return Ok(());
+        }
+        self.disk.write(self.place(self.half, self.at), &[0; PAGE])?;
+        self.disk.sync()
+    }
+
+    /// Whether a batch fits a half that is empty.
+    pub(crate) fn takes(&self, batch: &[SealedWrite]) -> bool {
+        record_size(batch) <= self.half_size
+    }
+
+    /// Whether a batch fits what is left of the half.
+    pub(crate) fn fits(&self, batch: &[SealedWrite]) -> bool {
+        record_size(batch) <= self.half_size - self.at
+    }
+
+    /// Makes a batch durable that fits.
+    pub(crate) fn append(&mut self, number: u64, batch: &[SealedWrite]) -> io::Result<()> {
+        let record = self.record(number, batch)?;
+        self.disk.write(self.place(self.half, self.at), &record)?;
+        self.disk.sync()?;
+        self.at += record.len();
+        Ok(())
+    }
+
+    fn record(&self, number: u64, batch: &[SealedWrite]) -> io::Result<Vec<u8>> {
+        let whole = record_size(batch);
+        let mut bytes = Vec::with_capacity(whole);
+        bytes.extend(RECORD);
+        bytes.extend(length(payload_size(batch))?);
+        bytes.extend(number.to_be_bytes());
+        for write in batch {
+            let value = write.value();
+            bytes.extend(length(write.key.as_bytes().len())?);
+            bytes.extend(value.map_or(Ok(DELETED), |value| length(value.len()))?);
+            bytes.extend(write.key.as_bytes());
+            bytes.extend(value.unwrap_or_default());
+        }
+        let digest = self.digest(&bytes);
+        bytes.extend(digest.as_ref());
+        bytes.resize(whole, 0);
+        Ok(bytes)
+    }
+
+    /// Goes on in the other half, which the map holds all of.
+    pub(crate) fn turn(&mut self) {
+        self.half = match self.half {
+            Half::First => Half::Second,
+            Half::Second => Half::First,
+        };
+        self.at = 0;
+    }
+
+    /// Forgets what is in memory of the file.
+    pub(crate) fn forget(&self) -> io::Result<()> {
+        self.disk.forget()
+    }
+
+    fn place(&self, half: Half, at: usize) -> u64 {
+        let start = match half {
+            Half::First => PAGE,
+            Half::Second => PAGE + self.half_size,
+        };
+        (start + at) as u64
+    }
+
+    fn head(&self) -> Vec<u8> {
+        [&HEAD[..], &self.id, &(self.half_size as u64).to_be_bytes()].concat()
+    }
+
+    /// Bound to the journal and the number, so that neither another store's nor an earlier record is taken for this one.
+    fn digest(&self, record: &[u8]) -> digest::Digest {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(&self.id);
+        context.update(record);
+        context.finish()
+    }
+
+    /// The record at the start of `bytes`, with its number and how many bytes it takes up, if there is a whole one.
+    fn read(&self, bytes: &[u8]) -> Option<(u64, Vec<SealedWrite>, usize)> {
+        let head = bytes.strip_prefix(&RECORD)?;
+        let (size, head) = head.split_first_chunk()?;
+        let (number, _) = head.split_first_chunk()?;
+        let end = RECORD_HEAD.checked_add(usize::try_from(u32::from_be_bytes(*size)).ok()?)?;
+        let record = bytes.get(..end)?;
+        if bytes.get(end..end.checked_add(DIGEST)?)? != self.digest(record).as_ref() {
+            return None;
+        }
+        let mut rest = record.get(RECORD_HEAD..)?;
+        let mut batch = Vec::new();
+        while !rest.is_empty() {
+            let (key_size, after) = rest.split_first_chunk()?;
+            let (value_size, after) = after.split_first_chunk()?;
+            let (key, after) =
+                after.split_at_checked(usize::try_from(u32::from_be_bytes(*key_size)).ok()?)?;
+            let (value, after) = match *value_size {
+                DELETED => (None, after),
+                size => {
+                    let size = usize::try_from(u32::from_be_bytes(size)).ok()?;
+                    let (value, after) = after.split_at_checked(size)?;
+                    (Some(Cipher::from_disk(value)), after)
+                }
+            };
+            batch.push(SealedWrite { key: SealedKey(key.into()), value });
+            rest = after;
+        }
+        Some((u64::from_be_bytes(*number), batch, (end + DIGEST).next_multiple_of(PAGE)))
+    }
+}
+
+fn payload_size(batch: &[SealedWrite]) -> usize {
+    batch.iter().map(|write| 8 + write.size()).sum()
+}
+
+fn record_size(batch: &[SealedWrite]) -> usize {
+    (RECORD_HEAD + payload_size(batch) + DIGEST).next_multiple_of(PAGE)
+}
+
+fn length(size: usize) -> io::Result<[u8; 4]> {
+    Ok(u32::try_from(size).map_err(io::Error::other)?.to_be_bytes())
+}
+
+fn damaged(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}

@@ -1,0 +1,260 @@
+//! What is committed lies in the journal until it is folded into the map, and nobody can tell the difference.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use storage::faulty::{LyingDisk, PowerCut};
+use storage::seal::UnsealKey;
+use storage::{Backend, Committer, Error, Key, Open, Redb, Snapshot};
+
+use crate::desk::{Folder, PLACE, Seeded, again, found};
+
+type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+
+fn put(open: &Open, id: &[u8], value: Vec<u8>) -> Result<(), Error> {
+    let mut txn = open.begin();
+    txn.put(&Key::id(PLACE, id), value).unwrap();
+    open.commit(txn).map(|committed| assert!(committed.is_ok()))
+}
+
+fn content(snapshot: &Snapshot) -> Model {
+    let mut model = Model::new();
+    let each = &mut |id: &[u8], value: storage::Value| {
+        model.insert(id.to_vec(), value.to_vec());
+        Ok(ControlFlow::Continue(()))
+    };
+    snapshot.scan(PLACE, &[], None, each).unwrap();
+    model
+}
+
+fn boxed(disk: &LyingDisk) -> Box<dyn Backend> {
+    Box::new(disk.redb().unwrap())
+}
+
+/// Ends without folding what the journal holds, as a kill does.
+fn killed(open: Open, disk: &LyingDisk) {
+    drop(open);
+    disk.restart(PowerCut::Drop, &Seeded::new(1));
+}
+
+#[test]
+fn every_moment_stays_what_it_was_while_the_journal_is_folded_under_it() {
+    for seed in 0..6 {
+        let random = Seeded::new(seed);
+        let disk = LyingDisk::new();
+        let (mut open, key) = found(boxed(&disk), Committer::Inline);
+        let (mut model, mut moments) = (Model::new(), Vec::new());
+        for step in 0..200_u64 {
+            let mut txn = open.begin();
+            for _ in 0..=random.below(4) {
+                let id = vec![random.below(40) as u8; 1 + random.below(2) as usize];
+                match random.below(3) {
+                    0 => {
+                        txn.delete(&Key::id(PLACE, &id)).unwrap();
+                        model.remove(&id);
+                    }
+                    _ => {
+                        let value = vec![step as u8; random.below(1500) as usize];
+                        txn.put(&Key::id(PLACE, &id), value.clone()).unwrap();
+                        model.insert(id, value);
+                    }
+                }
+            }
+            open.commit(txn).unwrap().unwrap();
+            moments.push((open.snapshot(), model.clone()));
+            if moments.len() > 12 {
+                moments.remove(random.below(12) as usize);
+            }
+            for (snapshot, model) in &moments {
+                assert_eq!(&content(snapshot), model, "seed {seed}, step {step}");
+                let id = vec![random.below(40) as u8];
+                let got = snapshot.get(&Key::id(PLACE, &id)).unwrap().map(|value| value.to_vec());
+                assert_eq!(got.as_ref(), model.get(&id), "seed {seed}, step {step}");
+            }
+            if random.below(60) == 0 {
+                moments.clear();
+                killed(open, &disk);
+                open = again(boxed(&disk), &key, Committer::Inline);
+                assert_eq!(content(&open.snapshot()), model, "seed {seed}, after step {step}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_commit_that_no_half_takes_is_as_durable_as_others() {
+    let disk = LyingDisk::new();
+    let (open, key) = found(boxed(&disk), Committer::Inline);
+    let mut model = Model::new();
+    for number in 0..12_u8 {
+        let value = vec![number; if number % 3 == 1 { 100_000 } else { 900 }];
+        put(&open, &[number], value.clone()).unwrap();
+        model.insert(vec![number], value);
+    }
+    killed(open, &disk);
+    let open = again(boxed(&disk), &key, Committer::Inline);
+    assert_eq!(content(&open.snapshot()), model);
+}
+
+/// A store with commits in the journal, and what it held after each of them.
+fn unfolded() -> (LyingDisk, UnsealKey, Vec<Model>) {
+    let disk = LyingDisk::new();
+    let (open, key) = found(boxed(&disk), Committer::Inline);
+    drop(open.shut().unwrap());
+    drop(open);
+    let open = again(boxed(&disk), &key, Committer::Inline);
+    let mut models = vec![Model::new()];
+    for number in 0..6_u8 {
+        let mut model = models.last().unwrap().clone();
+        model.insert(vec![number / 2], vec![number; 300]);
+        put(&open, &[number / 2], vec![number; 300]).unwrap();
+        models.push(model);
+    }
+    killed(open, &disk);
+    (disk, key, models)
+}
+
+#[test]
+fn a_flipped_bit_in_the_journal_is_found_and_no_older_value_is_served() {
+    let (origin, key, models) = unfolded();
+    let image = origin.dump();
+    let map = origin.map_size();
+    let used: Vec<usize> = (map..image.len()).filter(|at| image[*at] != 0).collect();
+    let (mut refused, mut shorter) = (0, 0);
+    for at in used.iter().step_by(used.len() / 150) {
+        let disk = origin.copy();
+        disk.flip(*at, (*at % 8) as u8);
+        let Ok(redb) = disk.redb() else {
+            refused += 1;
+            continue;
+        };
+        let found = content(&again(Box::new(redb), &key, Committer::Inline).snapshot());
+        // What was written last cannot be told from what was being written when the power went.
+        let last = models.len() - 1;
+        assert!(found == models[last] || found == models[last - 1], "flipped at {at}: {:?}", found.keys());
+        shorter += u32::from(found != models[last]);
+    }
+    assert!(refused > 50 && shorter > 5, "{refused} {shorter}");
+}
+
+#[test]
+fn a_power_cut_in_a_fold_loses_nothing() {
+    let (origin, key, models) = unfolded();
+    let mut cuts = 0;
+    for point in 0.. {
+        let disk = origin.copy();
+        let open = again(boxed(&disk), &key, Committer::Inline);
+        disk.cut_at(disk.changes() + point);
+        let ended = open.shut().is_ok();
+        drop(open);
+        let fired = disk.fired();
+        let cut = [PowerCut::Drop, PowerCut::Tail, PowerCut::Sectors][point as usize % 3];
+        disk.restart(cut, &Seeded::new(point));
+        let open = again(boxed(&disk), &key, Committer::Inline);
+        assert_eq!(content(&open.snapshot()), models[models.len() - 1], "{cut:?} at {point}");
+        if ended && fired == 0 {
+            break;
+        }
+        cuts += 1;
+    }
+    assert!(cuts > 10, "there are writes to cut: {cuts}");
+}
+
+#[test]
+fn where_nothing_can_be_folded_commits_are_refused_once_the_journal_is_full() {
+    let disk = LyingDisk::new();
+    let (open, key) = found(boxed(&disk), Committer::Inline);
+    disk.limit(Some(disk.dump().len() as u64));
+    let (mut model, mut refused) = (Model::new(), 0);
+    for number in 0..2000_u32 {
+        let id = number.wrapping_mul(0x9e37_79b1).to_be_bytes();
+        match put(&open, &id, vec![1; 2000]) {
+            Ok(()) => drop(model.insert(id.to_vec(), vec![1; 2000])),
+            Err(error) => {
+                refused += 1;
+                assert!(matches!(error, Error::NotStored(_) | Error::Trouble(_)), "{error}");
+            }
+        }
+        assert_eq!(content(&open.snapshot()).len(), model.len(), "{number}");
+        if refused > 5 {
+            break;
+        }
+    }
+    assert!(refused > 5 && model.len() > 5, "{refused} {}", model.len());
+    disk.limit(None);
+    put(&open, b"later", vec![2]).unwrap();
+    model.insert(b"later".to_vec(), vec![2]);
+    assert_eq!(content(&open.snapshot()), model);
+    killed(open, &disk);
+    assert_eq!(content(&again(boxed(&disk), &key, Committer::Inline).snapshot()), model);
+}
+
+/// A folder with a store of which one commit is in the map and one in the journal.
+fn site() -> (Folder, UnsealKey) {
+    let folder = Folder::new();
+    let (open, key) = found(opened(folder.path()), Committer::Inline);
+    put(&open, b"folded", vec![1]).unwrap();
+    drop(open.shut().unwrap());
+    drop(open);
+    let open = again(opened(folder.path()), &key, Committer::Inline);
+    put(&open, b"journalled", vec![2]).unwrap();
+    drop(open);
+    (folder, key)
+}
+
+fn opened(folder: &Path) -> Box<dyn Backend> {
+    Box::new(Redb::open(folder).unwrap())
+}
+
+fn refusal(folder: &Path) -> String {
+    Redb::open(folder).map(drop).unwrap_err().to_string()
+}
+
+#[test]
+fn a_journal_that_is_missing_or_anothers_is_asked_for() {
+    let (folder, key) = site();
+    let (other, _) = site();
+    let journal = folder.path().join("sealkeep.journal");
+    let whole = std::fs::read(&journal).unwrap();
+    std::fs::remove_file(&journal).unwrap();
+    let error = refusal(folder.path());
+    assert!(error.contains("sealkeep.journal") && error.contains("it is missing"), "{error}");
+    assert!(!journal.exists(), "and nothing is put in its place");
+    for (bytes, why) in [
+        (std::fs::read(other.path().join("sealkeep.journal")).unwrap(), "the journal of another store"),
+        (b"text".to_vec(), "too short"),
+        (vec![b'x'; 8192], "it is no journal"),
+        (whole[..whole.len() - 4096].to_vec(), "its length"),
+    ] {
+        std::fs::write(&journal, &bytes).unwrap();
+        let error = refusal(folder.path());
+        assert!(error.contains(why) && error.contains("empty file"), "{error}");
+        assert_eq!(std::fs::read(&journal).unwrap(), bytes, "it is left as it is");
+    }
+    std::fs::write(&journal, &whole).unwrap();
+    let open = again(opened(folder.path()), &key, Committer::Inline);
+    assert_eq!(content(&open.snapshot()).len(), 2);
+    drop(open);
+    // Who says so gets what the map has.
+    std::fs::write(&journal, []).unwrap();
+    let open = again(opened(folder.path()), &key, Committer::Inline);
+    assert_eq!(content(&open.snapshot()), Model::from([(b"folded".to_vec(), vec![1])]));
+    put(&open, b"later", vec![3]).unwrap();
+    drop(open);
+    let open = again(opened(folder.path()), &key, Committer::Inline);
+    assert_eq!(content(&open.snapshot()).len(), 2);
+}
+
+#[test]
+fn the_journal_of_a_store_that_was_superseded_is_none_of_its_successors() {
+    let (folder, _) = site();
+    let (_, key) = found(Box::new(Redb::beside(folder.path()).unwrap()), Committer::Inline);
+    Redb::supersede(folder.path()).unwrap();
+    let open = again(opened(folder.path()), &key, Committer::Inline);
+    assert_eq!(content(&open.snapshot()), Model::new());
+    put(&open, b"new", vec![1]).unwrap();
+    drop(open);
+    let open = again(opened(folder.path()), &key, Committer::Inline);
+    assert_eq!(content(&open.snapshot()).len(), 1);
+}
