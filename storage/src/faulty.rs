@@ -36,7 +36,19 @@ pub struct LyingDisk(Arc<Mutex<Platter>>);
 /// A file of a [`LyingDisk`].
 struct File {
     platter: Arc<Mutex<Platter>>,
-    number: usize,
+    which: Which,
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Which {
+    Map,
+    Journal,
+}
+
+#[derive(Clone, Default)]
+struct Files {
+    map: Vec<u8>,
+    journal: Vec<u8>,
 }
 
 #[derive(Default)]
@@ -44,15 +56,13 @@ struct Platter {
     durable: Files,
     current: Files,
     /// In which file, and what.
-    unsynced: Vec<(usize, Change)>,
+    unsynced: Vec<(Which, Change)>,
     changes: u64,
     fails_at: Option<u64>,
     fails_once: bool,
     capacity: Option<u64>,
     fired: u64,
 }
-
-type Files = [Vec<u8>; 2];
 
 #[derive(Clone)]
 enum Change {
@@ -71,8 +81,8 @@ impl LyingDisk {
     /// # Errors
     /// If it fails, or what lies on it does not open.
     pub fn redb(&self) -> Result<Redb> {
-        let file = |number| Arc::new(File { platter: Arc::clone(&self.0), number });
-        Redb::on(file(0), file(1), HALF_SIZE)
+        let file = |which| Arc::new(File { platter: Arc::clone(&self.0), which });
+        Redb::on(file(Which::Map), file(Which::Journal), HALF_SIZE)
     }
 
     /// Another disk with the same content, to try something else on.
@@ -116,14 +126,14 @@ impl LyingDisk {
     pub fn restart(&self, cut: PowerCut, random: &dyn Random) {
         let mut platter = self.platter();
         let unsynced = std::mem::take(&mut platter.unsynced);
-        let mut image = std::mem::take(&mut platter.durable);
+        let mut images = std::mem::take(&mut platter.durable);
         let last = match cut {
             PowerCut::Drop => 0,
             PowerCut::Tail => below(unsynced.len() + 1, random),
             PowerCut::Sectors => unsynced.len(),
         };
         for (number, (file, change)) in unsynced.into_iter().enumerate().take(last) {
-            let image = &mut image[file];
+            let image = images.of_mut(file);
             match (change, cut) {
                 (Change::Write(at, data), PowerCut::Tail) if number + 1 == last => {
                     let kept = below(data.len() / SECTOR + 1, random) * SECTOR;
@@ -139,8 +149,8 @@ impl LyingDisk {
                 (change, _) => change.take_place(image),
             }
         }
-        platter.current.clone_from(&image);
-        platter.durable = image;
+        platter.current.clone_from(&images);
+        platter.durable = images;
         platter.fails_at = None;
     }
 
@@ -149,7 +159,7 @@ impl LyingDisk {
         let mut platter = self.platter();
         let Platter { durable, current, .. } = &mut *platter;
         for image in [durable, current] {
-            if let Some(byte) = image.iter_mut().flatten().nth(offset) {
+            if let Some(byte) = image.map.iter_mut().chain(&mut image.journal).nth(offset) {
                 *byte ^= 1 << (bit % 8);
             }
         }
@@ -157,12 +167,13 @@ impl LyingDisk {
 
     /// Everything that lies on the disk, as a thief would see it: one file behind the other.
     pub fn dump(&self) -> Vec<u8> {
-        self.platter().current.concat()
+        let platter = self.platter();
+        [&*platter.current.map, &platter.current.journal].concat()
     }
 
     /// How much of it is the map; the journal lies behind it.
     pub fn map_size(&self) -> usize {
-        self.platter().current[0].len()
+        self.platter().current.map.len()
     }
 
     fn platter(&self) -> MutexGuard<'_, Platter> {
@@ -189,8 +200,24 @@ impl File {
     }
 
     fn note(&self, platter: &mut Platter, change: Change) {
-        change.clone().take_place(&mut platter.current[self.number]);
-        platter.unsynced.push((self.number, change));
+        change.clone().take_place(platter.current.of_mut(self.which));
+        platter.unsynced.push((self.which, change));
+    }
+}
+
+impl Files {
+    fn of(&self, which: Which) -> &Vec<u8> {
+        match which {
+            Which::Map => &self.map,
+            Which::Journal => &self.journal,
+        }
+    }
+
+    fn of_mut(&mut self, which: Which) -> &mut Vec<u8> {
+        match which {
+            Which::Map => &mut self.map,
+            Which::Journal => &mut self.journal,
+        }
     }
 }
 
@@ -205,13 +232,13 @@ impl Change {
 
 impl Disk for File {
     fn size(&self) -> io::Result<u64> {
-        Ok(self.platter().current[self.number].len() as u64)
+        Ok(self.platter().current.of(self.which).len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let platter = self.platter();
         let from = usize::try_from(offset).map_err(io::Error::other)?;
-        let data = platter.current[self.number].get(from..from.saturating_add(out.len()));
+        let data = platter.current.of(self.which).get(from..from.saturating_add(out.len()));
         out.copy_from_slice(data.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
@@ -219,8 +246,8 @@ impl Disk for File {
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut platter = self.change()?;
         let len = usize::try_from(len).map_err(io::Error::other)?;
-        let others: usize =
-            platter.current.iter().map(Vec::len).sum::<usize>() - platter.current[self.number].len();
+        let Files { map, journal } = &platter.current;
+        let others = map.len() + journal.len() - platter.current.of(self.which).len();
         if platter.capacity.is_some_and(|capacity| (others + len) as u64 > capacity) {
             platter.fired += 1;
             return Err(io::ErrorKind::StorageFull.into());
@@ -240,8 +267,8 @@ impl Disk for File {
         let mut platter = self.change()?;
         let Platter { durable, unsynced, .. } = &mut *platter;
         for (file, change) in std::mem::take(unsynced) {
-            match file == self.number {
-                true => change.take_place(&mut durable[file]),
+            match file == self.which {
+                true => change.take_place(durable.of_mut(file)),
                 false => unsynced.push((file, change)),
             }
         }

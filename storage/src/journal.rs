@@ -61,12 +61,11 @@ impl Journal {
         let journal = Self { disk, id, half_size, half: Half::First, at: 0 };
         let disk = &journal.disk;
         // Written, not only reserved: a record then changes nothing but its own bytes, which is what makes its sync cheap.
-        let whole = PAGE + 2 * half_size;
-        disk.set_len(whole as u64)?;
-        let zeros = vec![0; 64 * PAGE];
-        for at in (0..whole).step_by(zeros.len()) {
-            disk.write(at as u64, &zeros[..zeros.len().min(whole - at)])?;
-        }
+        let zeros = vec![0; half_size];
+        disk.set_len(journal.place(Half::Second, half_size))?;
+        disk.write(0, &[0; PAGE])?;
+        disk.write(journal.place(Half::First, 0), &zeros)?;
+        disk.write(journal.place(Half::Second, 0), &zeros)?;
         disk.sync()?;
         disk.write(0, &journal.head())?;
         disk.sync()?;

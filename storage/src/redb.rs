@@ -21,6 +21,8 @@ const NEW_FILE: &str = "sealkeep.redb.new";
 const NEXT_FILE: &str = "sealkeep.redb.next";
 /// The file of the journal.
 const JOURNAL: &str = "sealkeep.journal";
+/// The journal of what is to take the store's place.
+const NEXT_JOURNAL: &str = "sealkeep.journal.next";
 /// What a key that is folded may take of the disk before what it replaces is free: its leaf, and a share of those above.
 const FOLDED_SIZE: u64 = 2 * 4096;
 
@@ -91,8 +93,11 @@ impl Redb {
             error => error,
         })?;
         let journal = folder.join(JOURNAL);
-        if tree.mark()?.is_some() && !journal.try_exists()? {
-            return Err(unusable(&journal, "it is missing"));
+        if let Some(mark) = tree.mark()? {
+            adopt(folder, mark.journal)?;
+            if !journal.try_exists()? {
+                return Err(unusable(&journal, "it is missing"));
+            }
         }
         let disk = Arc::new(FileDisk(folder::lock(&journal)?));
         let store = Store::over(tree, disk, HALF_SIZE).map_err(|error| match error.kind() {
@@ -102,11 +107,7 @@ impl Redb {
         // A restore that was cut short: the store is as it was.
         Self::give_up(folder)?;
         folder::sync(folder)?;
-        let store = Arc::new(store);
-        lock(&store.now).threaded = true;
-        let folding = Arc::clone(&store);
-        let thread = thread::Builder::new().name("folder".to_owned()).spawn(move || folding.serve())?;
-        Ok(Self { store, folder: Some(thread) })
+        Self::started(store)
     }
 
     /// Makes an empty store beside the one in `folder`, which [`supersede`](Self::supersede) puts in its place. What an
@@ -114,20 +115,31 @@ impl Redb {
     ///
     /// # Errors
     /// If the disk fails, or another process is at it.
-    pub fn beside(folder: &Path) -> Result<impl Backend + use<>> {
-        let file = folder::lock(&folder.join(NEXT_FILE))?;
-        file.set_len(0)?;
-        Ok(Tree::on(Arc::new(FileDisk(file)))?)
+    pub fn beside(folder: &Path) -> Result<Self> {
+        let empty = |name| {
+            let file = folder::lock(&folder.join(name))?;
+            file.set_len(0)?;
+            Ok::<_, Error>(Arc::new(FileDisk(file)))
+        };
+        let tree = Tree::on(empty(NEXT_FILE)?)?;
+        Self::started(Store::over(tree, empty(NEXT_JOURNAL)?, HALF_SIZE)?)
     }
 
-    /// Puts what was made [`beside`](Self::beside) in the place of the store, whose file is gone then. A power cut leaves
-    /// the one or the other, whole: the new one knows of no journal, so the old one's is none of its own.
+    /// Puts what was made [`beside`](Self::beside) in the place of the store, whose files are gone then. A power cut leaves
+    /// the one or the other, whole.
     ///
     /// # Errors
-    /// If the disk fails.
+    /// If the disk fails; then nothing has changed.
     pub fn supersede(folder: &Path) -> io::Result<()> {
         std::fs::rename(folder.join(NEXT_FILE), folder.join(FILE))?;
-        folder::sync(folder)
+        // From here on it is the new one. Should the rest not be done, the next opening does it.
+        let rest = folder::sync(folder)
+            .and_then(|()| std::fs::rename(folder.join(NEXT_JOURNAL), folder.join(JOURNAL)))
+            .and_then(|()| folder::sync(folder));
+        if let Err(error) = rest {
+            tracing::warn!(%error, "the journal of the new store was not put in its place; the next start does it");
+        }
+        Ok(())
     }
 
     /// Takes away what was made [`beside`](Self::beside) the store.
@@ -135,10 +147,21 @@ impl Redb {
     /// # Errors
     /// If the disk fails.
     pub fn give_up(folder: &Path) -> io::Result<()> {
-        match std::fs::remove_file(folder.join(NEXT_FILE)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+        for name in [NEXT_FILE, NEXT_JOURNAL] {
+            match std::fs::remove_file(folder.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
+        Ok(())
+    }
+
+    fn started(store: Store) -> Result<Self> {
+        let store = Arc::new(store);
+        lock(&store.now).threaded = true;
+        let folding = Arc::clone(&store);
+        let thread = thread::Builder::new().name("folder".to_owned()).spawn(move || folding.serve())?;
+        Ok(Self { store, folder: Some(thread) })
     }
 
     /// Opens or makes the store on any disk, with halves of the journal of so many bytes. Nothing happens there but in
@@ -166,6 +189,19 @@ fn made(folder: &Path, path: &Path) -> Result<Tree> {
     let tree = Tree::on(Arc::new(FileDisk(file)))?;
     std::fs::rename(&new, path)?;
     Ok(tree)
+}
+
+/// Ends the putting in place of a store that was cut short when only its map was: its journal still lies beside.
+fn adopt(folder: &Path, id: JournalId) -> Result<()> {
+    let next = folder.join(NEXT_JOURNAL);
+    if next.try_exists()? {
+        let disk = Arc::new(FileDisk(folder::lock(&next)?));
+        if Journal::open(disk, id).is_ok_and(|journal| journal.is_some()) {
+            std::fs::rename(next, folder.join(JOURNAL))?;
+            folder::sync(folder)?;
+        }
+    }
+    Ok(())
 }
 
 fn unusable(journal: &Path, why: &str) -> Error {
@@ -213,7 +249,7 @@ impl Store {
         SystemRandom.fill(&mut id);
         let journal = Journal::make(disk, id, half_size)?;
         let mark = Mark { journal: id, folded: folded.unwrap_or_default() };
-        tree.write(std::iter::empty(), Some(mark), true)?;
+        tree.write(std::iter::empty(), mark)?;
         Ok((mark, journal))
     }
 
@@ -245,7 +281,7 @@ impl Store {
         let _folding = lock(&self.folding);
         let Some((layer, folded)) = lock(&self.now).frozen.clone() else { return Ok(()) };
         let mark = Mark { journal: self.journal, folded };
-        let written = self.tree.write(layer.read().all(), Some(mark), true).and_then(|()| self.tree.moment());
+        let written = self.tree.write(layer.read().all(), mark).and_then(|()| self.tree.moment());
         let mut now = lock(&self.now);
         now.failed = written.is_err();
         let written = written.map(|base| {
@@ -296,7 +332,7 @@ impl Store {
         let _folding = lock(&self.folding);
         let folded = lock(&self.now).record + 1;
         let rows = batch.iter().map(|write| (write.key.as_bytes(), write.value()));
-        self.tree.write(rows, Some(Mark { journal: self.journal, folded }), true)?;
+        self.tree.write(rows, Mark { journal: self.journal, folded })?;
         let base = self.tree.moment()?;
         let mut now = lock(&self.now);
         (now.base, now.record) = (base, folded);

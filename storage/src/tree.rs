@@ -7,7 +7,7 @@ use ::redb::{
     Database, ReadOnlyTable, ReadableDatabase, StorageBackend, TableDefinition, TableError, TableHandle,
 };
 
-use crate::backend::{Backend, Cipher, EachSealed, SealedKey, SealedWrite, View};
+use crate::backend::{Cipher, EachSealed, SealedKey, View};
 use crate::disk::Disk;
 use crate::journal::JournalId;
 
@@ -75,16 +75,11 @@ impl Tree {
 
     /// Makes all of `rows` durable with `mark`, or none of it.
     ///
-    /// `quick` also stores what is free, so that the next opening need not look for it.
-    pub(crate) fn write<'a>(
-        &self,
-        rows: impl Iterator<Item = Row<'a>>,
-        mark: Option<Mark>,
-        quick: bool,
-    ) -> io::Result<()> {
+    /// What is free is stored with it, so that no opening need look for it.
+    pub(crate) fn write<'a>(&self, rows: impl Iterator<Item = Row<'a>>, mark: Mark) -> io::Result<()> {
         self.with(|database| {
             let mut txn = database.begin_write()?;
-            txn.set_quick_repair(quick);
+            txn.set_quick_repair(true);
             {
                 let mut table = txn.open_table(ENTRIES)?;
                 for (key, value) in rows {
@@ -94,12 +89,23 @@ impl Tree {
                     };
                 }
             }
-            if let Some(mark) = mark {
-                txn.open_table(MARKS)?.insert(MARK, &*mark.bytes())?;
-            }
+            txn.open_table(MARKS)?.insert(MARK, &*mark.bytes())?;
             txn.commit()?;
             Ok(())
         })
+    }
+
+    /// Forgets what is in memory and reads the disk anew.
+    pub(crate) fn reopen(&self) -> io::Result<()> {
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        *database = None;
+        self.disk.forget()?;
+        *database = Some(caught(|| open(&self.disk))?);
+        Ok(())
+    }
+
+    pub(crate) fn free_bytes(&self) -> io::Result<Option<u64>> {
+        self.disk.free_bytes()
     }
 
     fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, ::redb::Error>) -> io::Result<T> {
@@ -120,37 +126,6 @@ impl Mark {
             Some(Self { journal: *journal, folded: u64::from_be_bytes(folded.try_into().ok()?) })
         });
         read.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the mark of its journal is damaged"))
-    }
-}
-
-/// A map alone, without a journal: what a store is while it is filled from a backup.
-impl Backend for Tree {
-    fn view(&self) -> io::Result<Arc<dyn View>> {
-        Ok(self.moment()?)
-    }
-
-    fn commit(&self, batch: &[SealedWrite]) -> io::Result<()> {
-        self.write(batch.iter().map(|write| (write.key.as_bytes(), write.value())), None, false)
-    }
-
-    fn reopen(&self) -> io::Result<()> {
-        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        *database = None;
-        self.disk.forget()?;
-        *database = Some(caught(|| open(&self.disk))?);
-        Ok(())
-    }
-
-    fn settle(&self) -> io::Result<()> {
-        self.write(std::iter::empty(), None, true)
-    }
-
-    fn free_bytes(&self) -> io::Result<Option<u64>> {
-        self.disk.free_bytes()
-    }
-
-    fn kind(&self) -> &'static str {
-        "redb"
     }
 }
 

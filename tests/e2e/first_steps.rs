@@ -89,12 +89,13 @@ fn every_command_of_the_page_does_what_it_says() {
 }
 
 /// What a first start makes, in its order.
-const MADE: [&str; 7] = [
+const MADE: [&str; 8] = [
     ".config/sealkeep/unseal.key",
     ".config/sealkeep/ca.key",
     ".config/sealkeep/server.pem",
     ".local/share/sealkeep/sealkeep.redb.new",
     ".local/share/sealkeep/sealkeep.redb",
+    ".local/share/sealkeep/sealkeep.journal",
     ".config/sealkeep/unfinished",
     ".config/sealkeep/root-token",
 ];

@@ -247,14 +247,36 @@ fn a_journal_that_is_missing_or_anothers_is_asked_for() {
 }
 
 #[test]
-fn the_journal_of_a_store_that_was_superseded_is_none_of_its_successors() {
-    let (folder, _) = site();
-    let (_, key) = found(Box::new(Redb::beside(folder.path()).unwrap()), Committer::Inline);
-    Redb::supersede(folder.path()).unwrap();
+fn a_store_that_takes_anothers_place_takes_it_whole() {
+    for cut_short in [false, true] {
+        let (folder, _) = site();
+        let (open, key) = found(Box::new(Redb::beside(folder.path()).unwrap()), Committer::Inline);
+        put(&open, b"new", vec![1]).unwrap();
+        match cut_short {
+            false => Redb::supersede(folder.path()).unwrap(),
+            true => {
+                let next = folder.path().join("sealkeep.redb.next");
+                std::fs::rename(next, folder.path().join("sealkeep.redb")).unwrap();
+            }
+        }
+        // It goes on under its new name, and in its own journal.
+        put(&open, b"later", vec![2]).unwrap();
+        drop(open);
+        let open = again(opened(folder.path()), &key, Committer::Inline);
+        let both = [(b"later".to_vec(), vec![2]), (b"new".to_vec(), vec![1])];
+        assert_eq!(content(&open.snapshot()), Model::from(both), "cut short: {cut_short}");
+        let names = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name());
+        let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        assert_eq!(names, ["sealkeep.journal", "sealkeep.redb"]);
+    }
+}
+
+#[test]
+fn a_store_that_did_not_take_anothers_place_leaves_it_as_it_was() {
+    let (folder, key) = site();
+    drop(found(Box::new(Redb::beside(folder.path()).unwrap()), Committer::Inline));
     let open = again(opened(folder.path()), &key, Committer::Inline);
-    assert_eq!(content(&open.snapshot()), Model::new());
-    put(&open, b"new", vec![1]).unwrap();
-    drop(open);
-    let open = again(opened(folder.path()), &key, Committer::Inline);
-    assert_eq!(content(&open.snapshot()).len(), 1);
+    assert_eq!(content(&open.snapshot()).len(), 2);
+    assert!(!folder.path().join("sealkeep.journal.next").exists());
 }
