@@ -138,12 +138,12 @@ impl Journal {
         Ok(found)
     }
 
-    /// Makes sure that nothing which was half written behind the last record is ever taken for one.
+    /// Makes sure that what was read is on the disk, and that nothing which was half written behind it is ever taken for
+    /// a record.
     fn end(&self) -> io::Result<()> {
-        if self.at >= self.half_size {
-            return Ok(());
+        if self.at < self.half_size {
+            self.disk.write(self.place(self.half, self.at), &[0; PAGE])?;
         }
-        self.disk.write(self.place(self.half, self.at), &[0; PAGE])?;
         self.disk.sync()
     }
 

@@ -54,9 +54,9 @@ impl Tree {
         Ok(Self { disk, database: RwLock::new(Some(database)) })
     }
 
-    /// How much of a journal it holds; nothing if it never had one.
+    /// How much of a journal it holds, durably; nothing if it never had one.
     pub(crate) fn mark(&self) -> io::Result<Option<Mark>> {
-        self.with(|database| {
+        let mark = self.with(|database| {
             let reading = database.begin_read()?;
             let table = match reading.open_table(MARKS) {
                 Ok(table) => table,
@@ -64,8 +64,11 @@ impl Tree {
                 Err(error) => return Err(error.into()),
             };
             Ok(table.get(MARK)?.map(|mark| Mark::read(mark.value())))
-        })?
-        .transpose()
+        })?;
+        // What was read may be of a commit whose sync failed, or was cut short by a kill. What the journal holds of it is
+        // written over from now on, so it has to be on the disk.
+        self.disk.sync()?;
+        mark.transpose()
     }
 
     /// An immutable moment.

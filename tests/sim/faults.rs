@@ -49,8 +49,8 @@ fn run(seed: u64, struck: &mut Struck) {
                 struck.crashes += 1;
             }
             1 => {
-                // Somewhere within the next commit the disk fails, once.
-                desk.disk.fail_at(desk.disk.changes() + 1 + dice.below(4) as u64);
+                // Within the next commit or the one after it the disk fails, once.
+                desk.disk.fail_at(desk.disk.changes() + dice.below(4) as u64);
                 write(&desk, &mut dice, &mut model, seed);
                 struck.failures += 1;
             }

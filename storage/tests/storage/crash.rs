@@ -131,3 +131,31 @@ fn power_cuts_under_other_seeds() {
         open.commit(txn).unwrap().unwrap();
     }
 }
+
+/// Who is killed leaves writes that the system has and the disk has not. What the next process relies on must be on the disk.
+#[test]
+fn a_kill_and_then_a_power_cut_lose_nothing_acknowledged() {
+    let (origin, key) = founded();
+    for point in 0..120 {
+        let disk = origin.copy();
+        let open = again(redb(&disk), &key, Committer::Inline);
+        disk.cut_at(disk.changes() + point);
+        let (mut acknowledged, under_way) = run(&open, 7);
+        drop(open);
+        disk.cut_at(u64::MAX);
+        let open = again(redb(&disk), &key, Committer::Inline);
+        let found = content(&open);
+        assert!(found == acknowledged || found == under_way, "at write {point}");
+        acknowledged = found;
+        for number in 0..3_u8 {
+            let path = format!("later/{number}");
+            let mut txn = open.begin();
+            txn.put(&Key::path(PLACE, &path), vec![number; 3000]).unwrap();
+            open.commit(txn).unwrap().unwrap();
+            acknowledged.insert(path, vec![number; 3000]);
+        }
+        drop(open);
+        disk.restart(PowerCut::Drop, &Seeded::new(point));
+        assert_eq!(content(&again(redb(&disk), &key, Committer::Inline)), acknowledged, "at write {point}");
+    }
+}
