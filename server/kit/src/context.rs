@@ -1,4 +1,4 @@
-use std::any::{Any, TypeId};
+use std::any::TypeId;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ops::ControlFlow;
@@ -14,6 +14,7 @@ use crate::ask::Ask;
 use crate::caller::{Caller, Entity, Mount, Remote};
 use crate::effect::Effect;
 use crate::error::{Error, Fault, Result};
+use crate::memo::{Anything, Kept, Wanted};
 use crate::notes::Notes;
 use crate::once::Once;
 use crate::operation::{Command, Engine};
@@ -179,7 +180,7 @@ pub struct Reading<'a> {
 /// A reading that takes note of what it read, for a memo.
 pub struct Recording<'a> {
     txn: &'a Txn,
-    joined: RefCell<Vec<ReadSet>>,
+    joined: RefCell<Vec<Joined>>,
     scene: Scene<'a>,
     notes: Notes,
 }
@@ -187,7 +188,7 @@ pub struct Recording<'a> {
 /// A transaction. What is written here happens if `run` returns `Ok`, and all at once.
 pub struct Writing<'a> {
     txn: &'a mut Txn,
-    joined: RefCell<Vec<ReadSet>>,
+    joined: RefCell<Vec<Joined>>,
     scene: Scene<'a>,
     random: &'a dyn Random,
     once: &'a mut Once,
@@ -263,9 +264,8 @@ impl<'a> Recording<'a> {
 
     /// What was read, memos included.
     pub fn finish(self) -> Vec<ReadSet> {
-        let mut reads = self.joined.into_inner();
-        reads.push(self.txn.reads());
-        reads
+        let joined = self.joined.into_inner();
+        joined.iter().map(|kept| kept.reads().clone()).chain([self.txn.reads()]).collect()
     }
 }
 
@@ -427,9 +427,7 @@ impl<'a> Writing<'a> {
 
     /// What was asked to happen later, what was granted, and what was said; the kernel stores it with the rest.
     pub fn finish(self) -> (Vec<Due>, Option<Grant>, Notes) {
-        for reads in self.joined.borrow().iter() {
-            self.txn.join(reads);
-        }
+        self.joined.borrow().iter().for_each(|kept| self.txn.join(kept.reads()));
         (self.due, self.grant, self.notes)
     }
 
@@ -537,24 +535,27 @@ fn mistaken() -> Error {
     Error::internal("a memo holds another type than its key says")
 }
 
+/// A value whose reads are those of whoever relies on it.
+type Joined = Arc<Kept<Anything>>;
+
 impl Scene<'_> {
     fn memo<T: Send + Sync + 'static>(
         &self,
         today: &Snapshot,
         key: &str,
         make: impl FnOnce(&Recording<'_>) -> Result<T>,
-    ) -> Result<(Arc<T>, ReadSet)> {
-        let key = (self.mount.id, TypeId::of::<T>(), key.to_owned());
-        let kept = self.mount.memos.shared.get(&key, today, |txn| {
+    ) -> Result<(Arc<T>, Joined)> {
+        let key = Wanted(self.mount.id, TypeId::of::<T>(), key);
+        let kept = self.mount.memos.shared.get_by(&key, Wanted::owned, today, |txn| {
             let cx = Recording { txn, joined: RefCell::default(), scene: *self, notes: Notes::default() };
             let value = make(&cx)?;
             let joined = cx.joined.into_inner();
-            joined.iter().for_each(|reads| txn.join(reads));
-            Ok::<_, Error>(Arc::new(value) as Arc<dyn Any + Send + Sync>)
+            joined.iter().for_each(|kept| txn.join(kept.reads()));
+            Ok::<_, Error>(Arc::new(value) as Anything)
         })?;
         let value = Arc::clone(kept.value()).downcast::<T>();
         let value = value.map_err(|_| mistaken())?;
-        Ok((value, kept.reads().clone()))
+        Ok((value, kept))
     }
 
     fn memo_stamped<T: Send + Sync + 'static>(
@@ -564,7 +565,7 @@ impl Scene<'_> {
         make: impl FnOnce() -> Result<T>,
     ) -> Result<Arc<T>> {
         let key = (self.mount.id, TypeId::of::<Stamped<T>>(), key.to_owned());
-        let known = |kept: &Arc<dyn Any + Send + Sync>| {
+        let known = |kept: &Anything| {
             let kept = (**kept).downcast_ref::<Stamped<T>>()?;
             (kept.stamp == stamp).then(|| Arc::clone(&kept.value))
         };
@@ -573,7 +574,7 @@ impl Scene<'_> {
             |kept| known(kept).is_some(),
             || {
                 let value = Stamped { stamp: stamp.to_owned(), value: Arc::new(make()?) };
-                Ok::<_, Error>(Arc::new(value) as Arc<dyn Any + Send + Sync>)
+                Ok::<_, Error>(Arc::new(value) as Anything)
             },
         )?;
         known(kept.value()).ok_or_else(mistaken)
@@ -583,12 +584,12 @@ impl Scene<'_> {
     fn memo_joined<T: Send + Sync + 'static>(
         &self,
         today: &Snapshot,
-        joined: &RefCell<Vec<ReadSet>>,
+        joined: &RefCell<Vec<Joined>>,
         key: &str,
         make: impl FnOnce(&Recording<'_>) -> Result<T>,
     ) -> Result<Arc<T>> {
-        let (value, reads) = self.memo(today, key, make)?;
-        joined.borrow_mut().push(reads);
+        let (value, kept) = self.memo(today, key, make)?;
+        joined.borrow_mut().push(kept);
         Ok(value)
     }
 }

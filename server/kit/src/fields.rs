@@ -354,7 +354,9 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for There<D> {
 }
 
 fn is(entry: &Entry<'_>, prefix: &str, field: &str) -> bool {
-    entry.name.strip_prefix(prefix) == Some(field.strip_suffix('?').unwrap_or(field))
+    let (name, field) = (&*entry.name, field.strip_suffix('?').unwrap_or(field));
+    // Of the fields of an operation few are given, and most others differ in length already.
+    name.len() == prefix.len() + field.len() && name.ends_with(field) && name.starts_with(prefix)
 }
 
 /// Everything that came in body and query and has not been taken, as one map.

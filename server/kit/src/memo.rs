@@ -1,7 +1,7 @@
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::Hash;
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{
     AtomicU64,
     Ordering::{Relaxed, SeqCst},
@@ -34,8 +34,30 @@ pub struct Kept<V> {
 #[derive(Debug)]
 pub struct Memos {
     /// What is worked out anew where it is missing. They share its room.
-    pub(crate) shared: Memo<(MountId, TypeId, String), Anything>,
+    pub(crate) shared: Memo<Owned, Anything>,
     lasting: Mutex<HashMap<(MountId, TypeId), Anything>>,
+}
+
+/// Of which mount a value is, of which type, and under which name: as it is kept, and as it is looked for.
+pub(crate) type Owned = (MountId, TypeId, String);
+pub(crate) struct Wanted<'a>(pub(crate) MountId, pub(crate) TypeId, pub(crate) &'a str);
+
+impl Wanted<'_> {
+    pub(crate) fn owned(&self) -> Owned {
+        (self.0, self.1, self.2.to_owned())
+    }
+}
+
+impl Hash for Wanted<'_> {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        (self.0, self.1, self.2).hash(hasher);
+    }
+}
+
+impl Equivalent<Owned> for Wanted<'_> {
+    fn equivalent(&self, key: &Owned) -> bool {
+        (self.0, self.1, self.2) == (key.0, key.1, key.2.as_str())
+    }
 }
 
 /// A value whose type its key tells.
@@ -81,6 +103,23 @@ impl<K: Eq + Hash, V> Memo<K, V> {
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
+        self.get_by(key, Q::to_owned, today, make)
+    }
+
+    /// The same by what is like a key: it is made one only where the value is made anew.
+    ///
+    /// # Errors
+    /// Those of `make`; a failure is not kept.
+    pub fn get_by<Q, E>(
+        &self,
+        key: &Q,
+        owned: impl FnOnce(&Q) -> K,
+        today: &Snapshot,
+        make: impl FnOnce(&mut Txn) -> Result<V, E>,
+    ) -> Result<Arc<Kept<V>>, E>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
         if let Some(kept) = self.kept.get(key)
             && kept.holds_on(today)
         {
@@ -90,7 +129,7 @@ impl<K: Eq + Hash, V> Memo<K, V> {
         let mut txn = Txn::on(today.clone());
         let value = make(&mut txn)?;
         let kept = Arc::new(Kept { reads: txn.reads(), held_at: AtomicU64::new(today.index()), value });
-        self.keep(key, &kept, before);
+        self.keep(key, owned(key), &kept, before);
         Ok(kept)
     }
 }
@@ -118,16 +157,16 @@ impl<K: Eq + Hash, V> Memo<K, V> {
         let before = self.forgotten.load(SeqCst);
         let value = make()?;
         let kept = Arc::new(Kept { reads: ReadSet::default(), held_at: AtomicU64::default(), value });
-        self.keep(key, &kept, before);
+        self.keep(key, key.to_owned(), &kept, before);
         Ok(kept)
     }
 
     /// Keeps a value, unless all was forgotten since `before`.
-    fn keep<Q>(&self, key: &Q, kept: &Arc<Kept<V>>, before: u64)
+    fn keep<Q>(&self, key: &Q, owned: K, kept: &Arc<Kept<V>>, before: u64)
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
-        self.kept.insert(key.to_owned(), Arc::clone(kept));
+        self.kept.insert(owned, Arc::clone(kept));
         if self.forgotten.load(SeqCst) != before {
             self.kept.remove(key);
         }
@@ -205,6 +244,21 @@ mod tests {
         assert_eq!((get(2, &|| ()), get(3, &|| ())), (2, 2));
         memo.forget();
         assert_eq!(get(4, &|| ()), 4);
+    }
+
+    #[test]
+    fn what_is_looked_for_by_its_parts_is_found_and_made_once() {
+        let (store, memos) = (store(), Memos::new(10));
+        let today = store.snapshot();
+        let mount = MountId([1; 16]);
+        let get = |name: &str, made: u32| {
+            let key = Wanted(mount, TypeId::of::<u32>(), name);
+            let kept = memos
+                .shared
+                .get_by(&key, Wanted::owned, &today, |_| Ok::<_, Infallible>(Arc::new(made) as Anything));
+            Arc::clone(kept.unwrap().value()).downcast::<u32>().map(|value| *value).ok()
+        };
+        assert_eq!((get("a", 1), get("b", 2), get("a", 3)), (Some(1), Some(2), Some(1)));
     }
 
     #[test]

@@ -119,7 +119,7 @@ impl<T: Serialize> Reply<T> {
 }
 
 /// Most answers are shorter, and need no second place to be written to.
-const MOSTLY: usize = 1024;
+pub(crate) const MOSTLY: usize = 1024;
 
 /// Where in an answer the data stands.
 enum Place {

@@ -9,6 +9,7 @@ use storage::Name;
 
 use crate::context::{Reads, Writing};
 use crate::error::Result;
+use crate::reply::MOSTLY;
 
 /// A typed part of a mount's storage, its records named by paths that users chose. Declared once, at the top
 /// of an engine's file, under a number that no other table of the engine has. Names and values lie sealed.
@@ -56,7 +57,7 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
     /// # Errors
     /// If it is too large.
     pub fn put(&self, cx: &mut Writing<'_>, path: &str, value: &V) -> Result<()> {
-        cx.put(self.number, Name::Path(path), serde_json::to_vec(value)?)
+        cx.put(self.number, Name::Path(path), written(value)?)
     }
 
     /// Deletes the record at `path`, if there is one.
@@ -125,7 +126,7 @@ impl<V: Serialize + DeserializeOwned> IdTable<V> {
     /// # Errors
     /// If it is too large.
     pub fn put(&self, cx: &mut Writing<'_>, id: &[u8], value: &V) -> Result<()> {
-        cx.put(self.number, Name::Id(id), serde_json::to_vec(value)?)
+        cx.put(self.number, Name::Id(id), written(value)?)
     }
 
     /// Deletes the record of `id`, if there is one.
@@ -196,7 +197,7 @@ impl<V: Serialize + DeserializeOwned> VersionTable<V> {
     /// # Errors
     /// If it is too large.
     pub fn put(&self, cx: &mut Writing<'_>, path: &str, version: u64, value: &V) -> Result<()> {
-        cx.put(self.number, Name::PathThen(path, &version.to_be_bytes()), serde_json::to_vec(value)?)
+        cx.put(self.number, Name::PathThen(path, &version.to_be_bytes()), written(value)?)
     }
 
     /// Deletes version `version` of the record at `path`, if there is one.
@@ -213,6 +214,13 @@ pub fn page(names: &[String], after: &str, limit: i64) -> Vec<String> {
     let start = if after.is_empty() { 0 } else { names.partition_point(|name| name.as_str() <= after) };
     let count = usize::try_from(limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
     names.iter().skip(start).take(count).cloned().collect()
+}
+
+/// A record as it is stored. Most are written in one piece that never moves: of a secret no copy is left behind.
+fn written<V: Serialize>(value: &V) -> Result<Vec<u8>> {
+    let mut json = Vec::with_capacity(MOSTLY);
+    serde_json::to_writer(&mut json, value)?;
+    Ok(json)
 }
 
 fn read<V: DeserializeOwned>(cx: &impl Reads, number: u8, name: Name<'_>) -> Result<Option<V>> {
