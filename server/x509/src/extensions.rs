@@ -247,8 +247,7 @@ impl Extension {
     }
 
     fn to_der(&self) -> Vec<u8> {
-        let critical = if self.critical { tlv::TRUE } else { &[] };
-        tlv::sequence(&[&tlv::oid(&self.oid), critical, &tlv::octets(&self.value)])
+        tlv::extension(&self.oid, self.critical, &self.value)
     }
 }
 

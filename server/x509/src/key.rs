@@ -2,9 +2,10 @@
 //! are `Zeroizing`.
 
 use crate::error::While;
+use crate::numbers::sec1;
 use crate::{Error, Family, KeyShape, MlDsa, PublicKey, Result, Scheme, pem, tlv};
 use aws_lc_rs::{
-    encoding::{AsDer, EcPrivateKeyRfc5915Der, Pkcs8V1Der, PublicKeyX509Der},
+    encoding::{AsBigEndian, AsDer, EcPrivateKeyBin, Pkcs8V1Der, PublicKeyX509Der},
     rand::SystemRandom,
     rsa::KeySize,
     signature::{
@@ -22,6 +23,7 @@ const PKCS8: &str = "PRIVATE KEY";
 const PKCS1: &str = "RSA PRIVATE KEY";
 const SEC1: &str = "EC PRIVATE KEY";
 
+const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 const P256_PREFIX: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86,
     0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
@@ -160,8 +162,9 @@ impl PrivateKey {
                 }
             }
             (Pair::Ec(pair), KeyEncoding::Traditional) => {
-                let sec1: EcPrivateKeyRfc5915Der<'_> = pair.private_key().as_der().map_err(failed)?;
-                sec1.as_ref().to_vec()
+                // The library would work out the point once more.
+                let scalar: EcPrivateKeyBin<'_> = pair.private_key().as_be_bytes().map_err(failed)?;
+                return sec1(self.public.shape().bits, scalar.as_ref(), self.public.bits());
             }
             (Pair::Ec(pair), KeyEncoding::Pkcs8) => pair.to_pkcs8v1().map_err(failed)?.as_ref().to_vec(),
             (Pair::Ed25519(pair), _) => pair.to_pkcs8v1().map_err(failed)?.as_ref().to_vec(),
@@ -196,7 +199,7 @@ impl PrivateKey {
                 spki.as_ref().to_vec()
             }
             Pair::Ed25519(pair) => {
-                let algorithm = tlv::sequence(&[tlv::oid(&ObjectIdentifier::new_unwrap("1.3.101.112"))]);
+                let algorithm = tlv::sequence(&[tlv::oid(&ED25519)]);
                 tlv::sequence(&[algorithm, tlv::bits(pair.public_key().as_ref())])
             }
             Pair::MlDsa(set, pair) => {
@@ -298,6 +301,17 @@ mod tests {
                 key.public().verify(scheme, b"message", &signature, "a test").unwrap();
                 assert!(key.public().verify(scheme, b"massage", &signature, "a test").is_err());
             }
+        }
+    }
+
+    #[test]
+    fn an_ec_key_is_written_as_the_library_writes_it() {
+        for bits in [256, 384, 521] {
+            let key = PrivateKey::generate(KeyShape::parse("ec", bits).unwrap()).unwrap();
+            let Pair::Ec(pair) = &key.pair else { panic!("an EC key has an EC pair") };
+            let expect: aws_lc_rs::encoding::EcPrivateKeyRfc5915Der<'_> =
+                pair.private_key().as_der().unwrap();
+            assert_eq!(*key.to_der(KeyEncoding::Traditional).unwrap(), expect.as_ref());
         }
     }
 

@@ -48,17 +48,7 @@ impl PrivateKey {
 
     /// An EC key of this scalar and this uncompressed point, which must belong together.
     pub fn from_ec_numbers(bits: u32, scalar: &[u8], point: &[u8]) -> Result<Self> {
-        let curve = match bits {
-            256 => P256,
-            384 => P384,
-            521 => P521,
-            other => return Err(Error::refused(format!("unsupported bit length for EC key: {other}"))),
-        };
-        let scalar = Zeroizing::new(tlv::octets(scalar));
-        let curve = tlv::explicit(0, &tlv::oid(&curve));
-        let point = tlv::explicit(1, &tlv::bits(point));
-        let parts: [&[u8]; 4] = [&tlv::number(1), &scalar, &curve, &point];
-        Self::from_der(&Zeroizing::new(tlv::sequence(&parts)))
+        Self::from_der(&sec1(bits, scalar, point)?)
     }
 
     /// The Ed25519 key of this seed.
@@ -86,4 +76,19 @@ impl PublicKey {
             })
             .reading(WHAT)
     }
+}
+
+/// SEC 1 (RFC 5915) of an EC key: its scalar, padded to the size of the curve, and its uncompressed point.
+pub(crate) fn sec1(bits: u32, scalar: &[u8], point: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+    let curve = match bits {
+        256 => P256,
+        384 => P384,
+        521 => P521,
+        other => return Err(Error::refused(format!("unsupported bit length for EC key: {other}"))),
+    };
+    let scalar = Zeroizing::new(tlv::octets(scalar));
+    let curve = tlv::explicit(0, &tlv::oid(&curve));
+    let point = tlv::explicit(1, &tlv::bits(point));
+    let parts: [&[u8]; 4] = [&tlv::number(1), &scalar, &curve, &point];
+    Ok(Zeroizing::new(tlv::sequence(&parts)))
 }

@@ -40,13 +40,11 @@ pub struct Block<'a> {
 pub fn blocks(text: &str) -> Result<Vec<Block<'_>>> {
     let mut found = Vec::new();
     let mut rest = text;
-    while let Some((_, after)) = rest.split_once(BEGIN) {
-        let (label, body) = after
-            .split_once(DASHES)
+    while let Some((_, after)) = split_at_dashes(rest, BEGIN) {
+        let (label, body) = split_at_dashes(after, DASHES)
             .filter(|(label, _)| !label.contains(['\n', '-']))
             .ok_or_else(|| Error::malformed("PEM", "a BEGIN line does not end in -----"))?;
-        let (body, tail) = body
-            .split_once(END)
+        let (body, tail) = split_at_dashes(body, END)
             .ok_or_else(|| Error::malformed("PEM", format!("the {label} block has no END line")))?;
         rest = tail.strip_prefix(label).and_then(|tail| tail.strip_prefix(DASHES)).ok_or_else(|| {
             Error::malformed("PEM", format!("the END line of a {label} block names another"))
@@ -59,13 +57,22 @@ pub fn blocks(text: &str) -> Result<Vec<Block<'_>>> {
     Ok(found)
 }
 
+/// What stands before and after the first `mark`. It begins with a dash, of which base64 has none.
+fn split_at_dashes<'a>(text: &'a str, mark: &str) -> Option<(&'a str, &'a str)> {
+    text.match_indices('-').find_map(|(at, _)| {
+        let (before, from) = text.split_at_checked(at)?;
+        Some((before, from.strip_prefix(mark)?))
+    })
+}
+
 fn decode(label: &str, body: &str) -> Result<Zeroizing<Vec<u8>>> {
     if body.contains(':') {
         let why = format!("the {label} block has headers; decrypt it, and send the block without them");
         return Err(Error::malformed("PEM", why));
     }
-    let joined: Zeroizing<Vec<u8>> =
-        Zeroizing::new(body.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect());
+    // Made in one piece that never moves: of a private key no copy is left behind.
+    let mut joined = Zeroizing::new(Vec::with_capacity(body.len()));
+    body.split_ascii_whitespace().for_each(|line| joined.extend_from_slice(line.as_bytes()));
     let der = LENIENT
         .decode(&*joined)
         .map_err(|e| Error::malformed("PEM", format!("the {label} block is not base64: {e}")))?;
@@ -77,18 +84,20 @@ pub fn encode(label: &str, der: &[u8]) -> String {
     // Made in one piece that never moves: of a private key no copy is left behind.
     let base64 = der.len().div_ceil(3) * 4;
     let lines = der.len().div_ceil(LINE_BYTES);
-    let mut out = String::with_capacity(base64 + lines + 2 * (label.len() + 17));
+    let mut out = Vec::with_capacity(base64 + lines + 2 * (label.len() + 17));
     for part in [BEGIN, label, DASHES, "\n"] {
-        out.push_str(part);
+        out.extend_from_slice(part.as_bytes());
     }
     for line in der.chunks(LINE_BYTES) {
-        b64::STANDARD.encode_string(line, &mut out);
-        out.push('\n');
+        let start = out.len();
+        out.resize(start + line.len().div_ceil(3) * 4 + 1, b'\n');
+        let (_, text) = out.split_at_mut(start);
+        b64::STANDARD.encode_slice(line, text).expect("every three bytes have four characters");
     }
     for part in [END, label, DASHES] {
-        out.push_str(part);
+        out.extend_from_slice(part.as_bytes());
     }
-    out
+    String::from_utf8(out).expect("base64 is ASCII, and so are the lines around it")
 }
 
 #[cfg(test)]

@@ -229,27 +229,27 @@ impl Digest {
 }
 
 fn pkcs1_oid(digest: Digest) -> ObjectIdentifier {
-    ObjectIdentifier::new_unwrap(match digest {
-        Digest::Sha256 => "1.2.840.113549.1.1.11",
-        Digest::Sha384 => "1.2.840.113549.1.1.12",
-        Digest::Sha512 => "1.2.840.113549.1.1.13",
-    })
+    match digest {
+        Digest::Sha256 => const { ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.11") },
+        Digest::Sha384 => const { ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.12") },
+        Digest::Sha512 => const { ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.13") },
+    }
 }
 
 fn ecdsa_oid(digest: Digest) -> ObjectIdentifier {
-    ObjectIdentifier::new_unwrap(match digest {
-        Digest::Sha256 => "1.2.840.10045.4.3.2",
-        Digest::Sha384 => "1.2.840.10045.4.3.3",
-        Digest::Sha512 => "1.2.840.10045.4.3.4",
-    })
+    match digest {
+        Digest::Sha256 => const { ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2") },
+        Digest::Sha384 => const { ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.3") },
+        Digest::Sha512 => const { ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.4") },
+    }
 }
 
 fn digest_oid(digest: Digest) -> ObjectIdentifier {
-    ObjectIdentifier::new_unwrap(match digest {
-        Digest::Sha256 => "2.16.840.1.101.3.4.2.1",
-        Digest::Sha384 => "2.16.840.1.101.3.4.2.2",
-        Digest::Sha512 => "2.16.840.1.101.3.4.2.3",
-    })
+    match digest {
+        Digest::Sha256 => const { ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1") },
+        Digest::Sha384 => const { ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.2") },
+        Digest::Sha512 => const { ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.3") },
+    }
 }
 
 /// The digest of PSS parameters whose mask and salt follow from it, as everyone's do.

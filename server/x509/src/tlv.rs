@@ -14,6 +14,7 @@ pub(crate) const TRUE: &[u8] = &[0x01, 0x01, 0xff];
 const BIT_STRING: u8 = 0x03;
 const INTEGER: u8 = 0x02;
 const OCTET_STRING: u8 = 0x04;
+const OBJECT_IDENTIFIER: u8 = 0x06;
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const CONTEXT: u8 = 0x80;
@@ -24,6 +25,14 @@ pub(crate) fn tlv<P: AsRef<[u8]>>(tag: u8, parts: &[P]) -> Vec<u8> {
     let length: usize = parts.iter().map(|part| part.as_ref().len()).sum();
     let mut out = Vec::with_capacity(length + 6);
     out.push(tag);
+    push_length(length, &mut out);
+    for part in parts {
+        out.extend_from_slice(part.as_ref());
+    }
+    out
+}
+
+fn push_length(length: usize, out: &mut Vec<u8>) {
     match u8::try_from(length) {
         Ok(short) if short < 0x80 => out.push(short),
         _ => {
@@ -33,10 +42,21 @@ pub(crate) fn tlv<P: AsRef<[u8]>>(tag: u8, parts: &[P]) -> Vec<u8> {
             out.extend(significant);
         }
     }
-    for part in parts {
-        out.extend_from_slice(part.as_ref());
+}
+
+/// An Extension, in one piece: a certificate has many.
+pub(crate) fn extension(oid: &ObjectIdentifier, critical: bool, value: &[u8]) -> Vec<u8> {
+    let mut inner = Vec::with_capacity(value.len() + 32);
+    inner.push(OBJECT_IDENTIFIER);
+    push_length(oid.as_bytes().len(), &mut inner);
+    inner.extend_from_slice(oid.as_bytes());
+    if critical {
+        inner.extend_from_slice(TRUE);
     }
-    out
+    inner.push(OCTET_STRING);
+    push_length(value.len(), &mut inner);
+    inner.extend_from_slice(value);
+    sequence(&[inner])
 }
 
 pub(crate) fn sequence<P: AsRef<[u8]>>(parts: &[P]) -> Vec<u8> {
@@ -100,7 +120,7 @@ pub(crate) fn number(value: u64) -> Vec<u8> {
 }
 
 pub(crate) fn oid(oid: &ObjectIdentifier) -> Vec<u8> {
-    tlv(0x06, &[oid.as_bytes()])
+    tlv(OBJECT_IDENTIFIER, &[oid.as_bytes()])
 }
 
 pub(crate) fn utf8(text: &str) -> Vec<u8> {
