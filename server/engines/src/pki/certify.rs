@@ -31,14 +31,13 @@ pub(super) enum Signer<'a> {
 impl Decided<'_> {
     /// Records and signs it, for this owner and under this role, and returns its DER.
     pub(super) fn issue(&self, cx: &mut Writing<'_>, role: &str, owner: String) -> Result<Vec<u8>> {
-        self.lint(cx)?;
+        let names = self.lint(cx)?;
         let issuer = match &self.signer {
             Signer::Issuer(_, issuer, _) => issuer.id,
             Signer::Itself(id, _) => *id,
         };
-        let Template { serial, validity, subject, extensions, public_key } = self.template;
+        let Template { serial, validity, public_key, .. } = self.template;
         let mut record = CertificateRecord::new(Vec::new(), Some(issuer)).asked_for(role, owner);
-        let names = issued::names(subject, extensions)?;
         issued::enter(cx, serial, &record, validity.not_after, names, public_key)?;
         record.der = Der(self.sign()?);
         CERTIFICATES.put(cx, serial.as_bytes(), &record)?;
@@ -51,12 +50,19 @@ impl Decided<'_> {
         self.sign()
     }
 
-    fn lint(&self, cx: &impl Reads) -> Result<()> {
+    /// Its names, if there is nothing to be said against it.
+    fn lint(&self, cx: &impl Reads) -> Result<Vec<String>> {
         blocked::check(cx, self.template.public_key)?;
         match &self.signer {
             // Those above the issuer may constrain it too, as far as they are known here.
-            Signer::Issuer(all, issuer, _) => lint::below(&self.template, all, issuer, cx.now()),
-            Signer::Itself(..) => lint::root(&self.template),
+            Signer::Issuer(all, issuer, _) => {
+                let (common_name, others) = lint::below(&self.template, all, issuer, cx.now())?;
+                Ok(issued::united(common_name, others))
+            }
+            Signer::Itself(..) => {
+                lint::root(&self.template)?;
+                issued::names(self.template.subject, self.template.extensions)
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use kit::{Error, IdTable, Reads, Result, Table, Writing};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-use x509::{Certificate, Extensions, PublicKey, Serial, Subject};
+use x509::{AltNames, Certificate, Extensions, PublicKey, Serial, Subject};
 
 use super::authorities::refused;
 use super::key_mark::KeyMark;
@@ -164,7 +164,12 @@ pub(super) fn forget(cx: &mut Writing<'_>, serial: &[u8]) -> Result<()> {
 pub(super) fn names(subject: &[u8], extensions: &Extensions) -> Result<Vec<String>> {
     // A name that cannot be read is none to be found by.
     let others = extensions.names().unwrap_or_default();
-    let mut names = vec![Subject::from_der(subject).map_err(refused)?.common_name];
+    Ok(united(Subject::from_der(subject).map_err(refused)?.common_name, others))
+}
+
+/// The same of names that have been read.
+pub(super) fn united(common_name: String, others: AltNames) -> Vec<String> {
+    let mut names = vec![common_name];
     names.retain(|name| !name.is_empty());
     let addresses = others.ip.iter().map(std::net::IpAddr::to_string);
     for name in others.dns.into_iter().chain(others.email).chain(others.uri).chain(addresses) {
@@ -172,7 +177,7 @@ pub(super) fn names(subject: &[u8], extensions: &Extensions) -> Result<Vec<Strin
             names.push(name);
         }
     }
-    Ok(names)
+    names
 }
 
 /// All classes.

@@ -11,8 +11,13 @@ use super::fields::check_uri;
 /// A subject without any part, in DER.
 pub(super) const NOBODY: &[u8] = &[0x30, 0];
 
-/// Refuses what nobody would accept from an issuer.
-pub(super) fn below(template: &Template<'_>, all: &Authorities, issuer: &Issuer, now: Time) -> Result<()> {
+/// Refuses what nobody would accept from an issuer. The common name and the other names of what is accepted.
+pub(super) fn below(
+    template: &Template<'_>,
+    all: &Authorities,
+    issuer: &Issuer,
+    now: Time,
+) -> Result<(String, AltNames)> {
     every(template)?;
     let names = template.extensions.names().map_err(refused)?;
     forms(&names)?;
@@ -22,7 +27,8 @@ pub(super) fn below(template: &Template<'_>, all: &Authorities, issuer: &Issuer,
         ));
     }
     let common_name = Subject::from_der(template.subject).map_err(refused)?.common_name;
-    upwards(all, issuer, now, |above| constrain((&names, template.subject, &common_name), above))
+    upwards(all, issuer, now, |above| constrain((&names, template.subject, &common_name), above))?;
+    Ok((common_name, names))
 }
 
 /// Refuses alternative names that the issuer could not certify.
