@@ -1,6 +1,8 @@
 //! The audit file: complete, without a secret, reopened when asked, and a condition of every answer.
 
 use serde_json::{Value, json};
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::path::Path;
 use tests::binary::Binary;
 use tests::http::Client;
@@ -118,4 +120,35 @@ fn what_cannot_be_audited_is_refused() {
         root.get("kv/a").must(500);
         root.get("sys/health").must(200);
     }
+}
+
+/// What has begun goes on to its end without whoever asked for it, and is written down like all else.
+#[test]
+fn a_write_whose_client_has_gone_has_an_answer_too() {
+    const WRITES: usize = 100;
+    let (folder, server, root) = audited();
+    let file = folder.path().join("audit.log");
+    for at in 0..WRITES {
+        let head = format!(
+            "POST /v1/kv/gone{at} HTTP/1.1\r\nHost: a\r\nX-Vault-Token: {}\r\nContent-Length: 7\r\n\r\n{{\"a\":1}}",
+            root.token()
+        );
+        let mut stream = TcpStream::connect(server.address()).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+    }
+    let count = |kind: &str| {
+        let ours = |line: &Value| {
+            line["type"] == kind
+                && line["request"]["path"].as_str().is_some_and(|path| path.starts_with("kv/gone"))
+        };
+        lines(&file).iter().filter(|line| ours(line)).count()
+    };
+    // Of whom it had not yet heard all when they went, it does not do the rest.
+    server.until("every write that has begun is answered", |client| {
+        client.get("sys/health").must(200);
+        let begun = count("request");
+        begun > 0 && begun == count("response")
+    });
+    let (begun, kept) = (count("request"), root.list("kv").must(200).json()["data"]["keys"].clone());
+    assert_eq!(kept.as_array().map(Vec::len), Some(begun));
 }

@@ -82,6 +82,11 @@ impl Pending {
         Self { trip: Box::new(trip), first: Box::new(first) }
     }
 
+    /// Waits for nothing but to be durable.
+    pub fn is_to_commit(&self) -> bool {
+        matches!(*self.first, Step::Commit(..))
+    }
+
     /// Does no costly work any more, if nothing has begun, once the other end of this is dropped: the client has gone.
     #[must_use]
     pub fn for_client(mut self, client: oneshot::Receiver<()>) -> Self {

@@ -16,6 +16,7 @@ use http_body_util::{BodyExt, Either};
 use hyper::body::{Body as _, Incoming};
 use hyper_util::service::TowerToHyperService;
 use kernel::{Answer, Handled, Kernel};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::archive;
@@ -396,28 +397,64 @@ fn answer(door: &Arc<Door>, asked: Asked, restores: Option<Restore>, space: Opti
 fn later(dress: Dress, kernel: Arc<Kernel>, held: Held, pending: kernel::Pending) -> Answering {
     let limit = dress.door.listener.limits.request_duration_max;
     let (here, gone) = oneshot::channel();
+    let is_to_commit = pending.is_to_commit();
     let pending = pending.for_client(gone);
-    let mut work = Box::pin(async move {
+    let work = Box::pin(async move {
         let (request, _space) = held;
         kernel.finish(pending, &request).await.into_inner()
     });
-    // A task of its own, which goes on without the client, is made only for what really waits.
-    let mut context = Context::from_waker(Waker::noop());
-    match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(&mut context))) {
-        Ok(Poll::Ready(answer)) => return told(dress, answer),
-        Ok(Poll::Pending) => {}
-        Err(_) => return Answering::Now(Some(dress.put_on(fault()))),
+    let mut work = Going { work: Some(work) };
+    if let Poll::Ready(answer) = Pin::new(&mut work).poll(&mut Context::from_waker(Waker::noop())) {
+        return told(dress, answer);
     }
-    let work = tokio::spawn(work);
+    // What may hold up its thread does so in a task of its own, so that time can be up for whoever waits for it.
+    let work = if is_to_commit { work } else { work.apart() };
     Answering::Later(Box::pin(async move {
         let _here: oneshot::Sender<()> = here;
         let answer = match tokio::time::timeout(limit, work).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => fault(),
+            Ok(answer) => answer,
             Err(_) => reply::error_answer(500, "1 error occurred:\n\t* context deadline exceeded\n\n"),
         };
         after(dress, answer).await
     }))
+}
+
+/// Work that goes on to its end, in a task of its own once nobody waits for it any more.
+struct Going {
+    work: Option<Pin<Box<dyn Future<Output = Answer> + Send>>>,
+}
+
+impl Going {
+    /// In a task of its own from now on.
+    fn apart(mut self) -> Self {
+        let Some(work) = self.work.take() else { return self };
+        let task = tokio::spawn(work);
+        Self { work: Some(Box::pin(async move { task.await.unwrap_or_else(|_| fault()) })) }
+    }
+}
+
+impl Future for Going {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        let Some(mut work) = self.work.take() else { return Poll::Ready(fault()) };
+        match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => {
+                self.work = Some(work);
+                Poll::Pending
+            }
+            Ok(answer) => answer,
+            Err(_) => Poll::Ready(fault()),
+        }
+    }
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        if let (Some(work), Ok(runtime)) = (self.work.take(), Handle::try_current()) {
+            drop(runtime.spawn(work));
+        }
+    }
 }
 
 /// An answer that is there already.

@@ -37,6 +37,8 @@ pub(super) const STREAMS_MAX: u32 = 128;
 /// What of the bodies of one connection of HTTP/2 may have come and not been read, and of one body alone.
 const UNREAD_MAX: u32 = 256 * 1024;
 const STREAM_WINDOW: u32 = 128 * 1024;
+/// An answer up to this goes to the socket in one piece.
+const PIECE_MAX: usize = 4096;
 /// How long the handshake of TLS may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// What a client hears that speaks HTTP where TLS is spoken: Go's words, which clients look for.
@@ -393,7 +395,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         if let Some(first) = slices.first().filter(|first| refusal::is_bare(first)) {
             return self.poll_write(cx, first);
         }
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let size: usize = slices.iter().map(|slice| slice.len()).sum();
+        if slices.len() < 2 || size > PIECE_MAX {
+            return Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        }
+        // To put a short answer together costs less than to have the system collect it.
+        let mut piece = Vec::with_capacity(size);
+        slices.iter().for_each(|slice| piece.extend_from_slice(slice));
+        Pin::new(&mut self.stream).poll_write(cx, &piece)
     }
 
     fn is_write_vectored(&self) -> bool {
