@@ -9,6 +9,8 @@ use time::format_description::well_known::Rfc3339;
 pub struct Time(pub u64);
 
 const NANOS: u64 = 1_000_000_000;
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 impl Time {
     /// The start of a second since 1970.
@@ -66,6 +68,15 @@ impl Time {
         )
     }
 
+    /// Reads a date as headers of HTTP write it; of its three spellings the one that is not obsolete, with `UTC` for `GMT` too.
+    pub fn parse_http(text: &str) -> Option<Self> {
+        let text = text.strip_suffix(" GMT").or_else(|| text.strip_suffix(" UTC"))?;
+        let [_, day, month, year, clock] = text.split(' ').collect::<Vec<_>>().try_into().ok()?;
+        let month = MONTHS.iter().position(|name| *name == month)? + 1;
+        let date = Self::parse(&format!("{year}-{month:02}-{day:0>2}T{clock}Z"))?;
+        date.http().starts_with(text).then_some(date)
+    }
+
     /// Reads RFC 3339, or seconds since 1970.
     pub fn parse(text: &str) -> Option<Self> {
         if let Ok(seconds) = text.parse::<u64>() {
@@ -91,6 +102,20 @@ mod tests {
             assert_eq!(Time::parse(text), Some(Time(nanos)));
         }
         assert_eq!(Time(1_795_706_547_500_000_000).http(), "Thu, 26 Nov 2026 15:22:27 GMT");
+        let date = Time::from_seconds(1_795_706_547);
+        for text in ["Thu, 26 Nov 2026 15:22:27 GMT", "Thu, 26 Nov 2026 15:22:27 UTC"] {
+            assert_eq!(Time::parse_http(text), Some(date));
+        }
+        for text in [
+            "",
+            "GMT",
+            "1795706547",
+            "Fri, 26 Nov 2026 15:22:27 GMT",
+            "Thu, 31 Feb 2026 15:22:27 GMT",
+            "2026-11-26T15:22:27Z",
+        ] {
+            assert_eq!(Time::parse_http(text), None, "{text}");
+        }
         assert_eq!(Time::parse("1700000000"), Some(Time::from_seconds(1_700_000_000)));
         assert_eq!(Time::parse("yesterday"), None);
     }

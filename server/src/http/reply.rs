@@ -127,7 +127,9 @@ fn with(status: u16, kind: HeaderValue, body: Bytes) -> Reply {
     *reply.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut headers = HeaderMap::with_capacity(6);
     headers.insert(CACHE_CONTROL, NO_STORE);
-    headers.insert(CONTENT_TYPE, kind);
+    if !kind.is_empty() {
+        headers.insert(CONTENT_TYPE, kind);
+    }
     headers.insert(STRICT_TRANSPORT_SECURITY, ONE_YEAR);
     *reply.headers_mut() = headers;
     reply

@@ -1,16 +1,21 @@
 //! Subject alternative names.
 
+use crate::ObjectIdentifier;
 use crate::error::While;
 use crate::{Error, Result, tlv};
 use der::{
-    Decode, Tag, Tagged,
-    asn1::{Ia5String, ObjectIdentifier},
+    Decode, Reader, SliceReader, Tag, TagNumber, Tagged,
+    asn1::{AnyRef, Ia5String},
 };
 use std::net::IpAddr;
-use x509_cert::ext::pkix::name::{GeneralName, GeneralNames};
+use x509_cert::ext::pkix::name::GeneralName;
 
 /// More names than this in one certificate is an attack or a mistake.
 pub const NAMES_MAX: usize = 2048;
+/// `[0]`, with values in it.
+const OTHER: Tag = Tag::ContextSpecific { constructed: true, number: TagNumber(0) };
+/// `[8]`, with bytes in it.
+const REGISTERED: Tag = Tag::ContextSpecific { constructed: false, number: TagNumber(8) };
 
 /// The names a certificate stands for, sorted by kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -110,28 +115,73 @@ impl AltNames {
     pub fn from_der(der: &[u8]) -> Result<Self> {
         const WHAT: &str = "subject alternative names";
         let mut found = AltNames::default();
-        let names = GeneralNames::from_der(der).reading(WHAT)?;
+        let names = list(der).reading(WHAT)?;
         if names.len() > NAMES_MAX {
             return Err(Error::malformed(WHAT, format!("there are more than {NAMES_MAX}")));
         }
         for name in names {
             match name {
-                GeneralName::DnsName(name) => found.dns.push(text(name)),
-                GeneralName::Rfc822Name(name) => found.email.push(text(name)),
-                GeneralName::UniformResourceIdentifier(name) => found.uri.push(text(name)),
-                GeneralName::IpAddress(bytes) => found.ip.push(ip(bytes.as_bytes())?),
-                GeneralName::OtherName(other) if other.value.tag() == Tag::Utf8String => {
-                    let value = String::from_utf8(other.value.value().to_vec())
+                Name::Other(oid, value) if value.tag() == Tag::Utf8String => {
+                    let value = String::from_utf8(value.value().to_vec())
                         .map_err(|_| Error::malformed(WHAT, "an otherName is not UTF-8"))?;
-                    found.other.push(OtherName { oid: other.type_id, value });
+                    found.other.push(OtherName { oid, value });
                 }
-                GeneralName::OtherName(_) => found.unreadable.push("otherName"),
-                GeneralName::DirectoryName(_) => found.unreadable.push("directoryName"),
-                GeneralName::EdiPartyName(_) => found.unreadable.push("ediPartyName"),
-                GeneralName::RegisteredId(_) => found.unreadable.push("registeredID"),
+                Name::Other(..) => found.unreadable.push("otherName"),
+                Name::Registered => found.unreadable.push("registeredID"),
+                Name::Usual(name) => match *name {
+                    GeneralName::DnsName(name) => found.dns.push(text(name)),
+                    GeneralName::Rfc822Name(name) => found.email.push(text(name)),
+                    GeneralName::UniformResourceIdentifier(name) => found.uri.push(text(name)),
+                    GeneralName::IpAddress(bytes) => found.ip.push(ip(bytes.as_bytes())?),
+                    GeneralName::DirectoryName(_) => found.unreadable.push("directoryName"),
+                    _ => found.unreadable.push("ediPartyName"),
+                },
             }
         }
         Ok(found)
+    }
+}
+
+/// One of GeneralNames. Those with object identifiers are read here: the crate that reads the others does not know all.
+enum Name<'a> {
+    Other(ObjectIdentifier, AnyRef<'a>),
+    Registered,
+    Usual(Box<GeneralName>),
+}
+
+/// Whether these are GeneralNames, and at least one.
+pub(crate) fn are_names(der: &[u8]) -> bool {
+    list(der).is_ok_and(|names| !names.is_empty())
+}
+
+fn list(der: &[u8]) -> der::Result<Vec<Name<'_>>> {
+    let mut reader = SliceReader::new(der)?;
+    let mut names = Vec::new();
+    reader.sequence(|inner| {
+        while !inner.is_finished() {
+            names.push(name(inner)?);
+        }
+        Ok::<_, der::Error>(())
+    })?;
+    reader.finish()?;
+    Ok(names)
+}
+
+fn name<'a>(reader: &mut SliceReader<'a>) -> der::Result<Name<'a>> {
+    match Tag::peek(reader)? {
+        // [0] IMPLICIT, and in it the value as [0] EXPLICIT.
+        OTHER => {
+            let mut inner = SliceReader::new(AnyRef::decode(reader)?.value())?;
+            let oid = ObjectIdentifier::decode(&mut inner)?;
+            let value = AnyRef::decode(&mut inner)?;
+            inner.finish()?;
+            if value.tag() != OTHER {
+                return Err(value.tag().value_error().into());
+            }
+            Ok(Name::Other(oid, AnyRef::from_der(value.value())?))
+        }
+        REGISTERED => AnyRef::decode(reader).map(|_| Name::Registered),
+        _ => GeneralName::decode(reader).map(|name| Name::Usual(Box::new(name))),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Reading certificates.
 
+use crate::ObjectIdentifier;
 use crate::error::While;
 use crate::extensions::{
     AUTHORITY_ACCESS, AUTHORITY_KEY_ID, BASIC_CONSTRAINTS, EXT_KEY_USAGE, KEY_USAGE, OCSP, SUBJECT_KEY_ID,
@@ -11,13 +12,11 @@ use crate::{
 use aws_lc_rs::digest;
 use der::{
     Decode, Reader, SliceReader, Tag, TagNumber,
-    asn1::{AnyRef, BitStringRef, ObjectIdentifier, OctetStringRef, UintRef},
+    asn1::{AnyRef, BitStringRef, OctetStringRef, UintRef},
 };
 use std::{fmt, ops::Range};
 use x509_cert::ext::pkix::name::GeneralName;
-use x509_cert::ext::pkix::{
-    AccessDescription, AuthorityInfoAccessSyntax, AuthorityKeyIdentifier, BasicConstraints,
-};
+use x509_cert::ext::pkix::{AuthorityKeyIdentifier, BasicConstraints};
 
 const WHAT: &str = "certificate";
 /// A certificate larger than this is not read.
@@ -171,14 +170,16 @@ impl Certificate {
 
     /// Where to ask whether it still holds, as it says itself.
     pub fn ocsp_servers(&self) -> Vec<String> {
-        let places = value::<AuthorityInfoAccessSyntax>(&self.extensions, AUTHORITY_ACCESS).ok().flatten();
-        let url = |place: AccessDescription| match place.access_location {
-            GeneralName::UniformResourceIdentifier(url) if place.access_method == OCSP => {
-                Some(url.to_string())
+        let places = value::<Vec<AnyRef<'_>>>(&self.extensions, AUTHORITY_ACCESS).ok().flatten();
+        let url = |place: AnyRef<'_>| {
+            let mut place = SliceReader::new(place.value()).ok()?;
+            let way = ObjectIdentifier::decode(&mut place).ok()?;
+            match GeneralName::decode(&mut place).ok()? {
+                GeneralName::UniformResourceIdentifier(url) if way == OCSP => Some(url.to_string()),
+                _ => None,
             }
-            _ => None,
         };
-        places.map_or(vec![], |places| places.0.into_iter().filter_map(url).collect())
+        places.unwrap_or_default().into_iter().filter_map(url).collect()
     }
 
     /// Whether it is a CA.
@@ -289,21 +290,30 @@ pub(crate) fn read_extensions(der: &[u8], what: &'static str) -> Result<Extensio
         return Ok(extensions);
     }
     let mut reader = SliceReader::new(der).reading(what)?;
-    let found = Vec::<x509_cert::ext::Extension>::decode(&mut reader).reading(what)?;
+    let found = Vec::<AnyRef<'_>>::decode(&mut reader).reading(what)?;
     reader.finish().reading(what)?;
     if found.len() > EXTENSIONS_MAX {
         let why = format!("it has {} extensions; {EXTENSIONS_MAX} are allowed", found.len());
         return Err(Error::malformed(what, why));
     }
     for extension in found {
-        if extensions.find(&extension.extn_id).is_some() {
-            let why = format!("it has the extension {} twice", extension.extn_id);
-            return Err(Error::malformed(what, why));
+        let (oid, critical, value) = extension_of(extension).reading(what)?;
+        if extensions.find(&oid).is_some() {
+            return Err(Error::malformed(what, format!("it has the extension {oid} twice")));
         }
-        extensions =
-            extensions.with(extension.extn_id, extension.critical, extension.extn_value.as_bytes().to_vec());
+        extensions = extensions.with(oid, critical, value);
     }
     Ok(extensions)
+}
+
+fn extension_of(extension: AnyRef<'_>) -> der::Result<(ObjectIdentifier, bool, Vec<u8>)> {
+    der::Tagged::tag(&extension).assert_eq(Tag::Sequence)?;
+    let mut reader = SliceReader::new(extension.value())?;
+    let oid = ObjectIdentifier::decode(&mut reader)?;
+    let critical = Option::<bool>::decode(&mut reader)?.unwrap_or(false);
+    let value = <&OctetStringRef>::decode(&mut reader)?.as_bytes().to_vec();
+    reader.finish()?;
+    Ok((oid, critical, value))
 }
 
 pub(crate) fn key_usage(extensions: &Extensions) -> Result<Option<KeyUsage>> {
@@ -321,7 +331,7 @@ pub(crate) fn authority_key_id(extensions: &Extensions) -> Option<Vec<u8>> {
 /// The decoded value of the extension of that number.
 pub(crate) fn value<'a, T: Decode<'a, Error = der::Error>>(
     extensions: &'a Extensions,
-    oid: der::asn1::ObjectIdentifier,
+    oid: ObjectIdentifier,
 ) -> Result<Option<T>> {
     extensions.find(&oid).map(|e| T::from_der(&e.value)).transpose().reading("extension")
 }

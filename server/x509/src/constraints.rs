@@ -447,7 +447,7 @@ mod tests {
     fn a_mail_address_in_the_subject_counts() {
         let ours = constraints(vec![Base::Email("example.com".into())], vec![]);
         let subject = |address: &str| {
-            let oid = der::asn1::ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.1");
+            let oid = crate::ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.1");
             let value = tlv::tlv(0x16, &[address]);
             tlv::sequence(&[tlv::set_of(vec![tlv::sequence(&[tlv::oid(&oid), value])])])
         };
@@ -488,7 +488,7 @@ mod tests {
         assert_eq!(ours.check(&AltNames::default(), EMPTY, ""), Ok(()));
         // Case, spaces at the edges and in a row, and the kind of text do not matter (RFC 5280, section 7.1).
         let other = tlv::sequence(&[
-            tlv::oid(&der::asn1::ObjectIdentifier::new_unwrap("2.5.4.10")),
+            tlv::oid(&crate::ObjectIdentifier::new_unwrap("2.5.4.10")),
             tlv::utf8(" bad  One "),
         ]);
         let other = tlv::sequence(&[tlv::set_of(vec![other])]);

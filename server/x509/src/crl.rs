@@ -1,12 +1,13 @@
 //! Certificate revocation lists (version 2).
 
+use crate::ObjectIdentifier;
 use crate::certificate::{authority_key_id, range, read_extensions, seconds, value};
 use crate::error::While;
 use crate::extensions::{AUTHORITY_KEY_ID, CRL_NUMBER, CRL_REASON, DELTA_CRL, INVALIDITY_DATE};
 use crate::{Error, Extensions, PrivateKey, PublicKey, Result, Scheme, Serial, pem, template, tlv};
 use der::{
     Decode, Reader, SliceReader, Tag,
-    asn1::{AnyRef, BitStringRef, ObjectIdentifier, UintRef},
+    asn1::{AnyRef, BitStringRef, UintRef},
 };
 
 const WHAT: &str = "revocation list";

@@ -1,7 +1,7 @@
 //! Extensions of certificates, requests and revocation lists.
 
+use crate::ObjectIdentifier;
 use crate::{AltNames, Error, ExtKeyUsage, KeyUsage, Result, Subtrees, tlv};
-use der::asn1::ObjectIdentifier;
 use x509_cert::ext::pkix::BasicConstraints;
 
 /// One extension, its value as DER.

@@ -1,6 +1,7 @@
 //! Private keys: made, read, written, used to sign. aws-lc wipes them when they are dropped; their written forms
 //! are `Zeroizing`.
 
+use crate::ObjectIdentifier;
 use crate::error::While;
 use crate::numbers::sec1;
 use crate::{Error, Family, KeyShape, MlDsa, PublicKey, Result, Scheme, pem, tlv};
@@ -12,10 +13,7 @@ use aws_lc_rs::{
         self as lc, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, PqdsaKeyPair, RsaKeyPair,
     },
 };
-use der::{
-    Decode, Reader, SliceReader,
-    asn1::{ObjectIdentifier, OctetStringRef},
-};
+use der::{Decode, Reader, SliceReader, asn1::OctetStringRef};
 use std::fmt;
 use zeroize::Zeroizing;
 

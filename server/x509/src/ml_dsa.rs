@@ -1,6 +1,7 @@
 //! ML-DSA (FIPS 204) as certificates have it (RFC 9881): three parameter sets, each with an object identifier that is key type
 //! and signature algorithm in one, and that has no parameters. The message is signed itself, not a hash of it.
 
+use crate::ObjectIdentifier;
 use crate::tlv;
 use aws_lc_rs::encoding::AsRawBytes;
 use aws_lc_rs::error::Unspecified;
@@ -8,7 +9,6 @@ use aws_lc_rs::signature::{
     ML_DSA_44, ML_DSA_44_SIGNING, ML_DSA_65, ML_DSA_65_SIGNING, ML_DSA_87, ML_DSA_87_SIGNING, PqdsaKeyPair,
     PqdsaSigningAlgorithm, PqdsaVerificationAlgorithm,
 };
-use der::asn1::ObjectIdentifier;
 use zeroize::Zeroizing;
 
 /// A parameter set of ML-DSA: how large its keys are, and how hard to break.

@@ -1,10 +1,8 @@
 //! Keys in and out of their bare numbers, as formats that know no DER carry them (SSH among them).
 
+use crate::ObjectIdentifier;
 use crate::{Error, Family, PrivateKey, PublicKey, Result, error::While, tlv};
-use der::{
-    Decode, Reader, SliceReader,
-    asn1::{ObjectIdentifier, UintRef},
-};
+use der::{Decode, Reader, SliceReader, asn1::UintRef};
 use num_bigint::BigUint;
 use zeroize::Zeroizing;
 

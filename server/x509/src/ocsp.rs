@@ -1,10 +1,11 @@
 //! OCSP (RFC 6960) as its client: whether an authority still stands by a certificate.
 
+use crate::ObjectIdentifier;
 use crate::certificate::SIZE_MAX;
 use crate::error::While;
 use crate::{Certificate, Error, ExtKeyUsage, Result, Scheme, tlv};
 use aws_lc_rs::digest;
-use der::asn1::{AnyRef, BitStringRef, GeneralizedTime, ObjectIdentifier, UintRef};
+use der::asn1::{AnyRef, BitStringRef, GeneralizedTime, UintRef};
 use der::{Decode, Reader, SliceReader, Tag, TagNumber, Tagged};
 
 const WHAT: &str = "OCSP answer";

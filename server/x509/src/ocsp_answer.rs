@@ -1,10 +1,11 @@
 //! OCSP (RFC 6960) as its server: reading questions, and signing what an authority says of certificates.
 
+use crate::ObjectIdentifier;
 use crate::error::While;
 use crate::ocsp::{BASIC, Member, SHA1, context, members_of};
 use crate::{Certificate, Error, Extensions, PrivateKey, Reason, Result, Scheme, Serial, template, tlv};
 use aws_lc_rs::digest;
-use der::asn1::{ObjectIdentifier, UintRef};
+use der::asn1::UintRef;
 use der::{Decode, Tag};
 
 const WHAT: &str = "OCSP request";

@@ -3,12 +3,12 @@
 //! A number with a superfluous byte is another number to who compares bytes, as is done here, and the same one to who compares
 //! values. So what it names would be judged by nobody here and obeyed elsewhere.
 
+use crate::ObjectIdentifier;
 use crate::extensions::{
     ALT_NAMES, AUTHORITY_ACCESS, CRL_POINTS, EXT_KEY_USAGE, FRESHEST_CRL, ISSUER_ALT_NAMES, NAME_CONSTRAINTS,
     POLICIES, POLICY_MAPPINGS, SUBJECT_ACCESS,
 };
 use crate::{Error, Result};
-use der::asn1::ObjectIdentifier;
 
 /// Nothing that anybody wrote lies deeper.
 const DEPTH_MAX: usize = 32;

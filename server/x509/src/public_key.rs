@@ -1,11 +1,12 @@
 //! Public keys: which shape they have, what identifies them, what they have signed.
 
+use crate::ObjectIdentifier;
 use crate::error::While;
 use crate::{Error, MlDsa, Result, Scheme, tlv, weak};
 use aws_lc_rs::{digest, signature::UnparsedPublicKey};
 use der::{
     Decode, Reader, SliceReader,
-    asn1::{BitStringRef, ObjectIdentifier, UintRef},
+    asn1::{BitStringRef, UintRef},
 };
 use std::{fmt, ops::Range};
 

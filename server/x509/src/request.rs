@@ -1,5 +1,6 @@
 //! PKCS#10 certificate requests.
 
+use crate::ObjectIdentifier;
 use crate::certificate::{key_usage, range, read_extensions, value};
 use crate::error::While;
 use crate::extensions::BASIC_CONSTRAINTS;
@@ -10,7 +11,7 @@ use crate::{
 };
 use der::{
     Decode, Reader, SliceReader,
-    asn1::{AnyRef, BitStringRef, ObjectIdentifier},
+    asn1::{AnyRef, BitStringRef},
 };
 use x509_cert::ext::pkix::BasicConstraints;
 

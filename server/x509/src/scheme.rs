@@ -1,9 +1,10 @@
 //! Signature algorithms: what a key of some shape signs with, and how certificates name it.
 
+use crate::ObjectIdentifier;
 use crate::error::While;
 use crate::{Error, Family, KeyShape, MlDsa, Result, tlv};
 use aws_lc_rs::signature as lc;
-use der::{Decode, Reader, SliceReader, Tag, asn1::ObjectIdentifier};
+use der::{Decode, Reader, SliceReader, Tag};
 
 /// How an RSA key pads what it signs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,11 +7,10 @@ use crate::extensions::{
     POLICY_MAPPINGS, SUBJECT_ACCESS, SUBJECT_KEY_ID,
 };
 use crate::ocsp::{Member, context, members_of};
-use crate::{Error, Result};
-use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, OctetStringRef};
+use crate::{Error, ObjectIdentifier, Result, alt_names};
+use der::asn1::{AnyRef, BitStringRef, OctetStringRef};
 use der::{Decode, Tag, Tagged};
 use x509_cert::ext::pkix::constraints::name::NameConstraints;
-use x509_cert::ext::pkix::name::GeneralNames;
 use x509_cert::ext::pkix::{AuthorityKeyIdentifier, BasicConstraints};
 
 const WHAT: &str = "extension";
@@ -32,9 +31,7 @@ impl Extension {
             SUBJECT_KEY_ID => <&OctetStringRef>::from_der(value).is_ok(),
             AUTHORITY_KEY_ID => AuthorityKeyIdentifier::from_der(value).is_ok(),
             EXT_KEY_USAGE => list(value).is_some_and(|purposes| purposes.iter().all(is_oid)),
-            ALT_NAMES | ISSUER_ALT_NAMES => {
-                GeneralNames::from_der(value).is_ok_and(|names| !names.is_empty())
-            }
+            ALT_NAMES | ISSUER_ALT_NAMES => alt_names::are_names(value),
             BASIC_CONSTRAINTS => BasicConstraints::from_der(value).is_ok(),
             NAME_CONSTRAINTS => NameConstraints::from_der(value).is_ok(),
             POLICIES => list(value).is_some_and(|policies| {

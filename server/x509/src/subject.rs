@@ -1,11 +1,12 @@
 //! Distinguished names, in the order and with the string types that Go and so Vault use. A CA that moves here keeps
 //! its name byte for byte, since the name in its certificate is copied and never made anew.
 
+use crate::ObjectIdentifier;
 use crate::error::While;
 use crate::{Error, Result, tlv};
 use der::{
     Decode, Reader, SliceReader, Tag,
-    asn1::{AnyRef, BitStringRef, BmpString, GeneralizedTime, ObjectIdentifier, UtcTime},
+    asn1::{AnyRef, BitStringRef, BmpString, GeneralizedTime, UtcTime},
 };
 
 /// Bytes of a name we are willing to read or write.

@@ -3,8 +3,9 @@
 //! A certificate is mostly bytes that already exist (the issuer's name, the holder's key). Joining them is shorter,
 //! faster and more faithful than decoding them into structures and encoding those again.
 
+use crate::ObjectIdentifier;
 use crate::{Error, Result};
-use der::{DateTime, Encode, asn1::ObjectIdentifier};
+use der::{DateTime, Encode};
 use std::time::Duration;
 use x509_cert::time::Time;
 

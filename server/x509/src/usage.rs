@@ -1,7 +1,7 @@
 //! What a key may be used for.
 
+use crate::ObjectIdentifier;
 use crate::{Error, Family, Result};
-use der::asn1::ObjectIdentifier;
 
 /// The bits of the key usage extension, the first bit of RFC 5280 §4.2.1.3 in the most significant place.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use x509::{Certificate, Serial, pem};
 
 use super::authorities::{DEFAULT, Issuer, authorities};
 use super::crl::{self, Extent};
+use super::modified::Shown;
 use super::store::{CERTIFICATES, CertificateRecord, REVOKED, behind};
 use super::{Pki, dates, listing};
 
@@ -90,20 +91,35 @@ impl<const AT: usize> Query<Pki> for RawCertificate<AT> {
     type Reply = kit::Nothing;
 
     fn run(self, _: &Pki, cx: &Reading<'_>) -> Result<Reply<kit::Nothing>> {
-        let der = match self.serial.as_str() {
-            "ca" => authorities(cx)?.issuer(DEFAULT).map(|issuer| issuer.certificate.der().to_vec()),
-            serial => find(cx, serial)?.map(|(_, record)| record.der.0),
-        };
-        let der = der.ok_or_else(Error::not_found)?;
+        if self.serial == "ca" {
+            let all = authorities(cx)?;
+            let issuer = all.issuer(DEFAULT).ok_or_else(Error::not_found)?;
+            return raw_issuer::<AT>(cx, issuer, DEFAULT, "");
+        }
+        let (_, record) = find(cx, &self.serial)?.ok_or_else(Error::not_found)?;
         Ok(match AT {
-            IN_PEM => raw(PEM, pem::encode(pem::CERTIFICATE, &der).into_bytes()),
-            _ => raw(DER, der),
+            IN_PEM => raw(PEM, pem::encode(pem::CERTIFICATE, &record.der.0).into_bytes()),
+            _ => raw(DER, record.der.0),
         })
     }
 }
 
 fn raw(kind: &'static str, bytes: Vec<u8>) -> Reply<kit::Nothing> {
     Reply::Raw { status: if bytes.is_empty() { 204 } else { 200 }, kind, bytes }
+}
+
+/// The certificate of an issuer as bare bytes, unless the caller holds it. After PEM comes `end`.
+fn raw_issuer<const AT: usize>(
+    cx: &Reading<'_>,
+    issuer: &Issuer,
+    asked: &str,
+    end: &str,
+) -> Result<Reply<kit::Nothing>> {
+    let reply = match AT {
+        IN_PEM => raw(PEM, format!("{}{end}", issuer.pem).into_bytes()),
+        _ => raw(DER, issuer.certificate.der().to_vec()),
+    };
+    Shown { issuer, asked, form: "certificate", stamp: "" }.unless_held(cx, reply)
 }
 
 /// The certificate of the default issuer, or its chain, as bare bytes; nothing while there is none.
@@ -123,19 +139,15 @@ impl<const AT: usize> Query<Pki> for RawCa<AT> {
     fn run(self, _: &Pki, cx: &Reading<'_>) -> Result<Reply<kit::Nothing>> {
         let all = authorities(cx)?;
         let issuer = all.issuer(DEFAULT);
-        let bytes = |of: fn(&Issuer) -> Vec<u8>| issuer.map(of).unwrap_or_default();
-        Ok(match AT {
-            0 => raw(DER, bytes(|issuer| issuer.certificate.der().to_vec())),
-            IN_PEM => raw(PEM, bytes(|issuer| issuer.pem.clone().into_bytes())),
-            _ => {
-                let chain: Vec<_> = issuer
-                    .into_iter()
-                    .flat_map(|issuer| all.chain(issuer, cx.now()))
-                    .map(|above| above.pem.as_str())
-                    .collect();
-                raw(DER, chain.join("\n").into_bytes())
-            }
-        })
+        if let Some(issuer) = issuer.filter(|_| AT <= IN_PEM) {
+            return raw_issuer::<AT>(cx, issuer, DEFAULT, "");
+        }
+        let chain: Vec<_> = issuer
+            .into_iter()
+            .flat_map(|issuer| all.chain(issuer, cx.now()))
+            .map(|above| above.pem.as_str())
+            .collect();
+        Ok(raw(if AT == IN_PEM { PEM } else { DER }, chain.join("\n").into_bytes()))
     }
 }
 
@@ -158,20 +170,23 @@ impl<const AT: usize> Query<Pki> for ShowCa<AT> {
         let all = authorities(cx)?;
         let issuer =
             all.issuer(DEFAULT).ok_or_else(|| Error::invalid("no default issuer currently configured"))?;
-        let shown = match AT {
-            0 => ShownCertificate::unrevoked(issuer.pem.clone()),
-            1 => {
-                let chain = all.chain(issuer, cx.now());
-                let chain: Vec<_> = chain.iter().map(|above| above.pem.as_str()).collect();
-                let chain = chain.join("\n");
-                ShownCertificate { ca_chain: Some(chain.clone()), ..ShownCertificate::unrevoked(chain) }
-            }
-            2 => {
-                ShownCertificate::unrevoked(pem::encode(pem::CRL, &crl::list(cx, issuer, Extent::Complete)?))
-            }
-            _ => ShownCertificate::unrevoked(pem::encode(pem::CRL, &crl::list(cx, issuer, Extent::Delta)?)),
-        };
-        Ok(Reply::Data(shown))
+        if AT == 1 {
+            let chain = all.chain(issuer, cx.now());
+            let chain: Vec<_> = chain.iter().map(|above| above.pem.as_str()).collect();
+            let chain = chain.join("\n");
+            let shown =
+                ShownCertificate { ca_chain: Some(chain.clone()), ..ShownCertificate::unrevoked(chain) };
+            return Ok(Reply::Data(shown));
+        }
+        if AT == 0 {
+            let shown = ShownCertificate::unrevoked(issuer.pem.clone());
+            let whole = Shown { issuer, asked: DEFAULT, form: "certificate", stamp: "" };
+            return whole.unless_held(cx, Reply::Data(shown));
+        }
+        let extent = if AT == 2 { Extent::Complete } else { Extent::Delta };
+        let list = crl::list(cx, issuer, extent)?;
+        let shown = ShownCertificate::unrevoked(pem::encode(pem::CRL, &list.der));
+        list.unless_held(cx, issuer, DEFAULT, Reply::Data(shown))
     }
 }
 
@@ -194,10 +209,7 @@ impl<const AT: usize> Query<Pki> for RawIssuer<AT> {
     fn run(self, _: &Pki, cx: &Reading<'_>) -> Result<Reply<kit::Nothing>> {
         let all = authorities(cx)?;
         let issuer = all.issuer_or_refuse(&self.issuer_ref)?;
-        Ok(match AT {
-            IN_PEM => raw(PEM, format!("{}\n", issuer.pem).into_bytes()),
-            _ => raw(DER, issuer.certificate.der().to_vec()),
-        })
+        raw_issuer::<AT>(cx, issuer, &self.issuer_ref, "\n")
     }
 }
 
@@ -225,12 +237,15 @@ impl Query<Pki> for ShowIssuer {
         let all = authorities(cx)?;
         let issuer = all.issuer_or_refuse(&self.issuer_ref)?;
         let line = |issuer: &Issuer| format!("{}\n", issuer.pem);
-        Ok(Reply::Data(PublicIssuer {
+        let shown = PublicIssuer {
             ca_chain: all.chain(issuer, cx.now()).into_iter().map(line).collect(),
             certificate: line(issuer),
             issuer_id: issuer.id.to_string(),
             issuer_name: issuer.record.name.clone(),
-        }))
+        };
+        let stamp = format!("{} {}", shown.issuer_name, shown.ca_chain.concat());
+        let whole = Shown { issuer, asked: &self.issuer_ref, form: "json", stamp: &stamp };
+        whole.unless_held(cx, Reply::Data(shown))
     }
 }
 

@@ -43,8 +43,16 @@ struct Draft<'a> {
     extensions: Extensions,
 }
 
-/// The revocation list of an issuer, in DER.
-pub(super) fn list(cx: &impl Reads, issuer: &Issuer, extent: Extent) -> Result<Arc<Vec<u8>>> {
+/// A signed list.
+pub(super) struct List {
+    pub(super) der: Vec<u8>,
+    /// When it was signed here, whatever date it has: with its issuer that says which one it is.
+    pub(super) made: Time,
+    pub(super) extent: Extent,
+}
+
+/// The revocation list of an issuer.
+pub(super) fn list(cx: &impl Reads, issuer: &Issuer, extent: Extent) -> Result<Arc<List>> {
     if issuer.key.is_none() || !issuer.record.usage.crl {
         let why =
             if issuer.key.is_none() { "its key is not in this mount" } else { "its usage lacks crl-signing" };
@@ -74,7 +82,7 @@ pub(super) fn list(cx: &impl Reads, issuer: &Issuer, extent: Extent) -> Result<A
         if let Extent::Shard(_) = extent {
             draft.extensions = draft.extensions.issuing_point(&urls).map_err(refused)?;
         }
-        sign(issuer, &draft)
+        Ok(List { der: sign(issuer, &draft)?, made: cx.now(), extent })
     })
 }
 

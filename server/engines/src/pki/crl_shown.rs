@@ -5,8 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use x509::pem;
 
-use super::authorities::{DEFAULT, authorities};
-use super::crl::{Extent, list};
+use super::authorities::{DEFAULT, Issuer, authorities};
+use super::crl::{Extent, List, list};
+use super::modified::Shown;
 use super::shards::Shard;
 use super::store::{CRL, CRL_ROTATED, Id};
 use super::{Pki, signers};
@@ -36,19 +37,47 @@ const fn in_pem(at: usize) -> bool {
     at % 2 == 1
 }
 
+/// A list as bare bytes, unless the caller holds it. After PEM comes `end`.
+fn raw<const AT: usize>(
+    cx: &Reading<'_>,
+    issuer: &Issuer,
+    asked: &str,
+    extent: Extent,
+    end: &str,
+) -> Result<Reply<kit::Nothing>> {
+    let list = list(cx, issuer, extent)?;
+    let (kind, bytes) = match in_pem(AT) {
+        true => (PEM, (pem::encode(pem::CRL, &list.der) + end).into_bytes()),
+        false => (DER, list.der.clone()),
+    };
+    list.unless_held(cx, issuer, asked, Reply::Raw { status: 200, kind, bytes })
+}
+
+impl List {
+    /// The answer that holds this list, or 304 to who has it.
+    pub(super) fn unless_held<T>(
+        &self,
+        cx: &Reading<'_>,
+        issuer: &Issuer,
+        asked: &str,
+        reply: Reply<T>,
+    ) -> Result<Reply<T>> {
+        let (form, stamp) = (self.extent.to_string(), self.made.0.to_string());
+        Shown { issuer, asked, form: &form, stamp: &stamp }.unless_held(cx, reply)
+    }
+}
+
 impl<const AT: usize> Query<Pki> for RawList<AT> {
     const ROUTE: Route = RAW_ROUTES[AT];
     type Reply = kit::Nothing;
 
     fn run(self, _: &Pki, cx: &Reading<'_>) -> Result<Reply<kit::Nothing>> {
         let all = authorities(cx)?;
-        let kind = if in_pem(AT) { PEM } else { DER };
         let Some(issuer) = all.issuer(DEFAULT) else {
+            let kind = if in_pem(AT) { PEM } else { DER };
             return Ok(Reply::Raw { status: 204, kind, bytes: vec![] });
         };
-        let list = list(cx, issuer, extent(AT))?;
-        let bytes = if in_pem(AT) { pem::encode(pem::CRL, &list).into_bytes() } else { list.to_vec() };
-        Ok(Reply::Raw { status: 200, kind, bytes })
+        raw::<AT>(cx, issuer, DEFAULT, extent(AT), "")
     }
 }
 
@@ -72,14 +101,8 @@ impl<const AT: usize> Query<Pki> for RawIssuerList<AT> {
 
     fn run(self, _: &Pki, cx: &Reading<'_>) -> Result<Reply<kit::Nothing>> {
         let all = authorities(cx)?;
-        let list = list(cx, all.issuer_or_refuse(&self.issuer_ref)?, extent(AT))?;
-        Ok(match in_pem(AT) {
-            true => {
-                let text = format!("{}\n", pem::encode(pem::CRL, &list));
-                Reply::Raw { status: 200, kind: PEM, bytes: text.into_bytes() }
-            }
-            false => Reply::Raw { status: 200, kind: DER, bytes: list.to_vec() },
-        })
+        let issuer = all.issuer_or_refuse(&self.issuer_ref)?;
+        raw::<AT>(cx, issuer, &self.issuer_ref, extent(AT), "\n")
     }
 }
 
@@ -109,11 +132,7 @@ impl<const AT: usize> Query<Pki> for RawShard<AT> {
             _ => None,
         };
         let issuer = heir.map_or_else(|| all.issuer_or_refuse(&self.issuer_ref), Ok)?;
-        let list = list(cx, issuer, Extent::Shard(shard))?;
-        Ok(match in_pem(AT) {
-            true => Reply::Raw { status: 200, kind: PEM, bytes: pem::encode(pem::CRL, &list).into_bytes() },
-            false => Reply::Raw { status: 200, kind: DER, bytes: list.to_vec() },
-        })
+        raw::<AT>(cx, issuer, &self.issuer_ref, Extent::Shard(shard), "")
     }
 }
 
@@ -142,8 +161,10 @@ impl<const AT: usize> Query<Pki> for ShowIssuerList<AT> {
     fn run(self, _: &Pki, cx: &Reading<'_>) -> Result<Reply<ShownList>> {
         let all = authorities(cx)?;
         let extent = if AT == 0 { Extent::Complete } else { Extent::Delta };
-        let list = list(cx, all.issuer_or_refuse(&self.issuer_ref)?, extent)?;
-        Ok(Reply::Data(ShownList { crl: format!("{}\n", pem::encode(pem::CRL, &list)) }))
+        let issuer = all.issuer_or_refuse(&self.issuer_ref)?;
+        let list = list(cx, issuer, extent)?;
+        let shown = ShownList { crl: format!("{}\n", pem::encode(pem::CRL, &list.der)) };
+        list.unless_held(cx, issuer, &self.issuer_ref, Reply::Data(shown))
     }
 }
 

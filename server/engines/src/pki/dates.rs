@@ -9,10 +9,17 @@ const CYCLE_SECONDS: u64 = 146_097 * 24 * 3600;
 const FAR_YEAR: u64 = 2400;
 const YEAR_DIGITS: usize = 4;
 
-/// Reads RFC 3339 as whole seconds since 1970; nothing that lies before.
+/// The year whose beginning is 0.
+const FIRST_YEAR: u64 = 1970;
+
+/// Reads RFC 3339 as whole seconds since 1970. What lies before is 1970.
 pub(super) fn parse(text: &str) -> Option<u64> {
     let (year, rest) = text.split_at_checked(YEAR_DIGITS)?;
     let year: u64 = year.parse().ok().filter(|_| rest.starts_with('-'))?;
+    if year < FIRST_YEAR {
+        let later = format!("{:04}{rest}", year + (FIRST_YEAR - year).div_ceil(CYCLE_YEARS) * CYCLE_YEARS);
+        return Time::parse(&later).map(|_| 0);
+    }
     let cycles = if year < FAR_YEAR { 0 } else { (year - FAR_YEAR) / CYCLE_YEARS + 1 };
     let near = Time::parse(&format!("{:04}{rest}", year - cycles * CYCLE_YEARS))?;
     Some(near.seconds() + cycles * CYCLE_SECONDS)
@@ -47,8 +54,14 @@ mod tests {
             assert_eq!(parse(text), Some(seconds), "{text}");
             assert_eq!(shown(seconds), text);
         }
+        for text in ["1969-12-31T23:59:59Z", "1960-02-29T00:00:00+01:00", "0001-01-01T00:00:00Z"] {
+            assert_eq!(parse(text), Some(0), "{text}");
+        }
+        for text in ["1961-02-29T00:00:00Z", "1960-13-01T00:00:00Z", "1960", "1960-01-01"] {
+            assert_eq!(parse(text), None, "{text}");
+        }
         assert_eq!(parse("2600-12-31T23:59:59.5+01:00"), parse("2600-12-31T22:59:59Z"));
-        for wrong in ["", "1960-01-01T00:00:00Z", "1700000000", "2500-02-29T00:00:00Z", "soon", "grün"] {
+        for wrong in ["", "1700000000", "2500-02-29T00:00:00Z", "soon", "grün"] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
     }

@@ -8,27 +8,21 @@ use kit::{Gauge, Reading, Reads, Result};
 
 use super::authorities::authorities;
 use super::crl;
-use super::issued;
 use super::reissue::{self, REISSUES};
 use super::roll::{self, ROLL};
-use super::store::REVOKED;
-
-/// So many revoked certificates that end first are passed over to find one that still counts.
-const PASSED_MAX: usize = 100;
-/// So many owners are shown, those whose certificates end first.
-const OWNERS_MAX: usize = 1000;
+use super::survey;
 
 const BY_ISSUER: (&str, &str) = (
     "sealkeep.pki.issuer.next_end_seconds",
-    "When the first certificate of an issuer ends, in seconds since 1970.",
+    "When the first certificate of an issuer ends that no later one of its names has replaced, in seconds since 1970.",
 );
 const BY_ROLE: (&str, &str) = (
     "sealkeep.pki.role.next_end_seconds",
-    "When the first certificate of a role ends, in seconds since 1970.",
+    "When the first certificate of a role ends that no later one of its names has replaced, in seconds since 1970.",
 );
 const BY_OWNER: (&str, &str) = (
     "sealkeep.pki.owner.next_end_seconds",
-    "When the first certificate of an entity ends, in seconds since 1970.",
+    "When the first certificate of an entity ends that no later one of its names has replaced, in seconds since 1970.",
 );
 const ISSUER_END: (&str, &str) =
     ("sealkeep.pki.issuer.not_after_seconds", "When an issuer itself ends, in seconds since 1970.");
@@ -69,23 +63,18 @@ const ROLL_LEAVES: (&str, &str) =
 
 /// All of it.
 pub(super) fn gauges(cx: &Reading<'_>) -> Result<Vec<Gauge>> {
-    let (mut issuers, mut roles, mut owners) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    for (id, class) in issued::classes(cx)? {
-        let Some(end) = next_end(cx, id)? else { continue };
-        if let Some(issuer) = class.issuer {
-            first(&mut issuers, issuer.to_string(), end);
-        }
-        for (ends, name) in [(&mut roles, class.role), (&mut owners, class.owner)] {
-            if !name.is_empty() {
-                first(ends, name, end);
-            }
-        }
-    }
+    let ends = survey::look(cx)?;
     let mut gauges = Vec::new();
-    for (what, label, ends) in
-        [(BY_ISSUER, "issuer", issuers), (BY_ROLE, "role", roles), (BY_OWNER, "owner", soonest(owners))]
-    {
-        gauges.extend(ends.into_iter().map(|(of, end)| gauge(what, end, vec![(label, of)])));
+    for (what, label, first) in [
+        (BY_ISSUER, "issuer", &ends.issuers),
+        (BY_ROLE, "role", &ends.roles),
+        (BY_OWNER, "owner", &ends.owners),
+    ] {
+        // What has ended since the last whole walk is for the next one to replace.
+        for ((is_long, of), end) in first.iter().filter(|(_, end)| **end >= cx.now().seconds()) {
+            let life = if *is_long { "long" } else { "short" };
+            gauges.push(gauge(what, *end, vec![("life", life.to_owned()), (label, of.clone())]));
+        }
     }
     gauges.extend(of_issuers(cx)?);
     gauges.extend(of_reissues(cx)?);
@@ -142,33 +131,6 @@ fn of_roll(cx: &Reading<'_>) -> Result<Vec<Gauge>> {
         gauges.push(gauge(ROLL_ENDS, leaves.last_ends.max(roll.unstored_until), vec![]));
     }
     Ok(gauges)
-}
-
-fn first(ends: &mut BTreeMap<String, u64>, of: String, end: u64) {
-    let known = ends.entry(of).or_insert(end);
-    *known = end.min(*known);
-}
-
-fn soonest(ends: BTreeMap<String, u64>) -> BTreeMap<String, u64> {
-    let mut sorted: Vec<_> = ends.into_iter().collect();
-    sorted.sort_by_key(|(_, end)| *end);
-    sorted.truncate(OWNERS_MAX);
-    sorted.into_iter().collect()
-}
-
-/// When the first certificate of a class ends that has not ended and is not revoked.
-fn next_end(cx: &Reading<'_>, class: kit::Uuid) -> Result<Option<u64>> {
-    let now = cx.now().seconds();
-    let (mut after, mut passed) = ((now, Vec::new()), 0);
-    loop {
-        let found = issued::ending(cx, class, (after.0, &after.1), u64::MAX, 1)?;
-        let Some(entry) = found.into_iter().next() else { return Ok(None) };
-        passed += 1;
-        if passed > PASSED_MAX || REVOKED.get(cx, &entry.serial)?.is_none() {
-            return Ok(Some(entry.not_after));
-        }
-        after = (entry.not_after, entry.serial);
-    }
 }
 
 fn of_issuers(cx: &Reading<'_>) -> Result<Vec<Gauge>> {

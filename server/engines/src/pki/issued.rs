@@ -269,7 +269,7 @@ pub(super) fn walk(
     cx: &impl Reads,
     place: &mut Place,
     wanted: impl Fn(&Class) -> bool,
-    mut each: impl FnMut(&Entry, &Class) -> Result<ControlFlow<()>>,
+    mut each: impl FnMut(&Entry, Id, &Class) -> Result<ControlFlow<()>>,
 ) -> Result<bool> {
     let (mut chosen, mut seen, mut last) = (Vec::new(), 0, Vec::new());
     CLASSES.scan(cx, place.class(), |id, class| {
@@ -289,7 +289,7 @@ pub(super) fn walk(
         let mut goes_on = ControlFlow::Continue(());
         BY_END.range(cx, &from, &key(id, u64::MAX, &[]), |at, entered| {
             place.0 = at.to_vec();
-            goes_on = each(&read(at, entered)?, &class)?;
+            goes_on = each(&read(at, entered)?, id, &class)?;
             Ok(goes_on)
         })?;
         if goes_on.is_break() {

@@ -51,6 +51,7 @@ pub(super) fn of_leaf(
     let role = &rules.role;
     let now = cx.now().seconds();
     let not_before = leaf_start(asked, rules, now)?;
+    tell_of_1970(not_before, cx);
     let limits = Limits { ttl: role.ttl, max_ttl: role.max_ttl };
     let not_after = match asked.not_after {
         Some(time) => bounded(time, rules, limits.max(cx), now)?,
@@ -69,11 +70,19 @@ pub(super) fn of_ca(asked: &AskedLifetime, not_before_duration: u64, cx: &impl R
     let limits = Limits { ttl: 0, max_ttl: 0 };
     let usual = cx.now().seconds().saturating_sub(not_before_duration);
     let start = asked.not_before.unwrap_or(usual);
+    tell_of_1970(start, cx);
     let end = match asked.not_after {
         Some(time) => time,
         None => cx.now().seconds().saturating_add(limits.choose(asked.ttl_seconds, cx)),
     };
     ordered(start, end)
+}
+
+/// Dates here begin in 1970. What was valid before then is of no use to anybody, but is told.
+fn tell_of_1970(not_before: u64, cx: &impl Reads) {
+    if not_before == 0 {
+        cx.warn("the certificate is valid from 1970-01-01T00:00:00Z on: an earlier start is not kept");
+    }
 }
 
 struct Limits {

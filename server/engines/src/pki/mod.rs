@@ -34,6 +34,7 @@ mod lifetime;
 mod lint;
 mod listed;
 mod listing;
+mod modified;
 mod names;
 mod ocsp;
 mod reissue;
@@ -49,6 +50,7 @@ mod shards;
 mod sign_list;
 mod signers;
 mod store;
+mod survey;
 mod tidy;
 mod urls;
 

@@ -110,7 +110,8 @@ pub(super) fn chain(above: &[&Issuer], format: Format, remove_roots: bool) -> Ve
 /// What an issued certificate is answered with.
 #[derive(JsonSchema, Serialize)]
 pub(super) struct Issued {
-    /// The issuer and those above it.
+    /// The issuer and those above it. Where none is to be shown, nor is this.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) ca_chain: Vec<String>,
     /// The certificate; in a bundle with its key and its chain.
     pub(super) certificate: Secret<String>,

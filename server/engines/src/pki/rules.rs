@@ -99,15 +99,16 @@ impl Rules {
     }
 }
 
-/// A time that a role or a request names, in seconds since 1970; empty for none.
+/// How programs in Go write a time that was not set.
+pub(super) const UNSET: &str = "0001-01-01T00:00:00Z";
+
+/// A time that a role or a request names, in seconds since 1970; empty for none. What lies before is 1970.
 pub(super) fn moment(field: &str, text: &str) -> Result<Option<u64>> {
-    if text.is_empty() {
+    if text.is_empty() || text == UNSET {
         return Ok(None);
     }
     dates::parse(text).map(Some).ok_or_else(|| {
-        Error::invalid(format!(
-            "{field} is {text:?}; it should be a time in UTC like 2030-01-02T15:04:05Z, in 1970 at the earliest"
-        ))
+        Error::invalid(format!("{field} is {text:?}; it should be a time in UTC like 2030-01-02T15:04:05Z"))
     })
 }
 

@@ -66,7 +66,19 @@ fn a_leaf_of_a_ca_that_ends_in_3000_ends_with_it() {
         .refuses(400, "beyond the expiration of the CA certificate at 3000-01-01T00:00:00Z");
     bench.post("issuer/default", json!({"leaf_not_after_behavior": "permit"})).is(200);
     assert_eq!(end(&issue(&bench, json!({"not_after": LAST})).is(200)), x509::NO_EXPIRY);
-    issue(&bench, json!({"not_before": "1960-01-01T00:00:00Z"})).refuses(400, "in 1970 at the earliest");
+    let early = issue(&bench, json!({"not_before": "1960-01-01T00:00:00Z"})).is(200);
+    assert_eq!(early.data["not_before"], 0);
+    assert!(
+        early.warnings.iter().any(|warning| warning.contains("from 1970-01-01T00:00:00Z on")),
+        "{early:?}"
+    );
+    let unset = issue(&bench, json!({"not_before": "0001-01-01T00:00:00Z"})).is(200);
+    assert_eq!(
+        unset.data["not_before"],
+        crate::NOW - 30,
+        "as programs in Go write that nothing is wished for"
+    );
+    issue(&bench, json!({"not_before": "1960-02-30T00:00:00Z"})).refuses(400, "it should be a time in UTC");
     issue(&bench, json!({"not_after": "10000-01-01T00:00:00Z"})).refuses(400, "it should be a time in UTC");
 }
 

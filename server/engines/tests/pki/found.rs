@@ -4,7 +4,7 @@ use kit::Entity;
 use serde_json::{Value, json};
 
 use crate::bench::{Answer, Bench};
-use crate::{NOW, ready, role, text};
+use crate::{Desk, EC, NOW, ready, role, text};
 
 fn issue(bench: &Bench, role: &str, name: &str, ttl: &str) -> String {
     let body = json!({"common_name": name, "ttl": ttl});
@@ -115,21 +115,86 @@ fn monitoring_sees_the_next_end_and_the_age_of_lists() {
     let id = bench.get("issuer/default").data["issuer_id"].as_str().unwrap().to_owned();
     let next = |bench: &Bench, of: &str| bench.gauges().get(&format!("sealkeep.pki.{of}")).copied();
     let hour = |hours: u64| Some((NOW + hours * 3600) as f64);
-    assert_eq!(next(&bench, &format!("issuer.next_end_seconds issuer={id}")), hour(1));
-    assert_eq!(next(&bench, "role.next_end_seconds role=r"), hour(1));
-    assert_eq!(next(&bench, "role.next_end_seconds role=other"), hour(2));
-    assert_eq!(next(&bench, "owner.next_end_seconds owner=e1"), hour(1));
+    assert_eq!(next(&bench, &format!("issuer.next_end_seconds life=short,issuer={id}")), hour(1));
+    assert_eq!(next(&bench, "role.next_end_seconds life=short,role=r"), hour(1));
+    assert_eq!(next(&bench, "role.next_end_seconds life=short,role=other"), hour(2));
+    assert_eq!(next(&bench, "owner.next_end_seconds life=short,owner=e1"), hour(1));
     assert_eq!(next(&bench, &format!("issuer.not_after_seconds issuer={id},name=main")), hour(700));
     bench.post("revoke", json!({"serial_number": serials[1]})).is(200);
-    assert_eq!(next(&bench, "role.next_end_seconds role=other"), hour(3), "a revoked one does not count");
+    assert_eq!(
+        next(&bench, "role.next_end_seconds life=short,role=other"),
+        hour(3),
+        "a revoked one does not count"
+    );
     bench.wait(3601);
-    assert_eq!(next(&bench, "owner.next_end_seconds owner=e1"), hour(3), "nor one that has ended");
+    assert_eq!(next(&bench, "owner.next_end_seconds life=short,owner=e1"), hour(3), "nor one that has ended");
     let made = |bench: &Bench| next(bench, &format!("crl.made_seconds issuer={id},name=main"));
     assert_eq!(made(&bench), hour(0));
     bench.get("crl/rotate").is(200);
     assert_eq!(made(&bench), Some((NOW + 3601) as f64));
     let ends = next(&bench, &format!("crl.next_update_seconds issuer={id},name=main"));
     assert_eq!(ends, Some((NOW + 3601 + 72 * 3600) as f64));
+}
+
+/// What a later certificate of the same names has replaced ends, and nobody need be told of it; whoever issued or asked for it.
+#[test]
+fn monitoring_sees_no_certificate_that_was_replaced() {
+    let mut bench = ready();
+    role(&bench, json!({"max_ttl": "600h"}));
+    let next = |bench: &Bench, of: &str| bench.gauges().get(&format!("sealkeep.pki.{of}")).copied();
+    let hour = |hours: u64| Some((NOW + hours * 3600) as f64);
+    for ttl in ["90h", "100h"] {
+        issue(&bench, "r", "a.example.com", ttl);
+    }
+    issue(&bench, "r", "b.example.com", "95h");
+    assert_eq!(next(&bench, "role.next_end_seconds life=long,role=r"), hour(95), "a.example.com has another");
+    let another = json!({"common_name": "Other", "key_type": "ec", "ttl": "700h"});
+    let other = bench.post("root/generate/internal", another).is(200);
+    bench.post("config/issuers", json!({"default": other.data["issuer_id"]})).is(200);
+    bench.caller.entity = Some(Entity { id: "e1".to_owned(), ..Entity::default() });
+    let newest = issue(&bench, "r", "b.example.com", "110h");
+    assert_eq!(next(&bench, "role.next_end_seconds life=long,role=r"), hour(100));
+    bench.post("revoke", json!({"serial_number": newest})).is(200);
+    assert_eq!(
+        next(&bench, "role.next_end_seconds life=long,role=r"),
+        hour(95),
+        "what is revoked replaces nothing"
+    );
+    assert_eq!(next(&bench, "owner.next_end_seconds life=long,owner=e1"), None);
+    issue(&bench, "r", "job.example.com", "2h");
+    assert_eq!(next(&bench, "role.next_end_seconds life=long,role=r"), hour(95));
+    assert_eq!(
+        next(&bench, "role.next_end_seconds life=short,role=r"),
+        hour(2),
+        "jobs hide nothing of the others"
+    );
+}
+
+/// Where there is more than one look walks through, the next look goes on, and what a whole walk has found is shown meanwhile.
+#[test]
+fn monitoring_walks_through_many_certificates_in_pieces() {
+    let (bench, disk) = Bench::counting(engines::open("pki", &json!({})).unwrap());
+    bench
+        .post("root/generate/internal", json!({"common_name": "R", "key_type": "ec", "ttl": "700h"}))
+        .is(200);
+    role(&bench, json!({"max_ttl": "600h"}));
+    let csr = Desk::new("pieces").csr(&format!("{EC} -subj /CN=a.example.com"));
+    let sign = |ttl: &str| {
+        bench.post("sign/r", json!({"csr": &csr, "ttl": ttl})).is(200);
+    };
+    (0..2500).for_each(|_| sign("50h"));
+    sign("60h");
+    let key = "sealkeep.pki.role.next_end_seconds life=long,role=r";
+    let look = || {
+        let before = disk.reads();
+        let found = bench.gauges().get(key).copied();
+        assert!(disk.reads() - before < 3500, "{}", disk.reads() - before);
+        found
+    };
+    let hour = |hours: u64| Some((NOW + hours * 3600) as f64);
+    assert_eq!((look(), look()), (None, hour(60)));
+    sign("70h");
+    assert_eq!((look(), look()), (hour(60), hour(70)));
 }
 
 #[test]

@@ -132,6 +132,44 @@ fn a_chain_of_root_intermediate_and_leaf_verifies() {
     }
 }
 
+/// Where no certificate is to be shown above a leaf, the answer has no chain, as that of OpenBao.
+#[test]
+fn a_chain_of_roots_alone_is_left_out() {
+    let bench = ready();
+    for (path, format) in [("issue/r", "pem"), ("issue/r", "der"), ("issue/r", "pem_bundle")] {
+        let body = json!({"common_name": "a.example.com", "remove_roots_from_chain": true, "format": format});
+        let leaf = bench.post(path, body).is(200);
+        assert!(leaf.data.get("ca_chain").is_none(), "{format}: {:?}", leaf.data);
+        assert_eq!(text(&leaf, "certificate").matches("BEGIN CERT").count(), usize::from(format != "der"));
+    }
+}
+
+/// Object identifiers under 2 have second numbers above 39 (`2.999` is for examples), and each field takes them.
+#[test]
+fn object_identifiers_have_large_second_numbers() {
+    let (bench, desk) = (ready(), Desk::new("oids"));
+    let rules = json!({"ext_key_usage_oids": "2.999.1,2.49", "policy_identifiers": ["2.999.7"], "allowed_other_sans": "2.999.3;UTF8:*"});
+    role(&bench, rules);
+    let leaf = bench
+        .post("issue/r", json!({"common_name": "a.example.com", "other_sans": "2.999.3;UTF8:x"}))
+        .is(200);
+    desk.put("leaf.pem", text(&leaf, "certificate"));
+    let said = desk.openssl("x509 -in leaf.pem -noout -text");
+    for part in ["2.999.1", "2.49", "Policy: 2.999.7", "othername"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let csr = desk.csr(&format!("{EC} -subj /CN=a.example.com -addext subjectAltName=DNS:a.example.com,otherName:2.999.3;UTF8:y -addext extendedKeyUsage=2.999.9 -addext 2.999.10=DER:0500"));
+    let verbatim = bench.post("sign-verbatim", json!({"csr": csr})).is(200);
+    desk.put("leaf.pem", text(&verbatim, "certificate"));
+    let said = desk.openssl("x509 -in leaf.pem -noout -text");
+    assert!(said.contains("2.999.10"), "{said}");
+    for wrong in ["3.1", "1.40.5", "2.2147483648", "2.999.", "2"] {
+        bench
+            .post("roles/x", json!({"ext_key_usage_oids": wrong}))
+            .refuses(400, "could not be parsed as a valid oid");
+    }
+}
+
 #[test]
 fn a_leaf_lasts_as_long_as_role_mount_and_issuer_allow() {
     let bench = ready();

@@ -1,5 +1,6 @@
 //! What revocation lists say, what they cost, and lists in shards.
 
+use kit::Secret;
 use serde_json::json;
 use x509::{RevocationList, Serial};
 
@@ -241,4 +242,51 @@ fn the_shards_of_an_issuer_outlive_its_id() {
         assert!(shown.contains(&point), "{point} in {shown}");
     }
     bench.get("issuer/00000000-0000-0000-0000-000000000000/crl/shard/0-of-2").refuses(500, "unable to find");
+}
+
+/// Who has an answer already is not sent it again, and whatever changes it ends that: another list, another default, another name.
+#[test]
+fn what_a_client_holds_is_not_sent_again() {
+    let mut bench = ready();
+    let later = "Sat, 03 Jan 2026 00:00:00 GMT";
+    let all =
+        ["ca", "ca/pem", "cert/ca", "cert/ca/raw", "crl", "crl/delta/pem", "cert/crl", "issuer/default/json"];
+    let ask = |bench: &mut Bench, path: &str, held: &str| {
+        bench.remote.headers = [("if-modified-since".to_owned(), Secret::new(held.to_owned()))].into();
+        bench.get(path)
+    };
+    for path in all {
+        let first = ask(&mut bench, path, "Thu, 01 Jan 2026 00:00:00 GMT").is(200);
+        assert_eq!(first.header("last-modified"), None, "{path}: this second is not over yet");
+        let held = ask(&mut bench, path, later).is(304);
+        assert!(held.bytes.is_empty(), "{path}");
+    }
+    bench.wait(60);
+    let told = ask(&mut bench, "crl", "yesterday").is(200).header("last-modified").map(str::to_owned);
+    assert_eq!(told.as_deref(), Some("Thu, 01 Jan 2026 00:00:01 GMT"), "the first date that counts");
+    ask(&mut bench, "crl", "Thu, 01 Jan 2026 00:00:01 GMT").is(304);
+
+    let serial = issued(&bench);
+    bench.post("revoke", json!({"serial_number": serial})).is(200);
+    for (path, status) in [("crl", 200), ("cert/crl", 304), ("crl", 200), ("ca", 304)] {
+        let date = if path == "cert/crl" { later } else { "Thu, 01 Jan 2026 00:00:59 GMT" };
+        ask(&mut bench, path, date).is(status);
+    }
+    bench.wait(60);
+    ask(&mut bench, "crl", "Thu, 01 Jan 2026 00:01:01 GMT").is(304);
+    bench.post("config/crl", json!({"disable": true})).is(200);
+    ask(&mut bench, "crl", "Thu, 01 Jan 2026 00:01:30 GMT").is(200);
+
+    let other = json!({"common_name": "Other", "key_type": "ec", "ttl": "700h", "issuer_name": "other"});
+    bench.post("root/generate/internal", other).is(200);
+    ask(&mut bench, "issuer/other/der", later).is(304);
+    bench.wait(60);
+    bench.post("config/issuers", json!({"default": "other"})).is(200);
+    for path in ["ca", "cert/ca/raw/pem", "crl", "issuer/default/json"] {
+        ask(&mut bench, path, "Thu, 01 Jan 2026 00:02:30 GMT").is(200);
+    }
+    let first = ask(&mut bench, "issuer/other/json", later).is(304);
+    assert!(first.header("last-modified").is_none());
+    bench.post("issuer/other", json!({"issuer_name": "another"})).is(200);
+    ask(&mut bench, "issuer/another/json", "Thu, 01 Jan 2026 00:02:30 GMT").is(200);
 }

@@ -10,7 +10,7 @@ use x509::{AltNames, ExtKeyUsage, Extension, KeyUsage, ObjectIdentifier, Policy,
 
 use super::scope::{KEY_USAGE_BITS, PURPOSES};
 use crate::pki::authorities::refused;
-use crate::pki::dates;
+use crate::pki::{dates, rules};
 
 /// A record that a program made. A field of the wrong type is refused by its name.
 pub(super) struct Fields<'a> {
@@ -102,7 +102,7 @@ impl<'a> Fields<'a> {
 
     fn moment(&self, name: &str) -> Result<Option<u64>> {
         let text = self.text(name)?;
-        if text.is_empty() {
+        if text.is_empty() || text == rules::UNSET {
             return Ok(None);
         }
         let seconds = dates::parse(&text).or_else(|| Time::parse(&text).map(Time::seconds));

@@ -53,7 +53,7 @@ fn may_have_key(cx: &impl Reads, scope: &Scope) -> Result<bool> {
     let (mut place, mut seen, mut found) = (Place::default(), 0, false);
     let wanted = |class: &Class| scope.may_name(class);
     loop {
-        let is_last = issued::walk(cx, &mut place, wanted, |entry, _| {
+        let is_last = issued::walk(cx, &mut place, wanted, |entry, _, _| {
             seen += 1;
             if scope.may_be(entry)
                 && let Some(record) = CERTIFICATES.get(cx, &entry.serial)?

@@ -77,7 +77,7 @@ fn piece(cx: &Writing<'_>, reissue: &mut Reissue, found_max: usize) -> Result<Pi
     let mut place = Place::read(&reissue.after);
     let (mut found, mut seen, mut passed) = (Vec::new(), 0, 0);
     let wanted = |class: &Class| reissue.scope.may_name(class);
-    let is_last = issued::walk(cx, &mut place, wanted, |entry, _| {
+    let is_last = issued::walk(cx, &mut place, wanted, |entry, _, _| {
         if !reissue.scope.may_be(entry) {
             passed += 1;
             return Ok(if passed < ENTRIES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) });

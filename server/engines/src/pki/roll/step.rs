@@ -141,7 +141,7 @@ fn search(cx: &Writing<'_>, roll: &mut Roll) -> Result<bool> {
         cx,
         &mut place,
         |class| class.issuer == Some(old),
-        |entry, class| {
+        |entry, _, class| {
             seen += 1;
             if is_leaf(cx, entry, class)? && REVOKED.get(cx, &entry.serial)?.is_none() {
                 let last_ends = counting.last_ends.max(entry.not_after);

@@ -129,11 +129,13 @@ impl Options {
     }
 
     fn check(&self) -> Result<Duration> {
-        for (name, seconds) in
-            [("safety_buffer", self.safety_buffer), ("issuer_safety_buffer", self.issuer_safety_buffer)]
-        {
+        for (name, seconds) in [
+            ("safety_buffer", self.safety_buffer),
+            ("issuer_safety_buffer", self.issuer_safety_buffer),
+            ("acme_account_safety_buffer", self.acme_account_safety_buffer),
+        ] {
             if seconds == 0 {
-                return Err(Error::invalid(format!("{name} must be greater than zero")));
+                return Err(Error::invalid(format!("given {name} must be at least one second; got: 0")));
             }
         }
         let wrong = |why| Error::invalid(format!("Error parsing pause_duration: {why}"));
