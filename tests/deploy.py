@@ -43,6 +43,16 @@ def unit(path):
             print(f"{path.name}: exposure {found.group(1)}")
 
 
+def timer(path):
+    if not path.with_suffix(".service").exists():
+        yield f"{path.name}: there is no unit that it starts"
+    if not shutil.which("systemd-analyze"):
+        return
+    for when in re.findall(r"^OnCalendar=(.*)$", path.read_text(), flags=re.M):
+        if subprocess.run(["systemd-analyze", "calendar", when], capture_output=True).returncode:
+            yield f"{path.name}: {when} is no time"
+
+
 def container(path):
     stages, user, last = set(), None, ""
     for line in re.sub(r"\\\n", " ", path.read_text()).splitlines():
@@ -95,6 +105,8 @@ def main():
     for path in sorted(DEPLOY.rglob("*")):
         if path.suffix == ".service":
             broken += unit(path)
+        elif path.suffix == ".timer":
+            broken += timer(path)
         elif path.name == "Dockerfile":
             broken += container(path)
         elif path.parent.name == "alerts":

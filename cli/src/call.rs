@@ -1,8 +1,9 @@
 //! One request to the API, before it is written as HTTP.
 
-use bytes::Bytes;
 use serde_json::Value;
 use zeroize::Zeroizing;
+
+use crate::upload::Upload;
 
 /// The verbs of the API that the command line uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,13 +40,6 @@ impl Verb {
     pub(crate) fn writes(self) -> bool {
         matches!(self, Verb::Put | Verb::Post)
     }
-}
-
-/// A file that is sent as it is.
-pub(crate) struct Upload {
-    /// Its name, for who is shown the request.
-    pub(crate) name: String,
-    pub(crate) bytes: Bytes,
 }
 
 /// A request below `/v1/`.

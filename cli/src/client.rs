@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use serde_json::Value;
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
@@ -16,6 +16,7 @@ use crate::{
     secret::Secret,
     settings::Settings,
     transport::{Sender, Transport, Trouble, said_by_tls},
+    upload::{Sent, whole},
 };
 
 /// No answer of the API is larger; a listing of a million keys is about half of it.
@@ -204,7 +205,9 @@ impl Client {
             };
             let request = self.request(call, address, transport, &target)?;
             let exchange = self.exchange(transport, request, elsewhere.is_none());
-            let answer = match tokio::time::timeout(self.timeout, exchange).await {
+            // How long a file takes to be sent, and to be looked at there, is known by nobody.
+            let patience = if call.file.is_some() { Duration::MAX } else { self.timeout };
+            let answer = match tokio::time::timeout(patience, exchange).await {
                 Ok(answer) => answer.map_err(lost)?,
                 Err(_) => return Err(lost(Trouble::TimedOut)),
             };
@@ -249,15 +252,15 @@ impl Client {
         address: &Address,
         transport: &Transport,
         target: &str,
-    ) -> Result<http::Request<Full<Bytes>>, Refused> {
+    ) -> Result<http::Request<Sent>, Refused> {
         let uri = if transport.absolute_form() {
             format!("http://{}{target}", address.authority)
         } else {
             target.to_owned()
         };
         let body = match &call.file {
-            Some(file) => file.bytes.clone(),
-            None => Bytes::from(call.body.as_ref().map(ToString::to_string).unwrap_or_default()),
+            Some(file) => file.open().map_err(|e| Refused::Local(format!("{}: {e}", file.name())))?,
+            None => whole(Bytes::from(call.body.as_ref().map(ToString::to_string).unwrap_or_default())),
         };
         let mut builder = http::Request::builder()
             .method(call.verb.name())
@@ -289,7 +292,7 @@ impl Client {
             builder = builder.header(name, value);
         }
         let invalid = |e: http::Error| Refused::Local(format!("The request cannot be written: {e}"));
-        builder.body(Full::new(body)).map_err(invalid)
+        builder.body(body).map_err(invalid)
     }
 
     /// How long to wrap the answer; `sys/wrapping/wrap` makes no sense without, so it has a default.
@@ -305,7 +308,7 @@ impl Client {
     async fn exchange(
         &self,
         transport: &Transport,
-        request: http::Request<Full<Bytes>>,
+        request: http::Request<Sent>,
         keep: bool,
     ) -> Result<Raw, Trouble> {
         let mut kept = self.connection.lock().await;

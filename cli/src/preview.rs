@@ -53,7 +53,7 @@ pub(crate) fn curl(client: &Client, call: &Call) -> String {
         line.push_str(&format!(" -d '{}'", body.to_string().replace('\'', "'\"'\"'")));
     }
     if let Some(file) = &call.file {
-        line.push_str(&format!(" --data-binary {}", quoted(&format!("@{}", file.name))));
+        line.push_str(&format!(" --data-binary {}", quoted(&format!("@{}", file.name()))));
     }
     format!("{line} {}", quoted(&call.url(&client.address.base)))
 }

@@ -52,23 +52,20 @@ pub(crate) fn client_config(trust: &Trust<'_>) -> Result<ClientConfig, Stop> {
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|e| Stop::local(format!("TLS cannot be set up: {e}")))?;
-    let builder = match trust.verify {
+    let whom = match trust.verify {
         Verify::Strictly => {
             let (roots, named) = roots(trust)?;
-            let strict =
-                WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();
-            match strict {
-                Ok(strict) => {
-                    let verifier = Arc::new(OrNamed { strict, named });
-                    builder.dangerous().with_custom_certificate_verifier(verifier)
-                }
-                // Whoever trusts nobody still gets a client, for servers without TLS.
-                Err(_) => builder.with_root_certificates(RootCertStore::empty()),
-            }
+            let strict = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+            strict.build().ok().map(|strict| Whom::Known { strict, named })
         }
-        Verify::Skip => {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+        Verify::Skip => Some(Whom::Anybody),
+    };
+    let builder = match whom {
+        Some(whom) => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Believing { provider, whom }))
         }
+        // Whoever trusts nobody still gets a client, for servers without TLS.
+        None => builder.with_root_certificates(RootCertStore::empty()),
     };
     match (trust.client_cert, trust.client_key) {
         (None, None) => Ok(builder.with_no_client_auth()),
@@ -130,64 +127,72 @@ fn add_all((mut store, mut named): Roots, certs: Vec<CertificateDer<'static>>) -
     Ok((store, named))
 }
 
-/// Checks as rustls does, and takes one certificate more: that of a server which is its own CA, as `openssl req -x509` makes
-/// them, if exactly that one was named. Its name, its dates and its purpose are checked all the same, and the handshake proves
-/// that the server has its key.
+/// Whom a client believes. Whoever it is, the handshake proves that they have the key of their certificate.
 #[derive(Debug)]
-struct OrNamed {
-    strict: Arc<WebPkiServerVerifier>,
-    named: Vec<CertificateDer<'static>>,
+struct Believing {
+    provider: Arc<CryptoProvider>,
+    whom: Whom,
 }
 
-impl ServerCertVerifier for OrNamed {
+#[derive(Debug)]
+enum Whom {
+    /// Everybody, for `-tls-skip-verify`.
+    Anybody,
+    /// Those whom rustls believes. It takes no certificate of a CA for that of a server; one that is its own CA, as
+    /// `openssl req -x509` makes them, is taken where exactly it was named, as programs in Go do. Then its name, its dates and
+    /// its purpose count.
+    Known { strict: Arc<WebPkiServerVerifier>, named: Vec<CertificateDer<'static>> },
+}
+
+impl ServerCertVerifier for Believing {
     fn verify_server_cert(
         &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
+        leaf: &CertificateDer<'_>,
+        above: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let judged =
-            self.strict.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-        match judged {
-            Err(Error::InvalidCertificate(CertificateError::Other(why)))
-                if format!("{why:?}").contains("CaUsedAsEndEntity")
-                    && self.named.iter().any(|named| named == end_entity) =>
-            {
-                own_ca(end_entity, now)?;
-                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
-                Ok(ServerCertVerified::assertion())
+        match &self.whom {
+            Whom::Anybody => {}
+            Whom::Known { strict, named } if !named.iter().any(|named| named == leaf) => {
+                return strict.verify_server_cert(leaf, above, name, ocsp_response, now);
             }
-            other => other,
+            Whom::Known { .. } => {
+                is_good(leaf, now)?;
+                verify_server_name(&ParsedCertificate::try_from(leaf)?, name)?;
+            }
         }
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
         &self,
         message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.strict.verify_tls12_signature(message, cert, dss)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
     }
 
     fn verify_tls13_signature(
         &self,
         message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.strict.verify_tls13_signature(message, cert, dss)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.strict.supported_verify_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
-/// Whether a certificate that is its own CA is good now, and for a server.
-fn own_ca(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
+/// Whether a certificate that was named is good now, and for a server.
+fn is_good(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate)
         .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
     let validity = parsed.validity();
@@ -230,46 +235,5 @@ fn read(pem: Pem<'_>, what: &str) -> Result<(zeroize::Zeroizing<Vec<u8>>, String
         Pem::File(path) => fs::read(path)
             .map(|bytes| (bytes.into(), path.to_owned()))
             .map_err(|e| Stop::local(format!("Error loading {what} from {path}: {e}"))),
-    }
-}
-
-/// Accepts every certificate, for `-tls-skip-verify`; signatures are still checked.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -2,8 +2,6 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::{AlertDescription, CertificateError, ClientConfig, pki_types::ServerName};
@@ -13,13 +11,16 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::address::{Address, Scheme};
+use crate::{
+    address::{Address, Scheme},
+    upload::Sent,
+};
 
 /// A proxy's answer to CONNECT is a few lines; more is not a proxy.
 const PROXY_ANSWER_SIZE_MAX: usize = 16 * 1024;
 
 /// What carries requests once a connection stands.
-pub(crate) type Sender = SendRequest<Full<Bytes>>;
+pub(crate) type Sender = SendRequest<Sent>;
 
 /// How to reach the server.
 #[derive(Clone)]

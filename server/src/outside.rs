@@ -211,7 +211,7 @@ fn tls(trust: &Trust) -> Result<ClientConfig> {
     if trust.unproven == Unproven::Taken {
         return anyone::config();
     }
-    let mut roots = RootCertStore::empty();
+    let (mut roots, mut named) = (RootCertStore::empty(), Vec::new());
     match &trust.roots {
         Some(pem) => {
             for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
@@ -219,18 +219,20 @@ fn tls(trust: &Trust) -> Result<ClientConfig> {
                     Error::invalid(format!("the CA certificates to trust do not read: {error}"))
                 };
                 let certificate = certificate.map_err(|error| wrong(&error))?;
-                roots.add(certificate).map_err(|error| wrong(&error))?;
+                roots.add(certificate.clone()).map_err(|error| wrong(&error))?;
+                named.push(certificate);
             }
         }
         None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            named = rustls_native_certs::load_native_certs().certs;
+            roots.add_parsable_certificates(named.iter().cloned());
         }
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| Error::internal(format!("no TLS: {error}")))?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+    Ok(auth::trusting(builder, &provider, roots, named).with_no_client_auth())
 }
 
 fn headers(call: &Call) -> Result<HeaderMap> {

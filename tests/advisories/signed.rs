@@ -9,6 +9,7 @@ use tests::authority::{ALWAYS, PAST, Wanted};
 use tests::binary::Binary;
 use tests::scratch::Scratch;
 use tests::server::Server;
+use x509::{AltNames, ExtKeyUsage};
 
 fn with_issuer() -> (Stage, Site, Issuer) {
     let (stage, site, issuer) = (Stage::dev(), Site::open(), Issuer::new());
@@ -176,6 +177,33 @@ fn row_063_keys_come_only_from_whom_the_configuration_knows() {
         }
     }
     assert!(plain.asked().is_empty(), "nobody asks where anybody may answer");
+}
+
+/// `openssl req -x509` makes a certificate that is its own CA. Named as the CA it is taken, and nothing else of it is overlooked.
+#[test]
+fn row_063_a_site_may_be_its_own_ca() {
+    let (stage, issuer, folder) = (Stage::dev(), Issuer::new(), Scratch::new());
+    stage.root.post("sys/auth/jwt", json!({"type": "jwt"})).must(204);
+    let keys = json!({"keys": [issuer.jwk("k")]}).to_string();
+    let configure = |what: &str, wanted: Wanted, named: Option<&Wanted>, host: &str, status: u16| {
+        let folder = folder.path().join(what.replace(' ', "-"));
+        std::fs::create_dir(&folder).unwrap();
+        let (own, keys) = (wanted.by_itself(), keys.clone());
+        let ca = named.map_or_else(|| own.pem(), |named| named.by_itself().pem());
+        let play: Play = Arc::new(move |_| Answer::Say(200, keys.clone()));
+        let site = StandIn::showing(&folder, &own, &own, play);
+        let url = format!("https://{host}:{}/keys", site.port);
+        let answer = stage.root.post("auth/jwt/config", json!({"jwks_url": url, "jwks_ca_pem": ca}));
+        assert_eq!(answer.status, status, "{what}: {answer}");
+    };
+    let names = AltNames { ip: vec!["127.0.0.1".parse().unwrap()], ..AltNames::default() };
+    let own = || Wanted { names: names.clone(), ..Wanted::ca("Own") };
+    configure("itself", own(), None, "127.0.0.1", 204);
+    configure("another of that name", own(), Some(&own()), "127.0.0.1", 400);
+    configure("under another name", own(), None, "localhost", 400);
+    configure("ended", Wanted { validity: PAST, ..own() }, None, "127.0.0.1", 400);
+    let for_clients = Wanted { purposes: vec![ExtKeyUsage::CLIENT_AUTH], ..own() };
+    configure("for clients", for_clients, None, "127.0.0.1", 400);
 }
 
 #[test]

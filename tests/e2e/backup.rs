@@ -264,3 +264,113 @@ fn a_restore_that_is_cut_off_leaves_the_store_as_it_was() {
     assert_eq!(site.restore(SNAPSHOT, &backup).0, 204);
     site.holds("kept");
 }
+
+/// What the timer of deploy/systemd runs, as it stands there: again and again it leaves the newest backups, whole, and its own token lives.
+#[test]
+fn backups_by_schedule_keep_the_newest() {
+    let site = Site::new(Storage::Raft);
+    let folder = site.folder.path().join("backups");
+    std::fs::create_dir(&folder).unwrap();
+    let rules = "path \"sys/storage/raft/snapshot\" { capabilities = [\"read\"] }\npath \"auth/token/renew-self\" { capabilities = [\"update\"] }";
+    site.root().post("sys/policies/acl/backup", json!({"policy": rules})).must(204);
+    let wanted =
+        json!({"policies": ["backup"], "no_default_policy": true, "no_parent": true, "period": "768h"});
+    let token = site.root().post("auth/token/create", wanted).must(200).at("/auth/client_token").to_owned();
+    let unit = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../deploy/systemd/sealkeep-backup.service"
+    ))
+    .unwrap();
+    let lines: Vec<&str> = unit.lines().filter_map(|line| line.strip_prefix("ExecStart=")).collect();
+    assert_eq!(lines.len(), 2, "{unit}");
+    let run = |token: &str| {
+        lines.iter().try_for_each(|line| {
+            let mut words = line.split(' ');
+            assert_eq!(words.next(), Some("/usr/local/bin/keep"));
+            let mut command = Command::new(Binary::keep().path());
+            for word in words {
+                match word {
+                    "/var/lib/sealkeep-backup" => command.arg(&folder),
+                    "-retain=14" => command.arg("-retain=3"),
+                    other => command.arg(other),
+                };
+            }
+            command
+                .env("KEEP_ADDR", site.server.url())
+                .env("KEEP_TOKEN", token)
+                .env("HOME", site.folder.path());
+            let output = command.output().unwrap();
+            if output.status.success() {
+                Ok(())
+            } else {
+                Err(String::from_utf8_lossy(&output.stderr).into_owned())
+            }
+        })
+    };
+    let names = || {
+        let mut names: Vec<String> = std::fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    };
+    for foreign in
+        ["sealkeep-20200101T000000.000Z.snap", "sealkeep-notes.snap", "another.snap", "sealkeep.snap.part"]
+    {
+        std::fs::write(folder.join(foreign), "x").unwrap();
+    }
+    for value in ["one", "two", "three", "four"] {
+        site.write(value);
+        run(&token).unwrap();
+    }
+    let left = names();
+    let ours: Vec<&String> = left.iter().filter(|name| name.starts_with("sealkeep-20")).collect();
+    assert!(ours.len() == 3 && !left.contains(&"sealkeep-20200101T000000.000Z.snap".to_owned()), "{left:?}");
+    assert!(
+        left.contains(&"another.snap".to_owned()) && left.contains(&"sealkeep-notes.snap".to_owned()),
+        "{left:?}"
+    );
+    assert!(!left.contains(&"sealkeep.snap.part".to_owned()), "{left:?}");
+    // What fails takes nothing away, and says so.
+    site.root().post("auth/token/revoke", json!({ "token": &token })).must(204);
+    assert!(run(&token).unwrap_err().contains("403"), "a token that is gone");
+    assert_eq!(names(), left);
+    let keep = |args: &[&str]| {
+        let mut command = Command::new(Binary::keep().path());
+        command.args(["operator", "raft", "snapshot"]).args(args).env("KEEP_ADDR", site.server.url());
+        command.env("KEEP_TOKEN", &site.keys.root).env("HOME", site.folder.path()).output().unwrap()
+    };
+    for name in &ours {
+        let file = folder.join(name).display().to_string();
+        assert!(keep(&["inspect", &file]).status.success(), "{name}");
+    }
+    let file = site.folder.path().join("one.snap").display().to_string();
+    let refused = keep(&["save", "-retain=3", &file]);
+    assert!(
+        String::from_utf8_lossy(&refused.stderr).contains("-retain keeps snapshots of a folder"),
+        "{refused:?}"
+    );
+    site.write("after");
+    let oldest = folder.join(ours[0]).display().to_string();
+    assert!(keep(&["restore", &oldest]).status.success());
+    site.holds("two");
+}
+
+/// A backup is sent as it is read: `keep` needs no room for it in memory.
+#[test]
+fn what_is_restored_need_not_fit_into_memory() {
+    let site = Site::new(Storage::Raft);
+    site.write("old");
+    let file = site.folder.path().join("large.snap");
+    // All zeros, and on the disk nearly nothing.
+    std::fs::File::create(&file).unwrap().set_len(1 << 30).unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -v 786432 && exec \"$@\"", "sh"]).arg(Binary::keep().path());
+    command.args(["operator", "raft", "snapshot", "restore"]).arg(&file);
+    command.env("KEEP_ADDR", site.server.url()).env("KEEP_TOKEN", &site.keys.root);
+    let refused = command.env("HOME", site.folder.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(2) && said.contains("the backup cannot be used"), "{refused:?}");
+    site.holds("old");
+}

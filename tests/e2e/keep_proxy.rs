@@ -42,6 +42,40 @@ fn a_token_that_was_revoked_in_another_spelling_leaves_the_cache() {
     assert!(agent.stop().success());
 }
 
+/// Somebody revokes the agent's own token. The next request through it does not fail for that; and one that its policies refuse
+/// makes nobody log in.
+#[test]
+fn a_token_that_the_server_forgot_is_replaced_at_once() {
+    let site = Site::new();
+    let rules = "path \"auth/token/*\" { capabilities = [\"create\", \"update\", \"sudo\"] }";
+    site.root.post("sys/policies/acl/app", json!({"policy": rules})).must(204);
+    let login = APPROLE.replace("reading = true", "reading = false");
+    let config = format!(
+        "auto_auth {{{login}\n}}\napi_proxy {{ use_auto_auth_token = true }}\ncache {{}}\nlistener \"unix\" {{ address = \"@/socket\" }}"
+    );
+    let agent = Program::start(&site.command(&Binary::keep(), "agent", &config));
+    let socket = Socket(site.path("socket"));
+    agent.until("it listens", || socket.0.exists().then_some(()));
+    let make = || socket.post("v1/auth/token/create", &json!({"ttl": "5m", "policies": ["default"]}));
+    let (_, first) = make();
+    assert!(first["auth"]["client_token"].is_string(), "{first}");
+    site.root.post("sys/leases/revoke-prefix/auth/approle/login", json!({})).must(204);
+    let (_, held) = make();
+    assert_eq!(held, first, "what the cache holds is asked of nobody");
+    let (cache, second) = socket.post("v1/auth/token/create", &json!({"ttl": "6m", "policies": ["default"]}));
+    assert!(second["auth"]["client_token"].is_string(), "{second}");
+    assert_eq!(cache, "MISS");
+    let (cache, third) = make();
+    assert!(cache == "MISS" && third != first, "what hung on the old token is gone: {third}");
+    for _ in 0..5 {
+        let (_, refused) = socket.post("v1/sys/policies/acl/other", &json!({"policy": rules}));
+        assert!(refused["errors"].to_string().contains("permission denied"), "{refused}");
+    }
+    let logins = agent.log().matches("logging in again").count();
+    assert_eq!(logins, 1, "{}", agent.log());
+    assert!(agent.stop().success());
+}
+
 #[test]
 fn a_socket_does_not_take_the_place_of_a_file() {
     let site = Site::new();

@@ -52,7 +52,12 @@ impl StandIn {
         let names = AltNames { ip: vec!["127.0.0.1".parse().unwrap()], ..AltNames::default() };
         let own =
             Wanted { names, purposes: vec![ExtKeyUsage::SERVER_AUTH], validity, ..Wanted::client("outside") };
-        let (certificate, key) = own.by(root).files(folder, "outside", &[]);
+        Self::showing(folder, &own.by(root), root, play)
+    }
+
+    /// The same, with this certificate.
+    pub(crate) fn showing(folder: &Path, own: &Holder, root: &Holder, play: Play) -> Self {
+        let (certificate, key) = own.files(folder, "outside", &[]);
         let ca = folder.join("outside-ca.pem");
         std::fs::write(&ca, root.pem()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

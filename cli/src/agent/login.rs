@@ -33,6 +33,9 @@ use crate::{call::Call, client::Reply, refused::Refused};
 
 /// A token that has no end is looked at this often, in case it is replaced.
 const LOOK_AGAIN: Duration = Duration::from_secs(3600);
+/// A token that the server has refused is looked at no sooner than this after the last time, and no later than that.
+const DOUBT_AGAIN: Duration = Duration::from_secs(1);
+const DOUBT_AGAIN_MAX: Duration = Duration::from_secs(300);
 /// A file that proves who the agent is, and is not there, is looked for this often.
 pub(super) const LACKING_AGAIN: Duration = Duration::from_secs(5);
 
@@ -55,6 +58,14 @@ pub(crate) struct Identity {
     pub(crate) fresh: Rc<Notify>,
     /// Logins that succeeded and failed.
     pub(crate) logins: (u64, u64),
+    doubts: Doubts,
+}
+
+/// When the token may be doubted again, and how long the last wait was.
+#[derive(Default)]
+struct Doubts {
+    again: Moment,
+    wait: Duration,
 }
 
 impl Identity {
@@ -71,6 +82,7 @@ impl Identity {
             back: Rc::default(),
             fresh: Rc::default(),
             logins: (0, 0),
+            doubts: Doubts::default(),
         }
     }
 
@@ -93,6 +105,28 @@ impl Identity {
             None => self.token(world).await,
             Some(trouble) => self.still_good(world).ok_or_else(|| trouble.clone()),
         }
+    }
+
+    /// Logs in again if the server does not know this token any more: somebody has revoked it, or has put an older store in its
+    /// place. Whether there is another token now. Whoever makes it doubt again and again makes it wait longer and longer.
+    pub(crate) async fn replace_if_dead(&mut self, text: &Zeroizing<String>, world: &impl World) -> bool {
+        if self.token.as_ref().is_none_or(|held| held.text != *text) {
+            return self.token.is_some();
+        }
+        let now = world.now();
+        if now < self.doubts.again {
+            return false;
+        }
+        let is_calm = now.since(self.doubts.again) > self.doubts.wait;
+        let longer = if is_calm { DOUBT_AGAIN } else { (self.doubts.wait * 2).min(DOUBT_AGAIN_MAX) };
+        self.doubts = Doubts { again: now.plus(longer), wait: longer };
+        match look_up(world, text.clone()).await {
+            Err(trouble) if trouble.denied() => {}
+            _ => return false,
+        }
+        world.log(Level::Warn, "the server does not know the agent's token any more: logging in again");
+        self.forget();
+        self.tried(world).await.is_ok()
     }
 
     fn still_good(&self, world: &impl World) -> Option<Zeroizing<String>> {

@@ -3,12 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http_body_util::Full;
 
 use crate::{
     address::{Address, Scheme},
     tls,
     transport::Transport,
+    upload::whole,
 };
 
 /// A receiver that answers later than this is not there.
@@ -35,7 +35,7 @@ pub(crate) async fn post(url: &str, content_type: &str, body: String) -> Result<
         .header("Host", address.authority.as_str())
         .header("User-Agent", concat!("keep/", env!("CARGO_PKG_VERSION")))
         .header("Content-Type", content_type)
-        .body(Full::new(Bytes::from(body)))
+        .body(whole(Bytes::from(body)))
         .map_err(|e| told(e.to_string()))?;
     let transport = Transport { route: address.direct(), tls };
     let exchange = async {

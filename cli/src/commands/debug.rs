@@ -108,8 +108,14 @@ impl Debug {
         let every_metrics = duration(self.metrics_interval).max(INTERVAL_MIN);
         let (metrics, others): (Vec<_>, Vec<_>) =
             targets.iter().copied().partition(|name| *name == "metrics");
-        let asking = collect(session, &others, &folder, every, &collected);
-        let measuring = measure(session, &metrics, &folder, every_metrics, &collected);
+        let round = || {
+            let mut collected = collected.borrow_mut();
+            collected.rounds += 1;
+            warn(format!("    round {} done", collected.rounds));
+        };
+        // Metrics change fastest.
+        let asking = collect(session, &others, &folder, every, (&collected, round));
+        let measuring = collect(session, &metrics, &folder, every_metrics, (&collected, || {}));
         let logging = follow(session, log.as_deref(), &self.log_format);
         tokio::select! {
             () = asking => {}
@@ -160,13 +166,13 @@ struct Collected {
     left_out: std::collections::BTreeMap<String, String>,
 }
 
-/// Asks for everything, again and again. Whoever waits for this ends it.
+/// Asks for these again and again, at a beat of their own, and tells of each time. Whoever waits for this ends it.
 async fn collect(
     session: &Session,
     targets: &[&str],
     folder: &Path,
     every: Duration,
-    collected: &RefCell<Collected>,
+    (collected, mut each): (&RefCell<Collected>, impl FnMut()),
 ) {
     let mut beat = tokio::time::interval(every);
     loop {
@@ -175,24 +181,7 @@ async fn collect(
         if targets.contains(&"pprof") {
             profile(session, folder, collected).await;
         }
-        let rounds = collected.borrow().rounds + 1;
-        collected.borrow_mut().rounds = rounds;
-        warn(format!("    round {rounds} done"));
-    }
-}
-
-/// Asks for what changes fastest, at a beat of its own.
-async fn measure(
-    session: &Session,
-    targets: &[&str],
-    folder: &Path,
-    every: Duration,
-    collected: &RefCell<Collected>,
-) {
-    let mut beat = tokio::time::interval(every);
-    loop {
-        beat.tick().await;
-        ask(session, targets, folder, collected).await;
+        each();
     }
 }
 

@@ -11,10 +11,12 @@ mod jwt;
 mod kubernetes;
 mod ldap;
 mod listing;
+mod named;
 mod token_params;
 mod userpass;
 
 pub use anyone::Anyone;
+pub use named::trusting;
 
 use std::sync::Arc;
 

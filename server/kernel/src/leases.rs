@@ -252,6 +252,18 @@ fn each_in(
     ended.unwrap_or(Ok(()))
 }
 
+/// Whether a namespace has leases beneath a mount's path, or at all where that is empty. What is sealed may have some.
+pub(crate) fn any_beneath(source: &impl Source, ns: Ns, path: &str) -> Result<bool> {
+    let mut any = source.is_sealed(ns.mount());
+    if !any {
+        each_in(source, ns, path.trim_end_matches('/'), |_| {
+            any = true;
+            Ok(ControlFlow::Break(()))
+        })?;
+    }
+    Ok(any)
+}
+
 /// Up to `limit` leases of a namespace below a prefix, which need not end at a slash, that were issued until then.
 pub(crate) fn below(txn: &Txn, ns: Ns, prefix: &str, until: Time, limit: usize) -> Result<Vec<LeaseId>> {
     below_if(txn, ns, prefix, limit, |id| Ok(issued(txn, id)?.is_none_or(|at| at <= until)))

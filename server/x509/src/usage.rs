@@ -113,6 +113,8 @@ const PURPOSES: [(&str, &str); 14] = [
 impl ExtKeyUsage {
     /// TLS servers.
     pub const SERVER_AUTH: ExtKeyUsage = ExtKeyUsage(ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1"));
+    /// Every purpose.
+    pub const ANY: ExtKeyUsage = ExtKeyUsage(ObjectIdentifier::new_unwrap("2.5.29.37.0"));
     /// TLS clients.
     pub const CLIENT_AUTH: ExtKeyUsage = ExtKeyUsage(ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2"));
     /// Code.

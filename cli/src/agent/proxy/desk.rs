@@ -18,6 +18,7 @@ use super::{
 use crate::{
     agent::{bell::Bell, here::Here, ledger::Ledger, log::Log, login::Identity, world::World},
     client::Client,
+    upload::whole,
 };
 
 /// No request of the API is larger.
@@ -129,11 +130,35 @@ impl Desk {
             None if !path.starts_with("/v1/") => {
                 refusal(StatusCode::NOT_FOUND, "the API is below /v1/; the agent serves no pages")
             }
-            None => self.forward(parts, body).await,
+            None => {
+                let mut dead = None;
+                let answer = self.forward(parts.clone(), body.clone(), &mut dead).await;
+                match dead {
+                    Some(token) if self.replaced(&token).await => self.forward(parts, body, &mut None).await,
+                    _ => answer,
+                }
+            }
         }
     }
 
-    async fn forward(&self, mut parts: http::request::Parts, body: Bytes) -> Response<Body> {
+    /// Whether the agent has another token now than this one, which the server may have refused.
+    async fn replaced(&self, token: &Zeroizing<String>) -> bool {
+        let Some(identity) = &self.identity else { return false };
+        let replaced = identity.lock().await.replace_if_dead(token, self.gate.as_ref()).await;
+        if replaced && let Some(memory) = &self.memory {
+            // Its leases have ended with it.
+            memory.drop_where(|entry| entry.asker == token.as_str() || entry.token == Some(token.as_str()));
+        }
+        replaced
+    }
+
+    /// Hands a request on. `dead` is the agent's own token if it was lent to it and the server does not seem to know it.
+    async fn forward(
+        &self,
+        mut parts: http::request::Parts,
+        body: Bytes,
+        dead: &mut Option<Zeroizing<String>>,
+    ) -> Response<Body> {
         // What is packed could not be looked at.
         for name in OF_A_CONNECTION.into_iter().chain(["accept-encoding"]) {
             parts.headers.remove(name);
@@ -141,7 +166,7 @@ impl Desk {
         if let Some(namespace) = self.namespace(&parts.headers) {
             parts.headers.insert(NAMESPACE, namespace);
         }
-        let own = match self.token(&mut parts.headers).await {
+        let (own, is_lent) = match self.token(&mut parts.headers).await {
             Ok(own) => own,
             Err(answer) => return answer,
         };
@@ -163,7 +188,7 @@ impl Desk {
         if let Some(answer) = self.remembered(&key) {
             return answer;
         }
-        let mut request = http::Request::new(Full::new(body.clone()));
+        let mut request = http::Request::new(whole(body.clone()));
         *request.method_mut() = parts.method.clone();
         *request.uri_mut() = parts.uri;
         *request.headers_mut() = parts.headers;
@@ -184,6 +209,9 @@ impl Desk {
         }
         if !answered.status.is_success() {
             bump(&self.counts.client_error);
+            if answered.status == StatusCode::FORBIDDEN && is_lent && !is_for_policies(&whole) {
+                *dead = own;
+            }
             return reply(answered.status, answered.headers, whole);
         }
         bump(&self.counts.success);
@@ -228,16 +256,19 @@ impl Desk {
         Some(reply(kept.status, headers, kept.body.clone()))
     }
 
-    /// Gives a request the agent's token if it is to have it. The agent's token.
-    async fn token(&self, headers: &mut HeaderMap) -> Result<Option<Zeroizing<String>>, Response<Body>> {
+    /// Gives a request the agent's token if it is to have it. The agent's token, and whether it was given.
+    async fn token(
+        &self,
+        headers: &mut HeaderMap,
+    ) -> Result<(Option<Zeroizing<String>>, bool), Response<Body>> {
         let Some(identity) = self.identity.as_ref().filter(|_| self.manners.lending != Lending::Never) else {
-            return Ok(None);
+            return Ok((None, false));
         };
         let lacks = given(headers).is_none();
         let lends = self.manners.lending == Lending::Always || lacks;
         if !lends {
             // Who brings a token of their own does not wait for the agent's.
-            return Ok(identity.try_lock().ok().and_then(|identity| identity.held()));
+            return Ok((identity.try_lock().ok().and_then(|identity| identity.held()), false));
         }
         match identity.lock().await.lent(self.gate.as_ref()).await {
             Ok(token) => {
@@ -246,7 +277,7 @@ impl Desk {
                     .map_err(|_| refusal(StatusCode::BAD_GATEWAY, "the agent's token is no token"))?;
                 value.set_sensitive(true);
                 headers.insert(TOKEN, value);
-                Ok(Some(token))
+                Ok((Some(token), true))
             }
             Err(trouble) => {
                 Err(refusal(StatusCode::BAD_GATEWAY, &format!("the agent has no token: {}", trouble.text)))
@@ -304,6 +335,13 @@ impl Desk {
         headers.insert("content-type", HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
         reply(StatusCode::OK, headers, Bytes::from(text))
     }
+}
+
+/// Whether a refusal is of a token that lives and may not. Of one that it does not know, a server says less, or more.
+fn is_for_policies(body: &[u8]) -> bool {
+    let said: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+    let errors = said.get("errors").and_then(Value::as_array);
+    errors.into_iter().flatten().filter_map(Value::as_str).any(|text| text.starts_with("1 error occurred:"))
 }
 
 fn bump(count: &Cell<u64>) {

@@ -3,13 +3,14 @@
 use std::{cell::RefCell, time::Duration};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited, combinators::BoxBody};
+use http_body_util::{BodyExt, Limited, combinators::BoxBody};
 use hyper::body::{Body as _, Incoming};
 
 use super::Connections;
 use crate::{
     client::Client,
     transport::{Sender, Transport, Trouble},
+    upload::Sent,
 };
 
 /// An answer up to this size is looked at before it is handed on; a larger one flows through.
@@ -61,7 +62,7 @@ impl Upstream {
     }
 
     /// Sends a request whose target begins with `/v1`.
-    pub(super) async fn send(&self, mut request: http::Request<Full<Bytes>>) -> Result<Answered, String> {
+    pub(super) async fn send(&self, mut request: http::Request<Sent>) -> Result<Answered, String> {
         let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
         let whole = if self.transport.absolute_form() {
             format!("http://{}{}{target}", self.authority, self.prefix)
@@ -95,7 +96,7 @@ impl Upstream {
 
     async fn exchange(
         &self,
-        mut request: http::Request<Full<Bytes>>,
+        mut request: http::Request<Sent>,
     ) -> Result<(http::Response<Incoming>, Sender), Trouble> {
         // A connection that waited may have been closed meanwhile: then the request comes back, and nobody saw it.
         loop {

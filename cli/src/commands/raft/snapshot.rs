@@ -4,21 +4,23 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{Read, Write},
+    num::NonZeroUsize,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
 use aws_lc_rs::digest;
-use bytes::Bytes;
 use clap::{Args, Subcommand};
 use flate2::read::GzDecoder;
 use serde_json::{Map, Value, json};
 
 use super::refused;
 use crate::{
-    call::{Call, Upload},
+    call::Call,
+    output::say,
     session::Session,
     stop::{Outcome, Stop},
+    upload::Upload,
 };
 
 /// Copies of the storage of a raft cluster
@@ -39,12 +41,16 @@ impl Snapshot {
     }
 }
 
-/// Write a snapshot into a file
+/// Write a snapshot into a file, or into a folder of them
 ///
-/// The file appears once the snapshot is whole and its hashes are right. It is for its owner alone.
+/// The file appears once the snapshot is whole and its hashes are right. It is for its owner alone. In a folder it is named by the
+/// time, and -retain takes older ones away once it is there.
 #[derive(Args, Debug)]
 pub(crate) struct Save {
-    /// File to write
+    /// How many snapshots to keep in the folder
+    #[arg(long, value_name = "COUNT")]
+    retain: Option<NonZeroUsize>,
+    /// File to write, or a folder
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
@@ -53,21 +59,75 @@ const DURING_SAVE: &str = "Error taking the snapshot";
 
 impl Save {
     async fn run(self, session: &Session) -> Outcome {
-        let name = self
-            .file
-            .file_name()
-            .ok_or_else(|| Stop::local(format!("{} is no name of a file", self.file.display())))?;
-        let part = self.file.with_file_name(format!("{}.part", name.to_string_lossy()));
+        let into_folder = self.file.is_dir();
+        if self.retain.is_some() && !into_folder {
+            let text = format!("-retain keeps snapshots of a folder, and {} is none", self.file.display());
+            return Err(Stop::local(text).hint("Make the folder first, and name it in place of the file."));
+        }
+        let (file, part) = match into_folder {
+            true => (self.file.join(dated()), self.file.join(PART)),
+            false => {
+                let name = self
+                    .file
+                    .file_name()
+                    .ok_or_else(|| Stop::local(format!("{} is no name of a file", self.file.display())))?;
+                let part = self.file.with_file_name(format!("{}.part", name.to_string_lossy()));
+                (self.file.clone(), part)
+            }
+        };
         let saved = fetch(session, &part).await.and_then(|()| {
             read(&part)?;
-            fs::rename(&part, &self.file).map_err(|e| unwritable(&self.file, &e))
+            fs::rename(&part, &file).map_err(|e| unwritable(&file, &e))
         });
         if saved.is_err() {
             // What is not whole is of no use; that it cannot be removed changes nothing.
             let _ = fs::remove_file(&part);
         }
-        saved.map(|()| 0)
+        saved?;
+        if into_folder {
+            let synced = fs::File::open(&self.file).and_then(|folder| folder.sync_all());
+            synced.map_err(|e| unwritable(&self.file, &e))?;
+            say(file.display().to_string());
+        }
+        if let Some(count) = self.retain {
+            retain(&self.file, count.get())?;
+        }
+        Ok(0)
     }
+}
+
+/// Names of snapshots in a folder begin and end so, and what is between sorts by time.
+const PREFIX: &str = "sealkeep-";
+const SUFFIX: &str = ".snap";
+/// What a snapshot in a folder is called until it is whole. One that was left behind is in nobody's way.
+const PART: &str = "sealkeep.snap.part";
+
+/// `sealkeep-20261127T201343.123Z.snap`
+fn dated() -> String {
+    let now = time::OffsetDateTime::now_utc();
+    let (year, month, day) = (now.year(), u8::from(now.month()), now.day());
+    let (hour, minute, second, milli) = now.to_hms_milli();
+    format!("{PREFIX}{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}.{milli:03}Z{SUFFIX}")
+}
+
+/// Takes all but the newest snapshots of a folder away. What is named otherwise is not ours.
+fn retain(folder: &Path, count: usize) -> Result<(), Stop> {
+    let trouble = |e: std::io::Error| {
+        Stop::local(format!("The snapshot is there, but older ones in {} remain: {e}", folder.display()))
+    };
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(trouble)? {
+        let name = entry.map_err(trouble)?.file_name();
+        let time = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX));
+        if time
+            .is_some_and(|time| time.len() == 20 && time.ends_with('Z') && time.starts_with(char::is_numeric))
+        {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    names.truncate(names.len().saturating_sub(count));
+    names.iter().try_for_each(|name| fs::remove_file(folder.join(name))).map_err(trouble)
 }
 
 async fn fetch(session: &Session, part: &Path) -> Result<(), Stop> {
@@ -124,15 +184,18 @@ pub(crate) struct Restore {
 
 impl Restore {
     async fn run(self, session: &Session) -> Outcome {
-        let name = self.file.display().to_string();
-        let bytes = fs::read(&self.file).map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => {
-                Stop::remote(format!("Error opening snapshot file: open {name}: no such file or directory"))
+        let upload = Upload { file: self.file };
+        upload.open().map_err(|e| {
+            let name = upload.name();
+            match e.kind() {
+                std::io::ErrorKind::NotFound => Stop::remote(format!(
+                    "Error opening snapshot file: open {name}: no such file or directory"
+                )),
+                _ => Stop::remote(format!("Error opening snapshot file: {name}: {e}")),
             }
-            _ => Stop::remote(format!("Error opening snapshot file: {name}: {e}")),
         })?;
         let path = if self.force { "sys/storage/raft/snapshot-force" } else { "sys/storage/raft/snapshot" };
-        let call = Call::upload(path, Upload { name, bytes: Bytes::from(bytes) });
+        let call = Call::upload(path, upload);
         session.client.send(call).await.map_err(|e| refused(e, "Error installing the snapshot"))?;
         Ok(0)
     }

@@ -8,7 +8,7 @@ use aws_lc_rs::digest;
 use kit::{Error, Remote, Result, Time};
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, VerifiedPath, anchor_from_trusted_cert};
-use x509::{Certificate, ExtKeyUsage, ObjectIdentifier, pem};
+use x509::{Certificate, ExtKeyUsage, pem};
 
 use super::role::Trust;
 
@@ -16,7 +16,6 @@ use super::role::Trust;
 const SHOWN_MAX: usize = 16;
 /// The label that openssl gives a certificate to which it adds trust settings.
 const TRUSTED_CERTIFICATE: &str = "TRUSTED CERTIFICATE";
-const ANY_PURPOSE: ExtKeyUsage = ExtKeyUsage(ObjectIdentifier::new_unwrap("2.5.29.37.0"));
 
 /// What a client has shown, of which TLS has proved that it holds the key.
 pub(super) struct Shown {
@@ -147,7 +146,9 @@ pub(super) fn certificates(text: &str) -> Vec<Certificate> {
 pub(super) fn for_clients(certificate: &Certificate) -> bool {
     match certificate.ext_key_usage() {
         Ok(None) => true,
-        Ok(Some(purposes)) => purposes.contains(&ExtKeyUsage::CLIENT_AUTH) || purposes.contains(&ANY_PURPOSE),
+        Ok(Some(purposes)) => {
+            purposes.contains(&ExtKeyUsage::CLIENT_AUTH) || purposes.contains(&ExtKeyUsage::ANY)
+        }
         Err(_) => false,
     }
 }

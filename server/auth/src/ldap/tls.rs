@@ -10,6 +10,7 @@ use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
 
 use super::config::Config;
 use crate::anyone::Anyone;
+use crate::named::trusting;
 
 /// How to speak TLS with the servers of these settings.
 ///
@@ -25,7 +26,8 @@ pub(super) fn config(config: &Config) -> Result<Arc<ClientConfig>> {
     let builder = if directory.insecure_tls {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone::new(provider)))
     } else {
-        builder.with_root_certificates(roots(&directory.certificate)?)
+        let (roots, named) = roots(&directory.certificate)?;
+        trusting(builder, &provider, roots, named)
     };
     let (certificate, key) = (&config.client_tls_cert, config.client_tls_key.expose());
     let config = match (certificate.is_empty(), key.is_empty()) {
@@ -66,18 +68,22 @@ fn versions(least: &str, most: &str) -> Result<Vec<&'static SupportedProtocolVer
     }
 }
 
-fn roots(certificate: &str) -> Result<RootCertStore> {
+fn roots(certificate: &str) -> Result<(RootCertStore, Vec<CertificateDer<'static>>)> {
     let mut roots = RootCertStore::empty();
     if certificate.is_empty() {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        return Ok(roots);
+        let native = rustls_native_certs::load_native_certs().certs;
+        roots.add_parsable_certificates(native.iter().cloned());
+        return Ok((roots, native));
     }
     let wrong =
         |error: &dyn std::fmt::Display| Error::invalid(format!("failed to parse server tls cert: {error}"));
+    let mut named = Vec::new();
     for root in CertificateDer::pem_slice_iter(certificate.as_bytes()) {
-        roots.add(root.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))?;
+        let root = root.map_err(|error| wrong(&error))?;
+        roots.add(root.clone()).map_err(|error| wrong(&error))?;
+        named.push(root);
     }
-    if roots.is_empty() { Err(wrong(&"there is no CERTIFICATE block")) } else { Ok(roots) }
+    if roots.is_empty() { Err(wrong(&"there is no CERTIFICATE block")) } else { Ok((roots, named)) }
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use super::role::Role;
 use super::rules::{OtherNames, Rules, rules};
 use super::store::{new_serial, owner};
 use super::urls::urls_of_leaf;
-use super::{lifetime, requests};
+use super::{lifetime, requests, signers};
 
 leaf_operation! {
     /// Makes a key and issues a certificate for it. The key is not kept: this answer is the only place it is shown.
@@ -375,7 +375,10 @@ impl<'a> Leaf<'a> {
         let Validity { not_before, not_after } = self.validity;
         let decided = self.decided(&subject, holder.public(), &extensions);
         let der = match rules.role.no_store {
-            true => decided.issue_unrecorded(cx)?,
+            true => {
+                signers::note_unrecorded(cx, self.issuer)?;
+                decided.issue_unrecorded(cx)?
+            }
             false => decided.issue(cx, &self.role, owner(cx.caller()))?,
         };
         let above = self.authorities.chain(self.issuer, cx.now());

@@ -5,6 +5,7 @@
 //! changed: one more among a hundred thousand costs what the first did.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use kit::{Error, IdTable, Reads, Result, Time, Writing};
@@ -46,6 +47,16 @@ pub(super) fn add(cx: &mut Writing<'_>, serial: &Serial, record: &RevokedRecord)
     entries.retain(|entry| entry.0 != named);
     entries.push(Entry(named, record.at, record.reason));
     LISTED.put(cx, &key, &entries)
+}
+
+/// Whether an issuer has any.
+pub(super) fn any(cx: &impl Reads, issuer: Id) -> Result<bool> {
+    let mut any = false;
+    LISTED.range(cx, &key(issuer, 0), &key(issuer, SLOTS), |_, _| {
+        any = true;
+        Ok(ControlFlow::Break(()))
+    })?;
+    Ok(any)
 }
 
 /// Takes a revocation off them.

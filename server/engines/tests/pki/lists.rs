@@ -145,6 +145,43 @@ fn each_leaf_names_its_shard_and_stands_on_it_alone() {
     bench.get("issuer/default/crl/shard/4-of-4").refuses(400, "3-of-16");
 }
 
+/// An issuer that comes and goes leaves its id behind only while something hangs on that: a certificate or a revocation.
+#[test]
+fn issuers_that_are_gone_leave_no_addresses_behind() {
+    let (mut bench, desk) = (ready(), Desk::new("gone"));
+    bench.post("config/cluster", json!({"path": "http://v/v1/pki"})).is(200);
+    bench.post("config/crl", json!({"shards": 2})).is(200);
+    let pem = bench.get("ca/pem").is(200).text;
+    let urls = |bench: &Bench| {
+        desk.put("crl.pem", bench.get("issuer/default/crl/shard/1-of-2/pem").is(200).text);
+        desk.openssl("crl -in crl.pem -noout -text").matches("URI:http").count()
+    };
+    let again = |bench: &Bench| {
+        bench.delete("issuer/default");
+        let new = bench.post("issuers/import/cert", json!({"pem_bundle": &pem})).is(200);
+        bench.post("config/issuers", json!({"default": new.data["imported_issuers"][0]})).is(200);
+    };
+    again(&bench);
+    assert_eq!(urls(&bench), 2, "the root's own certificate was issued under the first id");
+    let serial = issued(&bench);
+    again(&bench);
+    assert_eq!(urls(&bench), 3, "a leaf names the old address");
+    (0..5).for_each(|_| again(&bench));
+    assert_eq!(urls(&bench), 3, "nobody has named those between");
+    bench
+        .post("roles/quick", json!({"allow_any_name": true, "key_type": "ed25519", "no_store": true}))
+        .is(200);
+    bench.post("issue/quick", json!({"common_name": "b.example.com"})).is(200);
+    (0..3).for_each(|_| again(&bench));
+    assert_eq!(urls(&bench), 4, "what has no record may name it, too");
+    bench.post("revoke", json!({"serial_number": serial})).is(200);
+    let tidy = json!({"tidy_cert_store": true, "tidy_revoked_certs": true, "safety_buffer": "1s"});
+    bench.wait(100 * 3600);
+    assert!(bench.post("tidy", tidy).is(202).errors.is_empty());
+    bench.tick();
+    assert_eq!(urls(&bench), 3, "the leaf has ended, and all that is known of it");
+}
+
 #[test]
 fn openssl_finds_a_revoked_leaf_on_its_shard() {
     let (mut bench, desk) = (ready(), Desk::new("shard-verify"));

@@ -43,10 +43,44 @@ pub(crate) fn label(ns: Ns, path: &str, role: &str) -> String {
 }
 
 impl Tally {
-    /// Whether these rules and mounts are those that it was made by.
-    fn is_of(&self, rules: &Rules, router: &Arc<Kept<Router>>) -> bool {
-        self.version == rules.leases_version && Arc::ptr_eq(&self.router, router)
+    /// Whether it holds by these rules and mounts. Of mounts that came, went or moved since it was made those alone matter that
+    /// have leases: they may count towards another limit now.
+    fn is_of(&mut self, rules: &Rules, router: &Arc<Kept<Router>>, today: &Snapshot) -> Result<bool> {
+        if self.version != rules.leases_version {
+            return Ok(false);
+        }
+        if !Arc::ptr_eq(&self.router, router) {
+            for (ns, path) in moved(self.router.value(), router.value()) {
+                if leases::any_beneath(today, ns, &path)? {
+                    return Ok(false);
+                }
+            }
+            self.router = Arc::clone(router);
+        }
+        Ok(true)
     }
+}
+
+/// What the two lead to otherwise: paths of namespaces, and namespaces as a whole.
+fn moved(old: &Router, new: &Router) -> Vec<(Ns, String)> {
+    let mut moved = Vec::new();
+    for (one, other) in [(old, new), (new, old)] {
+        for space in one.spaces() {
+            let ns = space.namespace.ns;
+            let same = other.space(ns).filter(|there| {
+                (&there.namespace.path, there.sealed) == (&space.namespace.path, space.sealed)
+            });
+            let Some(same) = same else {
+                moved.push((ns, String::new()));
+                continue;
+            };
+            let elsewhere = space.all().filter(|mounted| {
+                same.at(&mounted.entry.path).is_none_or(|there| there.info.id != mounted.info.id)
+            });
+            moved.extend(elsewhere.map(|mounted| (ns, mounted.entry.path.clone())));
+        }
+    }
+    moved
 }
 
 impl Counts {
@@ -133,9 +167,11 @@ impl Kernel {
 
     /// How many leases there are under the limit with this stamp.
     pub(crate) fn leases_under(&self, kept: &Kept<Rules>, stamp: u64) -> Result<u64> {
-        let router = self.router(&self.store.snapshot())?;
+        let today = self.store.snapshot();
+        let router = self.router(&today)?;
         let mut known = self.quotas.counts.known();
-        if known.as_ref().is_none_or(|known| !known.is_of(kept.value(), &router)) {
+        let holds = known.as_mut().map(|known| known.is_of(kept.value(), &router, &today)).transpose()?;
+        if holds != Some(true) {
             *known = Some(self.look_at_all(kept.value())?);
         }
         let count = known.as_ref().and_then(|known| known.by_stamp.get(&stamp)).copied().unwrap_or(0);
@@ -151,7 +187,7 @@ impl Kernel {
             *slot = None;
             return;
         };
-        if !known.is_of(kept.value(), &router) {
+        if !known.is_of(kept.value(), &router, &today).unwrap_or(false) {
             *slot = None;
             return;
         }

@@ -30,7 +30,7 @@ impl Command<Pki> for WriteAutoTidy {
     fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<AutoTidy>> {
         let mut auto = AUTO_TIDY.get(cx)?;
         self.apply(&mut auto);
-        auto.options.check()?;
+        auto.options.check(true)?;
         if auto.interval_duration == 0 {
             return Err(Error::invalid("given interval_duration must be greater than zero seconds"));
         }

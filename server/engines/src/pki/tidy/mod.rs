@@ -128,14 +128,19 @@ impl Options {
         self.revoked_safety_buffer.unwrap_or(self.safety_buffer)
     }
 
-    fn check(&self) -> Result<Duration> {
+    /// Refuses times that make no sense, and reads the pause. OpenBao says it otherwise for what tidies by itself.
+    fn check(&self, by_itself: bool) -> Result<Duration> {
         for (name, seconds) in [
             ("safety_buffer", self.safety_buffer),
             ("issuer_safety_buffer", self.issuer_safety_buffer),
             ("acme_account_safety_buffer", self.acme_account_safety_buffer),
+            ("revoked_safety_buffer", self.revoked_buffer()),
         ] {
             if seconds == 0 {
-                return Err(Error::invalid(format!("given {name} must be at least one second; got: 0")));
+                return Err(Error::invalid(match by_itself {
+                    true => format!("given {name} must be at least one second; got: 0"),
+                    false => format!("{name} must be greater than zero"),
+                }));
             }
         }
         let wrong = |why| Error::invalid(format!("Error parsing pause_duration: {why}"));
@@ -223,7 +228,7 @@ impl Command<Pki> for Tidy {
 
     fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
         let options = self.options();
-        options.check()?;
+        options.check(false)?;
         let running = TIDY.get(cx)?;
         if matches!(running.state, State::Running | State::Cancelling) {
             cx.warn("Tidy operation already in progress.");
@@ -240,7 +245,7 @@ impl Command<Pki> for Tidy {
 }
 
 fn start(cx: &mut Writing<'_>, options: Options, auto_started: Time) -> Result<()> {
-    options.check()?;
+    options.check(false)?;
     let record = TidyRecord {
         state: State::Running,
         options,
@@ -274,7 +279,7 @@ impl Command<Pki> for TidyStep {
             Step::Issuers => issuers(cx, &mut record)?,
             Step::Done => return finish(cx, record, State::Finished),
         }
-        let pause = record.options.check()?;
+        let pause = record.options.check(false)?;
         TIDY.put(cx, &record)?;
         cx.later::<Pki, _>(pause, &TidyStep {})?;
         Ok(Reply::Nothing)
@@ -431,9 +436,13 @@ fn adopt(
 
 fn issuers(cx: &mut Writing<'_>, record: &mut TidyRecord) -> Result<()> {
     record.step = Step::Done;
-    if !record.options.tidy_expired_issuers {
-        return Ok(());
+    if record.options.tidy_expired_issuers {
+        expired_issuers(cx, record)?;
     }
+    signers::forget(cx)
+}
+
+fn expired_issuers(cx: &mut Writing<'_>, record: &TidyRecord) -> Result<()> {
     let default = DEFAULTS.get(cx)?.issuer;
     for issuer in Authorities::load(cx)?.issuers {
         let not_after = issuer.certificate.validity().not_after;
