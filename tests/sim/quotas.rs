@@ -169,6 +169,50 @@ fn so_many_leases_and_no_more() {
     log_in(&desk).expect(429);
 }
 
+/// Whatever is mounted, tuned, moved or unmounted: what was counted is what one counts who looks at all there is.
+#[test]
+fn counts_of_leases_hold_while_mounts_come_and_go() {
+    let mut desk = desk(90);
+    desk.ask(Post, "sys/auth/folk", r#"{"type":"userpass"}"#).expect(204);
+    desk.ask(Post, "auth/folk/users/ann", r#"{"password":"pw","token_ttl":"1h"}"#).expect(204);
+    leases(&desk, "people", r#"{"path":"auth/people","max_leases":50}"#);
+    leases(&desk, "all", r#"{"max_leases":100}"#);
+    let folk = |desk: &Desk| {
+        desk.ask_as("", Post, "auth/folk/login/ann", r#"{"password":"pw"}"#).expect(200);
+    };
+    let mut expect = [0, 0];
+    for (what, path, body, status) in [
+        ("a mount", "sys/mounts/one", r#"{"type":"kv"}"#, 204),
+        ("a namespace", "sys/namespaces/a", "{}", 200),
+        ("a mount there", "a/sys/auth/people", r#"{"type":"userpass"}"#, 204),
+        ("tuned", "sys/auth/people/tune", r#"{"default_lease_ttl":"2h"}"#, 204),
+        ("moved, and its leases end", "sys/remount", r#"{"from":"auth/folk","to":"auth/others"}"#, 200),
+        ("in its place", "sys/auth/folk", r#"{"type":"userpass"}"#, 204),
+    ] {
+        log_in(&desk).expect(200);
+        if what != "in its place" {
+            folk(&desk);
+            expect[1] += 1;
+        }
+        expect[0] += 1;
+        desk.ask(Post, path, body).expect(status);
+        desk.tick();
+        if what.starts_with("moved") {
+            expect[1] = 0;
+        }
+        assert_eq!(
+            [counter(&desk, "people"), counter(&desk, "all")],
+            expect.map(|count| json!(count)),
+            "{what}"
+        );
+    }
+    desk.ask(Delete, "sys/auth/people", "").expect(204);
+    desk.tick();
+    assert_eq!(counter(&desk, "all"), expect[1]);
+    desk = desk.crash(PowerCut::Drop);
+    assert_eq!(counter(&desk, "all"), expect[1], "counted anew by what is stored");
+}
+
 #[test]
 fn the_owner_gets_in_whatever_is_full() {
     let desk = desk(76);

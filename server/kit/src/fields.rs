@@ -307,9 +307,20 @@ impl<'de> MapAccess<'de> for Walk<'_, 'de> {
     }
 }
 
+/// What a refusal of a field begins with.
+const VALIDATION: &str = "Field validation failed: ";
+
+/// Where OpenBao asks first whether a thing is there, that stumbles over a wrong field, and says so without that beginning.
+pub(crate) fn unprefixed(error: Error) -> Error {
+    match error.texts().as_slice() {
+        [text] => text.strip_prefix(VALIDATION).map(|text| Error::invalid(text.to_owned())).unwrap_or(error),
+        _ => error,
+    }
+}
+
 fn not_converted(entry: &Entry<'_>, error: &serde_json::Error) -> Refused {
     let why = said_without_value(&error.to_string());
-    let text = format!("Field validation failed: error converting input for field {:?}: {why}", entry.name);
+    let text = format!("{VALIDATION}error converting input for field {:?}: {why}", entry.name);
     Refused(Error::invalid(text))
 }
 

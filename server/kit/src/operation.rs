@@ -7,7 +7,7 @@ use crate::ask::{Asking, Heard};
 use crate::context::{Reading, Reads, Recording, Writing};
 use crate::effect::Steps;
 use crate::error::Result;
-use crate::fields::{Fields, Ignored};
+use crate::fields::{Fields, Ignored, unprefixed};
 use crate::notes::Notes;
 use crate::reply::{Body, Reply};
 use crate::route::{Called, Captures, Route};
@@ -139,7 +139,8 @@ pub const fn query<E: Engine, O: Query<E>>() -> Endpoint<E> {
 /// A line for a [`Command`].
 pub const fn command<E: Engine, O: Command<E>>() -> Endpoint<E> {
     fn run<E: Engine, O: Command<E>>(engine: &E, cx: &mut Writing<'_>, fields: &Fields<'_>) -> Result<Body> {
-        let (operation, ignored) = fields.parse::<O>()?;
+        let parsed = fields.parse::<O>();
+        let (operation, ignored) = if O::EXISTS.is_some() { parsed.map_err(unprefixed)? } else { parsed? };
         let reply = operation.run(engine, cx)?.into_body()?;
         tell_beside(&reply, ignored, cx.notes());
         Ok(reply)
