@@ -60,13 +60,14 @@ impl Difference {
         said.is_some() && said == self.found.strip_prefix("400 ")
     }
 
-    /// Whether both say that the value of one and the same field is of the wrong kind.
+    /// Whether both say, and begin alike, that the value of one and the same field is of the wrong kind.
     pub(crate) fn refuses_the_same_field(&self) -> bool {
-        let field = |text: &str| {
-            let (_, rest) = text.split_once("error converting input for field ")?;
-            rest.split_once(": ").map(|(field, _)| field.to_owned())
+        const WORDS: &str = "error converting input for field ";
+        let beginning = |text: &str| {
+            let (before, rest) = text.split_once(WORDS)?;
+            rest.split_once(": ").map(|(field, _)| format!("{before}{field}"))
         };
-        field(&self.found).is_some_and(|found| field(&self.expected) == Some(found))
+        beginning(&self.found).is_some_and(|found| beginning(&self.expected) == Some(found))
     }
 }
 

@@ -265,7 +265,41 @@ fn a_restore_that_is_cut_off_leaves_the_store_as_it_was() {
     site.holds("kept");
 }
 
-/// What the timer of deploy/systemd runs, as it stands there: again and again it leaves the newest backups, whole, and its own token lives.
+/// The lines of the unit that the timer of deploy/systemd starts, run as they stand there, but for this folder and these three.
+fn run_unit(site: &Site, folder: &std::path::Path, token: &str) -> Result<(), String> {
+    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/systemd/sealkeep-backup.service");
+    let unit = std::fs::read_to_string(unit).unwrap();
+    let lines: Vec<&str> = unit.lines().filter_map(|line| line.strip_prefix("ExecStart=")).collect();
+    assert_eq!(lines.len(), 2, "{unit}");
+    lines.iter().try_for_each(|line| {
+        let mut words = line.split(' ');
+        assert_eq!(words.next(), Some("/usr/local/bin/keep"));
+        let mut command = Command::new(Binary::keep().path());
+        for word in words {
+            match word {
+                "/var/lib/sealkeep-backup" => command.arg(folder),
+                "-retain=14" => command.arg("-retain=3"),
+                other => command.arg(other),
+            };
+        }
+        command.env("KEEP_ADDR", site.server.url()).env("KEEP_TOKEN", token).env("HOME", site.folder.path());
+        let output = command.output().unwrap();
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        }
+    })
+}
+
+fn names(folder: &std::path::Path) -> Vec<String> {
+    let names = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> =
+        names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Again and again it leaves the newest backups, whole, and nothing else is touched; what fails takes nothing away.
 #[test]
 fn backups_by_schedule_keep_the_newest() {
     let site = Site::new(Storage::Raft);
@@ -275,67 +309,21 @@ fn backups_by_schedule_keep_the_newest() {
     site.root().post("sys/policies/acl/backup", json!({"policy": rules})).must(204);
     let wanted =
         json!({"policies": ["backup"], "no_default_policy": true, "no_parent": true, "period": "768h"});
-    let token = site.root().post("auth/token/create", wanted).must(200).at("/auth/client_token").to_owned();
-    let unit = std::fs::read_to_string(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../deploy/systemd/sealkeep-backup.service"
-    ))
-    .unwrap();
-    let lines: Vec<&str> = unit.lines().filter_map(|line| line.strip_prefix("ExecStart=")).collect();
-    assert_eq!(lines.len(), 2, "{unit}");
-    let run = |token: &str| {
-        lines.iter().try_for_each(|line| {
-            let mut words = line.split(' ');
-            assert_eq!(words.next(), Some("/usr/local/bin/keep"));
-            let mut command = Command::new(Binary::keep().path());
-            for word in words {
-                match word {
-                    "/var/lib/sealkeep-backup" => command.arg(&folder),
-                    "-retain=14" => command.arg("-retain=3"),
-                    other => command.arg(other),
-                };
-            }
-            command
-                .env("KEEP_ADDR", site.server.url())
-                .env("KEEP_TOKEN", token)
-                .env("HOME", site.folder.path());
-            let output = command.output().unwrap();
-            if output.status.success() {
-                Ok(())
-            } else {
-                Err(String::from_utf8_lossy(&output.stderr).into_owned())
-            }
-        })
-    };
-    let names = || {
-        let mut names: Vec<String> = std::fs::read_dir(&folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
-    };
-    for foreign in
-        ["sealkeep-20200101T000000.000Z.snap", "sealkeep-notes.snap", "another.snap", "sealkeep.snap.part"]
-    {
-        std::fs::write(folder.join(foreign), "x").unwrap();
+    let token = site.root().post("auth/token/create", wanted).must(200).at("/auth/client_token");
+    let foreign = ["another.snap", "sealkeep-notes.snap"];
+    for name in ["sealkeep-20200101T000000.000Z.snap", "sealkeep.snap.part"].iter().chain(&foreign) {
+        std::fs::write(folder.join(name), "x").unwrap();
     }
     for value in ["one", "two", "three", "four"] {
         site.write(value);
-        run(&token).unwrap();
+        run_unit(&site, &folder, &token).unwrap();
     }
-    let left = names();
-    let ours: Vec<&String> = left.iter().filter(|name| name.starts_with("sealkeep-20")).collect();
-    assert!(ours.len() == 3 && !left.contains(&"sealkeep-20200101T000000.000Z.snap".to_owned()), "{left:?}");
-    assert!(
-        left.contains(&"another.snap".to_owned()) && left.contains(&"sealkeep-notes.snap".to_owned()),
-        "{left:?}"
-    );
-    assert!(!left.contains(&"sealkeep.snap.part".to_owned()), "{left:?}");
-    // What fails takes nothing away, and says so.
+    let left = names(&folder);
+    let ours: Vec<&String> = left.iter().filter(|name| !foreign.contains(&name.as_str())).collect();
+    assert!(left.len() == 5 && ours.len() == 3 && ours[0].as_str() > "sealkeep-2021", "{left:?}");
     site.root().post("auth/token/revoke", json!({ "token": &token })).must(204);
-    assert!(run(&token).unwrap_err().contains("403"), "a token that is gone");
-    assert_eq!(names(), left);
+    assert!(run_unit(&site, &folder, &token).unwrap_err().contains("403"), "a token that is gone");
+    assert_eq!(names(&folder), left);
     let keep = |args: &[&str]| {
         let mut command = Command::new(Binary::keep().path());
         command.args(["operator", "raft", "snapshot"]).args(args).env("KEEP_ADDR", site.server.url());
@@ -352,8 +340,7 @@ fn backups_by_schedule_keep_the_newest() {
         "{refused:?}"
     );
     site.write("after");
-    let oldest = folder.join(ours[0]).display().to_string();
-    assert!(keep(&["restore", &oldest]).status.success());
+    assert!(keep(&["restore", &folder.join(ours[0]).display().to_string()]).status.success());
     site.holds("two");
 }
 

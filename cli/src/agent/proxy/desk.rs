@@ -188,21 +188,9 @@ impl Desk {
         if let Some(answer) = self.remembered(&key) {
             return answer;
         }
-        let mut request = http::Request::new(whole(body.clone()));
-        *request.method_mut() = parts.method.clone();
-        *request.uri_mut() = parts.uri;
-        *request.headers_mut() = parts.headers;
-        let (mut answered, whole) = match self.upstream.send(request).await {
-            Ok(Answered::Whole(parts, body)) => (parts, body),
-            Ok(Answered::Flowing(response)) => {
-                bump(&self.counts.success);
-                return response;
-            }
-            Err(why) => {
-                bump(&self.counts.error);
-                let why = format!("the agent has no answer of the server: {why}");
-                return refusal(StatusCode::BAD_GATEWAY, &why);
-            }
+        let (mut answered, whole) = match self.sent(parts, body.clone()).await {
+            Ok(answer) => answer,
+            Err(answer) => return answer,
         };
         for name in OF_A_CONNECTION {
             answered.headers.remove(name);
@@ -230,6 +218,30 @@ impl Desk {
             shown = hidden(shown);
         }
         reply(answered.status, answered.headers, shown)
+    }
+
+    /// Asks the server. What flows through, or that there is no answer, is the answer at once.
+    async fn sent(
+        &self,
+        parts: http::request::Parts,
+        body: Bytes,
+    ) -> Result<(http::response::Parts, Bytes), Response<Body>> {
+        let mut request = http::Request::new(whole(body));
+        *request.method_mut() = parts.method;
+        *request.uri_mut() = parts.uri;
+        *request.headers_mut() = parts.headers;
+        match self.upstream.send(request).await {
+            Ok(Answered::Whole(parts, body)) => Ok((parts, body)),
+            Ok(Answered::Flowing(response)) => {
+                bump(&self.counts.success);
+                Err(response)
+            }
+            Err(why) => {
+                bump(&self.counts.error);
+                let why = format!("the agent has no answer of the server: {why}");
+                Err(refusal(StatusCode::BAD_GATEWAY, &why))
+            }
+        }
     }
 
     /// The namespace that a request is sent to, if it is another than it says itself.

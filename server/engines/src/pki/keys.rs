@@ -206,7 +206,8 @@ impl<const AT: usize> Command<Pki> for GenerateKey<AT> {
         let name = text(self.key_name);
         check_key_name(&name, None, &all)?;
         let key_type = self.key_type.map_or("rsa".to_owned(), |text| text.0);
-        let shape = key_shape(&key_type, unsigned(self.key_bits), &text(self.parameter_set))?;
+        let shape = key_shape(&key_type, unsigned(self.key_bits), &text(self.parameter_set))
+            .map_err(|error| Error::invalid(format!("Validation for key_type, key_bits failed: {error}")))?;
         let key = cx.once(|| PrivateKey::generate(shape).map(Arc::new).map_err(refused))?;
         let id = add_key(cx, &name, &key, &all)?;
         let mut shown = show(id, &name, &key);

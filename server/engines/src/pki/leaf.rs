@@ -177,6 +177,9 @@ impl<const AT: usize> Command<Pki> for SignVerbatim<AT> {
         let role = self.role.as_ref().map_or("", |role| role.0.as_str());
         let leaf = Leaf::begin(reference, &asked, &rules, &authorities, cx)?.under(role);
         let extensions = leaf.verbatim_extensions(&rules, &request, cx)?;
+        if !asked.names.common_name.is_empty() {
+            cx.warn(NAME_OF_REQUEST);
+        }
         let holder = Holder::Asks(request.public_key());
         leaf.issue(cx, &asked, &rules, request.subject_der().to_vec(), extensions, holder)
     }
@@ -449,13 +452,15 @@ pub(super) fn decide_names(
     Ok((subject, names))
 }
 
+/// A name was given that counts for nothing.
+const NAME_OF_REQUEST: &str =
+    "the common_name field was provided but the role is set with \"use_csr_common_name\" set to true";
+
 fn common_name(role: &Role, asked: &Asked, request: Option<&Request>, cx: &impl Reads) -> Result<String> {
     let given = asked.names.common_name.as_str();
     let of_request = request.filter(|_| role.use_csr_common_name);
     if of_request.is_some() && !given.is_empty() {
-        cx.warn(
-            "the common_name field was provided but the role is set with \"use_csr_common_name\" set to true",
-        );
+        cx.warn(NAME_OF_REQUEST);
     }
     let name = of_request.map_or("", |request| request.subject().common_name.as_str());
     let name = if name.is_empty() { given } else { name };

@@ -66,7 +66,12 @@ impl Command<Pki> for RevokeWithKey {
     type Reply = Option<Revoked>;
 
     fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<Option<Revoked>>> {
+        let (serial, pem) = (text(self.serial_number), text(self.certificate));
+        one_of(&serial, &pem)?;
         let key = zeroize::Zeroizing::new(text(self.private_key));
+        if key.is_empty() {
+            return Err(Error::invalid("Must have private key to revoke via the /revoke-with-key path."));
+        }
         if key.len() < PEM_SIZE_MIN {
             return Err(Error::invalid(
                 "Provided data for private_key was too short; perhaps a path was passed to the API rather than the contents of a PEM file?",
@@ -74,7 +79,7 @@ impl Command<Pki> for RevokeWithKey {
         }
         let key = PrivateKey::from_pem(&key).map_err(refused)?;
         let reason = Reason::parse(&text(self.reason)).map_err(refused)?;
-        let found = find(cx, text(self.serial_number), text(self.certificate))?;
+        let found = find(cx, serial, pem)?;
         if key.public() != found.certificate.public_key() {
             return Err(Error::invalid("provided private key doesn't match the certificate's public key"));
         }
@@ -117,20 +122,28 @@ impl Found {
     }
 }
 
-fn find(cx: &Writing<'_>, serial: String, pem: String) -> Result<Found> {
+/// Refuses who names no certificate, or maybe two.
+fn one_of(serial: &str, pem: &str) -> Result<()> {
     match (serial.is_empty(), pem.is_empty()) {
         (true, true) => Err(Error::invalid("The serial number or certificate to revoke must be provided.")),
         (false, false) => {
             Err(Error::invalid("Must provide either the certificate or the serial to revoke; not both."))
         }
-        (false, true) => {
+        _ => Ok(()),
+    }
+}
+
+fn find(cx: &Writing<'_>, serial: String, pem: String) -> Result<Found> {
+    one_of(&serial, &pem)?;
+    match serial.is_empty() {
+        false => {
             let unknown = || Error::invalid(format!("certificate with serial {serial} not found."));
             let known = Serial::parse(&serial).map_err(|_| unknown())?;
             let record = CERTIFICATES.get(cx, known.as_bytes())?.ok_or_else(unknown)?;
             let certificate = Certificate::of_record(&record.der.0).map_err(refused)?;
             Ok(Found { certificate, issuer: record.issuer, stored: true })
         }
-        (true, false) => by_certificate(cx, &pem),
+        true => by_certificate(cx, &pem),
     }
 }
 
