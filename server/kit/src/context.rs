@@ -1,4 +1,5 @@
-use std::any::TypeId;
+mod memos;
+
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ops::ControlFlow;
@@ -14,11 +15,11 @@ use crate::ask::Ask;
 use crate::caller::{Caller, Entity, Mount, Remote};
 use crate::effect::Effect;
 use crate::error::{Error, Fault, Result};
-use crate::memo::{Anything, Kept, Wanted};
 use crate::notes::Notes;
 use crate::once::Once;
 use crate::operation::{Command, Engine};
 use crate::time::Time;
+use memos::Joined;
 
 /// By what right a transaction runs. There is no fifth.
 pub enum Right<'a> {
@@ -524,72 +525,3 @@ macro_rules! reads {
 reads!(Reading, snapshot, |it| |key, make| Ok(it.scene.memo(it.snapshot, key, make)?.0));
 reads!(Recording, txn, |it| |key, make| it.scene.memo_joined(it.txn.snapshot(), &it.joined, key, make));
 reads!(Writing, txn, |it| |key, make| it.scene.memo_joined(it.txn.snapshot(), &it.joined, key, make));
-
-/// A value with what says what it was made from.
-struct Stamped<T> {
-    stamp: String,
-    value: Arc<T>,
-}
-
-fn mistaken() -> Error {
-    Error::internal("a memo holds another type than its key says")
-}
-
-/// A value whose reads are those of whoever relies on it.
-type Joined = Arc<Kept<Anything>>;
-
-impl Scene<'_> {
-    fn memo<T: Send + Sync + 'static>(
-        &self,
-        today: &Snapshot,
-        key: &str,
-        make: impl FnOnce(&Recording<'_>) -> Result<T>,
-    ) -> Result<(Arc<T>, Joined)> {
-        let key = Wanted(self.mount.id, TypeId::of::<T>(), key);
-        let kept = self.mount.memos.shared.get_by(&key, Wanted::owned, today, |txn| {
-            let cx = Recording { txn, joined: RefCell::default(), scene: *self, notes: Notes::default() };
-            let value = make(&cx)?;
-            let joined = cx.joined.into_inner();
-            joined.iter().for_each(|kept| txn.join(kept.reads()));
-            Ok::<_, Error>(Arc::new(value) as Anything)
-        })?;
-        let value = Arc::clone(kept.value()).downcast::<T>();
-        let value = value.map_err(|_| mistaken())?;
-        Ok((value, kept))
-    }
-
-    fn memo_stamped<T: Send + Sync + 'static>(
-        &self,
-        key: &str,
-        stamp: &str,
-        make: impl FnOnce() -> Result<T>,
-    ) -> Result<Arc<T>> {
-        let key = (self.mount.id, TypeId::of::<Stamped<T>>(), key.to_owned());
-        let known = |kept: &Anything| {
-            let kept = (**kept).downcast_ref::<Stamped<T>>()?;
-            (kept.stamp == stamp).then(|| Arc::clone(&kept.value))
-        };
-        let kept = self.mount.memos.shared.wanted(
-            &key,
-            |kept| known(kept).is_some(),
-            || {
-                let value = Stamped { stamp: stamp.to_owned(), value: Arc::new(make()?) };
-                Ok::<_, Error>(Arc::new(value) as Anything)
-            },
-        )?;
-        known(kept.value()).ok_or_else(mistaken)
-    }
-
-    /// The same for a context whose own reads are to hold what the value was made from.
-    fn memo_joined<T: Send + Sync + 'static>(
-        &self,
-        today: &Snapshot,
-        joined: &RefCell<Vec<Joined>>,
-        key: &str,
-        make: impl FnOnce(&Recording<'_>) -> Result<T>,
-    ) -> Result<Arc<T>> {
-        let (value, kept) = self.memo(today, key, make)?;
-        joined.borrow_mut().push(kept);
-        Ok(value)
-    }
-}
