@@ -328,9 +328,18 @@ impl Core {
     fn check_headroom(&self, batch: &[SealedWrite]) -> Result<()> {
         let size: usize = batch.iter().map(SealedWrite::size).sum();
         let deletes_only = batch.iter().all(|write| write.value.is_none());
-        let free = self.backend.free_bytes().ok().flatten().unwrap_or(u64::MAX);
+        let free = || self.backend.free_bytes().ok().flatten().unwrap_or(u64::MAX);
         // A copy on write needs room for the pages on the way to what changes as well.
-        if deletes_only || free >= HEADROOM.saturating_add(4 * size as u64) {
+        let wanted = HEADROOM.saturating_add(4 * size as u64);
+        if deletes_only || free() >= wanted {
+            return Ok(());
+        }
+        // What waits to be settled may need less than it was given.
+        if let Err(error) = self.backend.settle() {
+            tracing::warn!(%error, "the backend could not be settled");
+        }
+        let free = free();
+        if free >= wanted {
             return Ok(());
         }
         let cause: Arc<str> = format!("the disk has only {free} bytes left").into();
@@ -453,6 +462,7 @@ impl Core {
         let mut batch = vec![count_record(status.term, status.encryptions)];
         let rings = self.shared.rings.load();
         batch.extend(rings.all_open().map(|ring| ring.used_write(ring.keyring.status().encryptions)));
+        writer.unsettled = true;
         self.backend.commit(&batch)?;
         Ok(())
     }

@@ -61,6 +61,7 @@ struct Platter {
     fails_at: Option<u64>,
     fails_once: bool,
     capacity: Option<u64>,
+    free: Option<u64>,
     fired: u64,
 }
 
@@ -120,6 +121,21 @@ impl LyingDisk {
     /// Its files get no longer than this together.
     pub fn limit(&self, bytes: Option<u64>) {
         self.platter().capacity = bytes;
+    }
+
+    /// It says that so many bytes are free.
+    pub fn leave_free(&self, bytes: Option<u64>) {
+        self.platter().free = bytes;
+    }
+
+    /// Overwrites what is stored with zeros, where [`dump`](Self::dump) has it.
+    pub fn wipe(&self, at: usize, size: usize) {
+        let mut platter = self.platter();
+        let Platter { durable, current, .. } = &mut *platter;
+        for image in [durable, current] {
+            let bytes = image.map.iter_mut().chain(&mut image.journal);
+            bytes.skip(at).take(size).for_each(|byte| *byte = 0);
+        }
     }
 
     /// The power comes back, and the disk holds what survived.
@@ -280,7 +296,7 @@ impl Disk for File {
     }
 
     fn free_bytes(&self) -> io::Result<Option<u64>> {
-        Ok(None)
+        Ok(self.platter().free)
     }
 }
 

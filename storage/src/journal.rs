@@ -84,7 +84,10 @@ impl Journal {
             _ => disk.read(0, &mut head)?,
         }
         if head.iter().all(|byte| *byte == 0) {
-            return Ok(None);
+            return match Self::holds_any(&*disk)? {
+                true => Err(damaged("its head is damaged")),
+                false => Ok(None),
+            };
         }
         let (fixed, half_size) = head.split_at(HEAD_SIZE - 8);
         if !fixed.starts_with(HEAD) {
@@ -102,18 +105,31 @@ impl Journal {
         Ok(Some(Self { disk, id, half_size, half: Half::First, at: 0 }))
     }
 
+    /// Whether any record lies there, of whichever journal.
+    pub(crate) fn holds_any(disk: &dyn Disk) -> io::Result<bool> {
+        let mut mark = RECORD;
+        for at in (PAGE as u64..disk.size()?.saturating_sub(PAGE as u64 - 1)).step_by(PAGE) {
+            disk.read(at, &mut mark)?;
+            if mark == RECORD {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Reads every record after `folded`, in order, and stands behind the last one.
     ///
-    /// A record that was being written when the power went is not there. One that is damaged, though there are later
-    /// ones, was there once: that is an error, for the commits that it held were acknowledged.
+    /// A record that was being written when the power went is not there. One that is damaged, though a later one was
+    /// begun, was there once: that is an error, for the commits that it held were acknowledged.
     pub(crate) fn replay(&mut self, folded: u64) -> io::Result<Vec<Replayed>> {
-        let mut found = Vec::new();
+        let (mut found, mut begun) = (Vec::new(), folded);
         for half in [Half::First, Half::Second] {
             let mut bytes = vec![0; self.half_size];
             self.disk.read(self.place(half, 0), &mut bytes)?;
             let mut at = 0;
             while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
                 let Some((number, batch, size)) = self.read(rest) else {
+                    begun = begun.max(number_of(rest).unwrap_or_default());
                     at += PAGE;
                     continue;
                 };
@@ -129,6 +145,19 @@ impl Journal {
                 return Err(damaged(&format!(
                     "the record {number} is damaged or missing, though {} is there; what it held cannot be told",
                     record.number
+                )));
+            }
+        }
+        let last = found.last().map_or(folded, |last| last.number);
+        match begun.saturating_sub(last) {
+            0 => {}
+            1 => tracing::warn!(
+                "the journal's last record is not whole: its commit was not acknowledged, or it was damaged since"
+            ),
+            _ => {
+                let lost = last + 1;
+                return Err(damaged(&format!(
+                    "the record {lost} is damaged or missing, though {begun} was begun"
                 )));
             }
         }
@@ -221,9 +250,8 @@ impl Journal {
 
     /// The record at the start of `bytes`, with its number and how many bytes it takes up, if there is a whole one.
     fn read(&self, bytes: &[u8]) -> Option<(u64, Vec<SealedWrite>, usize)> {
-        let head = bytes.strip_prefix(&RECORD)?;
-        let (size, head) = head.split_first_chunk()?;
-        let (number, _) = head.split_first_chunk()?;
+        let number = number_of(bytes)?;
+        let (size, _) = bytes.get(RECORD.len()..)?.split_first_chunk()?;
         let end = RECORD_HEAD.checked_add(usize::try_from(u32::from_be_bytes(*size)).ok()?)?;
         let record = bytes.get(..end)?;
         if bytes.get(end..end.checked_add(DIGEST)?)? != self.digest(record).as_ref() {
@@ -247,8 +275,14 @@ impl Journal {
             batch.push(SealedWrite { key: SealedKey(key.into()), value });
             rest = after;
         }
-        Some((u64::from_be_bytes(*number), batch, (end + DIGEST).next_multiple_of(PAGE)))
+        Some((number, batch, (end + DIGEST).next_multiple_of(PAGE)))
     }
+}
+
+/// The number of the record that begins here, whole or not.
+fn number_of(bytes: &[u8]) -> Option<u64> {
+    let (number, _) = bytes.strip_prefix(&RECORD)?.get(4..)?.split_first_chunk()?;
+    Some(u64::from_be_bytes(*number))
 }
 
 fn payload_size(batch: &[SealedWrite]) -> usize {

@@ -23,8 +23,23 @@ struct Version {
     value: Option<Cipher>,
 }
 
-/// A layer that is being read. Nothing is added meanwhile.
-pub(crate) struct Reading<'a>(RwLockReadGuard<'a, BTreeMap<SealedKey, Versions>>);
+/// What a layer makes of a range of keys, a piece at a time: nobody who adds to it waits for who reads.
+pub(crate) struct Rows<'a> {
+    layer: &'a Layer,
+    /// Where the next piece begins; nothing behind the last one.
+    from: Option<Bound<SealedKey>>,
+    until: &'a SealedKey,
+    record: u64,
+    piece: std::vec::IntoIter<Change>,
+    size: usize,
+}
+
+/// What became of a key.
+pub(crate) type Change = (SealedKey, Option<Cipher>);
+
+/// How many rows are looked at in the first piece of a range, and how many in the largest.
+const PIECE: usize = 16;
+const PIECE_MAX: usize = 512;
 
 impl Layer {
     /// Adds what a record writes. Views of earlier records do not see it.
@@ -41,40 +56,55 @@ impl Layer {
 
     /// What `key` was after a record: nothing if no record up to there wrote it.
     pub(crate) fn get(&self, key: &SealedKey, record: u64) -> Option<Option<Cipher>> {
-        Some(self.read().0.get(key)?.at(record)?.value.clone())
+        Some(self.read().get(key)?.at(record)?.value.clone())
     }
 
-    pub(crate) fn read(&self) -> Reading<'_> {
-        Reading(self.0.read().unwrap_or_else(PoisonError::into_inner))
+    /// The keys in a range that were written up to a record, in order, with what that made them.
+    pub(crate) fn range<'a>(&'a self, from: &SealedKey, until: &'a SealedKey, record: u64) -> Rows<'a> {
+        let from = Some(Bound::Included(from.clone()));
+        Rows { layer: self, from, until, record, piece: Vec::new().into_iter(), size: PIECE }
+    }
+
+    /// How many keys were written.
+    pub(crate) fn len(&self) -> usize {
+        self.read().len()
+    }
+
+    /// Hands on every key that was written, with what it is now. Nothing is added meanwhile.
+    pub(crate) fn all<T>(&self, work: impl FnOnce(&mut dyn Iterator<Item = Row<'_>>) -> T) -> T {
+        work(&mut self.read().iter().map(|(key, versions)| {
+            let value = versions.last().value.as_ref();
+            (key.as_bytes(), value.map(|value| &*value.0))
+        }))
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<SealedKey, Versions>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Reading<'_> {
-    /// How many keys were written.
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
+impl Iterator for Rows<'_> {
+    type Item = Change;
 
-    /// The keys in a range that were written up to a record, with what that made them.
-    pub(crate) fn range(
-        &self,
-        from: &SealedKey,
-        until: &SealedKey,
-        record: u64,
-    ) -> impl Iterator<Item = Row<'_>> {
-        let range = (Bound::Included(from), Bound::Excluded(until));
-        self.0.range::<SealedKey, _>(range).filter_map(move |(key, versions)| {
-            let value = versions.at(record)?.value.as_ref();
-            Some((key.as_bytes(), value.map(|value| &*value.0)))
-        })
-    }
-
-    /// Every key that was written, with what it is now.
-    pub(crate) fn all(&self) -> impl Iterator<Item = Row<'_>> {
-        self.0.iter().map(|(key, versions)| {
-            let value = versions.last().value.as_ref();
-            (key.as_bytes(), value.map(|value| &*value.0))
-        })
+    fn next(&mut self) -> Option<Change> {
+        loop {
+            if let Some(change) = self.piece.next() {
+                return Some(change);
+            }
+            let from = self.from.take()?;
+            let rows = self.layer.read();
+            let range = rows.range((from.as_ref(), Bound::Excluded(self.until))).take(self.size);
+            let (mut seen, mut last, mut piece) = (0, None, Vec::new());
+            for (key, versions) in range {
+                (seen, last) = (seen + 1, Some(key));
+                piece.extend(versions.at(self.record).map(|version| (key.clone(), version.value.clone())));
+            }
+            if seen == self.size {
+                self.from = last.map(|key| Bound::Excluded(key.clone()));
+            }
+            self.piece = piece.into_iter();
+            self.size = (self.size * 2).min(PIECE_MAX);
+        }
     }
 }
 
@@ -89,22 +119,21 @@ impl Versions {
 }
 
 /// Both in the order of their keys; where both have a key, what `newer` says of it.
-pub(crate) fn newest<'a>(
-    newer: impl Iterator<Item = Row<'a>>,
-    older: impl Iterator<Item = Row<'a>>,
-) -> impl Iterator<Item = Row<'a>> {
-    Newest { newer: newer.peekable(), older: older.peekable() }
-}
-
-struct Newest<N: Iterator, O: Iterator> {
+pub(crate) struct Newest<N: Iterator, O: Iterator> {
     newer: Peekable<N>,
     older: Peekable<O>,
 }
 
-impl<'a, N: Iterator<Item = Row<'a>>, O: Iterator<Item = Row<'a>>> Iterator for Newest<N, O> {
-    type Item = Row<'a>;
+impl<N: Iterator<Item = Change>, O: Iterator<Item = Change>> Newest<N, O> {
+    pub(crate) fn of(newer: N, older: O) -> Self {
+        Self { newer: newer.peekable(), older: older.peekable() }
+    }
+}
 
-    fn next(&mut self) -> Option<Row<'a>> {
+impl<N: Iterator<Item = Change>, O: Iterator<Item = Change>> Iterator for Newest<N, O> {
+    type Item = Change;
+
+    fn next(&mut self) -> Option<Change> {
         let Some((newer, _)) = self.newer.peek() else { return self.older.next() };
         match self.older.next_if(|(older, _)| older < newer) {
             Some(older) => Some(older),

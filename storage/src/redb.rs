@@ -1,17 +1,20 @@
+use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use crate::backend::{Backend, Cipher, EachSealed, SealedKey, SealedWrite, View};
 use crate::disk::{Disk, FileDisk};
 use crate::error::{Error, Result};
 use crate::folder;
 use crate::journal::{HALF_SIZE, Half, Journal, JournalId};
-use crate::layer::{Layer, newest};
+use crate::layer::{Change, Layer, Newest};
 use crate::random::{Random, SystemRandom};
-use crate::tree::{Mark, Moment, Row, Tree};
+use crate::tree::{Mark, Moment, Tree};
 
 /// The file of the map within the folder.
 const FILE: &str = "sealkeep.redb";
@@ -25,6 +28,8 @@ const JOURNAL: &str = "sealkeep.journal";
 const NEXT_JOURNAL: &str = "sealkeep.journal.next";
 /// What a key that is folded may take of the disk before what it replaces is free: its leaf, and a share of those above.
 const FOLDED_SIZE: u64 = 2 * 4096;
+/// What could not be folded is tried again after this.
+const RETRY: Duration = Duration::from_secs(2);
 
 /// The durable default: a commit is one record of a journal, and one sync. What the journal holds is folded into a map,
 /// one redb file, many commits at a time; until then it is read from memory.
@@ -80,10 +85,13 @@ impl Redb {
     /// If another process has it, the folder is another program's, or a file is damaged.
     pub fn open(folder: &Path) -> Result<Self> {
         folder::prepare(folder)?;
-        let path = folder.join(FILE);
+        let (path, journal) = (folder.join(FILE), folder.join(JOURNAL));
         let opened = match path.try_exists()? {
             true => folder::lock(&path).and_then(|file| Ok(Tree::on(Arc::new(FileDisk(file)))?)),
-            false => made(folder, &path),
+            false => {
+                bereft(&journal)?;
+                made(folder, &path)
+            }
         };
         let tree = opened.map_err(|error| match error {
             Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => Error::Foreign(format!(
@@ -92,14 +100,18 @@ impl Redb {
             )),
             error => error,
         })?;
-        let journal = folder.join(JOURNAL);
-        if let Some(mark) = tree.mark()? {
-            adopt(folder, mark.journal)?;
-            if !journal.try_exists()? {
-                return Err(unusable(&journal, "it is missing"));
+        match tree.mark()? {
+            Some(mark) => {
+                adopt(folder, mark.journal)?;
+                if !journal.try_exists()? {
+                    return Err(unusable(&journal, "it is missing"));
+                }
             }
+            None => bereft(&journal)?,
         }
         let disk = Arc::new(FileDisk(folder::lock(&journal)?));
+        // The map is about to say that it has a journal: its name has to be there then.
+        folder::sync(folder)?;
         let store = Store::over(tree, disk, HALF_SIZE).map_err(|error| match error.kind() {
             io::ErrorKind::InvalidData => unusable(&journal, &error.to_string()),
             _ => error.into(),
@@ -147,10 +159,10 @@ impl Redb {
     /// # Errors
     /// If the disk fails.
     pub fn give_up(folder: &Path) -> io::Result<()> {
-        for name in [NEXT_FILE, NEXT_JOURNAL] {
-            match std::fs::remove_file(folder.join(name)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+        for path in [NEXT_FILE, NEXT_JOURNAL].map(|name| folder.join(name)) {
+            // A store that has taken the place but for the name of its journal still writes there.
+            if path.try_exists()? && File::open(&path)?.try_lock().is_ok() {
+                std::fs::remove_file(&path)?;
             }
         }
         Ok(())
@@ -200,6 +212,18 @@ fn adopt(folder: &Path, id: JournalId) -> Result<()> {
             std::fs::rename(next, folder.join(JOURNAL))?;
             folder::sync(folder)?;
         }
+    }
+    Ok(())
+}
+
+/// Refuses a journal with commits whose map is not here: it is all that is left of them.
+fn bereft(journal: &Path) -> Result<()> {
+    if journal.try_exists()? && Journal::holds_any(&FileDisk(folder::lock(journal)?))? {
+        return Err(Error::Foreign(format!(
+            "{} holds commits, and the {FILE} that they belong to is not beside it. Put that back, restore a backup, or move the \
+             journal away to begin anew",
+            journal.display()
+        )));
     }
     Ok(())
 }
@@ -263,17 +287,32 @@ impl Store {
 
     /// The life of the thread that folds.
     fn serve(&self) {
-        let idle = |now: &mut Now| !now.closing && (now.frozen.is_none() || now.failed);
-        loop {
-            let now = self.changed.wait_while(lock(&self.now), idle).unwrap_or_else(PoisonError::into_inner);
-            if now.closing {
-                return;
-            }
-            drop(now);
-            if let Err(error) = self.fold() {
-                tracing::error!(%error, "what was committed could not be folded into the store; it stays in the journal");
+        while self.awaits_folding() {
+            match catch_unwind(AssertUnwindSafe(|| self.fold())) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "what was committed could not be folded into the store; it stays in the journal");
+                }
+                Err(_) => {
+                    tracing::error!("the folding of the journal panicked; what was committed stays in it");
+                    lock(&self.now).failed = true;
+                    self.changed.notify_all();
+                }
             }
         }
+    }
+
+    /// Waits for something to fold, or, where that failed, for a while. False once it is to end.
+    fn awaits_folding(&self) -> bool {
+        let idle = |now: &mut Now| !now.closing && (now.frozen.is_none() || now.failed);
+        let mut now = lock(&self.now);
+        if now.failed {
+            (now, _) =
+                self.changed.wait_timeout_while(now, RETRY, idle).unwrap_or_else(PoisonError::into_inner);
+        } else {
+            now = self.changed.wait_while(now, idle).unwrap_or_else(PoisonError::into_inner);
+        }
+        !now.closing
     }
 
     /// Puts into the map what is frozen, if anything is.
@@ -281,13 +320,25 @@ impl Store {
         let _folding = lock(&self.folding);
         let Some((layer, folded)) = lock(&self.now).frozen.clone() else { return Ok(()) };
         let mark = Mark { journal: self.journal, folded };
-        let written = self.tree.write(layer.read().all(), mark).and_then(|()| self.tree.moment());
+        let written = layer
+            .all(|rows| self.tree.write(rows, mark))
+            .and_then(|()| self.tree.moment())
+            .map_err(|error| {
+                // The library gives up a file that failed it once; reads shall go on.
+                (error, self.tree.reopen().and_then(|()| self.tree.moment()).ok())
+            });
         let mut now = lock(&self.now);
         now.failed = written.is_err();
-        let written = written.map(|base| {
-            now.base = base;
-            now.frozen = None;
-        });
+        let (written, base) = match written {
+            Ok(base) => {
+                now.frozen = None;
+                (Ok(()), Some(base))
+            }
+            Err((error, base)) => (Err(error), base),
+        };
+        let before = base.map(|base| std::mem::replace(&mut now.base, base));
+        drop(now);
+        drop(before);
         self.changed.notify_all();
         written
     }
@@ -319,7 +370,8 @@ impl Store {
     /// Puts all into the map, so that the journal holds nothing.
     fn fold_all(&self, writer: &mut Writer) -> io::Result<()> {
         self.thaw()?;
-        if lock(&self.now).active.read().len() > 0 {
+        let active = Arc::clone(&lock(&self.now).active);
+        if active.len() > 0 {
             self.turn(writer)?;
             self.thaw()?;
         }
@@ -422,13 +474,17 @@ impl Backend for Redb {
     }
 
     fn free_bytes(&self) -> io::Result<Option<u64>> {
-        let unfolded = {
+        let (frozen, active) = {
             let now = lock(&self.store.now);
-            let frozen = now.frozen.as_ref().map_or(0, |(layer, _)| layer.read().len());
-            frozen + now.active.read().len()
+            (now.frozen.as_ref().map(|(layer, _)| Arc::clone(layer)), Arc::clone(&now.active))
         };
+        let unfolded = active.len() + frozen.map_or(0, |frozen| frozen.len());
         let free = self.store.tree.free_bytes()?;
         Ok(free.map(|free| free.saturating_sub(unfolded as u64 * FOLDED_SIZE)))
+    }
+
+    fn batch_size_max(&self) -> usize {
+        HALF_SIZE / 2
     }
 
     fn kind(&self) -> &'static str {
@@ -459,26 +515,31 @@ impl View for Whole {
         if from >= until {
             return Ok(());
         }
-        let (active, frozen) = (self.active.read(), self.frozen.as_ref().map(|layer| layer.read()));
-        let frozen = frozen.iter().flat_map(|layer| layer.range(from, until, self.record));
-        let mut changes = newest(active.range(from, until, self.record), frozen).peekable();
+        let frozen = self.frozen.iter().flat_map(|layer| layer.range(from, until, self.record));
+        let mut changes = Newest::of(self.active.range(from, until, self.record), frozen).peekable();
         let mut flow = ControlFlow::Continue(());
-        let mut hand_on = |(key, value): Row<'_>| match value {
-            Some(value) => each(key, value),
+        let hand_on = |(key, value): Change, each: EachSealed<'_>| match value {
+            Some(value) => each(key.as_bytes(), &value.0),
             None => ControlFlow::Continue(()),
         };
         self.base.scan(from, until, &mut |key, value| {
-            while let Some(change) = changes.next_if(|(changed, _)| *changed < key) {
-                flow = hand_on(change);
+            while let Some(change) = changes.next_if(|(changed, _)| changed.as_bytes() < key) {
+                flow = hand_on(change, each);
                 if flow.is_break() {
                     return flow;
                 }
             }
-            flow = hand_on(changes.next_if(|(changed, _)| *changed == key).unwrap_or((key, Some(value))));
+            flow = match changes.next_if(|(changed, _)| changed.as_bytes() == key) {
+                Some((_, None)) => ControlFlow::Continue(()),
+                Some((_, Some(now))) => each(key, &now.0),
+                None => each(key, value),
+            };
             flow
         })?;
-        if flow.is_continue() {
-            let _ = changes.try_for_each(hand_on);
+        while flow.is_continue()
+            && let Some(change) = changes.next()
+        {
+            flow = hand_on(change, each);
         }
         Ok(())
     }

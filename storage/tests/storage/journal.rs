@@ -139,6 +139,45 @@ fn a_flipped_bit_in_the_journal_is_found_and_no_older_value_is_served() {
 }
 
 #[test]
+fn a_journal_with_holes_is_refused() {
+    let (origin, key, models) = unfolded();
+    let (map, size) = (origin.map_size(), origin.dump().len());
+    let page = 4096;
+    // Its head; a record before others; the insides of the last two, of which only one can have been under way.
+    let records = (map + page..size).step_by(page).filter(|at| origin.dump()[*at..].starts_with(b"skjr"));
+    let records: Vec<usize> = records.collect();
+    assert_eq!(records.len(), models.len() - 1);
+    let last = records[records.len() - 1];
+    for (holes, what) in [
+        (vec![(map, page)], "its head is damaged"),
+        (vec![(records[1], page)], "the record "),
+        (vec![(last - page + 100, 200), (last + 100, 200)], "was begun"),
+    ] {
+        let disk = origin.copy();
+        holes.iter().for_each(|(at, size)| disk.wipe(*at, *size));
+        let error = disk.redb().map(drop).unwrap_err().to_string();
+        assert!(error.contains(what), "{error}");
+    }
+    let disk = origin.copy();
+    disk.wipe(last + 100, 200);
+    let found = content(&again(boxed(&disk), &key, Committer::Inline).snapshot());
+    assert_eq!(found, models[models.len() - 2], "as if the power had gone while it was written");
+}
+
+#[test]
+fn what_waits_to_be_folded_refuses_nothing_that_there_is_room_for() {
+    let disk = LyingDisk::new();
+    let (open, _) = found(boxed(&disk), Committer::Inline);
+    disk.leave_free(Some(16 * 1024 * 1024 + 100_000));
+    for number in 0..60_u8 {
+        put(&open, &[number], vec![number; 100]).unwrap();
+    }
+    disk.leave_free(Some(16 * 1024 * 1024));
+    let error = put(&open, b"one more", vec![1; 100]).unwrap_err();
+    assert!(error.to_string().contains("only 16777216 bytes left"), "{error}");
+}
+
+#[test]
 fn a_power_cut_in_a_fold_loses_nothing() {
     let (origin, key, models) = unfolded();
     let mut cuts = 0;
@@ -242,6 +281,21 @@ fn a_journal_that_is_missing_or_anothers_is_asked_for() {
     assert_eq!(content(&open.snapshot()), Model::from([(b"folded".to_vec(), vec![1])]));
     put(&open, b"later", vec![3]).unwrap();
     drop(open);
+    let open = again(opened(folder.path()), &key, Committer::Inline);
+    assert_eq!(content(&open.snapshot()).len(), 2);
+}
+
+#[test]
+fn a_journal_whose_map_is_gone_is_not_written_over() {
+    let (folder, key) = site();
+    let (map, journal) = (folder.path().join("sealkeep.redb"), folder.path().join("sealkeep.journal"));
+    let (whole, commits) = (std::fs::read(&map).unwrap(), std::fs::read(&journal).unwrap());
+    std::fs::remove_file(&map).unwrap();
+    let error = refusal(folder.path());
+    assert!(error.contains("holds commits") && error.contains("Put that back"), "{error}");
+    assert!(!map.exists(), "and no empty one is put there");
+    assert_eq!(std::fs::read(&journal).unwrap(), commits);
+    std::fs::write(&map, whole).unwrap();
     let open = again(opened(folder.path()), &key, Committer::Inline);
     assert_eq!(content(&open.snapshot()).len(), 2);
 }
