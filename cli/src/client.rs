@@ -136,7 +136,6 @@ impl Client {
         let request = self.request(&call, &self.address, &self.transport, &target)?;
         let answering = async {
             let mut sender = self.transport.connect().await?;
-            sender.ready().await.map_err(|e| broken(&e))?;
             let response = sender.send_request(request).await.map_err(|e| broken(&e))?;
             Ok((sender, response))
         };
@@ -313,10 +312,13 @@ impl Client {
     ) -> Result<Raw, Trouble> {
         let mut kept = self.connection.lock().await;
         let mut sender = match kept.take().filter(|sender| keep && !sender.is_closed()) {
-            Some(sender) => sender,
+            Some(mut sender) => {
+                sender.ready().await.map_err(|e| broken(&e))?;
+                sender
+            }
+            // Asked at once: what ends a new connection is then told to the request, and not to nobody.
             None => transport.connect().await?,
         };
-        sender.ready().await.map_err(|e| broken(&e))?;
         let response = sender.send_request(request).await.map_err(|e| broken(&e))?;
         let raw = receive(response).await?;
         if keep {

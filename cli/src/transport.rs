@@ -228,9 +228,10 @@ async fn tunnel(stream: &mut TcpStream, host: &str, port: u16) -> Result<(), Tro
 /// What TLS has said after the handshake, if that is why a request broke off: in its version 1.3 a server looks at the
 /// client's certificate only then.
 pub(crate) fn said_by_tls(error: &hyper::Error) -> Option<Trouble> {
-    let cause = std::error::Error::source(error)?.downcast_ref::<io::Error>()?;
-    cause.get_ref()?.downcast_ref::<rustls::Error>()?;
-    Some(tls_trouble(cause))
+    // A request that was not begun is "canceled", and what ended the connection is the cause of that.
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    let by_tls = |cause: &&io::Error| cause.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+    causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).find(by_tls).map(tls_trouble)
 }
 
 fn tls_trouble(error: &io::Error) -> Trouble {

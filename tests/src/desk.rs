@@ -13,7 +13,7 @@ use policy::Path;
 use serde_json::Value;
 use storage::faulty::{LyingDisk, PowerCut};
 use storage::seal::{SealChoice, Split, UnsealKey};
-use storage::{Committer, Options, Phase, Random, Redb};
+use storage::{Committer, Options, Phase, Random};
 
 use crate::dice::Dice;
 
