@@ -29,11 +29,12 @@ pub(super) async fn restore(door: &Arc<Door>, mut body: Incoming, force: bool) -
         }
     }
     drop(sender);
-    let answer = work.await.unwrap_or_else(|error| {
+    // Who may restore may send all of it, even if nothing of it is wanted: they hear why only when they have.
+    while let Some(Ok(_)) = next(&mut body, door).await {}
+    work.await.unwrap_or_else(|error| {
         tracing::error!(%error, "restoring a backup ended in a fault of ours");
         reply::error_answer(500, "internal error")
-    });
-    refused(body, answer).await
+    })
 }
 
 /// Lets the client send on for a while, so that it hears the answer.
