@@ -14,8 +14,8 @@ use crate::disk::Disk;
 
 /// Disks write as much at once or not at all. Records begin at such places, so none is torn by the writing of the next.
 const PAGE: usize = 4096;
-/// How large a half is, in a folder.
-pub(crate) const HALF_SIZE: usize = 2 * 1024 * 1024;
+/// How large a half is, in a folder. While one is folded, commits and the disk go slower: longer for a larger one.
+pub(crate) const HALF_SIZE: usize = 512 * 1024;
 const HEAD: &[u8; 16] = b"sealkeep journal";
 const HEAD_SIZE: usize = HEAD.len() + ID_SIZE + 8;
 const RECORD: [u8; 4] = *b"skjr";
@@ -61,11 +61,11 @@ impl Journal {
         let journal = Self { disk, id, half_size, half: Half::First, at: 0 };
         let disk = &journal.disk;
         // Written, not only reserved: a record then changes nothing but its own bytes, which is what makes its sync cheap.
-        let zeros = vec![0; half_size];
-        disk.set_len(journal.place(Half::Second, half_size))?;
-        disk.write(0, &[0; PAGE])?;
-        disk.write(journal.place(Half::First, 0), &zeros)?;
-        disk.write(journal.place(Half::Second, 0), &zeros)?;
+        let end = journal.place(Half::Second, half_size);
+        disk.set_len(end)?;
+        for at in (0..end).step_by(PAGE) {
+            disk.write(at, &[0; PAGE])?;
+        }
         disk.sync()?;
         disk.write(0, &journal.head())?;
         disk.sync()?;
@@ -124,12 +124,16 @@ impl Journal {
     pub(crate) fn replay(&mut self, folded: u64) -> io::Result<Vec<Replayed>> {
         let (mut found, mut begun) = (Vec::new(), folded);
         for half in [Half::First, Half::Second] {
-            let mut bytes = vec![0; self.half_size];
-            self.disk.read(self.place(half, 0), &mut bytes)?;
             let mut at = 0;
-            while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-                let Some((number, batch, size)) = self.read(rest) else {
-                    begun = begun.max(number_of(rest).unwrap_or_default());
+            while at < self.half_size {
+                let mut page = [0; PAGE];
+                self.disk.read(self.place(half, at), &mut page)?;
+                let Some(begins) = number_of(&page) else {
+                    at += PAGE;
+                    continue;
+                };
+                let Some((number, batch, size)) = self.read(half, at, &page)? else {
+                    begun = begun.max(begins);
                     at += PAGE;
                     continue;
                 };
@@ -248,13 +252,21 @@ impl Journal {
         context.finish()
     }
 
-    /// The record at the start of `bytes`, with its number and how many bytes it takes up, if there is a whole one.
-    fn read(&self, bytes: &[u8]) -> Option<(u64, Vec<SealedWrite>, usize)> {
+    /// The record that begins with this page, with its number and how many bytes it takes up, if it is whole.
+    fn read(&self, half: Half, at: usize, page: &[u8]) -> io::Result<Option<(u64, Vec<SealedWrite>, usize)>> {
+        let size = page.get(RECORD.len()..).and_then(<[u8]>::first_chunk);
+        let size = size.and_then(|size| usize::try_from(u32::from_be_bytes(*size)).ok());
+        let whole = size.and_then(|size| (RECORD_HEAD + DIGEST).checked_add(size));
+        let Some(whole) = whole.filter(|whole| *whole <= self.half_size - at) else { return Ok(None) };
+        let mut bytes = vec![0; whole];
+        self.disk.read(self.place(half, at), &mut bytes)?;
+        Ok(self.parse(&bytes))
+    }
+
+    fn parse(&self, bytes: &[u8]) -> Option<(u64, Vec<SealedWrite>, usize)> {
         let number = number_of(bytes)?;
-        let (size, _) = bytes.get(RECORD.len()..)?.split_first_chunk()?;
-        let end = RECORD_HEAD.checked_add(usize::try_from(u32::from_be_bytes(*size)).ok()?)?;
-        let record = bytes.get(..end)?;
-        if bytes.get(end..end.checked_add(DIGEST)?)? != self.digest(record).as_ref() {
+        let (record, digest) = bytes.split_last_chunk::<DIGEST>()?;
+        if digest != self.digest(record).as_ref() {
             return None;
         }
         let mut rest = record.get(RECORD_HEAD..)?;
@@ -275,7 +287,7 @@ impl Journal {
             batch.push(SealedWrite { key: SealedKey(key.into()), value });
             rest = after;
         }
-        Some((number, batch, (end + DIGEST).next_multiple_of(PAGE)))
+        Some((number, batch, bytes.len().next_multiple_of(PAGE)))
     }
 }
 
