@@ -357,13 +357,9 @@ impl Store {
         writer.journal.turn();
         let mut now = lock(&self.now);
         now.frozen = Some((std::mem::take(&mut now.active), now.record));
-        match now.threaded {
-            true => self.changed.notify_all(),
-            false => {
-                drop(now);
-                self.fold()?;
-            }
-        }
+        drop(now);
+        // Where no thread folds, the next turn does.
+        self.changed.notify_all();
         Ok(())
     }
 
