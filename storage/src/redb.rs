@@ -100,7 +100,8 @@ impl Redb {
             )),
             error => error,
         })?;
-        match tree.mark()? {
+        let mark = tree.mark()?;
+        match mark {
             Some(mark) => {
                 adopt(folder, mark.journal)?;
                 if !journal.try_exists()? {
@@ -112,7 +113,7 @@ impl Redb {
         let disk = Arc::new(FileDisk(folder::lock(&journal)?));
         // The map is about to say that it has a journal: its name has to be there then.
         folder::sync(folder)?;
-        let store = Store::over(tree, disk, HALF_SIZE).map_err(|error| match error.kind() {
+        let store = Store::over(tree, mark, disk, HALF_SIZE).map_err(|error| match error.kind() {
             io::ErrorKind::InvalidData => unusable(&journal, &error.to_string()),
             _ => error.into(),
         })?;
@@ -134,7 +135,7 @@ impl Redb {
             Ok::<_, Error>(Arc::new(FileDisk(file)))
         };
         let tree = Tree::on(empty(NEXT_FILE)?)?;
-        Self::started(Store::over(tree, empty(NEXT_JOURNAL)?, HALF_SIZE)?)
+        Self::started(Store::over(tree, None, empty(NEXT_JOURNAL)?, HALF_SIZE)?)
     }
 
     /// Puts what was made [`beside`](Self::beside) in the place of the store, whose files are gone then. A power cut leaves
@@ -182,7 +183,9 @@ impl Redb {
     /// # Errors
     /// If the disk fails, or holds something else.
     pub fn on(map: Arc<dyn Disk>, journal: Arc<dyn Disk>, half_size: usize) -> Result<Self> {
-        let store = Store::over(Tree::on(map)?, journal, half_size)?;
+        let tree = Tree::on(map)?;
+        let mark = tree.mark()?;
+        let store = Store::over(tree, mark, journal, half_size)?;
         Ok(Self { store: Arc::new(store), folder: None })
     }
 }
@@ -238,8 +241,7 @@ fn unusable(journal: &Path, why: &str) -> Error {
 }
 
 impl Store {
-    fn over(tree: Tree, disk: Arc<dyn Disk>, half_size: usize) -> io::Result<Self> {
-        let mark = tree.mark()?;
+    fn over(tree: Tree, mark: Option<Mark>, disk: Arc<dyn Disk>, half_size: usize) -> io::Result<Self> {
         let opened = match mark {
             Some(mark) => Journal::open(Arc::clone(&disk), mark.journal)?,
             None => None,
