@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,6 +17,9 @@ pub const QUESTIONS_MAX: usize = 1_500;
 pub struct Program {
     child: Child,
     lines: Mutex<Receiver<()>>,
+    /// Held, so that waiting for a line goes on to take its time when the program has closed its output and is not yet
+    /// gone.
+    _bell: Sender<()>,
     log: Arc<Mutex<String>>,
 }
 
@@ -30,17 +33,16 @@ impl Program {
         let (bell, lines) = channel();
         let log = Arc::new(Mutex::new(String::new()));
         listen(child.stdout.take().expect("stdout is piped"), bell.clone(), Arc::clone(&log));
-        listen(child.stderr.take().expect("stderr is piped"), bell, Arc::clone(&log));
-        Self { child, lines: Mutex::new(lines), log }
+        listen(child.stderr.take().expect("stderr is piped"), bell.clone(), Arc::clone(&log));
+        Self { child, lines: Mutex::new(lines), _bell: bell, log }
     }
 
     /// Waits for its next line, or a moment without one.
     pub fn wait_a_little(&self) {
         let lines = self.lines.lock().expect("no listener panicked");
-        match lines.recv_timeout(BETWEEN_QUESTIONS) {
-            Ok(()) | Err(RecvTimeoutError::Timeout) => {}
-            // Its output is closed: it is ending, and `ended` will say so.
-            Err(RecvTimeoutError::Disconnected) => std::thread::yield_now(),
+        if lines.recv_timeout(BETWEEN_QUESTIONS).is_ok() {
+            // All that it has said by now is one reason to look again.
+            lines.try_iter().for_each(drop);
         }
     }
 
@@ -143,4 +145,18 @@ fn listen(stream: impl Read + Send + 'static, bell: Sender<()>, log: Arc<Mutex<S
             let _ = bell.send(());
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::Program;
+
+    /// A program under load closes its output some time before it is gone.
+    #[test]
+    fn one_that_closed_its_output_is_given_time_to_end() {
+        let mut program = Program::start(Command::new("sh").args(["-c", "exec >&- 2>&-; sleep 0.3; exit 3"]));
+        assert_eq!(program.end().code(), Some(3));
+    }
 }
