@@ -86,7 +86,7 @@ def alerts(path):
         yield f"{path.name}: {ran.stdout}{ran.stderr}"
     # An alert on a metric that nobody exports never fires.
     ledger = (DEPLOY.parent / "cli/src/agent/ledger.rs").read_text()
-    gauges = (DEPLOY.parent / "server/engines/src/pki/gauges.rs").read_text().replace(".", "_")
+    gauges = (DEPLOY.parent / "server/pki/src/gauges.rs").read_text().replace(".", "_")
     for metric in sorted(set(re.findall(r"\bsealkeep_pki_[a-z_]+", path.read_text()))):
         if f'"{metric}"' not in gauges:
             yield f"{path.name}: nothing exports {metric}"

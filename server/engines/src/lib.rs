@@ -1,9 +1,9 @@
 //! Every secrets engine there is.
 //!
-//! To add one: its file or folder, its `mod` line, its lines in [`open`] and [`KINDS`].
+//! To add one: its file or folder, its `mod` line, its lines in [`open`] and [`KINDS`]. The certificate authority is the
+//! crate `pki`.
 
 mod kv;
-mod pki;
 mod ssh;
 mod totp;
 mod transit;
