@@ -15,7 +15,9 @@ use crate::{
     refused::{Answer, Refused},
     secret::Secret,
     settings::Settings,
-    transport::{Sender, Transport, Trouble, said_by_tls},
+    stop::Stop,
+    transport::{Sender, Transport},
+    trouble::Trouble,
     upload::{Sent, whole},
 };
 
@@ -97,13 +99,22 @@ impl Client {
     /// Asks for a path. `None` if there is nothing; a 404 that says something (as kv does of deleted versions)
     /// is an answer.
     pub(crate) async fn read(&self, call: Call) -> Result<Option<Secret>, Refused> {
-        match self.send(call).await {
-            Ok(reply) => Ok(reply.secret()?),
+        Ok(match self.find(call).await? {
+            Found::Secret(secret) => Some(*secret),
+            Found::Nothing { .. } => None,
+        })
+    }
+
+    /// Asks for a path, and hears why there is nothing.
+    pub(crate) async fn find(&self, call: Call) -> Result<Found, Refused> {
+        let (secret, reason) = match self.send(call).await {
+            Ok(reply) => (reply.secret()?, None),
             Err(Refused::Answer(answer)) if answer.status == 404 => {
-                Ok(answer.secret().filter(Secret::says_something))
+                (answer.secret().filter(Secret::says_something), answer.on_one_line())
             }
-            Err(other) => Err(other),
-        }
+            Err(other) => return Err(other),
+        };
+        Ok(secret.map_or(Found::Nothing { reason }, |secret| Found::Secret(Box::new(secret))))
     }
 
     /// Asks for what every server has. There is no "nothing" here: where it is not found, something is wrong, such as the
@@ -136,7 +147,7 @@ impl Client {
         let request = self.request(&call, &self.address, &self.transport, &target)?;
         let answering = async {
             let mut sender = self.transport.connect().await?;
-            let response = sender.send_request(request).await.map_err(|e| broken(&e))?;
+            let response = sender.send(request).await?;
             Ok((sender, response))
         };
         let answered = tokio::time::timeout(self.timeout, answering).await;
@@ -313,18 +324,44 @@ impl Client {
         let mut kept = self.connection.lock().await;
         let mut sender = match kept.take().filter(|sender| keep && !sender.is_closed()) {
             Some(mut sender) => {
-                sender.ready().await.map_err(|e| broken(&e))?;
+                sender.ready().await?;
                 sender
             }
             // Asked at once: what ends a new connection is then told to the request, and not to nobody.
             None => transport.connect().await?,
         };
-        let response = sender.send_request(request).await.map_err(|e| broken(&e))?;
+        let response = sender.send(request).await?;
         let raw = receive(response).await?;
         if keep {
             *kept = Some(sender);
         }
         Ok(raw)
+    }
+}
+
+/// What a path has.
+pub(crate) enum Found {
+    Secret(Box<Secret>),
+    Nothing {
+        /// What the server says about that, if it does.
+        reason: Option<String>,
+    },
+}
+
+impl Found {
+    /// The secret, or an end that says so and why.
+    pub(crate) fn or_end(self, message: impl FnOnce() -> String) -> Result<Secret, Stop> {
+        match self {
+            Found::Secret(secret) => Ok(*secret),
+            Found::Nothing { reason } => Err(Found::end(message(), reason)),
+        }
+    }
+
+    pub(crate) fn end(message: String, reason: Option<String>) -> Stop {
+        match reason {
+            None => Stop::remote(message),
+            Some(reason) => Stop::remote(message).hint(format!("The server says: {reason}")),
+        }
     }
 }
 
@@ -366,16 +403,6 @@ async fn receive(response: http::Response<hyper::body::Incoming>) -> Result<Raw,
 fn http_date(text: &str) -> Option<i64> {
     let at = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc2822).ok()?;
     Some(at.unix_timestamp())
-}
-
-fn broken(error: &hyper::Error) -> Trouble {
-    if let Some(trouble) = said_by_tls(error) {
-        return trouble;
-    }
-    if error.is_parse() {
-        return Trouble::NotHttp;
-    }
-    Trouble::Broken(if error.is_incomplete_message() { "EOF".to_owned() } else { error.to_string() })
 }
 
 fn retryable(status: u16) -> bool {

@@ -29,6 +29,7 @@ mod table;
 mod tls;
 mod token_store;
 mod transport;
+mod trouble;
 mod upload;
 mod yaml;
 

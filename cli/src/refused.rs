@@ -7,9 +7,10 @@ use serde_json::Value;
 use crate::{
     call::Verb,
     client::{Credential, Reply},
+    output,
     secret::Secret,
     stop::{REMOTE, Stop},
-    transport::Trouble,
+    trouble::Trouble,
 };
 
 /// A call without a usable answer.
@@ -40,6 +41,8 @@ pub(crate) struct Answer {
     /// How long the server asks to be left alone.
     pub(crate) retry_after: Option<std::time::Duration>,
     body: bytes::Bytes,
+    /// Whether the body is none of the API's, and is told as it is.
+    raw: bool,
 }
 
 impl Refused {
@@ -74,7 +77,13 @@ impl Refused {
 
     fn told(self, prefix: Option<&str>) -> Stop {
         let hint = self.hint();
-        let text = self.to_string();
+        let text = match &self {
+            Refused::Answer(answer) => match answer.warnings() {
+                Some(warnings) => format!("{answer}\n{warnings}"),
+                None => answer.to_string(),
+            },
+            other => other.to_string(),
+        };
         let message = prefix.map_or_else(|| text.clone(), |prefix| format!("{prefix}: {text}"));
         match self {
             Refused::Shown(text) => Stop::Shown(text),
@@ -119,6 +128,7 @@ impl Answer {
         credential: Credential,
     ) -> Answer {
         let parsed: Option<Value> = serde_json::from_slice(&reply.body).ok();
+        let raw = !parsed.as_ref().is_some_and(Value::is_object);
         let list = parsed.as_ref().and_then(|value| value.get("errors")).and_then(Value::as_array);
         let errors = list
             .map(|list| {
@@ -136,12 +146,29 @@ impl Answer {
             date: reply.date,
             retry_after: reply.retry_after,
             body: reply.body,
+            raw,
         }
     }
 
     /// The envelope, if the answer holds one in spite of its status.
     pub(crate) fn secret(&self) -> Option<Secret> {
         Secret::parse(&self.body).ok().flatten()
+    }
+
+    /// The errors on one line, if there are any.
+    pub(crate) fn on_one_line(&self) -> Option<String> {
+        let words: Vec<&str> = self.errors.iter().flat_map(|error| error.split_whitespace()).collect();
+        (!words.is_empty()).then(|| words.join(" "))
+    }
+
+    /// What an answer warns of although it is a refusal, as kv does of paths that are no paths of its API.
+    fn warnings(&self) -> Option<String> {
+        output::warnings(&self.secret()?)
+    }
+
+    /// Whether there is neither an error nor a warning in it.
+    pub(crate) fn says_nothing(&self) -> bool {
+        self.errors.is_empty() && self.warnings().is_none()
     }
 
     /// Whether an error says `words`.
@@ -191,10 +218,9 @@ impl fmt::Display for Answer {
             writeln!(f, "Namespace: {namespace}")?;
         }
         writeln!(f, "URL: {} {}", self.verb.name(), self.url)?;
-        if self.errors.is_empty() {
+        if self.raw && self.errors.is_empty() {
             let raw = String::from_utf8_lossy(&self.body);
-            let raw = if raw.trim() == r#"{"errors":[]}"# { "" } else { raw.trim_end() };
-            return write!(f, "Code: {}. Raw Message:\n\n{raw}", self.status);
+            return write!(f, "Code: {}. Raw Message:\n\n{}", self.status, raw.trim_end());
         }
         write!(f, "Code: {}. Errors:\n\n", self.status)?;
         for (at, error) in self.errors.iter().enumerate() {

@@ -1,26 +1,49 @@
 //! One connection to the server: TCP or a Unix socket, through a proxy or not, in clear or over TLS.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::PathBuf,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{
+    body::Incoming,
+    client::conn::{
+        TrySendError,
+        http1::{self, SendRequest},
+    },
+};
 use hyper_util::rt::TokioIo;
-use rustls::{AlertDescription, CertificateError, ClientConfig, pki_types::ServerName};
+use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::{TcpStream, UnixStream},
+    task::JoinHandle,
 };
 use tokio_rustls::TlsConnector;
 
 use crate::{
     address::{Address, Scheme},
+    trouble::Trouble,
     upload::Sent,
 };
 
 /// A proxy's answer to CONNECT is a few lines; more is not a proxy.
 const PROXY_ANSWER_SIZE_MAX: usize = 16 * 1024;
 
+/// A connection that has broken off says why within this, or not at all.
+const LAST_WORDS_TIME_MAX: Duration = Duration::from_secs(1);
+
 /// What carries requests once a connection stands.
-pub(crate) type Sender = SendRequest<Sent>;
+#[derive(Debug)]
+pub(crate) struct Sender {
+    requests: SendRequest<Sent>,
+    /// The connection itself, until it was asked why it has ended.
+    connection: Option<JoinHandle<Result<(), hyper::Error>>>,
+}
 
 /// How to reach the server.
 #[derive(Clone)]
@@ -44,73 +67,6 @@ pub(crate) enum Route {
         host: String,
         port: u16,
     },
-}
-
-/// Why no answer came.
-#[derive(Debug)]
-pub(crate) enum Trouble {
-    NotFound(String),
-    Refused(String),
-    Unreachable(String),
-    Untrusted(String),
-    /// The certificate is for another name.
-    Misnamed,
-    NotTls,
-    WantsCertificate,
-    /// What answers speaks no HTTP: TLS, for one.
-    NotHttp,
-    Tls(String),
-    Proxy(String),
-    TimedOut,
-    Broken(String),
-}
-
-impl Trouble {
-    /// What happened, in the words that users of the Go client search for.
-    pub(crate) fn text(&self) -> String {
-        match self {
-            Trouble::NotFound(text)
-            | Trouble::Refused(text)
-            | Trouble::Unreachable(text)
-            | Trouble::Tls(text)
-            | Trouble::Proxy(text)
-            | Trouble::Broken(text) => text.clone(),
-            Trouble::Untrusted(text) => format!("tls: failed to verify certificate: {text}"),
-            Trouble::Misnamed => {
-                "tls: failed to verify certificate: x509: certificate is not valid for any names like the one in the address"
-                    .to_owned()
-            }
-            Trouble::WantsCertificate => "remote error: tls: certificate required".to_owned(),
-            Trouble::NotTls => "http: server gave HTTP response to HTTPS client".to_owned(),
-            Trouble::NotHttp => "malformed HTTP response".to_owned(),
-            Trouble::TimedOut => "context deadline exceeded".to_owned(),
-        }
-    }
-
-    /// What the user can do about it.
-    pub(crate) fn hint(&self) -> Option<&'static str> {
-        Some(match self {
-            Trouble::NotFound(_) => "No such host: is the address right? Set it with -address or KEEP_ADDR.",
-            Trouble::Refused(_) => {
-                "Nothing listens there: start the server, or set the address with -address or KEEP_ADDR."
-            }
-            Trouble::Unreachable(_) => "The address cannot be reached from here: check network and -address.",
-            Trouble::Misnamed => {
-                "The certificate is for another name: use that name in -address, or give -tls-server-name."
-            }
-            Trouble::Untrusted(_) => "Trust the server's CA with -ca-cert=FILE or KEEP_CACERT.",
-            Trouble::WantsCertificate => {
-                "The server lets in only who shows a certificate: give -client-cert and -client-key."
-            }
-            Trouble::NotTls => "The server speaks plain HTTP: write the address with http://.",
-            Trouble::NotHttp => "What answers there does not speak HTTP in clear: does it want https://?",
-            Trouble::Proxy(_) => "Check HTTPS_PROXY, or name the host in NO_PROXY.",
-            Trouble::TimedOut => {
-                "The server did not answer in time; KEEP_CLIENT_TIMEOUT sets how long to wait."
-            }
-            Trouble::Tls(_) | Trouble::Broken(_) => return None,
-        })
-    }
 }
 
 impl Transport {
@@ -156,13 +112,58 @@ impl Transport {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let stream = Patient { stream, written: Ok(()) };
         match &self.tls {
             None => speak(stream).await,
             Some((config, name)) => {
                 let connector = TlsConnector::from(Arc::clone(config));
-                let stream = connector.connect(name.clone(), stream).await.map_err(|e| tls_trouble(&e))?;
+                let stream =
+                    connector.connect(name.clone(), stream).await.map_err(|e| Trouble::of_tls(&e))?;
                 speak(stream).await
             }
+        }
+    }
+}
+
+impl Sender {
+    pub(crate) fn is_closed(&self) -> bool {
+        self.requests.is_closed()
+    }
+
+    /// Waits until the next request can be sent.
+    pub(crate) async fn ready(&mut self) -> Result<(), Trouble> {
+        match self.requests.ready().await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.trouble(&error).await),
+        }
+    }
+
+    pub(crate) async fn send(
+        &mut self,
+        request: http::Request<Sent>,
+    ) -> Result<http::Response<Incoming>, Trouble> {
+        match self.requests.send_request(request).await {
+            Ok(response) => Ok(response),
+            Err(error) => Err(self.trouble(&error).await),
+        }
+    }
+
+    /// Sends, and gives back a request that was not begun.
+    pub(crate) async fn try_send(
+        &mut self,
+        request: http::Request<Sent>,
+    ) -> Result<http::Response<Incoming>, TrySendError<http::Request<Sent>>> {
+        self.requests.try_send_request(request).await
+    }
+
+    /// Why a request failed. One that came after the end of its connection is only "canceled"; the connection knows why.
+    pub(crate) async fn trouble(&mut self, error: &hyper::Error) -> Trouble {
+        let Some(connection) = self.connection.take().filter(|_| error.is_canceled()) else {
+            return Trouble::of_connection(error);
+        };
+        match tokio::time::timeout(LAST_WORDS_TIME_MAX, connection).await {
+            Ok(Ok(Err(ended))) => Trouble::of_connection(&ended),
+            _ => Trouble::of_connection(error),
         }
     }
 }
@@ -171,11 +172,79 @@ async fn speak<S>(stream: S) -> Result<Sender, Trouble>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (sender, connection) =
+    let (requests, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|e| Trouble::Broken(e.to_string()))?;
-    // An error of the connection also reaches the request that waits on it; there is no second reader.
-    tokio::spawn(connection);
-    Ok(sender)
+    Ok(Sender { requests, connection: Some(tokio::spawn(connection)) })
+}
+
+/// A stream whose other side may have said why it no longer listens: a write that fails is no end yet, what is left to
+/// read comes first. Without this an alert of TLS, or an early answer, is lost to a "broken pipe".
+struct Patient<S> {
+    stream: S,
+    written: io::Result<()>,
+}
+
+impl<S: Unpin> Patient<S> {
+    fn poll_out<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        passed: T,
+        poll: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if self.written.is_err() {
+            return Poll::Ready(Ok(passed));
+        }
+        match poll(Pin::new(&mut self.stream), cx) {
+            Poll::Ready(Err(error)) => {
+                self.written = Err(error);
+                Poll::Ready(Ok(passed))
+            }
+            other => other,
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, into);
+        let ended = matches!(read, Poll::Ready(Ok(()))) && into.filled().len() == before;
+        if ended && into.remaining() > 0 {
+            std::mem::replace(&mut self.written, Ok(()))?;
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_out(cx, from.len(), |stream, cx| stream.poll_write(cx, from))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        from: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let whole = from.iter().map(|part| part.len()).sum();
+        self.poll_out(cx, whole, |stream, cx| stream.poll_write_vectored(cx, from))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_out(cx, (), AsyncWrite::poll_flush)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_out(cx, (), AsyncWrite::poll_shutdown)
+    }
 }
 
 async fn dial(host: &str, port: u16) -> Result<TcpStream, Trouble> {
@@ -222,39 +291,5 @@ async fn tunnel(stream: &mut TcpStream, host: &str, port: u16) -> Result<(), Tro
     match status.split(' ').nth(1) {
         Some("200") => Ok(()),
         _ => Err(Trouble::Proxy(format!("the proxy refused to connect to {host}:{port}: {status}"))),
-    }
-}
-
-/// What TLS has said after the handshake, if that is why a request broke off: in its version 1.3 a server looks at the
-/// client's certificate only then.
-pub(crate) fn said_by_tls(error: &hyper::Error) -> Option<Trouble> {
-    // A request that was not begun is "canceled", and what ended the connection is the cause of that.
-    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    let by_tls = |cause: &&io::Error| cause.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
-    causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).find(by_tls).map(tls_trouble)
-}
-
-fn tls_trouble(error: &io::Error) -> Trouble {
-    let Some(cause) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
-        return Trouble::Tls(format!("tls: {error}"));
-    };
-    match cause {
-        rustls::Error::InvalidMessage(_) => Trouble::NotTls,
-        rustls::Error::InvalidCertificate(
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => Trouble::Misnamed,
-        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => Trouble::WantsCertificate,
-        rustls::Error::InvalidCertificate(why) => Trouble::Untrusted(untrusted(why)),
-        other => Trouble::Tls(format!("tls: {other}")),
-    }
-}
-
-fn untrusted(why: &CertificateError) -> String {
-    match why {
-        CertificateError::UnknownIssuer => "x509: certificate signed by unknown authority".to_owned(),
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "x509: certificate has expired or is not yet valid".to_owned()
-        }
-        other => format!("x509: {other}"),
     }
 }

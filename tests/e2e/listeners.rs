@@ -60,12 +60,40 @@ fn who_shows_no_certificate_where_one_is_wanted_is_told_so() {
     let stanza = format!("{}{lines}", door.stanza().trim_end_matches('}'));
     let config = Config::new(Storage::Inmem, folder.path()).with(&stanza);
     let _server = Server::configured(&Binary::sealkeep(), &config);
-    let (code, said) = status(&folder, &door.url(), &[]);
-    assert!(code == Some(1) && said.contains("-client-cert"), "{said}");
+    // Whether the server's word or the request is first is up to the machine.
+    for _ in 0..30 {
+        let (code, said) = status(&folder, &door.url(), &[]);
+        assert!(code == Some(1) && said.contains("certificate required\n"), "{said}");
+        assert!(said.ends_with("give -client-cert and -client-key.\n"), "{said}");
+    }
+    let stranger = Wanted::ca("strangers").by_itself();
+    let (other, its_key) = Wanted::client("two").by(&stranger).files(folder.path(), "two", &[]);
+    let shown = [format!("-client-cert={}", other.display()), format!("-client-key={}", its_key.display())];
+    let (code, said) = status(&folder, &door.url(), &[&shown[0], &shown[1]]);
+    assert!(code == Some(1) && said.contains("remote error: tls: unknown certificate"), "{said}");
+    assert!(said.contains("wants a certificate of a CA that it trusts"), "{said}");
     let (certificate, key) = (certificate.display().to_string(), key.display().to_string());
     let shown = [format!("-client-cert={certificate}"), format!("-client-key={key}")];
     let (code, said) = status(&folder, &door.url(), &[&shown[0], &shown[1]]);
     assert_eq!(code, Some(2), "{said}");
+}
+
+#[test]
+fn who_asks_for_another_name_is_told_which_names_there_are() {
+    let folder = Scratch::new();
+    let door = Door::new(folder.path(), free_port());
+    let config = Config::new(Storage::Inmem, folder.path()).with(&door.stanza());
+    let _server = Server::configured(&Binary::sealkeep(), &config);
+    let (code, said) = status(&folder, &door.url(), &["-tls-server-name=other.internal"]);
+    let told =
+        "certificate is not valid for any names, but wanted to match other.internal; it is for 127.0.0.1\n";
+    assert!(code == Some(1) && said.contains(told), "{said}");
+    assert!(said.ends_with("or give -tls-server-name.\n"), "{said}");
+    let (code, said) = status(&folder, &door.url(), &["-tls-server-name=192.0.2.7"]);
+    assert!(
+        code == Some(1) && said.contains("certificate is valid for 127.0.0.1, not 192.0.2.7\n"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::{
     call::Call,
     client::Reply,
     refused::{Answer, Refused},
-    transport,
+    trouble,
 };
 
 /// The surroundings of an agent.
@@ -202,11 +202,12 @@ impl From<Refused> for Trouble {
             },
             Refused::NoAnswer { ref trouble, .. } => {
                 let cause = match trouble {
-                    transport::Trouble::Untrusted(_) | transport::Trouble::Misnamed => Cause::Untrusted,
-                    transport::Trouble::Tls(_)
-                    | transport::Trouble::NotTls
-                    | transport::Trouble::NotHttp
-                    | transport::Trouble::WantsCertificate => Cause::Handshake,
+                    trouble::Trouble::Untrusted(_) | trouble::Trouble::Misnamed(_) => Cause::Untrusted,
+                    trouble::Trouble::Tls(_)
+                    | trouble::Trouble::NotTls
+                    | trouble::Trouble::NotHttp
+                    | trouble::Trouble::WantsCertificate
+                    | trouble::Trouble::RefusedCertificate(_) => Cause::Handshake,
                     _ => Cause::Unreachable,
                 };
                 Trouble::new(cause, refused.to_string().replace('\n', " "))
@@ -236,7 +237,7 @@ mod tests {
     use crate::call::Verb;
 
     #[track_caller]
-    fn check(trouble: transport::Trouble, cause: Cause, advice: &str) {
+    fn check(trouble: trouble::Trouble, cause: Cause, advice: &str) {
         let refused = Refused::NoAnswer { verb: Verb::Get, url: "https://s".to_owned(), trouble };
         let trouble = Trouble::from(refused);
         assert_eq!(trouble.cause, cause);
@@ -246,13 +247,13 @@ mod tests {
 
     #[test]
     fn advice_follows_what_happened_and_not_how_it_is_worded() {
-        check(transport::Trouble::Untrusted("anything".to_owned()), Cause::Untrusted, "ca_cert");
-        check(transport::Trouble::Misnamed, Cause::Untrusted, "ca_cert");
-        check(transport::Trouble::Tls("anything".to_owned()), Cause::Handshake, "client_cert");
-        check(transport::Trouble::NotTls, Cause::Handshake, "https://");
-        check(transport::Trouble::NotHttp, Cause::Handshake, "https://");
+        check(trouble::Trouble::Untrusted("anything".to_owned()), Cause::Untrusted, "ca_cert");
+        check(trouble::Trouble::Misnamed("anything".to_owned()), Cause::Untrusted, "ca_cert");
+        check(trouble::Trouble::Tls("anything".to_owned()), Cause::Handshake, "client_cert");
+        check(trouble::Trouble::NotTls, Cause::Handshake, "https://");
+        check(trouble::Trouble::NotHttp, Cause::Handshake, "https://");
         check(
-            transport::Trouble::Refused("x509: logging in".to_owned()),
+            trouble::Trouble::Refused("x509: logging in".to_owned()),
             Cause::Unreachable,
             "does the server run",
         );

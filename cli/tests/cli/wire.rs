@@ -148,6 +148,47 @@ fn a_preview_sends_nothing_and_shows_no_token() {
 }
 
 #[test]
+fn an_answer_that_comes_before_the_request_has_ended_is_told() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            // The body is not read: closing then cuts off who still writes it.
+            let _ = (&stream).read(&mut [0; 64]);
+            let _ = (&stream)
+                .write_all(answer("413 Payload Too Large", "", r#"{"errors":["too large"]}"#).as_bytes());
+        }
+    });
+    let folder = Folder::new();
+    folder.write("big", &"x".repeat(20_000_000));
+    for _ in 0..5 {
+        let mut command = bare(env!("CARGO_BIN_EXE_keep"), &folder.0, "write a/b k=@big");
+        command.env("KEEP_ADDR", &address).env("KEEP_TOKEN", "t");
+        let said = run(command, "");
+        assert!(said.code == 2 && said.err.contains("Code: 413. Errors:\n\n* too large"), "{said:?}");
+    }
+}
+
+#[test]
+fn a_handshake_that_breaks_off_is_told_with_advice() {
+    for wire in ["", "\x15\x03\x03\x00\x02\x02\x28", "\x15\x03\x03\x00\x02\x02\x2a", "SSH-2.0-x\r\n"] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("https://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let _ = (&stream).read(&mut [0; 64]);
+            let _ = (&stream).write_all(wire.as_bytes());
+        });
+        let folder = Folder::new();
+        let mut command = bare(env!("CARGO_BIN_EXE_keep"), &folder.0, "read a/b");
+        command.env("KEEP_ADDR", &address);
+        let said = run(command, "");
+        assert!(said.code == 2 && said.err.lines().count() == 2, "{wire:?}: {said:?}");
+        assert!(!said.err.contains("canceled") && !said.err.contains("panicked"), "{wire:?}: {said:?}");
+    }
+}
+
+#[test]
 fn answers_that_are_no_answers_are_told_in_one_line() {
     for (wire, told) in [
         ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n<html>hi<".to_owned(), "cannot be read"),

@@ -11,7 +11,7 @@ use crate::{
     call::{Call, Verb},
     client::{Credential, Reply},
     refused::{Answer, Refused},
-    transport::Trouble,
+    trouble::Trouble,
 };
 
 /// What a server does with a request for a certificate, when it answers at all.

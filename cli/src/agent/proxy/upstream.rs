@@ -9,7 +9,8 @@ use hyper::body::{Body as _, Incoming};
 use super::Connections;
 use crate::{
     client::Client,
-    transport::{Sender, Transport, Trouble},
+    transport::{Sender, Transport},
+    trouble::Trouble,
     upload::Sent,
 };
 
@@ -105,18 +106,16 @@ impl Upstream {
             if sender.ready().await.is_err() {
                 continue;
             }
-            match sender.try_send_request(request).await {
+            match sender.try_send(request).await {
                 Ok(response) => return Ok((response, sender)),
                 Err(mut failed) => match failed.take_message() {
                     Some(back) => request = back,
-                    None => return Err(Trouble::Broken(failed.into_error().to_string())),
+                    None => return Err(sender.trouble(&failed.into_error()).await),
                 },
             }
         }
         let mut sender = self.transport.connect().await?;
-        let broken = |e: hyper::Error| Trouble::Broken(e.to_string());
-        sender.ready().await.map_err(broken)?;
-        let response = sender.send_request(request).await.map_err(broken)?;
+        let response = sender.send(request).await?;
         Ok((response, sender))
     }
 }

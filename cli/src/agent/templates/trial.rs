@@ -31,7 +31,7 @@ use crate::{
     call::{Call, Verb},
     client::{Credential, Reply},
     refused::{Answer, Refused},
-    transport::Trouble,
+    trouble::Trouble,
 };
 
 const START: i64 = 1_800_000_000;
