@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use serde_json::{Map, Value};
 
 use crate::{
+    client::Found,
     doc::Doc,
     secret::{Auth, Secret, WrapInfo},
     span::Span,
@@ -70,25 +71,57 @@ pub(crate) fn warn(text: impl AsRef<str>) {
     let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
 }
 
+/// The warnings of an answer, each with a blank line behind it.
+pub(crate) fn warnings(secret: &Secret) -> Option<String> {
+    let warnings = secret.warnings.as_ref().filter(|list| !list.is_empty())?;
+    let told = warnings.iter().map(|warning| folded(&format!("* {warning}"), 2) + "\n");
+    let told: Vec<String> = told.collect();
+    Some(format!("WARNING! The following warnings were returned from the server:\n\n{}", told.join("\n")))
+}
+
 /// Folds running text at the line width, every line behind `indent` spaces.
 pub(crate) fn folded(text: &str, indent: usize) -> String {
     let pad = " ".repeat(indent);
-    let mut lines = Vec::new();
-    for paragraph in text.split('\n') {
-        let mut line = String::new();
-        for word in paragraph.split_whitespace() {
-            if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > LINE_WIDTH - indent {
-                lines.push(format!("{pad}{line}"));
-                line.clear();
+    let lines = text.split('\n').flat_map(|paragraph| {
+        let words: Vec<&str> = paragraph.split_whitespace().collect();
+        even_lines(&words, LINE_WIDTH - indent)
+    });
+    lines.map(|line| format!("{pad}{line}")).collect::<Vec<_>>().join("\n")
+}
+
+/// Breaks a paragraph so that its lines are about as long as each other, the last apart: the squares of what they lack add
+/// up to as little as can be. This is how the other clients fold, and scripts compare.
+fn even_lines(words: &[&str], width: usize) -> Vec<String> {
+    // For the words from each place on: what the best folding costs, and where its first line ends.
+    let mut best = vec![(0, words.len()); words.len() + 1];
+    for start in (0..words.len()).rev() {
+        let mut length = 0;
+        let mut found: Option<(usize, usize)> = None;
+        for (end, word) in (start + 1..).zip(words.iter().skip(start)) {
+            length += usize::from(end > start + 1) + word.chars().count();
+            // A word that is longer than a line has one for itself.
+            if length > width && end > start + 1 {
+                break;
             }
-            if !line.is_empty() {
-                line.push(' ');
+            let lacks = if end == words.len() { 0 } else { width.abs_diff(length) };
+            let rest = best.get(end).map_or(0, |(cost, _)| *cost);
+            let cost = lacks * lacks + rest;
+            let last = end == words.len() && length <= width;
+            if last || found.is_none_or(|(cheapest, _)| cost < cheapest) {
+                found = Some((cost, end));
             }
-            line.push_str(word);
         }
-        lines.push(format!("{pad}{line}"));
+        if let (Some(place), Some(found)) = (best.get_mut(start), found) {
+            *place = found;
+        }
     }
-    lines.join("\n")
+    let mut lines = Vec::new();
+    let mut start = 0;
+    while let (Some((_, end)), Some(_)) = (best.get(start), words.get(start)) {
+        lines.push(words.get(start..*end).unwrap_or_default().join(" "));
+        start = *end;
+    }
+    if lines.is_empty() { vec![String::new()] } else { lines }
 }
 
 impl Output {
@@ -109,10 +142,13 @@ impl Output {
         Ok(0)
     }
 
-    /// Prints an answer, or the one field of it that was asked for.
+    /// Prints an answer, or the one field of it that was asked for. What it warns of is never lost: scripts ask for fields.
     pub(crate) fn secret_or_field(self, secret: &Secret, field: Option<&str>) -> Outcome {
         match field {
-            Some(name) => self.field(secret.named(name).as_ref(), name, "secret"),
+            Some(name) => {
+                self.warnings(secret);
+                self.field(secret.named(name).as_ref(), name, "secret")
+            }
             None => self.secret(secret),
         }
     }
@@ -161,15 +197,27 @@ impl Output {
     }
 
     /// Prints the keys of a listing, or says that `path` has none.
-    pub(crate) fn listing(self, secret: Option<&Secret>, path: &str) -> Outcome {
-        let Some(secret) = secret.filter(|secret| secret.data.is_some() || secret.wrap_info.is_some()) else {
-            return self.nothing_listed(&format!("No value found at {path}"));
-        };
+    pub(crate) fn listing(self, found: Found, path: &str) -> Outcome {
+        match found {
+            Found::Secret(secret) => self.listed(&secret, path),
+            Found::Nothing { reason } => {
+                self.nothing_listed(Found::end(format!("No value found at {path}"), reason))
+            }
+        }
+    }
+
+    /// The same of a secret that is there.
+    pub(crate) fn listed(self, secret: &Secret, path: &str) -> Outcome {
         if secret.wrap_info.is_some() {
             return self.secret(secret);
         }
+        if secret.data.is_none() && self.is_table() {
+            // It has only warnings.
+            return self.secret(secret);
+        }
         let Some(keys) = secret.keys() else {
-            return self.nothing_listed(&format!("No entries found at {path}"));
+            self.warnings(secret);
+            return self.nothing_listed(Stop::remote(format!("No entries found at {path}")));
         };
         let detailed = self.detail == Detail::Full;
         if !self.is_table() {
@@ -188,9 +236,9 @@ impl Output {
     }
 
     /// Says that there is nothing, in a way that programs can read too.
-    fn nothing_listed(self, message: &str) -> Outcome {
+    fn nothing_listed(self, end: Stop) -> Outcome {
         if self.is_table() {
-            return Err(Stop::remote(message));
+            return Err(end);
         }
         self.doc(&Doc::Map(Vec::new()))?;
         Ok(REMOTE)
@@ -198,11 +246,8 @@ impl Output {
 
     /// Prints the warnings of an answer on standard error.
     pub(crate) fn warnings(self, secret: &Secret) {
-        let Some(warnings) = secret.warnings.as_ref().filter(|list| !list.is_empty()) else { return };
-        warn("WARNING! The following warnings were returned from the server:\n");
-        for warning in warnings {
-            warn(folded(&format!("* {warning}"), 2));
-            warn("");
+        if let Some(text) = warnings(secret) {
+            warn(text);
         }
     }
 

@@ -9,6 +9,7 @@ use crate::{
     output::{Detail, Format, Output, raw, say},
     pairs, paths,
     refused::Refused,
+    secret::Secret,
     session::Session,
     stop::{Outcome, Stop},
     table,
@@ -31,20 +32,19 @@ impl Read {
         let path = paths::clean(&self.path);
         let data = pairs::read(&self.data, session.interactive)?;
         let call = with_query(Call::get(&path), &data);
-        let nothing = || Stop::remote(format!("No value found at {path}"));
+        let nothing = || format!("No value found at {path}");
         if session.output.format == Format::Raw && self.field.field.is_none() {
             return match session.client.send(call).await {
                 Ok(reply) => {
                     raw(&(String::from_utf8_lossy(&reply.body) + "\n"));
                     Ok(0)
                 }
-                Err(refused) if refused.status() == Some(404) => Err(nothing()),
+                Err(refused) if refused.status() == Some(404) => Err(Stop::remote(nothing())),
                 Err(refused) => Err(refused.during(format!("Error reading {path}"))),
             };
         }
-        let secret =
-            session.client.read(call).await.map_err(|e| e.during(format!("Error reading {path}")))?;
-        session.output.secret_or_field(&secret.ok_or_else(nothing)?, self.field.field.as_deref())
+        let found = session.client.find(call).await.map_err(|e| e.during(format!("Error reading {path}")))?;
+        session.output.secret_or_field(&found.or_end(nothing)?, self.field.field.as_deref())
     }
 }
 
@@ -116,18 +116,13 @@ impl Delete {
             .client
             .write(with_query(Call::delete(&path), &data))
             .await
-            .map_err(|e| e.during(format!("Error deleting {path}")))?;
+            .map_err(|e| failed(session.output, e, format!("Error deleting {path}")))?;
         deleted(session.output, secret.as_ref(), &path, self.field.field.as_deref())
     }
 }
 
 /// Prints what a deletion returned, or that it is done.
-pub(crate) fn deleted(
-    output: Output,
-    secret: Option<&crate::secret::Secret>,
-    path: &str,
-    field: Option<&str>,
-) -> Outcome {
+pub(crate) fn deleted(output: Output, secret: Option<&Secret>, path: &str, field: Option<&str>) -> Outcome {
     match secret {
         Some(secret) => output.secret_or_field(secret, field),
         None => {
@@ -187,9 +182,8 @@ impl List {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         let path = paths::clean(&self.path);
         let call = self.page.ask(Call::list(&path));
-        let secret =
-            session.client.read(call).await.map_err(|e| e.during(format!("Error listing {path}")))?;
-        self.page.shape(session.output).listing(secret.as_ref(), &path)
+        let found = session.client.find(call).await.map_err(|e| e.during(format!("Error listing {path}")))?;
+        self.page.shape(session.output).listing(found, &path)
     }
 }
 
@@ -206,20 +200,20 @@ impl Scan {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         let path = paths::clean(&self.path);
         let call = self.page.ask(Call::scan(&path));
-        let secret =
-            session.client.read(call).await.map_err(|e| e.during(format!("Error scanning {path}")))?;
-        self.page.shape(session.output).listing(secret.as_ref(), &path)
+        let found =
+            session.client.find(call).await.map_err(|e| e.during(format!("Error scanning {path}")))?;
+        self.page.shape(session.output).listing(found, &path)
     }
 }
 
 /// Prints what a write returned, or that it is done.
 pub(crate) fn written(
     output: Output,
-    result: Result<Option<crate::secret::Secret>, Refused>,
+    result: Result<Option<Secret>, Refused>,
     path: &str,
     field: Option<&str>,
 ) -> Outcome {
-    match result.map_err(|e| e.during(format!("Error writing data to {path}")))? {
+    match result.map_err(|e| failed(output, e, format!("Error writing data to {path}")))? {
         Some(secret) => output.secret_or_field(&secret, field),
         None => {
             if output.is_table() {
@@ -227,6 +221,18 @@ pub(crate) fn written(
             }
             Ok(0)
         }
+    }
+}
+
+/// Why nothing was changed. A refusal that is an answer all the same, with its warnings, is printed where programs read it.
+pub(crate) fn failed(output: Output, refused: Refused, what: String) -> Stop {
+    let said = match &refused {
+        Refused::Answer(answer) => answer.secret().filter(Secret::says_something),
+        _ => None,
+    };
+    match said.filter(|_| !output.is_table()).map(|secret| output.secret(&secret)) {
+        Some(Err(unprintable)) => unprintable,
+        _ => refused.during(what),
     }
 }
 

@@ -4,8 +4,10 @@ use serde_json::{Map, Value, json};
 use super::{Field, logical::written, namespace_seals};
 use crate::{
     call::Call,
+    client::Found,
     output::say,
     pairs, paths,
+    secret::Secret,
     session::Session,
     stop::{Outcome, REMOTE, Stop},
     table::{plain, table},
@@ -64,24 +66,23 @@ pub(crate) struct Scan {
 }
 
 async fn listing(session: &Session, call: Call, detailed: bool) -> Outcome {
-    let secret = session
-        .client
-        .read(call)
-        .await
-        .map_err(|e| e.during("Error listing namespaces"))?
-        .unwrap_or_default();
+    let secret = match session.client.find(call).await.map_err(|e| e.during("Error listing namespaces"))? {
+        Found::Secret(secret) => *secret,
+        Found::Nothing { reason: None } => Secret::default(),
+        // Such as that there is no namespace in which to look.
+        Found::Nothing { reason } => return Err(Found::end("No namespaces found".to_owned(), reason)),
+    };
     let Some(keys) = secret.keys().filter(|keys| !keys.is_empty()) else {
         if session.output.is_table() {
             say("No namespaces found");
             return Ok(REMOTE);
         }
-        session.output.listing(None, "sys/namespaces")?;
-        return Ok(REMOTE);
+        return session.output.listing(Found::Nothing { reason: None }, "sys/namespaces");
     };
     if !detailed || !session.output.is_table() {
         return match (detailed, secret.field("key_info").and_then(Value::as_object)) {
             (true, Some(facts)) => session.output.object(facts),
-            _ => session.output.listing(Some(&secret), "sys/namespaces"),
+            _ => session.output.listed(&secret, "sys/namespaces"),
         };
     }
     let fact = |path: &str, name: &str| {

@@ -44,10 +44,10 @@ impl Policy {
 async fn list(session: &Session) -> Outcome {
     let secret = session
         .client
-        .read(Call::list("sys/policies/acl"))
+        .standing(Call::list("sys/policies/acl"))
         .await
         .map_err(|e| e.during("Error listing policies"))?;
-    let names = secret.as_ref().and_then(|secret| secret.keys()).cloned().unwrap_or_default();
+    let names = secret.keys().cloned().unwrap_or_default();
     if !session.output.is_table() {
         return session.output.doc(&Doc::Value(Value::Array(names)));
     }

@@ -46,7 +46,7 @@ impl Unwrap {
             && secret.keys().is_some()
             && secret.data().is_some_and(|data| data.len() == 1)
         {
-            return session.output.listing(Some(&secret), "the wrapped path");
+            return session.output.listed(&secret, "the wrapped path");
         }
         session.output.secret_or_field(&secret, self.field.field.as_deref())
     }

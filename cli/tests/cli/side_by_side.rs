@@ -11,7 +11,12 @@ fn check(server: &Bao, line: &str) {
     let theirs = Said {
         code: theirs.code,
         out: mask(&theirs.out.replace("side-b", "side-k")),
-        err: mask(&theirs.err.replace("side-b", "side-k").replace("OpenBao", "the server")),
+        err: mask(
+            &theirs
+                .err
+                .replace("side-b", "side-k")
+                .replace("returned from OpenBao", "returned from the server"),
+        ),
     };
     let out = mask(&ours.out);
     assert_eq!((ours.code, &out), (theirs.code, &theirs.out), "{line}\ntheirs: {theirs:?}\nours: {ours:?}");
@@ -113,6 +118,12 @@ fn a_key_value_store() {
         "kv get -output-policy secret/SIDE/b",
         "kv get -wrap-ttl=60s secret/SIDE/b",
         "kv get nomount/SIDE",
+        "kv get secret",
+        "kv get -format=json secret",
+        "kv put secret a=b",
+        "kv delete secret",
+        "kv metadata get secret",
+        "kv get -namespace=nowhere secret/SIDE",
         "kv list -mount=nomount",
         "secrets enable -path=SIDE kv",
         "kv put SIDE/x a=b",
@@ -167,6 +178,16 @@ fn any_path() {
         "scan secret/metadata",
         "delete SIDE/z",
         "delete nomount/x",
+        "read secret/SIDE",
+        "read -field=a secret/data/SIDE",
+        "list secret",
+        "scan secret/",
+        "write secret/SIDE a=b",
+        "write -field=a secret/SIDE a=b",
+        "patch secret/SIDE a=b",
+        "delete secret/SIDE",
+        "read -namespace=nowhere secret/SIDE",
+        "list -namespace=nowhere secret/SIDE",
         "write nomount/x a=b",
         "patch secret/data/a data=x",
         "write -f auth/token/create",
@@ -208,8 +229,12 @@ fn mounts_policies_tokens_and_the_operator() {
         "policy delete root",
         "policy list",
         "policy list -format=json",
+        "policy list -namespace=nowhere",
+        "namespace list -namespace=nowhere",
         "token create -policy=default -ttl=1h",
         "token create -format=json -ttl=1h",
+        "token create -policy=SIDE -field=token_duration",
+        "token create -ttl=99999h -field=token_duration",
         "token create -orphan -period=1h -metadata=a=b -display-name=foo -use-limit=4",
         "token lookup",
         "token lookup -format=json",
@@ -330,4 +355,26 @@ fn policy_files_are_laid_out_the_same() {
     assert_eq!(server.bao("policy fmt b.hcl").code, 0);
     assert_eq!(server.keep("policy fmt k.hcl").code, 0);
     assert_eq!(std::fs::read_to_string(k).unwrap(), std::fs::read_to_string(b).unwrap());
+}
+
+#[test]
+fn what_an_answer_warns_of_reaches_programs_too() {
+    let server = Bao::start(&[]);
+    let warned = "WARNING! The following warnings were returned from the server:";
+    let said = server.keep("write -field=random_bytes -format=json sys/tools/random/4 foo=1");
+    assert!(said.code == 0 && said.out.starts_with('"'), "{said:?}");
+    assert!(said.err.starts_with(warned) && said.err.contains("unrecognized parameters: [foo]"), "{said:?}");
+    let said = server.keep("list -format=json secret");
+    assert!(said.code == 2 && said.out == "{}\n" && said.err.starts_with(warned), "{said:?}");
+    for line in ["write -format=json secret/x a=b", "delete -format=json secret/x"] {
+        let (theirs, ours) = (server.bao(line), server.keep(line));
+        assert_eq!((ours.code, mask(&ours.out)), (theirs.code, mask(&theirs.out)), "{line}");
+        assert!(ours.err.contains("Code: 404. Errors:") && ours.err.contains(warned), "{line}: {ours:?}");
+    }
+    let said = server.keep("kv get -field=x secret");
+    assert!(
+        said.code == 2 && said.err.starts_with(warned) && said.err.contains("root of a K/V v2"),
+        "{said:?}"
+    );
+    assert!(said.err.ends_with("No data found at secret/data\n"), "{said:?}");
 }

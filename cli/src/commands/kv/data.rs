@@ -40,8 +40,8 @@ impl Get {
         if let Some(version) = self.version.filter(|version| *version > 0 && place.version == Version::Two) {
             call = call.query("version", version.to_string());
         }
-        let found = session.client.read(call).await.map_err(|e| e.during(format!("Error reading {path}")))?;
-        let secret = found.ok_or_else(|| Stop::remote(format!("No value found at {path}")))?;
+        let found = session.client.find(call).await.map_err(|e| e.during(format!("Error reading {path}")))?;
+        let secret = found.or_end(|| format!("No value found at {path}"))?;
         match &self.field.field {
             Some(name) => field(session, &secret, place.version, &path, name),
             None => show(session, &secret, place.version, &path),
@@ -54,9 +54,15 @@ fn field(session: &Session, secret: &Secret, version: Version, path: &str, name:
     if version == Version::One || secret.wrap_info.is_some() {
         return session.output.secret_or_field(secret, Some(name));
     }
+    session.output.warnings(secret);
     let Some(data) = secret.field("data").and_then(Value::as_object) else {
-        return Err(Stop::remote(format!("No data found at {path}"))
-            .hint("This version is deleted or destroyed; `keep kv metadata get` lists the others."));
+        let nothing = Stop::remote(format!("No data found at {path}"));
+        return Err(match secret.data() {
+            None => nothing,
+            Some(_) => {
+                nothing.hint("This version is deleted or destroyed; `keep kv metadata get` lists the others.")
+            }
+        });
     };
     match data.get(name) {
         None if name == "data" => session.output.field(secret.field("data"), name, "secret"),
@@ -210,7 +216,7 @@ async fn read_then_write(
 
 fn with_advice(refused: Refused) -> Refused {
     match refused {
-        Refused::Answer(mut answer) if answer.status == 404 && answer.errors.is_empty() => {
+        Refused::Answer(mut answer) if answer.status == 404 && answer.says_nothing() => {
             answer.errors.push("nothing is stored at this path, so there is nothing to patch".to_owned());
             Refused::Answer(answer)
         }

@@ -58,8 +58,8 @@ async fn listing(
     let place = mount.find(&session.client, path.unwrap_or_default()).await?;
     let path = place.api("metadata");
     let call = page.ask(ask(path.clone()));
-    let secret = session.client.read(call).await.map_err(|e| e.during(format!("Error listing {path}")))?;
-    page.shape(session.output).listing(secret.as_ref(), &path)
+    let found = session.client.find(call).await.map_err(|e| e.during(format!("Error listing {path}")))?;
+    page.shape(session.output).listing(found, &path)
 }
 
 /// Turn a store of the first version into one of the second; it cannot be undone

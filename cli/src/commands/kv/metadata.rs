@@ -6,7 +6,7 @@ use crate::{
     argv::go_bool,
     call::Call,
     commands::logical::{deleted, written},
-    output::say,
+    output::{say, warnings},
     session::Session,
     span::Span,
     stop::{Outcome, Stop},
@@ -47,15 +47,18 @@ impl Get {
         let path = find(session, &self.mount, &self.path).await?;
         let found = session
             .client
-            .read(Call::get(&path))
+            .find(Call::get(&path))
             .await
             .map_err(|e| e.during(format!("Error reading {path}")))?;
-        let secret = found.ok_or_else(|| Stop::remote(format!("No value found at {path}")))?;
+        let secret = found.or_end(|| format!("No value found at {path}"))?;
         if secret.wrap_info.is_some() || !session.output.is_table() {
             return session.output.secret(&secret);
         }
+        let Some(mut data) = secret.data().cloned() else {
+            let nothing = Stop::remote(format!("No value found at {path}"));
+            return Err(warnings(&secret).into_iter().fold(nothing, Stop::hint));
+        };
         session.output.warnings(&secret);
-        let mut data = secret.data().cloned().unwrap_or_default();
         let versions = data.remove("versions");
         title_path(&path, "Metadata Path");
         say(banner_over("Metadata", &data));

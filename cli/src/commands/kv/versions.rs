@@ -6,7 +6,7 @@ use crate::{
     call::Call,
     commands::{
         Field,
-        logical::{deleted, written},
+        logical::{deleted, failed, written},
     },
     secret::Secret,
     session::Session,
@@ -43,8 +43,8 @@ impl Delete {
         } else {
             Call::put(place.api("delete"), json!({ "versions": versions }))
         };
-        let secret =
-            session.client.write(call).await.map_err(|e| e.during(format!("Error deleting {path}")))?;
+        let result = session.client.write(call).await;
+        let secret = result.map_err(|e| failed(session.output, e, format!("Error deleting {path}")))?;
         deleted(session.output, secret.as_ref(), &path, self.field.field.as_deref())
     }
 }
