@@ -2,6 +2,7 @@
 
 mod auth;
 mod certificate;
+mod ground;
 mod listener;
 mod log;
 mod secrets;
@@ -338,6 +339,37 @@ mod tests {
         for wrong in ["alert { mail = \"-oQ\" }", "alert { mail_from = \"a@b\" }"] {
             assert!(read(&format!("{AUTH}{wrong}")).is_err(), "{wrong}");
         }
+    }
+
+    /// What cannot work is said before it is needed.
+    #[test]
+    fn what_could_never_work_is_refused() {
+        let certificate =
+            |words: &str| format!("certificate \"a\" {{\n role = \"r\"\n folder = \"/d\"\n {words}\n}}");
+        for (text, words) in [
+            ("alert { webhook = [\"notaurl\"] }".to_owned(), "webhook: the URL names no host"),
+            ("alert { command = \"\" }".to_owned(), "command is empty"),
+            (certificate("reload { http = \"ftp://x\" }"), "http: ftp:// is no way to post"),
+            (certificate("reload { http = \"notaurl\" }"), "http: the URL names no host"),
+            (certificate("reload { command = \"\" }"), "command is empty"),
+            (certificate("alt_names = [\"a b\"]"), "alt_names: \"a b\" is no name"),
+            (certificate("common_name = \"\""), "common_name: \"\" is no name"),
+        ] {
+            let why = read(&format!("{AUTH}{text}\n")).err().expect(words);
+            assert!(why.contains(words), "{why}");
+        }
+    }
+
+    #[test]
+    fn what_the_machine_lacks_is_said() {
+        let text = format!(
+            "{AUTH}certificate \"a\" {{\n role = \"r\"\n folder = \"/dev/null/x\"\n reload {{ command = [\"/nonexist/reload\"] }}\n}}\n\
+             telemetry {{ text_file = \"/nonexist/x.prom\" }}\nalert {{\n sendmail = \"/nonexist/m\"\n mail = [\"ops@x\"]\n}}\n"
+        );
+        let missing = read(&text).expect("a configuration").missing();
+        let expect = ["/dev/null is no folder", "/nonexist/reload", "no folder /nonexist", "/nonexist/m"];
+        assert_eq!(missing.len(), expect.len(), "{missing:?}");
+        assert!(missing.iter().zip(expect).all(|(line, part)| line.contains(part)), "{missing:?}");
     }
 
     #[track_caller]

@@ -4,10 +4,13 @@
 //! thousands. A turn may be cut off anywhere: the record and the link on the disk say where to go on.
 
 mod advice;
+mod delivery;
+mod files;
 mod report;
 
 use std::{io::ErrorKind, rc::Rc, time::Duration};
 
+pub(crate) use files::astray;
 use serde_json::json;
 use tokio::sync::Mutex;
 
@@ -18,7 +21,7 @@ use super::{
     login::{Identity, envelope},
     moment::Moment,
     pair,
-    record::{Held, Mistake, Record, Seen},
+    record::{Held, Mistake, Record},
     repeats::Repeats,
     schedule,
     shelf::{Hold, Shelf},
@@ -26,12 +29,6 @@ use super::{
 };
 use crate::{call::Call, client::Reply};
 
-/// After a reload the port is looked at until it shows the new certificate, this often.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
-/// A service that does not take its certificate is told twice before the old one comes back.
-const DELIVERIES: u32 = 2;
-/// How often the service is looked at without a reason.
-const WATCH_EVERY: Duration = Duration::from_secs(15 * 60);
 /// A single failure is no news; after this many in a row a person should know.
 const FAILURES_BEFORE_ALERT: u32 = 3;
 /// The same news is told again only after this long.
@@ -50,6 +47,12 @@ pub(crate) struct Course {
     ledger: Rc<Ledger>,
     /// A key and its request that brought no certificate yet: a server that is down does not make the machine make keys.
     waiting: Option<pair::Request>,
+    /// The server is not asked before this moment: it is not there, or wants to be left alone.
+    quiet_until: Moment,
+    /// Whether the service was not yet seen with its certificate since this process began: it may be starting as well.
+    starting: bool,
+    /// When the files of a pair were last found missing.
+    lost_at: Option<Moment>,
     /// What was told last, and when.
     told: Option<(Event, Moment)>,
     /// What the log has of failures already: of tries, of its own state, of the inventory.
@@ -75,6 +78,9 @@ impl Course {
             identity,
             ledger,
             waiting: None,
+            quiet_until: Moment::default(),
+            starting: true,
+            lost_at: None,
             told: None,
             repeats: Repeats::default(),
             unsaved: Repeats::default(),
@@ -91,23 +97,23 @@ impl Course {
     fn take_up(&mut self) {
         let plan = &self.plan;
         let mut record = Record::load(self.shelf.disk.as_ref(), &plan.folder, &plan.name);
-        // A record that outlived its files is worth nothing.
-        if record.held.as_ref().is_some_and(|held| self.shelf.file(held.number, "cert.pem").is_err()) {
-            let number = record.number;
-            record = Record::new(&plan.name);
-            record.number = number;
-        }
         record.number = record.number.max(self.shelf.shown().unwrap_or(0));
         // Where it was looked at under another configuration says nothing now.
         record.served.retain(|seen| plan.places.iter().any(|place| place.address == seen.address));
+        // What the service shows now, nobody knows.
+        record.watch_at = Moment::default();
         self.record = record;
         if self.alone {
-            let mut needed = self.record.needed();
-            needed.extend(self.shelf.shown());
-            // Litter of a crash is no reason not to start.
-            let _ = self.shelf.keep_only(&needed);
+            self.tidy();
         }
         self.ledger.show(&self.plan, &self.record);
+    }
+
+    /// Takes away what is neither needed nor shown. What cannot be taken away now can wait.
+    fn tidy(&self) {
+        let mut needed = self.record.needed();
+        needed.extend(self.shelf.shown());
+        let _ = self.shelf.keep_only(&needed);
     }
 
     /// Whether no other process works in its folder.
@@ -161,6 +167,7 @@ impl Course {
     /// Tries at the next turn: whoever runs it once does not want to wait for what was decided before.
     pub(crate) fn hasten(&mut self) {
         self.record.try_at = Moment::default();
+        self.starting = false;
     }
 
     /// Says that it waits, and why, if that was decided by an earlier run.
@@ -181,9 +188,13 @@ impl Course {
             return now.plus(BETWEEN_LOCKS);
         }
         self.bound_dates(now);
-        if now >= self.record.try_at {
-            let done = self.due(world, now).await;
-            self.settle(world, done);
+        let pressed = self.press(world, now).await;
+        let renewed = matches!(pressed, Ok(true));
+        self.settle(world, pressed);
+        // Whatever becomes of a service, the CA is heard and told.
+        if !renewed && now >= self.quiet_until && self.owes(now) {
+            let heeded = self.heed(world, now).await;
+            self.settle(world, heeded);
         }
         self.ledger.show(&self.plan, &self.record);
         self.next_turn()
@@ -199,39 +210,59 @@ impl Course {
                 *date = now;
             }
         }
+        if self.quiet_until > farthest {
+            self.quiet_until = now;
+        }
     }
 
     fn next_turn(&self) -> Moment {
         let record = &self.record;
-        if record.held.is_none() || !record.delivered {
+        if record.held.is_none() {
             return record.try_at;
         }
         let watch = if self.plan.places.is_empty() { record.renew_at } else { record.watch_at };
-        let report = if self.plan.report { record.report_at } else { record.renew_at };
-        record.renew_at.min(watch).min(record.ask_at).min(report).max(record.try_at)
+        let own = if record.delivered { record.renew_at.min(watch) } else { record.try_at };
+        own.max(record.try_at).min(self.duty_at().max(self.quiet_until))
     }
 
-    /// The one most pressing thing. `Ok(true)` if something was achieved that ends a row of failures.
-    async fn due(&mut self, world: &impl World, now: Moment) -> Result<bool, Trouble> {
-        let Some(held) = self.record.held.clone() else {
+    /// When the CA is to be asked or told next.
+    fn duty_at(&self) -> Moment {
+        let Record { ask_at, report_at, .. } = self.record;
+        if self.plan.report { ask_at.min(report_at) } else { ask_at }
+    }
+
+    fn owes(&self, now: Moment) -> bool {
+        self.record.held.is_some() && now >= self.duty_at()
+    }
+
+    /// The one most pressing thing of its own. `Ok(true)` if something was achieved that ends a row of failures.
+    async fn press(&mut self, world: &impl World, now: Moment) -> Result<bool, Trouble> {
+        let mended = self.mend(world, now);
+        if now < self.record.try_at {
+            return Ok(false);
+        }
+        mended?;
+        let Some(held) = self.record.held.clone().filter(|_| now < self.record.renew_at) else {
             self.obtain(world).await?;
             return self.deliver(world).await.map(|()| true);
         };
-        if now >= self.record.renew_at {
-            self.obtain(world).await?;
-            return self.deliver(world).await.map(|()| true);
-        }
         if !self.record.delivered {
-            return self.deliver(world).await.map(|()| true);
-        }
-        if now >= self.record.ask_at && self.ask_advice(world, &held).await? {
             return self.deliver(world).await.map(|()| true);
         }
         if !self.plan.places.is_empty() && now >= self.record.watch_at {
             self.watch(world, &held).await?;
         }
+        Ok(false)
+    }
+
+    /// Asks the CA what it wants, and tells the inventory how things stand.
+    async fn heed(&mut self, world: &impl World, now: Moment) -> Result<bool, Trouble> {
+        let Some(held) = self.record.held.clone() else { return Ok(false) };
+        if now >= self.record.ask_at {
+            self.ask_advice(world, &held).await?;
+        }
         if self.plan.report && now >= self.record.report_at {
-            self.report(world, &held).await;
+            self.report(world).await;
         }
         Ok(false)
     }
@@ -281,6 +312,9 @@ impl Course {
         // What the server asks for is spread too, or all who were told the same come back together.
         let asked = asked.map(|asked| asked + wait);
         self.record.try_at = now.plus(asked.unwrap_or(wait));
+        if trouble.lost() || trouble.pause.is_some() || trouble.cause == Cause::Refused(429) {
+            self.quiet_until = self.record.try_at;
+        }
         let said = trouble.advised();
         self.record.last_error = Some(Mistake { at: now, text: said.clone() });
         if self.repeats.is_news(&said, now) {
@@ -321,7 +355,9 @@ impl Course {
                 // Kept at once: from here on a crash must find the pair, not ask for another.
                 self.record
                     .save(self.shelf.disk.as_ref(), &self.plan.folder)
-                    .map_err(|e| self.unwritable("the state", &e))
+                    .map_err(|e| self.unwritable("the state", &e))?;
+                self.tidy();
+                Ok(())
             }
             Err(trouble) => {
                 self.shelf.abandon(number);
@@ -421,7 +457,8 @@ impl Course {
     fn take(&mut self, world: &impl World, held: Held) {
         let (record, life) = (&mut self.record, held.life());
         if record.delivered {
-            record.earlier = record.held.take();
+            let unwanted = record.wanted;
+            record.earlier = record.held.take().map(|held| Held { unwanted, ..held });
         }
         record.number = held.number;
         record.renew_at = life.renewal(self.plan.survive, world.chance());
@@ -447,94 +484,6 @@ impl Course {
             );
             self.tell(world, Event::BudgetShort, &text);
         }
-    }
-
-    /// Shows the newest pair, makes the service take it, and looks whether it did. If not, the old pair comes back.
-    async fn deliver(&mut self, world: &impl World) -> Result<(), Trouble> {
-        let Some(held) = self.record.held.clone() else { return Ok(()) };
-        self.show(held.number)?;
-        let mut why = Trouble::new(Cause::Service, "");
-        for _ in 0..DELIVERIES {
-            match self.attempt(world, &held).await {
-                Ok(()) => {
-                    self.record.delivered = true;
-                    self.record.watch_at = world.now().plus(WATCH_EVERY);
-                    self.record.report_at = world.now();
-                    // What is not needed any more can wait for room and rights; it is tried at the next renewal again.
-                    let _ = self.shelf.keep_only(&self.record.needed());
-                    return Ok(());
-                }
-                Err(trouble) => why = trouble,
-            }
-        }
-        let Some(earlier) = self.record.earlier.clone().filter(|earlier| earlier.not_after > world.now())
-        else {
-            return Err(why.during("the service does not take the new certificate, and there is no other"));
-        };
-        self.show(earlier.number)?;
-        let back = self.attempt(world, &earlier).await;
-        let state = match back {
-            Ok(()) => "the old one is served again".to_owned(),
-            Err(trouble) => format!("the old one is on the disk again, but: {}", trouble.text),
-        };
-        Err(why.during(&format!("the service does not take the new certificate; {state}")))
-    }
-
-    fn show(&self, number: u64) -> Result<(), Trouble> {
-        if self.shelf.shown() == Some(number) {
-            return Ok(());
-        }
-        self.shelf.show(number).map_err(|e| Trouble::disk("the link cannot be moved", &e))
-    }
-
-    /// One reload, and looks at every place until all show the pair.
-    async fn attempt(&mut self, world: &impl World, held: &Held) -> Result<(), Trouble> {
-        let service = |why: String| Trouble::new(Cause::Service, why);
-        for how in &self.plan.reloads {
-            let done = world.reload(how).await;
-            self.ledger.hooked(&self.plan.name, if done.is_ok() { "ok" } else { "failed" });
-            done.map_err(service)?;
-        }
-        if self.plan.places.is_empty() {
-            return Ok(());
-        }
-        let until = world.now().plus(self.plan.patience);
-        let mut last = self.look(world, held).await;
-        while last.is_err() && world.now() < until {
-            world.pause(BETWEEN_LOOKS).await;
-            last = self.look(world, held).await;
-        }
-        self.ledger.verified(&self.plan.name, if last.is_ok() { "ok" } else { "failed" });
-        last.map_err(service)
-    }
-
-    /// Whether every place shows the pair; what is seen is written down either way.
-    async fn look(&mut self, world: &impl World, held: &Held) -> Result<(), String> {
-        let wanted = self.shelf.file(held.number, "cert.pem")?;
-        let wanted = pair::leaf_bytes(&wanted).ok_or("the own certificate cannot be read")?;
-        for place in &self.plan.places {
-            let shown = world.served(place).await?;
-            let serial = pair::serial(&shown);
-            let seen = Seen { address: place.address.clone(), serial: serial.clone(), at: world.now() };
-            self.record.served.retain(|old| old.address != place.address);
-            self.record.served.push(seen);
-            if shown != wanted {
-                return Err(format!("{} shows {serial}, not {}", place.address, held.serial));
-            }
-        }
-        Ok(())
-    }
-
-    /// Looks whether the service still shows the pair; if not, it is delivered again at the next turn.
-    async fn watch(&mut self, world: &impl World, held: &Held) -> Result<(), Trouble> {
-        self.record.watch_at = world.now().plus(WATCH_EVERY);
-        let seen = self.look(world, held).await;
-        self.ledger.verified(&self.plan.name, if seen.is_ok() { "ok" } else { "failed" });
-        if let Err(why) = seen {
-            world.log(Level::Warn, &format!("{}: {why}; it is reloaded", self.plan.name));
-            self.record.delivered = false;
-        }
-        Ok(())
     }
 
     fn tell(&mut self, world: &impl World, event: Event, message: &str) {

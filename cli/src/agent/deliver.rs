@@ -31,7 +31,7 @@ impl Reload {
         let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
         match (kind, rest) {
             ("nginx", "") => Ok(nginx()),
-            ("http" | "https", _) => Ok(Reload::Http(text.to_owned())),
+            ("http" | "https", _) => post::check(text).map(|()| Reload::Http(text.to_owned())),
             (_, "") => Err(unknown(text)),
             ("systemd", unit) => Ok(Reload::Unit(unit.to_owned())),
             ("signal", file) => {
@@ -103,7 +103,8 @@ fn unknown(text: &str) -> String {
 fn send(signal: &str, pid_file: &std::path::Path) -> Result<(), String> {
     let shown = pid_file.display();
     let text = std::fs::read_to_string(pid_file).map_err(|e| format!("{shown} cannot be read: {e}"))?;
-    let pid = text.trim().parse().ok().filter(|pid| *pid > 1).and_then(Pid::from_raw);
+    // The first process of a container can be the service itself.
+    let pid = text.trim().parse().ok().filter(|pid| *pid > 0).and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| format!("{shown} holds no process number"))?;
     kill_process(pid, number(signal)?).map_err(|e| format!("the process of {shown} takes no signal: {e}"))
 }
@@ -140,7 +141,7 @@ mod tests {
         assert_eq!(Reload::parse("command:a -b"), Ok(Reload::shell("a -b")));
         let url = "https://127.0.0.1/reload";
         assert_eq!(Reload::parse(url), Ok(Reload::Http(url.to_owned())));
-        for wrong in ["", "apache", "systemd:", "signal:KILL:/x", "unit:nginx"] {
+        for wrong in ["", "apache", "systemd:", "signal:KILL:/x", "unit:nginx", "http:", "https://"] {
             assert!(Reload::parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
 };
 
@@ -12,6 +12,8 @@ use zeroize::Zeroizing;
 
 /// Nothing that the agent reads is larger: keys, certificates, credentials.
 const FILE_SIZE_MAX: u64 = 1024 * 1024;
+/// The bits of a mode that are for everybody else.
+const OTHERS: u32 = 0o007;
 
 /// Who owns what the agent writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +48,8 @@ pub(crate) trait Disk {
     fn write_new(&self, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()>;
     /// Gives a file or folder to somebody.
     fn give(&self, path: &Path, owner: Owner) -> io::Result<()>;
+    /// Takes the rights of users who are neither owner nor in the group. Whether there were any.
+    fn close(&self, path: &Path) -> io::Result<bool>;
     /// Makes the entries of a folder durable.
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
     /// Moves in one step, over what is there.
@@ -81,6 +85,16 @@ impl Disk for Machine {
 
     fn give(&self, path: &Path, owner: Owner) -> io::Result<()> {
         std::os::unix::fs::lchown(path, owner.user, owner.group)
+    }
+
+    fn close(&self, path: &Path) -> io::Result<bool> {
+        let meta = fs::symlink_metadata(path)?;
+        let mode = meta.mode();
+        if meta.is_symlink() || mode & OTHERS == 0 {
+            return Ok(false);
+        }
+        fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o7777 & !OTHERS))?;
+        Ok(true)
     }
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {

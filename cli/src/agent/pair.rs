@@ -243,6 +243,7 @@ pub(crate) fn accept(
         bundle_not_after: parents.iter().map(|parent| parent.not_after).min(),
         ari_id: ari_id(&cert),
         bundle: None,
+        unwanted: false,
     };
     let (anchors, middles): (Vec<&Parent>, Vec<&Parent>) = parents.iter().partition(|parent| parent.is_root);
     let text = |parents: &[&Parent]| parents.iter().map(|parent| parent.pem.as_str()).collect::<String>();

@@ -16,12 +16,7 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Sends it; anything but a 2xx is a failure. The URL may be secret (webhooks are), so only its host is told.
 pub(crate) async fn post(url: &str, content_type: &str, body: String) -> Result<(), String> {
-    let uri: http::Uri = url.parse().map_err(|_| "the URL cannot be read".to_owned())?;
-    let origin = match (uri.scheme_str(), uri.authority()) {
-        (Some(scheme), Some(authority)) => format!("{scheme}://{authority}"),
-        _ => return Err("the URL names no host".to_owned()),
-    };
-    let address = Address::parse(&origin).map_err(|_| format!("{origin} cannot be used"))?;
+    let (uri, origin, address) = read(url)?;
     let told = |why: String| format!("{origin}: {why}");
     let tls = match address.scheme {
         Scheme::Http => None,
@@ -45,4 +40,22 @@ pub(crate) async fn post(url: &str, content_type: &str, body: String) -> Result<
     let answer = tokio::time::timeout(ANSWER_TIME_MAX, exchange).await;
     let answer = answer.map_err(|_| told("no answer in 10 s".to_owned()))?.map_err(told)?;
     if answer.status().is_success() { Ok(()) } else { Err(told(format!("it answered {}", answer.status()))) }
+}
+
+/// Whether there can be somebody at a URL.
+pub(crate) fn check(url: &str) -> Result<(), String> {
+    read(url).map(drop)
+}
+
+fn read(url: &str) -> Result<(http::Uri, String, Address), String> {
+    let uri: http::Uri = url.parse().map_err(|_| "the URL cannot be read".to_owned())?;
+    let origin = match (uri.scheme_str(), uri.authority()) {
+        (Some(scheme @ ("http" | "https")), Some(authority)) => format!("{scheme}://{authority}"),
+        (Some("http" | "https") | None, _) => {
+            return Err("the URL names no host: write https://HOST/PATH".to_owned());
+        }
+        (Some(scheme), _) => return Err(format!("{scheme}:// is no way to post: write https:// or http://")),
+    };
+    let address = Address::parse(&origin).map_err(|_| format!("{origin} cannot be used"))?;
+    Ok((uri, origin, address))
 }

@@ -71,6 +71,9 @@ pub(crate) struct Held {
     /// SHA-256 of the CAs beside it, as the server knows bundles.
     #[serde(default)]
     pub(crate) bundle: Option<String>,
+    /// Whether the CA wanted it replaced at once when it was.
+    #[serde(default)]
+    pub(crate) unwanted: bool,
 }
 
 /// What went wrong last.

@@ -21,6 +21,11 @@ use super::disk::{self, Disk, Lock, Owner};
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 const CURRENT: &str = "current";
+/// All that a pair has. Only the chain may be empty.
+const FILES: [&str; 6] = ["key.pem", "cert.pem", "chain.pem", "fullchain.pem", "ca.pem", "pair.pem"];
+const MAY_BE_EMPTY: &str = "chain.pem";
+/// Those of a pair that hold its key.
+const SECRETS: [&str; 2] = ["key.pem", "pair.pem"];
 /// Room that must be there before a certificate is asked for, so that a full disk costs the CA nothing.
 const RESERVE_SIZE: usize = 64 * 1024;
 
@@ -126,8 +131,60 @@ impl Shelf {
         self.disk.remove(&fresh)?;
         self.disk.link(Path::new(&pair_name(number)), &fresh)?;
         self.give(&fresh)?;
+        self.clear_way()?;
         self.disk.rename(&fresh, &self.folder.join(CURRENT))?;
         self.disk.sync_folder(&self.folder)
+    }
+
+    /// A restore that follows links leaves a folder in place of the link. What is only a copy of a pair can go.
+    fn clear_way(&self) -> io::Result<()> {
+        let current = self.folder.join(CURRENT);
+        if self.disk.target(&current).is_ok() {
+            return Ok(());
+        }
+        let Ok(names) = self.disk.names(&current) else { return Ok(()) };
+        match names.iter().find(|name| !FILES.contains(&name.as_str())) {
+            None => self.disk.remove(&current),
+            Some(name) => Err(io::Error::new(
+                ErrorKind::AlreadyExists,
+                format!(
+                    "{} is a folder that holds {name}, which is not the agent's: move it away",
+                    current.display()
+                ),
+            )),
+        }
+    }
+
+    /// What of a pair is gone, if anything is. What cannot be read for another reason than that says nothing.
+    pub(crate) fn flaw(&self, number: u64) -> Option<String> {
+        FILES.iter().find_map(|name| {
+            let path = self.pair_folder(number).join(name);
+            let gone = match self.disk.read(&path) {
+                Ok(bytes) if bytes.is_empty() && *name != MAY_BE_EMPTY => "is empty",
+                Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => "is gone",
+                Ok(_) | Err(_) => return None,
+            };
+            Some(format!("{} {gone}", path.display()))
+        })
+    }
+
+    /// Where the link is, when it does not lead to the pair of this number.
+    pub(crate) fn misled(&self, number: u64) -> String {
+        let (current, wanted) = (self.folder.join(CURRENT), pair_name(number));
+        let here = current.display();
+        match self.disk.target(&current) {
+            Ok(target) => format!("{here} leads to {}, not to {wanted}", target.display()),
+            Err(e) if e.kind() == ErrorKind::NotFound => format!("{here}, the link to {wanted}, is gone"),
+            Err(_) => format!("{here} is no link to {wanted}"),
+        }
+    }
+
+    /// Closes the key of a pair to other users. What had been open.
+    pub(crate) fn close(&self, number: u64) -> Vec<PathBuf> {
+        let folder = self.pair_folder(number);
+        let paths = SECRETS.iter().map(|name| folder.join(name)).chain([folder.clone()]);
+        // What cannot be looked at or closed belongs to somebody who sees to it.
+        paths.filter(|path| self.disk.close(path).unwrap_or(false)).collect()
     }
 
     /// The number of the pair that the link shows.

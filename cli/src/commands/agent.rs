@@ -172,6 +172,11 @@ fn check(config: &Config) -> Outcome {
         config.posts.iter().map(|post| &post.secrets).chain(config.bare.iter().map(|(_, secrets)| secrets));
     let lines: Vec<String> = secrets.flat_map(|secrets| secrets.lines()).collect();
     lines.iter().for_each(say);
+    let missing = config.missing();
+    if !missing.is_empty() {
+        missing.iter().for_each(warn);
+        return Err(Stop::local("The configuration cannot work on this machine as it is"));
+    }
     let count = config.certificates().count();
     say(format!("The configuration is right: {count} certificates, {} more things to do.", lines.len()));
     Ok(0)

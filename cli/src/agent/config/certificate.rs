@@ -8,6 +8,7 @@ use crate::{
         disk::Owner,
         owner,
         pair::{KEY_KINDS, KeyKind, Names},
+        post,
         probe::Place,
         schedule,
     },
@@ -191,12 +192,26 @@ fn names(here: &mut Stanza, name: &str) -> Result<Names, String> {
             text.parse().map_err(|_| format!("{}: ip_sans: {text:?} is no address", here.place))?;
         addresses.push(ip);
     }
-    Ok(Names {
+    let names = Names {
         common: here.text("common_name")?.unwrap_or_else(|| name.to_owned()),
         hosts: here.list("alt_names")?,
         addresses,
         uris: here.list("uri_sans")?,
-    })
+    };
+    let odd = |text: &&String| text.is_empty() || !text.chars().all(|c| c.is_ascii_graphic());
+    for (key, texts) in [
+        ("common_name", std::slice::from_ref(&names.common)),
+        ("alt_names", &names.hosts),
+        ("uri_sans", &names.uris),
+    ] {
+        if let Some(text) = texts.iter().find(odd) {
+            return Err(format!(
+                "{}: {key}: {text:?} is no name for a certificate: it may hold no spaces, and letters beyond ASCII are written as xn--",
+                here.place
+            ));
+        }
+    }
+    Ok(names)
 }
 
 fn folder(here: &mut Stanza) -> Result<PathBuf, String> {
@@ -212,6 +227,7 @@ fn read_reload(mut stanza: Stanza) -> Result<Vec<Reload>, String> {
         ways.push(Reload::Unit(unit));
     }
     if let Some(url) = stanza.text("http")? {
+        post::check(&url).map_err(|why| format!("{place}: http: {why}"))?;
         ways.push(Reload::Http(url));
     }
     let signal = stanza.text("signal")?.unwrap_or_else(|| "HUP".to_owned());
@@ -225,7 +241,10 @@ fn read_reload(mut stanza: Stanza) -> Result<Vec<Reload>, String> {
     {
         words = ["/bin/sh", "-c", line.as_str()].map(str::to_owned).to_vec();
     }
-    if !words.is_empty() {
+    if let Some(program) = words.first() {
+        if program.trim().is_empty() {
+            return Err(format!("{place}: command is empty"));
+        }
         ways.push(Reload::Command { words, time_max });
     }
     stanza.finish()?;

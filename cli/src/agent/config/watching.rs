@@ -3,7 +3,10 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use crate::{
-    agent::mail::{self, Mail},
+    agent::{
+        mail::{self, Mail},
+        post,
+    },
     hcl::value::Stanza,
 };
 
@@ -59,8 +62,15 @@ pub(super) fn metrics(stanza: &mut Stanza) -> Result<Metrics, String> {
 
 /// Reads one `alert`.
 pub(super) fn receivers(stanza: &mut Stanza) -> Result<Vec<Receiver>, String> {
-    let webhooks = stanza.list("webhook")?.into_iter().map(Receiver::Webhook);
-    let commands = stanza.list("command")?.into_iter().map(Receiver::Command);
+    let (webhooks, commands) = (stanza.list("webhook")?, stanza.list("command")?);
+    for url in &webhooks {
+        post::check(url).map_err(|why| format!("{}: webhook: {why}", stanza.place))?;
+    }
+    if commands.iter().any(|line| line.trim().is_empty()) {
+        return Err(format!("{}: command is empty", stanza.place));
+    }
+    let webhooks = webhooks.into_iter().map(Receiver::Webhook);
+    let commands = commands.into_iter().map(Receiver::Command);
     let mail = mail(stanza)?.map(Receiver::Mail);
     let all: Vec<Receiver> = webhooks.chain(commands).chain(mail).collect();
     if all.is_empty() {

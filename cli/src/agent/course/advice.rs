@@ -19,9 +19,9 @@ use crate::{
 const SPREAD_SHARE: f64 = 0.1;
 
 impl Course {
-    /// Asks the CA when it wants the renewal, and whom to trust. That it does not say so is its right. `true` if there is
-    /// a pair to deliver, with another bundle.
-    pub(super) async fn ask_advice(&mut self, world: &impl World, held: &Held) -> Result<bool, Trouble> {
+    /// Asks the CA when it wants the renewal, and whom to trust. That it does not say so is its right. Another bundle is a
+    /// pair to deliver.
+    pub(super) async fn ask_advice(&mut self, world: &impl World, held: &Held) -> Result<(), Trouble> {
         let advice = ari::ask(world, &self.plan.mount, held, self.record.window).await;
         let now = world.now();
         self.record.ask_at = now.plus(advice.again.mul_f64(1.0 + SPREAD_SHARE * world.chance()));
@@ -34,6 +34,10 @@ impl Course {
             let earliest = if self.record.wished { held.life().earliest_wish() } else { held.obtained };
             self.record.wished &= window.start <= now;
             self.record.renew_at = at.min(own).max(earliest);
+            if self.record.renew_at <= now {
+                // What a service did not take does not keep the next from being fetched.
+                self.record.try_at = self.record.try_at.min(now);
+            }
             let line = format!("{}: the CA wants the renewal at {}", self.plan.name, self.record.renew_at);
             world.log(Level::Info, &line);
         }
@@ -41,7 +45,7 @@ impl Course {
         self.record.window = advice.window;
         match advice.bundle.filter(|bundle| held.bundle.as_ref() != Some(bundle)) {
             Some(bundle) => self.trust(world, held, &bundle).await,
-            None => Ok(false),
+            None => Ok(()),
         }
     }
 
@@ -64,19 +68,19 @@ impl Course {
 
     /// Puts another bundle beside the key and the certificate that are held: as a pair of its own, so that whoever reads
     /// sees one or the other.
-    async fn trust(&mut self, world: &impl World, held: &Held, wanted: &str) -> Result<bool, Trouble> {
+    async fn trust(&mut self, world: &impl World, held: &Held, wanted: &str) -> Result<(), Trouble> {
         let disk = |why: String| Trouble::new(Cause::Disk, why);
         let (number, own) = (self.shelf.next(self.record.number), held.number);
-        let Some(id) = &held.ari_id else { return Ok(false) };
+        let Some(id) = &held.ari_id else { return Ok(()) };
         let Ok(reply) = world.ask(Call::get(format!("{}/bundle/{id}", self.plan.mount))).await else {
             self.soon(world);
-            return Ok(false);
+            return Ok(());
         };
         let text = String::from_utf8_lossy(&reply.body).into_owned();
         let full = self.shelf.file(own, "fullchain.pem").map_err(disk)?;
         if pair::fingerprint(&text) != wanted || !pair::reaches(&full, &text) {
             self.soon(world);
-            return Ok(false);
+            return Ok(());
         }
         let chain = self.shelf.file(own, "chain.pem").map_err(disk)?;
         let pair = Pair {
@@ -97,7 +101,7 @@ impl Course {
         self.record.held = Some(Held { number, bundle: Some(wanted.to_owned()), ..held.clone() });
         self.record.delivered = false;
         world.log(Level::Info, &format!("{}: the CAs to trust have changed", self.plan.name));
-        Ok(true)
+        Ok(())
     }
 
     /// Has the next question come soon: what was answered did not fit together, or was lost on the way.

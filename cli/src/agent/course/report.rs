@@ -21,9 +21,10 @@ const REPORT_LOST: Duration = Duration::from_secs(10 * 60);
 
 impl Course {
     /// Reports how things stand. That nobody wants to know is no failure.
-    pub(super) async fn report(&mut self, world: &impl World, held: &Held) {
+    pub(super) async fn report(&mut self, world: &impl World) {
+        let Some(held) = self.in_use().cloned() else { return };
         let path = format!("{}/inventory/report", self.plan.mount);
-        let told = self.ask_as_self(world, &path, self.report_body(world, held)).await;
+        let told = self.ask_as_self(world, &path, self.report_body(world, &held)).await;
         let now = world.now();
         let pause = match &told {
             Ok(_) => REPORT_EVERY,
@@ -49,6 +50,13 @@ impl Course {
                 }
             }
         }
+    }
+
+    /// The pair that a service finds: while it does not take the newest, that is the one before.
+    fn in_use(&self) -> Option<&Held> {
+        let shown = self.shelf.shown();
+        let earlier = self.record.earlier.as_ref().filter(|earlier| shown == Some(earlier.number));
+        earlier.or(self.record.held.as_ref())
     }
 
     fn report_body(&self, world: &impl World, held: &Held) -> Value {

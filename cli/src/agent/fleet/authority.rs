@@ -119,6 +119,10 @@ impl Authority {
                 let body = Bytes::from(self.bundle.clone());
                 Ok(Reply { status: 200, body, date: None, retry_after: None })
             }
+            path if path.starts_with("pki/cert/") && self.advises => {
+                let revoked = self.is_revoked(path.trim_start_matches("pki/cert/"), now);
+                good(json!({"data": {"revocation_time": if revoked { now.seconds() } else { 0 }}}))
+            }
             "pki/inventory/report" if self.advises => {
                 self.reports.push(body);
                 good(Value::Null)

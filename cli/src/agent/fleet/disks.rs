@@ -64,6 +64,10 @@ impl Disk for Memory {
         Ok(())
     }
 
+    fn close(&self, _: &Path) -> io::Result<bool> {
+        Ok(false)
+    }
+
     fn sync_folder(&self, _: &Path) -> io::Result<()> {
         Ok(())
     }
@@ -178,6 +182,10 @@ impl<D: Disk> Disk for Faulty<D> {
     fn give(&self, path: &Path, owner: Owner) -> io::Result<()> {
         self.step()?;
         self.inner.give(path, owner)
+    }
+
+    fn close(&self, path: &Path) -> io::Result<bool> {
+        self.inner.close(path)
     }
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {

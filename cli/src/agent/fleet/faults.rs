@@ -9,10 +9,10 @@ use super::{
 use crate::agent::disk::Machine;
 
 /// A folder of the real file system that goes away with the test.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(pub(super) PathBuf);
 
 impl Scratch {
-    fn new(name: &str) -> Scratch {
+    pub(super) fn new(name: &str) -> Scratch {
         let path = std::env::temp_dir().join(format!("keep-fleet-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).unwrap();
@@ -28,7 +28,7 @@ impl Drop for Scratch {
 
 /// The serial of the pair in a folder; panics if key and certificate do not belong together, or a file is not whole.
 #[track_caller]
-fn matched(folder: &Path) -> String {
+pub(super) fn matched(folder: &Path) -> String {
     let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
     let (key, certificate) = (read("key.pem"), read("cert.pem"));
     let der = crate::pem::blocks(&certificate).remove(0);

@@ -10,6 +10,7 @@ mod reissue;
 mod rolls;
 mod services;
 mod spread;
+mod upkeep;
 
 use std::{
     cell::{Cell, RefCell},

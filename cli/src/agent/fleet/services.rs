@@ -139,3 +139,72 @@ fn a_service_that_loses_it_is_reloaded() {
     assert!(agent.record().delivered);
     assert_eq!(site.authority.borrow().signed.len(), 1);
 }
+
+/// A service that takes nothing does not make its agent deaf: the CA is heard, and told, all the same.
+#[test]
+fn an_agent_whose_service_takes_nothing_still_hears_the_ca() {
+    let site = Site::new(90 * DAY);
+    site.authority.borrow_mut().advises = true;
+    let mut agent = served_agent(&site);
+    agent.spot.service.borrow_mut().mood = Mood::Refuses;
+    agent.run_until(site.at(2 * HOUR));
+    assert!(!agent.record().delivered);
+    let reports = site.authority.borrow().reports.len();
+    assert!((2..=4).contains(&reports), "it reports every hour: {reports}");
+    // Another CA is to be trusted.
+    let (_, other) = super::authority::authority("Next CA");
+    site.authority.borrow_mut().bundle.push_str(&other);
+    agent.run_until(site.at(2 * HOUR + Duration::from_secs(660)));
+    let bundle = agent.disk.read(std::path::Path::new("/tls/current/ca.pem")).unwrap();
+    assert!(std::str::from_utf8(&bundle).unwrap().contains(&other), "the bundle is the new one");
+    // All are to be replaced, and are revoked later.
+    let old = agent.serial();
+    let now = site.now.get();
+    site.authority.borrow_mut().reissue = Some((now, now.plus(HOUR)));
+    agent.run_until(now.plus(Duration::from_secs(420)));
+    assert_ne!(agent.serial(), old);
+    assert_eq!(site.authority.borrow().signed.len(), 2);
+    let last = site.authority.borrow().reports.last().cloned().unwrap();
+    agent.run_until(now.plus(2 * HOUR));
+    assert_eq!(last["serial_number"], old.as_str());
+    assert_eq!(site.authority.borrow().reports.last().unwrap()["serial_number"], agent.serial().as_str());
+    assert_eq!(site.authority.borrow().signed.len(), 2, "and one new one is enough");
+    let names = agent.disk.names(std::path::Path::new("/tls")).unwrap();
+    let pairs = names.iter().filter(|name| name.starts_with("pair-")).count();
+    assert!(pairs <= 2, "what nobody needs is taken away: {names:?}");
+}
+
+/// What is to be replaced serves on while it is good; once it is revoked it does not come back.
+#[test]
+fn what_is_revoked_does_not_come_back() {
+    let site = Site::new(90 * DAY);
+    site.authority.borrow_mut().advises = true;
+    let mut agent = served_agent(&site);
+    agent.run_until(site.at(HOUR));
+    agent.spot.service.borrow_mut().mood = Mood::Refuses;
+    let now = site.now.get();
+    site.authority.borrow_mut().reissue = Some((now, now.plus(HOUR)));
+    agent.run_until(now.plus(HOUR / 2));
+    assert_eq!((agent.record().number, shown_pair(&agent).as_str()), (2, "pair-000001"));
+    let reported = site.authority.borrow().reports.last().unwrap()["serial_number"].clone();
+    assert_ne!(reported, agent.serial().as_str(), "what is reported is what is shown");
+    agent.run_until(now.plus(HOUR + Duration::from_secs(600)));
+    assert_eq!((agent.record().number, shown_pair(&agent).as_str()), (2, "pair-000002"));
+    let said = agent.record().last_error.clone().unwrap().text;
+    assert!(said.contains("the old one is revoked"), "{said}");
+}
+
+/// At its start the agent looks whether the service shows the pair; one that is starting too is given a minute.
+#[test]
+fn a_start_looks_at_the_service() {
+    let site = Site::new(DAY);
+    let mut agent = served_agent(&site);
+    agent.run_until(site.at(HOUR));
+    agent.spot.service.borrow_mut().mood = Mood::Forgets;
+    agent.restart();
+    agent.run_until(site.at(HOUR + Duration::from_secs(50)));
+    assert!(agent.record().delivered && agent.events().is_empty());
+    agent.run_until(site.at(HOUR + Duration::from_secs(90)));
+    assert!(!agent.record().delivered);
+    assert_eq!(agent.events(), ["delivery_failed"]);
+}
