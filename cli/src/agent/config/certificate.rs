@@ -198,12 +198,12 @@ fn names(here: &mut Stanza, name: &str) -> Result<Names, String> {
         addresses,
         uris: here.list("uri_sans")?,
     };
+    let common = &names.common;
+    if common.is_empty() || common.chars().any(char::is_control) {
+        return Err(format!("{}: common_name: {common:?} is no name", here.place));
+    }
     let odd = |text: &&String| text.is_empty() || !text.chars().all(|c| c.is_ascii_graphic());
-    for (key, texts) in [
-        ("common_name", std::slice::from_ref(&names.common)),
-        ("alt_names", &names.hosts),
-        ("uri_sans", &names.uris),
-    ] {
+    for (key, texts) in [("alt_names", &names.hosts), ("uri_sans", &names.uris)] {
         if let Some(text) = texts.iter().find(odd) {
             return Err(format!(
                 "{}: {key}: {text:?} is no name for a certificate: it may hold no spaces, and letters beyond ASCII are written as xn--",
