@@ -86,6 +86,8 @@ pub struct Sealed {
     backend: Arc<dyn Backend>,
     options: Options,
     seal: SealRecord,
+    /// A write failed, so that what was read of the backend may be older than what lies there.
+    doubtful: bool,
 }
 
 /// The store is still sealed: here it is again, and why.
@@ -181,7 +183,12 @@ impl Sealed {
                 "the record of the seal is missing or damaged; restore the data from a backup".to_owned(),
             ));
         };
-        Ok(Self { backend, options, seal })
+        Ok(Self { backend, options, seal, doubtful: false })
+    }
+
+    /// The same after a write that failed: the backend is opened anew before it is relied on.
+    pub(crate) fn read_doubtfully(backend: Arc<dyn Backend>, options: Options) -> Result<Self> {
+        Ok(Self { doubtful: true, ..Self::read(backend, options)? })
     }
 
     /// What keeps the root key.
@@ -198,13 +205,23 @@ impl Sealed {
     ///
     /// # Errors
     /// [`StillSealed`] with the store, to try again.
-    pub fn unseal(self, key: &UnsealKey, random: Arc<dyn Random>) -> Result<Open, Box<StillSealed>> {
+    pub fn unseal(mut self, key: &UnsealKey, random: Arc<dyn Random>) -> Result<Open, Box<StillSealed>> {
         let started =
             self.core(key, random).and_then(|core| Ok(Open::start(core, self.options.clone(), key.clone())?));
         started.map_err(|why| Box::new(StillSealed { sealed: self, why }))
     }
 
-    fn core(&self, key: &UnsealKey, random: Arc<dyn Random>) -> Result<Core, UnsealError> {
+    /// Reads anew what lies in the backend, if that is not known.
+    fn settle_doubt(&mut self) -> Result<()> {
+        if self.doubtful {
+            self.backend.reopen()?;
+            *self = Self::read(Arc::clone(&self.backend), self.options.clone())?;
+        }
+        Ok(())
+    }
+
+    fn core(&mut self, key: &UnsealKey, random: Arc<dyn Random>) -> Result<Core, UnsealError> {
+        self.settle_doubt()?;
         let (root, next) = self.seal.open(key).ok_or(UnsealError::WrongKey)?;
         let (mut index, mut view) = read_anew(&*self.backend).map_err(Error::from)?;
         let read = |name| view.get(&names::meta(name)).map_err(Error::from);
@@ -215,7 +232,10 @@ impl Sealed {
             let config = SealConfig::Static { key_id: next.id, recovery: *recovery };
             let record = record::keep(&config, &next.key, keyring.root(), &*random);
             let write = SealedWrite { key: names::meta(SEAL), value: Some(record) };
-            self.backend.commit(&[write]).map_err(Error::from)?;
+            if let Err(error) = self.backend.commit(&[write]) {
+                self.doubtful = true;
+                return Err(Error::from(error).into());
+            }
             (index, view) = read_anew(&*self.backend).map_err(Error::from)?;
         }
         let mut seed = [0; 8];

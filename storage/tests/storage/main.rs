@@ -8,6 +8,7 @@ mod desk;
 mod durable;
 mod journal;
 mod rings;
+mod sealing;
 mod seals;
 mod serial;
 mod snapshots;
