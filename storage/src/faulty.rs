@@ -55,14 +55,21 @@ struct Files {
 struct Platter {
     durable: Files,
     current: Files,
-    /// In which file, and what.
-    unsynced: Vec<(Which, Change)>,
+    unsynced: Vec<Unsynced>,
     changes: u64,
     fails_at: Option<u64>,
     fails_once: bool,
     capacity: Option<u64>,
     free: Option<u64>,
     fired: u64,
+}
+
+/// What is in memory and, perhaps, not on the disk.
+struct Unsynced {
+    which: Which,
+    change: Change,
+    /// A sync of it failed: no later one tries again, and reads show it until the file is forgotten. As Linux does it.
+    given_up: bool,
 }
 
 #[derive(Clone)]
@@ -148,8 +155,8 @@ impl LyingDisk {
             PowerCut::Tail => below(unsynced.len() + 1, random),
             PowerCut::Sectors => unsynced.len(),
         };
-        for (number, (file, change)) in unsynced.into_iter().enumerate().take(last) {
-            let image = images.of_mut(file);
+        for (number, Unsynced { which, change, .. }) in unsynced.into_iter().enumerate().take(last) {
+            let image = images.of_mut(which);
             match (change, cut) {
                 (Change::Write(at, data), PowerCut::Tail) if number + 1 == last => {
                     let kept = below(data.len() / SECTOR + 1, random) * SECTOR;
@@ -217,7 +224,13 @@ impl File {
 
     fn note(&self, platter: &mut Platter, change: Change) {
         change.clone().take_place(platter.current.of_mut(self.which));
-        platter.unsynced.push((self.which, change));
+        platter.unsynced.push(Unsynced { which: self.which, change, given_up: false });
+    }
+
+    /// Takes out what is in memory of the file.
+    fn of_mine<'p>(&self, unsynced: &'p mut Vec<Unsynced>) -> impl Iterator<Item = Unsynced> + 'p {
+        let which = self.which;
+        unsynced.extract_if(.., move |unsynced| unsynced.which == which)
     }
 }
 
@@ -280,18 +293,32 @@ impl Disk for File {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut platter = self.change()?;
+        let mine = |unsynced: &&mut Unsynced| unsynced.which == self.which;
+        let changed = self.change().map(drop);
+        let mut platter = self.platter();
         let Platter { durable, unsynced, .. } = &mut *platter;
-        for (file, change) in std::mem::take(unsynced) {
-            match file == self.which {
-                true => change.take_place(durable.of_mut(file)),
-                false => unsynced.push((file, change)),
-            }
+        if changed.is_err() {
+            unsynced.iter_mut().filter(mine).for_each(|unsynced| unsynced.given_up = true);
+            return changed;
+        }
+        for Unsynced { change, .. } in self.of_mine(unsynced).filter(|unsynced| !unsynced.given_up) {
+            change.take_place(durable.of_mut(self.which));
         }
         Ok(())
     }
 
     fn forget(&self) -> io::Result<()> {
+        let mut platter = self.platter();
+        if platter.fails_at.is_some_and(|at| platter.changes > at && !platter.fails_once) {
+            return Err(io::Error::other("injected fault: the disk does not answer"));
+        }
+        let Platter { durable, current, unsynced, .. } = &mut *platter;
+        unsynced.retain(|unsynced| unsynced.which != self.which || !unsynced.given_up);
+        let mut image = durable.of(self.which).clone();
+        for Unsynced { change, .. } in unsynced.iter().filter(|unsynced| unsynced.which == self.which) {
+            change.clone().take_place(&mut image);
+        }
+        *current.of_mut(self.which) = image;
         Ok(())
     }
 

@@ -77,6 +77,8 @@ impl Journal {
     /// # Errors
     /// If the disk fails, or what lies there is another store's, or none.
     pub(crate) fn open(disk: Arc<dyn Disk>, id: JournalId) -> io::Result<Option<Self>> {
+        // What another process wrote and could not sync is in memory as if it were stored, and no sync tries it again.
+        disk.forget()?;
         let mut head = [0; HEAD_SIZE];
         match disk.size()? {
             0 => return Ok(None),

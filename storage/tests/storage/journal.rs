@@ -200,6 +200,32 @@ fn a_power_cut_in_a_fold_loses_nothing() {
     assert!(cuts > 10, "there are writes to cut: {cuts}");
 }
 
+/// The system shows to the next process what it could not bring to the disk, and tries no more.
+#[test]
+fn a_kill_after_a_fold_that_failed_and_then_a_power_cut_lose_nothing() {
+    let (origin, key, models) = unfolded();
+    for point in 0.. {
+        let disk = origin.copy();
+        let open = again(boxed(&disk), &key, Committer::Inline);
+        disk.cut_at(disk.changes() + point);
+        drop(open.shut());
+        drop(open);
+        let fired = disk.fired();
+        disk.cut_at(u64::MAX);
+        let open = again(boxed(&disk), &key, Committer::Inline);
+        let mut model = models[models.len() - 1].clone();
+        for number in 0..3_u8 {
+            put(&open, &[100 + number], vec![number; 300]).unwrap();
+            model.insert(vec![100 + number], vec![number; 300]);
+        }
+        killed(open, &disk);
+        assert_eq!(content(&again(boxed(&disk), &key, Committer::Inline).snapshot()), model, "at {point}");
+        if fired == 0 {
+            break;
+        }
+    }
+}
+
 #[test]
 fn where_nothing_can_be_folded_commits_are_refused_once_the_journal_is_full() {
     let disk = LyingDisk::new();
