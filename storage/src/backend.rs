@@ -48,6 +48,11 @@ pub trait Backend: Send + Sync {
         Ok(())
     }
 
+    /// Why what was committed cannot be settled at the moment, if so. It is durable, and there is less and less room for more.
+    fn unsettled(&self) -> Option<Arc<str>> {
+        None
+    }
+
     /// How many bytes the disk has left, if this backend has a disk that can be asked.
     ///
     /// # Errors

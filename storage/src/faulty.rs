@@ -59,6 +59,8 @@ struct Platter {
     changes: u64,
     fails_at: Option<u64>,
     fails_once: bool,
+    /// After so many more changes of the map, so many fail.
+    map_fails: Option<(u64, u64)>,
     capacity: Option<u64>,
     free: Option<u64>,
     fired: u64,
@@ -93,6 +95,14 @@ impl LyingDisk {
         Redb::on(file(Which::Map), file(Which::Journal), HALF_SIZE)
     }
 
+    /// The same with a thread that folds, as in a folder.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn redb_that_folds(&self) -> Result<Redb> {
+        self.redb()?.folding()
+    }
+
     /// Another disk with the same content, to try something else on.
     pub fn copy(&self) -> Self {
         let platter = self.platter();
@@ -123,6 +133,11 @@ impl LyingDisk {
         let mut platter = self.platter();
         platter.fails_at = Some(change);
         platter.fails_once = true;
+    }
+
+    /// After `after` more changes of the map, `times` of them fail, and a write among them is torn. The journal works.
+    pub fn fail_map(&self, after: u64, times: u64) {
+        self.platter().map_fails = Some((after, times));
     }
 
     /// Its files get no longer than this together.
@@ -174,7 +189,7 @@ impl LyingDisk {
         }
         platter.current.clone_from(&images);
         platter.durable = images;
-        platter.fails_at = None;
+        (platter.fails_at, platter.map_fails) = (None, None);
     }
 
     /// Flips one bit of what is stored, where [`dump`](Self::dump) has it.
@@ -213,10 +228,14 @@ impl File {
         let mut platter = self.platter();
         let number = platter.changes;
         platter.changes += 1;
-        match platter.fails_at {
+        let fails_at = platter.fails_at;
+        match fails_at {
             Some(at) if number == at || (number > at && !platter.fails_once) => {
                 platter.fired += 1;
                 Err(io::Error::other("injected fault: the disk does not answer"))
+            }
+            _ if self.which == Which::Map && platter.map_fault() => {
+                Err(io::Error::other("injected fault: the map cannot be written"))
             }
             _ => Ok(platter),
         }
@@ -231,6 +250,25 @@ impl File {
     fn of_mine<'p>(&self, unsynced: &'p mut Vec<Unsynced>) -> impl Iterator<Item = Unsynced> + 'p {
         let which = self.which;
         unsynced.extract_if(.., move |unsynced| unsynced.which == which)
+    }
+}
+
+impl Platter {
+    /// Whether a change of the map fails now.
+    fn map_fault(&mut self) -> bool {
+        let now = match &mut self.map_fails {
+            Some((0, times)) if *times > 0 => {
+                *times -= 1;
+                true
+            }
+            Some((after, _)) => {
+                *after = after.saturating_sub(1);
+                false
+            }
+            None => false,
+        };
+        self.fired += u64::from(now);
+        now
     }
 }
 
@@ -286,10 +324,18 @@ impl Disk for File {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut platter = self.change()?;
         let at = usize::try_from(offset).map_err(io::Error::other)?;
-        self.note(&mut platter, Change::Write(at, data.to_vec()));
-        Ok(())
+        let changed = self.change().map(drop);
+        let mut platter = self.platter();
+        match changed {
+            Ok(()) => self.note(&mut platter, Change::Write(at, data.to_vec())),
+            Err(_) if platter.map_fails.is_some() => {
+                let torn = data.len() / 2 / SECTOR * SECTOR;
+                self.note(&mut platter, Change::Write(at, data.get(..torn).unwrap_or_default().to_vec()));
+            }
+            Err(_) => {}
+        }
+        changed
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -435,6 +481,10 @@ impl Backend for Faulty {
 
     fn settle(&self) -> io::Result<()> {
         self.inner.settle()
+    }
+
+    fn unsettled(&self) -> Option<Arc<str>> {
+        self.inner.unsettled()
     }
 
     fn free_bytes(&self) -> io::Result<Option<u64>> {

@@ -266,6 +266,11 @@ impl Open {
         self.core.trouble().map(|cause| cause.to_string())
     }
 
+    /// Why what is committed does not reach its place at the moment, if so. It is durable; soon there is no room for more.
+    pub fn unsettled(&self) -> Option<String> {
+        self.core.backend.unsettled().map(|cause| cause.to_string())
+    }
+
     /// How many reads met a damaged entry since the store was opened.
     pub fn damaged(&self) -> u64 {
         self.core.shared.damaged.load(Ordering::Relaxed)

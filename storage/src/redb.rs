@@ -64,8 +64,8 @@ struct Now {
     active: Arc<Layer>,
     /// The last record.
     record: u64,
-    /// To fold failed: the next commit that needs the room tries again, and is told.
-    failed: bool,
+    /// Why to fold failed: the next commit that needs the room tries again, and is told.
+    failed: Option<Arc<str>>,
     threaded: bool,
     closing: bool,
 }
@@ -120,7 +120,7 @@ impl Redb {
         // A restore that was cut short: the store is as it was.
         Self::give_up(folder)?;
         folder::sync(folder)?;
-        Self::started(store)
+        Self { store: Arc::new(store), folder: None }.folding()
     }
 
     /// Makes an empty store beside the one in `folder`, which [`supersede`](Self::supersede) puts in its place. What an
@@ -135,7 +135,8 @@ impl Redb {
             Ok::<_, Error>(Arc::new(FileDisk(file)))
         };
         let tree = Tree::on(empty(NEXT_FILE)?)?;
-        Self::started(Store::over(tree, None, empty(NEXT_JOURNAL)?, HALF_SIZE)?)
+        let store = Store::over(tree, None, empty(NEXT_JOURNAL)?, HALF_SIZE)?;
+        Self { store: Arc::new(store), folder: None }.folding()
     }
 
     /// Puts what was made [`beside`](Self::beside) in the place of the store, whose files are gone then. A power cut leaves
@@ -169,12 +170,12 @@ impl Redb {
         Ok(())
     }
 
-    fn started(store: Store) -> Result<Self> {
-        let store = Arc::new(store);
-        lock(&store.now).threaded = true;
-        let folding = Arc::clone(&store);
-        let thread = thread::Builder::new().name("folder".to_owned()).spawn(move || folding.serve())?;
-        Ok(Self { store, folder: Some(thread) })
+    /// With a thread that folds.
+    pub(crate) fn folding(mut self) -> Result<Self> {
+        lock(&self.store.now).threaded = true;
+        let store = Arc::clone(&self.store);
+        self.folder = Some(thread::Builder::new().name("folder".to_owned()).spawn(move || store.serve())?);
+        Ok(self)
     }
 
     /// Opens or makes the store on any disk, with halves of the journal of so many bytes. Nothing happens there but in
@@ -297,7 +298,7 @@ impl Store {
                 }
                 Err(_) => {
                     tracing::error!("the folding of the journal panicked; what was committed stays in it");
-                    lock(&self.now).failed = true;
+                    lock(&self.now).failed = Some("it panicked; the log says where".into());
                     self.changed.notify_all();
                 }
             }
@@ -306,9 +307,9 @@ impl Store {
 
     /// Waits for something to fold, or, where that failed, for a while. False once it is to end.
     fn awaits_folding(&self) -> bool {
-        let idle = |now: &mut Now| !now.closing && (now.frozen.is_none() || now.failed);
+        let idle = |now: &mut Now| !now.closing && (now.frozen.is_none() || now.failed.is_some());
         let mut now = lock(&self.now);
-        if now.failed {
+        if now.failed.is_some() {
             (now, _) =
                 self.changed.wait_timeout_while(now, RETRY, idle).unwrap_or_else(PoisonError::into_inner);
         } else {
@@ -330,7 +331,10 @@ impl Store {
                 (error, self.tree.reopen().and_then(|()| self.tree.moment()).ok())
             });
         let mut now = lock(&self.now);
-        now.failed = written.is_err();
+        let failed = written.as_ref().err().map(|(error, _)| error.to_string().into());
+        if std::mem::replace(&mut now.failed, failed).is_some() && now.failed.is_none() {
+            tracing::info!("what was committed could be folded into the store again");
+        }
         let (written, base) = match written {
             Ok(base) => {
                 now.frozen = None;
@@ -347,7 +351,7 @@ impl Store {
 
     /// Waits until nothing is frozen.
     fn thaw(&self) -> io::Result<()> {
-        let busy = |now: &mut Now| now.threaded && now.frozen.is_some() && !now.failed;
+        let busy = |now: &mut Now| now.threaded && now.frozen.is_some() && now.failed.is_none();
         let now = self.changed.wait_while(lock(&self.now), busy).unwrap_or_else(PoisonError::into_inner);
         drop(now);
         self.fold()
@@ -427,7 +431,7 @@ fn read(tree: &Tree, journal: &mut Journal, folded: u64) -> io::Result<Now> {
         frozen: frozen.map(|last| (Arc::new(older), last)),
         active: Arc::new(active),
         record,
-        failed: false,
+        failed: None,
         threaded: false,
         closing: false,
     })
@@ -460,7 +464,8 @@ impl Backend for Redb {
         let mark = self.store.tree.mark()?.ok_or_else(|| io::Error::other("the store is another one now"))?;
         let read = read(&self.store.tree, &mut writer.journal, mark.folded)?;
         let mut now = lock(&self.store.now);
-        *now = Now { threaded: now.threaded, closing: now.closing, ..read };
+        let failed = now.failed.take().filter(|_| read.frozen.is_some());
+        *now = Now { failed, threaded: now.threaded, closing: now.closing, ..read };
         writer.broken = false;
         self.store.changed.notify_all();
         Ok(())
@@ -469,6 +474,10 @@ impl Backend for Redb {
     fn settle(&self) -> io::Result<()> {
         let mut writer = self.store.writer()?;
         self.store.fold_all(&mut writer)
+    }
+
+    fn unsettled(&self) -> Option<Arc<str>> {
+        lock(&self.store.now).failed.clone()
     }
 
     fn free_bytes(&self) -> io::Result<Option<u64>> {

@@ -70,6 +70,27 @@ fn run(seed: u64, struck: &mut Struck) {
     check(&desk, &mut model, seed);
 }
 
+#[test]
+fn what_cannot_be_moved_into_the_store_is_seen_until_it_can() {
+    let desk = Desk::new(1);
+    desk.ask(Post, "sys/mounts/kv", r#"{"type":"kv"}"#).expect(204);
+    let unsettled = || {
+        let said = desk.ask(Get, "sys/metrics", "");
+        let gauges = said.json["Gauges"].as_array().unwrap();
+        let gauge = gauges.iter().find(|gauge| gauge["Name"] == "sealkeep.store.unsettled");
+        gauge.unwrap()["Value"].as_f64().unwrap()
+    };
+    assert_eq!(unsettled(), 0.0);
+    desk.disk.limit(Some(desk.disk.dump().len() as u64));
+    let body = json!({ "v": "x".repeat(2000) }).to_string();
+    let refused = (0..1000).any(|number| desk.ask(Post, &format!("kv/{number}"), &body).status >= 500);
+    assert!(refused && desk.disk.fired() > 0);
+    assert_eq!(unsettled(), 1.0);
+    desk.disk.limit(None);
+    desk.ask(Post, "kv/later", &body).expect(204);
+    assert_eq!(unsettled(), 0.0);
+}
+
 fn write(desk: &Desk, dice: &mut Dice, model: &mut BTreeMap<String, Expected>, seed: u64) {
     let name = format!("{}", dice.below(6));
     let path = format!("kv/f/{name}");

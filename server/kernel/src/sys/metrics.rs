@@ -124,6 +124,9 @@ fn samples(kernel: &Kernel, router: &Router, now: Time) -> Vec<Sample> {
         refusing,
         Vec::new(),
     ));
+    let unsettled = f64::from(u8::from(kernel.store.unsettled().is_some()));
+    let about = "Whether what is committed cannot be moved into the store: soon it takes no writes.";
+    samples.push(gauge("sealkeep.store.unsettled", about, unsettled, Vec::new()));
     let damaged = kernel.store.damaged() as f64;
     samples.push(gauge("sealkeep.store.damaged_entries", "Entries found damaged.", damaged, Vec::new()));
     samples.extend(process());
