@@ -6,6 +6,7 @@ mod backends;
 mod crash;
 mod desk;
 mod durable;
+mod folding;
 mod journal;
 mod rings;
 mod sealing;
