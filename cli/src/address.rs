@@ -80,13 +80,13 @@ impl Address {
         if let Some(path) = &self.socket {
             return Ok(Route::Unix(path.clone()));
         }
-        let direct = self.direct();
-        let proxy = match self.scheme {
+        let of_all = match self.scheme {
             Scheme::Http => &settings.http_proxy,
             Scheme::Https => &settings.https_proxy,
         };
-        let Some(proxy) = proxy.as_ref().filter(|_| !self.bypassed(settings.no_proxy.as_deref())) else {
-            return Ok(direct);
+        let of_all = of_all.as_ref().filter(|_| !self.bypassed(settings.no_proxy.as_deref()));
+        let Some(proxy) = settings.proxy.as_ref().or(of_all) else {
+            return Ok(self.direct());
         };
         let text = if proxy.contains("://") { proxy.clone() } else { format!("http://{proxy}") };
         let proxy = Address::parse(&text)?;
@@ -117,7 +117,7 @@ impl Address {
         self.scheme == Scheme::Https && redirected.scheme == Scheme::Http
     }
 
-    /// This machine is never asked for through a proxy.
+    /// This machine is never asked for through a proxy that is meant for every program.
     fn bypassed(&self, no_proxy: Option<&str>) -> bool {
         let local = self.host == "localhost" || self.host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
         local
@@ -157,9 +157,15 @@ mod tests {
         let mut settings = Settings::read();
         settings.https_proxy = Some("proxy.example:3128".to_owned());
         settings.no_proxy = Some("internal.example".to_owned());
+        settings.proxy = None;
         let route = |text: &str| Address::parse(text).expect("an address").route(&settings).expect("a route");
         assert!(matches!(route("https://127.0.0.1:8200"), Route::Tcp { .. }));
         assert!(matches!(route("https://a.internal.example"), Route::Tcp { .. }));
         assert!(matches!(route("https://vault.example"), Route::Proxy { proxy_port: 3128, .. }));
+        settings.proxy = Some("own.example:8080".to_owned());
+        let route = |text: &str| Address::parse(text).expect("an address").route(&settings).expect("a route");
+        for address in ["http://127.0.0.1:8200", "https://127.0.0.1:8200", "https://a.internal.example"] {
+            assert!(matches!(route(address), Route::Proxy { proxy_port: 8080, .. }), "{address}");
+        }
     }
 }

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use crate::{
     address::Address,
     call::{Call, Verb},
+    limit::Limit,
     preview,
     refused::{Answer, Refused},
     secret::Secret,
@@ -43,6 +44,7 @@ pub(crate) struct Client {
     pub(crate) retries_max: u32,
     pub(crate) timeout: Duration,
     pub(crate) mode: Mode,
+    pub(crate) limit: Option<Limit>,
     /// Where a first run of the server left its token, for the hint to somebody without one.
     pub(crate) first_token: Option<String>,
     connection: Mutex<Option<Sender>>,
@@ -91,6 +93,7 @@ impl Client {
             retries_max: 0,
             timeout: Duration::from_secs(60),
             mode: Mode::Send,
+            limit: None,
             first_token: first_token.filter(|file| file.exists()).map(|file| file.display().to_string()),
             connection: Mutex::new(None),
         }
@@ -145,6 +148,9 @@ impl Client {
         let url = call.url(&self.address.base);
         let lost = |trouble| Refused::NoAnswer { verb: call.verb, url: url.clone(), trouble };
         let request = self.request(&call, &self.address, &self.transport, &target)?;
+        if let Some(limit) = &self.limit {
+            limit.wait().await;
+        }
         let answering = async {
             let mut sender = self.transport.connect().await?;
             let response = sender.send(request).await?;
@@ -153,7 +159,7 @@ impl Client {
         let answered = tokio::time::timeout(self.timeout, answering).await;
         let (_sender, response) = answered.map_err(|_| lost(Trouble::TimedOut))?.map_err(lost)?;
         if !response.status().is_success() {
-            return self.judge(&call, receive(response).await.map_err(lost)?.reply).map(drop);
+            return self.judge(&call, receive(response).await.map_err(lost)?.reply).await.map(drop);
         }
         let mut body = response.into_body();
         while let Some(frame) = body.frame().await {
@@ -179,17 +185,24 @@ impl Client {
                     None => RETRY_WAIT * (attempt + 1),
                 },
                 Err(Refused::NoAnswer { trouble, .. }) if passing(trouble) => RETRY_WAIT * (attempt + 1),
-                _ => return self.judge(&call, outcome?),
+                _ => return self.judge(&call, outcome?).await,
             };
             if attempt >= self.retries_max {
-                return self.judge(&call, outcome?);
+                return self.judge(&call, outcome?).await;
             }
             attempt += 1;
             tokio::time::sleep(wait).await;
         }
     }
 
-    fn judge(&self, call: &Call, reply: Reply) -> Result<Reply, Refused> {
+    /// A sealed server may be one that nobody has set up yet: that is another thing to do, and worth a question.
+    async fn is_new(&self) -> bool {
+        let answer = self.once(&Call::get("sys/init").preflight()).await;
+        let told: Option<Value> = answer.ok().and_then(|reply| serde_json::from_slice(&reply.body).ok());
+        told.is_some_and(|told| told.get("initialized") == Some(&Value::Bool(false)))
+    }
+
+    async fn judge(&self, call: &Call, reply: Reply) -> Result<Reply, Refused> {
         if (200..400).contains(&reply.status) {
             return Ok(reply);
         }
@@ -197,6 +210,7 @@ impl Client {
         let credential = if self.token.is_some() { Credential::Given } else { Credential::Missing };
         let mut answer = Answer::read(call.verb, url, self.namespace.clone(), reply, credential);
         answer.first_token = self.first_token.clone();
+        answer.new_server = answer.is_sealed() && self.is_new().await;
         Err(Refused::Answer(Box::new(answer)))
     }
 
@@ -214,6 +228,9 @@ impl Client {
                 trouble,
             };
             let request = self.request(call, address, transport, &target)?;
+            if let Some(limit) = &self.limit {
+                limit.wait().await;
+            }
             let exchange = self.exchange(transport, request, elsewhere.is_none());
             // How long a file takes to be sent, and to be looked at there, is known by nobody.
             let patience = if call.file.is_some() { Duration::MAX } else { self.timeout };
@@ -357,6 +374,15 @@ impl Found {
         }
     }
 
+    /// Whether it is a listing.
+    pub(crate) fn has_keys(&self) -> bool {
+        match self {
+            Found::Secret(secret) => secret.keys().is_some() || secret.wrap_info.is_some(),
+            Found::Nothing { .. } => false,
+        }
+    }
+
+    /// The end of who looked for something: that it is not there, and why.
     pub(crate) fn end(message: String, reason: Option<String>) -> Stop {
         match reason {
             None => Stop::remote(message),

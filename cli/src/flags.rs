@@ -8,7 +8,9 @@ use http::{HeaderName, HeaderValue};
 use crate::{
     address::{Address, Scheme},
     agent::config::Server,
+    argv::go_bool,
     client::{Client, Mode, Redirects},
+    limit::Limit,
     output::{Detail, Format, Output},
     session::Session,
     settings::{ADDRESS_DEFAULT, Settings},
@@ -110,7 +112,8 @@ impl Globals {
                 Format::named(name).ok_or_else(|| Stop::local(format!("Invalid output format: {name}")))?
             }
         };
-        let detail = if truthy(settings.detailed.as_deref()) { Detail::Full } else { Detail::Brief };
+        let full = settings.detailed.as_deref().and_then(go_bool);
+        let detail = if full == Some(true) { Detail::Full } else { Detail::Brief };
         Ok(Output { format, detail })
     }
 
@@ -124,7 +127,9 @@ impl Globals {
         client.retries_max = retries(settings)?;
         let wrap_ttl = self.wrap_ttl.map(|span| span.to_string()).or_else(|| settings.wrap_ttl.clone());
         client.wrap_ttl = wrap_ttl.filter(|ttl| ttl != "0s" && ttl != "0");
-        if self.disable_redirects || truthy(settings.disable_redirects.as_deref()) {
+        client.limit = limit(settings)?;
+        let refuse = yes_or_no("KEEP_DISABLE_REDIRECTS", settings.disable_redirects.as_deref())?;
+        if self.disable_redirects || refuse {
             client.redirects = Redirects::Refuse;
         }
         client.mode = match (self.output_curl_string, self.output_policy) {
@@ -150,7 +155,7 @@ impl Globals {
     /// The same way to the server for a program that runs later, without these flags and variables.
     fn server(&self, settings: &Settings) -> Result<Server, Stop> {
         let first_run_ca = first_run_ca(settings);
-        let trust = self.trust(settings, &first_run_ca);
+        let trust = self.trust(settings, &first_run_ca)?;
         let own_ca =
             first_run_ca.as_ref().filter(|file| file.exists()).map(|file| file.display().to_string());
         let elsewhere = trust.ca_path.is_some() || trust.ca_cert_bytes.is_some();
@@ -172,7 +177,7 @@ impl Globals {
         if address.scheme == Scheme::Http {
             return Ok(Transport { route, tls: None });
         }
-        let config = tls::client_config(&self.trust(settings, &first_run_ca(settings)))?;
+        let config = tls::client_config(&self.trust(settings, &first_run_ca(settings))?)?;
         let name = match self.tls_server_name.as_deref().or(settings.tls_server_name.as_deref()) {
             None => address.server_name().map_err(Stop::local)?,
             Some(name) => rustls::pki_types::ServerName::try_from(name.to_owned())
@@ -185,14 +190,14 @@ impl Globals {
         &'a self,
         settings: &'a Settings,
         first_run_ca: &'a Option<std::path::PathBuf>,
-    ) -> Trust<'a> {
+    ) -> Result<Trust<'a>, Stop> {
         let file = |flag: &'a Option<String>, text: Option<&'a str>, path: &'a Option<String>| match flag {
             Some(path) => Some(Pem::File(path)),
             None => text.map(Pem::Text).or_else(|| path.as_deref().map(Pem::File)),
         };
         let named = self.ca_cert.is_some() || self.ca_path.is_some();
-        let skip = self.tls_skip_verify || truthy(settings.skip_verify.as_deref());
-        Trust {
+        let skip = yes_or_no("KEEP_SKIP_VERIFY", settings.skip_verify.as_deref())? || self.tls_skip_verify;
+        Ok(Trust {
             ca_cert_bytes: settings.ca_cert_bytes.as_deref().filter(|_| !named),
             ca_cert: self.ca_cert.as_deref().or(settings.ca_cert.as_deref().filter(|_| !named)),
             ca_path: self.ca_path.as_deref().or(settings.ca_path.as_deref()),
@@ -208,7 +213,7 @@ impl Globals {
                 &settings.client_key,
             ),
             verify: if skip { Verify::Skip } else { Verify::Strictly },
-        }
+        })
     }
 
     fn namespace(&self, settings: &Settings) -> Option<String> {
@@ -246,9 +251,15 @@ impl Globals {
     }
 }
 
-/// The values that count as yes in variables.
-pub(crate) fn truthy(text: Option<&str>) -> bool {
-    matches!(text, Some("1" | "t" | "T" | "true" | "True" | "TRUE"))
+/// What a variable says that is either; what is neither must not pass for a no.
+fn yes_or_no(name: &str, text: Option<&str>) -> Result<bool, Stop> {
+    let Some(text) = text else { return Ok(false) };
+    go_bool(text).ok_or_else(|| Stop::local(format!("{name} must be true or false, not {text:?}")))
+}
+
+fn limit(settings: &Settings) -> Result<Option<Limit>, Stop> {
+    let Some(text) = &settings.rate_limit else { return Ok(None) };
+    Limit::read(text).map_err(|why| Stop::local(format!("KEEP_RATE_LIMIT {why}")))
 }
 
 fn first_run_ca(settings: &Settings) -> Option<std::path::PathBuf> {

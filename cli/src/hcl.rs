@@ -44,7 +44,7 @@ fn apart(before: &Entry, after: &Entry) -> bool {
     match (before, after) {
         (Entry::Comment { end, .. }, _) => after.start() > end + 1,
         (Entry::Item(_), Entry::Comment { .. }) => true,
-        (Entry::Item(a), Entry::Item(b)) => !(a.is_one_line() && b.is_one_line() && b.start <= a.end + 1),
+        (Entry::Item(a), Entry::Item(b)) => !(a.is_one_line() && b.is_one_line() && b.start == a.end + 1),
     }
 }
 
@@ -55,7 +55,7 @@ fn aligned_run(entries: &[Entry]) -> usize {
     for entry in entries {
         match entry {
             Entry::Item(item)
-                if item.assigned && item.is_one_line() && (count == 0 || item.start <= end + 1) =>
+                if item.assigned && item.is_one_line() && (count == 0 || item.start == end + 1) =>
             {
                 count += 1;
                 end = item.end;
@@ -103,8 +103,10 @@ fn write_entry(out: &mut String, entry: &Entry, depth: usize) {
 }
 
 fn write_comment(out: &mut String, lines: &[String], depth: usize) {
-    for line in lines {
-        indent(out, depth);
+    for line in lines.iter().flat_map(|comment| comment.split('\n')) {
+        if !line.trim().is_empty() {
+            indent(out, depth);
+        }
         out.push_str(line);
         out.push('\n');
     }
@@ -195,6 +197,11 @@ mod tests {
             "path \"a\" {\n  capabilities = [\n    \"read\", # why\n\n    # more\n    \"list\",\n  ]\n}\n\n# last\n",
         );
         check("a = <<EOF\nhello\n there\nEOF\nb = 1\n", "a = <<EOF\nhello\n there\nEOF\n\nb = 1\n");
+        check(
+            "p {\n/* block\n comment\n\n    end */\n x = 1 }\n  /* two\n   lines */\n",
+            "p {\n  /* block\n   comment\n\n      end */\n  x = 1\n}\n\n/* two\n lines */\n",
+        );
+        check("p { a = 1, b = 2 }\n", "p {\n  a = 1\n\n  b = 2\n}\n");
         check("/* two\nlines */\nx = \"}#\\\"\"\n", "/* two\nlines */\nx = \"}#\\\"\"\n");
     }
 

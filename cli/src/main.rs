@@ -13,6 +13,7 @@ mod doc;
 mod flags;
 mod hcl;
 mod help;
+mod limit;
 mod output;
 mod pairs;
 mod paths;

@@ -42,7 +42,9 @@ pub(crate) fn curl(client: &Client, call: &Call) -> String {
     if let Some(namespace) = &client.namespace {
         line.push_str(&format!(" -H {}", quoted(&format!("X-Vault-Namespace: {namespace}"))));
     }
-    line.push_str(" -H \"X-Vault-Token: $(keep print token)\"");
+    if call.token.is_some() || client.token.is_some() {
+        line.push_str(" -H \"X-Vault-Token: $(keep print token)\"");
+    }
     if let Some(ttl) = client.wrapping(call) {
         line.push_str(&format!(" -H {}", quoted(&format!("X-Vault-Wrap-TTL: {ttl}"))));
     }

@@ -36,6 +36,8 @@ pub(crate) struct Answer {
     pub(crate) errors: Vec<String>,
     pub(crate) credential: Credential,
     pub(crate) first_token: Option<String>,
+    /// Whether nobody has set the server up yet.
+    pub(crate) new_server: bool,
     /// The server's clock, in seconds since 1970.
     pub(crate) date: Option<i64>,
     /// How long the server asks to be left alone.
@@ -143,6 +145,7 @@ impl Answer {
             errors,
             credential,
             first_token: None,
+            new_server: false,
             date: reply.date,
             retry_after: reply.retry_after,
             body: reply.body,
@@ -171,6 +174,11 @@ impl Answer {
         self.errors.is_empty() && self.warnings().is_none()
     }
 
+    /// Whether the server itself is sealed.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.status == 503 && self.says("sealed") && !self.says("namespace is sealed")
+    }
+
     /// Whether an error says `words`.
     pub(crate) fn says(&self, words: &str) -> bool {
         self.errors.iter().any(|error| error.contains(words))
@@ -190,8 +198,10 @@ impl Answer {
             503 if self.says("namespace is sealed") => {
                 text("Ask who holds its shares to unseal it: `keep namespace unseal NAME`.")
             }
-            503 if self.says("sealed") => text("Unseal the server with `keep operator unseal`."),
-            400 | 501 if self.says("not initialized") => {
+            503 if self.is_sealed() && !self.new_server => {
+                text("Unseal the server with `keep operator unseal`.")
+            }
+            400 | 501 | 503 if self.new_server || self.says("not initialized") => {
                 text("The server is new: set it up with `keep operator init`.")
             }
             400 if raw.contains("HTTP request to an HTTPS server") => {

@@ -40,6 +40,9 @@ pub(crate) struct Settings {
     pub(crate) log_level: Option<String>,
     pub(crate) detailed: Option<String>,
     pub(crate) unwrap_token: Option<Zeroizing<String>>,
+    pub(crate) rate_limit: Option<String>,
+    /// The proxy of this program alone: it is meant for every server, this machine's among them.
+    pub(crate) proxy: Option<String>,
     pub(crate) http_proxy: Option<String>,
     pub(crate) https_proxy: Option<String>,
     pub(crate) no_proxy: Option<String>,
@@ -57,7 +60,6 @@ impl Settings {
         let home = plain("HOME").map(PathBuf::from);
         let config_home =
             plain("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| Some(home.as_ref()?.join(".config")));
-        let proxy_all = ours("PROXY_ADDR");
         Settings {
             address: ours("ADDR"),
             agent_address: ours("AGENT_ADDR"),
@@ -84,11 +86,10 @@ impl Settings {
             log_level: ours("LOG_LEVEL"),
             detailed: ours("DETAILED"),
             unwrap_token: ours("UNWRAP_TOKEN").map(Zeroizing::new),
-            http_proxy: proxy_all
-                .clone()
-                .or_else(|| ours("HTTP_PROXY"))
-                .or_else(|| either_case("HTTP_PROXY")),
-            https_proxy: proxy_all.or_else(|| either_case("HTTPS_PROXY")),
+            rate_limit: ours("RATE_LIMIT"),
+            proxy: ours("PROXY_ADDR").or_else(|| ours("HTTP_PROXY")),
+            http_proxy: either_case("HTTP_PROXY"),
+            https_proxy: either_case("HTTPS_PROXY"),
             no_proxy: either_case("NO_PROXY"),
             user: plain("LOGNAME").or_else(|| plain("USER")),
             agent_config: ours("AGENT_CONFIG").map(PathBuf::from),

@@ -82,7 +82,9 @@ impl Transport {
             }
             Route::Tcp { host, port } => self.secure(dial(host, *port).await?).await,
             Route::Proxy { proxy_host, proxy_port, host, port } => {
-                let mut stream = dial(proxy_host, *proxy_port).await?;
+                let reached = dial(proxy_host, *proxy_port).await;
+                let mut stream = reached
+                    .map_err(|trouble| Trouble::Proxy(format!("proxyconnect tcp: {}", trouble.text())))?;
                 if self.tls.is_some() {
                     tunnel(&mut stream, host, *port).await?;
                 }

@@ -69,7 +69,9 @@ impl Trouble {
             }
             Trouble::NotTls => "The server speaks plain HTTP: write the address with http://.",
             Trouble::NotHttp => "What answers there does not speak HTTP in clear: does it want https://?",
-            Trouble::Proxy(_) => "Check HTTPS_PROXY, or name the host in NO_PROXY.",
+            Trouble::Proxy(_) => {
+                "Check KEEP_PROXY_ADDR, or HTTPS_PROXY and HTTP_PROXY, from which NO_PROXY excepts hosts."
+            }
             Trouble::TimedOut => {
                 "The server did not answer in time; KEEP_CLIENT_TIMEOUT sets how long to wait."
             }

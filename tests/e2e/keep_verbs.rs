@@ -206,3 +206,27 @@ fn diagnose_beside_a_running_server_and_by_keep() {
         (Some(0), true)
     );
 }
+
+#[test]
+fn an_explanation_says_which_policies_there_are_not() {
+    let (server, home) = (Server::dev(&Binary::sealkeep()), Scratch::new());
+    home.file("p.hcl", "path \"a/*\" { capabilities = [\"read\"] }");
+    let keep = |line: &str| run(&Binary::keep(), &server, &home, line);
+    assert!(keep("policy write there p.hcl").status.success());
+    for format in ["table", "json"] {
+        let said = keep(&format!(
+            "policy explain -format={format} -policy=nope -policy=There -policy=default a/b read"
+        ));
+        let (out, err) = (text(&said.stdout), text(&said.stderr));
+        assert!(said.status.success() && out.contains("allowed"), "{out}{err}");
+        assert!(err.starts_with("WARNING! ") && err.contains("* Policy \"nope\" does not exist\n"), "{err}");
+        assert!(!err.contains("There") && !err.contains("default"), "{err}");
+    }
+    let help = text(&keep("policy explain -help").stdout);
+    let operations = help.lines().find(|line| line.contains("What is to be done")).unwrap();
+    let words = operations.split(": ").nth(1).unwrap().replace(" or ", ", ");
+    for operation in words.split(", ") {
+        let said = keep(&format!("policy explain a/b {operation}"));
+        assert!(said.status.success(), "{operation}: {}", text(&said.stderr));
+    }
+}

@@ -173,6 +173,11 @@ impl Page {
         self.limit.is_some_and(|limit| limit > 0)
     }
 
+    /// Whether the details were asked for in this very command.
+    pub(crate) fn is_detailed(&self) -> bool {
+        self.detailed
+    }
+
     pub(crate) fn shape(&self, output: Output) -> Output {
         if self.detailed { Output { detail: Detail::Full, ..output } } else { output }
     }

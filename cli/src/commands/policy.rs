@@ -5,11 +5,13 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     call::Call,
+    client::Found,
     doc::Doc,
     hcl,
-    output::say,
+    output::{say, warn},
     pairs, paths, prompt,
     refused::Refused,
+    secret::Secret,
     session::Session,
     stop::{Outcome, Stop},
     table::{columns, plain, table},
@@ -113,6 +115,9 @@ impl Write {
         if let Some(secret) = secret {
             session.output.warnings(&secret);
         }
+        if name != self.name {
+            warn(format!("Policy name was converted from {:?} to {name:?}", self.name));
+        }
         say(format!("Success! Uploaded policy: {name}"));
         Ok(0)
     }
@@ -178,7 +183,7 @@ pub(crate) struct Explain {
     policy: Vec<String>,
     /// Path of the request
     path: String,
-    /// What is to be done: read, list, create, update, patch, delete, scan or sudo
+    /// What is to be done: read, list, create, update, patch, delete or scan
     #[arg(value_name = "OPERATION")]
     operation: String,
     /// Parameters of the request, as key=value
@@ -211,6 +216,8 @@ impl Explain {
             _ => refused.during("Error explaining the policy"),
         })?;
         let secret = secret.ok_or_else(|| Stop::remote("The server explained nothing"))?;
+        let warned = Secret { warnings: self.unknown(session, &secret).await, ..Secret::default() };
+        session.output.warnings(&warned);
         match secret.data().filter(|_| session.output.is_table() && secret.text("verdict").is_some()) {
             Some(data) => {
                 session.output.warnings(&secret);
@@ -219,6 +226,23 @@ impl Explain {
             }
             None => session.output.secret(&secret),
         }
+    }
+}
+
+impl Explain {
+    /// The policies asked about that are none: where nothing stands nothing is allowed, and the verdict does not show why.
+    async fn unknown(&self, session: &Session, explained: &Secret) -> Option<Vec<String>> {
+        let mut unknown = Vec::new();
+        for name in &self.policy {
+            let text = format!("Policy {name:?} does not exist");
+            let known = explained.warnings.iter().flatten().any(|warning| warning.contains(&text));
+            let path = format!("sys/policies/acl/{}", name.trim().to_lowercase());
+            // Who may not read policies may still ask what they do.
+            if !known && matches!(session.client.find(Call::get(path)).await, Ok(Found::Nothing { .. })) {
+                unknown.push(text);
+            }
+        }
+        Some(unknown)
     }
 }
 

@@ -37,13 +37,34 @@ pub(super) fn read(text: &str) -> Result<Vec<Token>, String> {
         }
         let (kind, length) = next(rest, first).map_err(|why| format!("line {line}: {why}"))?;
         let (taken, tail) = rest.split_at(length);
-        let shown = if kind == Kind::Comment { taken.trim_end() } else { taken };
         let lines = taken.matches('\n').count();
-        tokens.push(Token { kind, text: shown.to_owned(), start: line, end: line + lines });
+        let text = match kind {
+            Kind::Comment => moved(taken, text.get(..text.len() - rest.len()).unwrap_or_default()),
+            _ => taken.to_owned(),
+        };
+        tokens.push(Token { kind, text, start: line, end: line + lines });
         line += lines;
         rest = tail;
     }
     Ok(tokens)
+}
+
+/// A comment as it would stand at the start of a line: its further lines move with the first.
+fn moved(comment: &str, before: &str) -> String {
+    let lead = before.rsplit('\n').next().unwrap_or_default();
+    if !lead.chars().all(char::is_whitespace) {
+        return comment.trim_end().to_owned();
+    }
+    let indent = lead.chars().count();
+    let mut lines = comment.trim_end().split('\n');
+    let mut text = lines.next().unwrap_or_default().to_owned();
+    for line in lines {
+        let blank = line.chars().take(indent).take_while(|c| c.is_whitespace());
+        let cut = blank.map(char::len_utf8).sum();
+        text.push('\n');
+        text.push_str(line.get(cut..).unwrap_or_default());
+    }
+    text
 }
 
 fn next(rest: &str, first: char) -> Result<(Kind, usize), String> {

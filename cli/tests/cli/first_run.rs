@@ -173,6 +173,21 @@ fn certificates_from_root_to_leaf() {
     assert_eq!(chain.matches("BEGIN CERTIFICATE").count(), 2, "the leaf and its issuer, without the root");
     let list = ok("pki list int");
     assert!(list.out.contains("a.example"), "{list:?}");
+    let serial = list.out.lines().find(|line| line.contains("a.example")).unwrap();
+    ok(&format!("write int/revoke serial_number={}", serial.split(' ').next().unwrap()));
+    let all = server.bao("list -detailed -format=json int/certs/detailed").out;
+    let revoked = ok("pki list -revoked -format=json int").out;
+    for name in ["common_name", "issuer", "key_type", "not_after", "not_before"] {
+        let of_leaf = all.split(serial.split(' ').next().unwrap()).nth(1).unwrap();
+        assert_eq!(value(&revoked, name), value(of_leaf, name), "{revoked}");
+    }
+    assert!(revoked.contains("\"dns_names\": [") && revoked.contains("\"key_bits\": 256"), "{revoked}");
+    let ends = value(&revoked, "not_after");
+    assert!(ok("pki list -revoked int").out.contains(&ends), "{ends}");
+    let nowhere = server.keep("pki list nowhere");
+    assert!(nowhere.code == 2 && nowhere.err.contains("route entry not found"), "{nowhere:?}");
+    let other = server.keep("pki list secret");
+    assert!(other.code == 2 && other.err.contains("versioned K/V secrets engine"), "{other:?}");
     let refused = server.keep("pki issue int web common_name=a.elsewhere");
     assert!(refused.code == 2 && refused.err.contains("not allowed by this role"), "{refused:?}");
     let request = request_for("b.example");

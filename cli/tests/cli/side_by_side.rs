@@ -118,12 +118,6 @@ fn a_key_value_store() {
         "kv get -output-policy secret/SIDE/b",
         "kv get -wrap-ttl=60s secret/SIDE/b",
         "kv get nomount/SIDE",
-        "kv get secret",
-        "kv get -format=json secret",
-        "kv put secret a=b",
-        "kv delete secret",
-        "kv metadata get secret",
-        "kv get -namespace=nowhere secret/SIDE",
         "kv list -mount=nomount",
         "secrets enable -path=SIDE kv",
         "kv put SIDE/x a=b",
@@ -136,6 +130,49 @@ fn a_key_value_store() {
         "kv delete SIDE/x",
         "kv enable-versioning SIDE",
         "secrets disable SIDE",
+    ] {
+        check(&server, line);
+    }
+}
+
+#[test]
+fn paths_that_are_none_of_a_store_of_the_second_version() {
+    let server = Bao::start(&[]);
+    for line in [
+        "kv get secret",
+        "kv get -format=json secret",
+        "kv put secret a=b",
+        "kv delete secret",
+        "kv metadata get secret",
+        "read secret/SIDE",
+        "list secret",
+        "scan secret/",
+        "write secret/SIDE a=b",
+        "write -field=a secret/SIDE a=b",
+        "patch secret/SIDE a=b",
+        "delete secret/SIDE",
+    ] {
+        check(&server, line);
+    }
+}
+
+#[test]
+fn namespaces_and_mounts_that_are_not_there() {
+    let server = Bao::start(&[]);
+    for line in [
+        "kv get -namespace=nowhere secret/SIDE",
+        "policy list -namespace=nowhere",
+        "namespace list -namespace=nowhere",
+        "read -namespace=nowhere secret/SIDE",
+        "list -namespace=nowhere secret/SIDE",
+        "secrets list -namespace=nowhere",
+        "auth list -namespace=nowhere",
+        "audit list -namespace=nowhere",
+        "operator key-status -namespace=nowhere",
+        "login -namespace=nowhere root",
+        "pki health-check nope",
+        "pki health-check secret",
+        "pki health-check -format=json nope",
     ] {
         check(&server, line);
     }
@@ -178,16 +215,7 @@ fn any_path() {
         "scan secret/metadata",
         "delete SIDE/z",
         "delete nomount/x",
-        "read secret/SIDE",
         "read -field=a secret/data/SIDE",
-        "list secret",
-        "scan secret/",
-        "write secret/SIDE a=b",
-        "write -field=a secret/SIDE a=b",
-        "patch secret/SIDE a=b",
-        "delete secret/SIDE",
-        "read -namespace=nowhere secret/SIDE",
-        "list -namespace=nowhere secret/SIDE",
         "write nomount/x a=b",
         "patch secret/data/a data=x",
         "write -f auth/token/create",
@@ -222,6 +250,8 @@ fn mounts_policies_tokens_and_the_operator() {
         "auth disable SIDE",
         "auth help nomethod",
         "policy write SIDE p.hcl",
+        "policy write UP-SIDE p.hcl",
+        "policy delete UP-SIDE",
         "policy read SIDE",
         "policy read -format=json SIDE",
         "policy read nope",
@@ -229,8 +259,6 @@ fn mounts_policies_tokens_and_the_operator() {
         "policy delete root",
         "policy list",
         "policy list -format=json",
-        "policy list -namespace=nowhere",
-        "namespace list -namespace=nowhere",
         "token create -policy=default -ttl=1h",
         "token create -format=json -ttl=1h",
         "token create -policy=SIDE -field=token_duration",
@@ -254,11 +282,6 @@ fn mounts_policies_tokens_and_the_operator() {
         "lease revoke -sync -prefix nope",
         "audit list",
         "audit list -format=json",
-        "secrets list -namespace=nowhere",
-        "auth list -namespace=nowhere",
-        "audit list -namespace=nowhere",
-        "operator key-status -namespace=nowhere",
-        "login -namespace=nowhere root",
         "audit enable file file_path=/nowhere/audit.log",
         "audit disable file",
         "operator key-status",
@@ -350,7 +373,9 @@ fn policy_files_are_laid_out_the_same() {
     let server = Bao::start(&[]);
     let text = "# top\npath \"s/*\" { capabilities = [\"create\",\n \"update\"] \n  # inner\n  min_wrapping_ttl=\"1s\"\n  \
                 max_wrapping_ttl   = \"90s\" // trailing\n}\npath \"k\" { control_group = { factor \"x\" { \
-                controlled_capabilities=[\"read\"] \nidentity { group_names = [\"a\"] \napprovals = 1 } } } }\npath \"e\" {}\n";
+                controlled_capabilities=[\"read\"] \nidentity { group_names = [\"a\"] \napprovals = 1 } } } }\npath \"e\" {}\n\
+                path \"f/*\" { capabilities = [\"read\"] // trail\n  allowed_parameters = { \"a\" = [\"x\",\"y\"], \
+                \"*\" = [] }\n/* block\n comment */\n  min_wrapping_ttl=\"1s\"\n}\npath \"g\" {} path \"h\" {}\n";
     let (b, k) = (server.folder.write("b.hcl", text), server.folder.write("k.hcl", text));
     assert_eq!(server.bao("policy fmt b.hcl").code, 0);
     assert_eq!(server.keep("policy fmt k.hcl").code, 0);

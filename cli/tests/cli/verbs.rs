@@ -232,3 +232,32 @@ fn paths_of_the_api_are_completed_without_a_server() {
         assert!(good(server.keep(&format!("completion {shell}"))).contains("complete-paths"), "{shell}");
     }
 }
+
+#[test]
+fn a_listing_with_details_tells_what_the_store_knows() {
+    let server = Bao::start(&[]);
+    good(server.keep("kv put secret/deep/a x=1"));
+    good(server.keep("kv put secret/deep/b/c x=1"));
+    good(server.keep("kv metadata put -custom-metadata=team=blue secret/deep/a"));
+    for line in ["kv list -detailed secret/deep", "kv scan -detailed -mount=secret deep"] {
+        let told = good(server.keep(line));
+        assert!(told.contains("current_version") && told.contains("map[team:blue]"), "{line}: {told}");
+    }
+    let json = good(server.keep("kv list -detailed -format=json secret/deep"));
+    assert!(json.contains("\"key_info\"") && json.contains("\"team\": \"blue\""), "{json}");
+    assert!(!good(server.keep("kv list secret/deep")).contains("current_version"));
+    assert_eq!(server.keep("kv list -detailed secret/none").code, 2);
+    // Who may list names alone still gets them, unless the details were asked for in the command.
+    server.folder.write("p.hcl", "path \"secret/metadata/*\" { capabilities = [\"list\"] }");
+    good(server.keep("policy write names p.hcl"));
+    let token = good(server.keep("token create -policy=names -field=token"));
+    let server = server.with_token(token.trim());
+    let listed = |line: &str| {
+        let mut command = server.command(env!("CARGO_BIN_EXE_keep"), line);
+        command.env("KEEP_DETAILED", "true");
+        crate::bao::run(command, "")
+    };
+    assert!(good(listed("kv list secret/deep")).contains("b/"));
+    let refused = listed("kv list -detailed secret/deep");
+    assert!(refused.code == 2 && refused.err.contains("detailed-metadata"), "{refused:?}");
+}

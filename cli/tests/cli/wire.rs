@@ -225,3 +225,68 @@ fn variables_of_all_three_names_count_in_their_order() {
         "{asked:?}"
     );
 }
+
+#[test]
+fn a_variable_that_says_neither_yes_nor_no_is_refused() {
+    for (name, value, told) in [
+        ("BAO_SKIP_VERIFY", "maybe", "KEEP_SKIP_VERIFY must be true or false, not \"maybe\""),
+        ("VAULT_DISABLE_REDIRECTS", "yes", "KEEP_DISABLE_REDIRECTS must be true or false, not \"yes\""),
+        ("BAO_RATE_LIMIT", "x", "KEEP_RATE_LIMIT must be requests per second, such as 5"),
+        ("BAO_RATE_LIMIT", "5:x", "KEEP_RATE_LIMIT must be requests per second, such as 5"),
+    ] {
+        let stub = Stub::new(vec![found()]);
+        // Where TLS is spoken, or not: a wrong variable is not believed to be a no.
+        for address in [stub.address.clone(), stub.address.replace("http://", "https://")] {
+            let said = stub.keep(&format!("read -address={address} a/b"), &[(name, value)]);
+            assert!(said.code == 1 && said.err.contains(told), "{name} {address}: {said:?}");
+        }
+        assert!(stub.requests().is_empty());
+    }
+    let stub = Stub::new(vec![found()]);
+    let said = stub.keep("read a/b", &[("BAO_SKIP_VERIFY", "F"), ("BAO_RATE_LIMIT", "1000:2")]);
+    assert_eq!(said.code, 0, "{said:?}");
+}
+
+#[test]
+fn the_proxy_of_this_program_alone_is_used_for_this_machine_too() {
+    let proxy = Stub::new(vec![found(), found()]);
+    for name in ["BAO_PROXY_ADDR", "KEEP_HTTP_PROXY"] {
+        let env = [("KEEP_ADDR", "http://127.0.0.1:1"), ("NO_PROXY", "127.0.0.1"), (name, &proxy.address)];
+        let said = proxy.keep("read a/b", &env);
+        assert_eq!(said.code, 0, "{name}: {said:?}");
+        assert!(proxy.requests().remove(0).starts_with("GET http://127.0.0.1:1/v1/a/b "), "{name}");
+    }
+    let said =
+        proxy.keep("read a/b", &[("HTTP_PROXY", "http://127.0.0.1:1"), ("KEEP_ADDR", "http://127.0.0.1:2")]);
+    assert!(said.err.contains("dial tcp 127.0.0.1:2: connect"), "{said:?}");
+    let said = proxy.keep("read a/b", &[("KEEP_PROXY_ADDR", "http://127.0.0.1:1")]);
+    assert!(
+        said.err.contains("proxyconnect tcp: dial tcp 127.0.0.1:1: connect: connection refused"),
+        "{said:?}"
+    );
+    assert!(said.err.contains("Check KEEP_PROXY_ADDR"), "{said:?}");
+}
+
+#[test]
+fn a_server_that_nobody_has_set_up_is_not_to_be_unsealed() {
+    let sealed = || answer("503 Service Unavailable", "", r#"{"errors":["Vault is sealed"]}"#);
+    let init = |yes: bool| answer("200 OK", "", &format!(r#"{{"initialized":{yes}}}"#));
+    for (set_up, told) in [(false, "set it up with `keep operator init`"), (true, "`keep operator unseal`")] {
+        let stub = Stub::new(vec![sealed(), init(set_up)]);
+        let said = stub.keep("read -wrap-ttl=1m a/b", &[]);
+        assert!(said.code == 2 && said.err.contains(told), "{said:?}");
+        let asked = stub.requests();
+        assert!(asked[1].starts_with("GET /v1/sys/init ") && !asked[1].contains("Wrap-TTL"), "{asked:?}");
+    }
+}
+
+#[test]
+fn the_curl_of_a_login_shows_no_token() {
+    let stub = Stub::new(vec![]);
+    let said = stub.keep("login -output-curl-string -method=userpass username=u password=p", &[]);
+    let expect = format!(
+        "curl -X PUT -H \"X-Vault-Request: true\" -d '{{\"password\":\"p\"}}' \"{}/v1/auth/userpass/login/u\"\n",
+        stub.address
+    );
+    assert_eq!((said.code, said.out), (0, expect));
+}

@@ -1,11 +1,12 @@
 use clap::Args;
 use serde_json::json;
 
-use super::Mount;
+use super::{Mount, mount::Version};
 use crate::{
     call::Call,
+    client::Found,
     commands::logical::Page,
-    output::say,
+    output::{Detail, say},
     paths,
     session::Session,
     stop::{Outcome, Stop},
@@ -57,9 +58,21 @@ async fn listing(
     }
     let place = mount.find(&session.client, path.unwrap_or_default()).await?;
     let path = place.api("metadata");
+    let output = page.shape(session.output);
+    // The second version has a listing of its own for what it knows of each secret.
+    if output.detail == Detail::Full && place.version == Version::Two {
+        let path = place.api("detailed-metadata");
+        match session.client.find(page.ask(ask(path.clone()))).await {
+            Ok(found @ Found::Secret(_)) if found.has_keys() => return output.listing(found, &path),
+            // Some servers have none, and whoever has set KEEP_DETAILED for all may list names alone here.
+            Ok(_) => {}
+            Err(refused) if refused.status() == Some(403) && !page.is_detailed() => {}
+            Err(refused) => return Err(refused.during(format!("Error listing {path}"))),
+        }
+    }
     let call = page.ask(ask(path.clone()));
     let found = session.client.find(call).await.map_err(|e| e.during(format!("Error listing {path}")))?;
-    page.shape(session.output).listing(found, &path)
+    output.listing(found, &path)
 }
 
 /// Turn a store of the first version into one of the second; it cannot be undone

@@ -8,6 +8,8 @@ use super::{
     probe::Probe,
 };
 use crate::{
+    call::Call,
+    client::Found,
     doc::Doc,
     output::{Format, say},
     paths,
@@ -112,7 +114,9 @@ impl HealthCheck {
             return Err(Stop::local("Not enough arguments (expected mount path, got nothing)"));
         };
         let config = self.config()?;
-        let probe = Probe::new(&session.client, paths::clean(mount));
+        let mount = paths::clean(mount);
+        is_one(session, &mount).await?;
+        let probe = Probe::new(&session.client, mount);
         let mut results: Vec<(&Check, Vec<Finding>)> = Vec::new();
         for check in &CHECKS {
             let Some(thresholds) = self.thresholds(check, &config)? else { continue };
@@ -153,6 +157,31 @@ impl HealthCheck {
         let standard = check.standard && !self.default_disabled;
         let enabled = settings.get("enabled").and_then(Value::as_bool).unwrap_or(standard);
         Ok(enabled.then_some(Thresholds(settings)))
+    }
+}
+
+/// Whether certificates are issued at this mount at all; a token that may not know is believed.
+async fn is_one(session: &Session, mount: &str) -> Result<(), Stop> {
+    let known = session.client.find(Call::get(format!("sys/internal/ui/mounts/{mount}")).preflight()).await;
+    if let Ok(Found::Secret(known)) = known {
+        return match known.text("type") {
+            None | Some("pki") => Ok(()),
+            Some(other) => {
+                Err(Stop::local(format!("refusing to run pki health-check on mount of type {other}"))
+                    .hint("`keep secrets list` shows the mounts and their types."))
+            }
+        };
+    }
+    match session.client.find(Call::get(format!("{mount}/cert/ca")).preflight()).await {
+        Ok(Found::Nothing { reason: Some(reason) }) => {
+            let no_route = "route entry not found";
+            let reason = if reason.contains(no_route) { no_route } else { &reason };
+            Err(Stop::local(format!(
+                "refusing to run PKI health-check on non-PKI mount: path cert/ca did not exist: {reason}"
+            ))
+            .hint("`keep secrets list` shows the mounts and their types."))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -3,12 +3,13 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     call::Call,
-    client::Client,
+    client::{Client, Found},
     commands::logical::Page,
     doc::Doc,
-    output::say,
-    paths,
+    output::{say, warnings},
+    paths, pem,
     refused::Refused,
+    secret::Secret,
     session::Session,
     stop::{Outcome, Stop},
     table::{plain, table},
@@ -91,8 +92,19 @@ impl List {
             Some(rows) => rows,
             None => {
                 let call = self.page.ask(Call::list(&folder));
-                let secret = session.client.read(call).await.map_err(during)?;
-                let keys = secret.as_ref().and_then(|secret| secret.keys()).cloned().unwrap_or_default();
+                let nothing = || format!("No certificates found at {folder}");
+                let secret = match session.client.find(call).await.map_err(during)? {
+                    Found::Secret(secret) => *secret,
+                    // Such as that nothing is mounted there.
+                    Found::Nothing { reason: Some(reason) } => {
+                        return Err(Found::end(nothing(), Some(reason)));
+                    }
+                    Found::Nothing { reason: None } => Secret::default(),
+                };
+                let Some(keys) = secret.keys().cloned().or_else(|| secret.warnings.is_none().then(Vec::new))
+                else {
+                    return Err(warnings(&secret).into_iter().fold(Stop::remote(nothing()), Stop::hint));
+                };
                 let serials: Vec<String> = keys.iter().map(plain).take(LIMIT_DEFAULT).collect();
                 one_by_one(&session.client, &mount, serials).await?
             }
@@ -174,11 +186,15 @@ async fn one_by_one(client: &Client, mount: &str, serials: Vec<String>) -> Resul
         let found =
             client.read(Call::get(&path)).await.map_err(|e| e.during(format!("Error reading {path}")))?;
         let Some(secret) = found else { continue };
-        let cert = secret.text("certificate").and_then(crate::pem::certificate);
-        let (common_name, not_after) =
-            cert.map_or_else(Default::default, |cert| (cert.common_name, crate::pem::day(cert.not_after)));
-        let whole = json!({ "common_name": common_name, "not_after": not_after });
-        rows.push(Row { serial, common_name, not_after, whole });
+        let Some(cert) = secret.text("certificate").and_then(pem::listed) else {
+            return Err(Stop::remote(format!("The certificate at {path} cannot be read")));
+        };
+        let names = Some(&cert.dns_names).filter(|names| !names.is_empty());
+        let whole = json!({
+            "common_name": cert.common_name, "dns_names": names, "issuer": cert.issuer, "key_bits": cert.key_bits,
+            "key_type": cert.key_type, "not_after": cert.not_after, "not_before": cert.not_before,
+        });
+        rows.push(Row { serial, common_name: cert.common_name, not_after: cert.not_after, whole });
     }
     Ok(rows)
 }
