@@ -25,7 +25,7 @@ use crate::stripes::Stripe;
 use crate::txn::{Conflict, Prepared, PreparedWrite, Txn};
 
 /// The disk keeps so much free beyond what is written, so that the store can still be opened and emptied.
-const HEADROOM: u64 = 16 * 1024 * 1024;
+pub(crate) const HEADROOM: u64 = 16 * 1024 * 1024;
 /// The stored count of seals runs ahead of the true one by at most this, so that a crash never makes it too small.
 pub(crate) const SEALS_RESERVED: u64 = 65_536;
 /// Without writes for so long, the backend is brought into the form that opens fast.

@@ -46,7 +46,9 @@ pub use key::{Key, MountId, NAME_SIZE_MAX, Name, Place};
 pub use keyring::KeyStatus;
 pub use memory::Memory;
 pub use open::{NewSeal, Open};
-pub use phase::{Blank, Committer, FORMAT_VERSION, Options, Phase, Sealed, StillSealed, UnsealError, open};
+pub use phase::{
+    Blank, Committer, FORMAT_VERSION, Options, Phase, Sealed, StillBlank, StillSealed, UnsealError, open,
+};
 pub use random::{Random, SystemRandom};
 pub use redb::Redb;
 pub use ring::{FAMILY_SIZE, RINGS_MAX, RingId};

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -5,11 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use arc_swap::ArcSwap;
 use foldhash::quality::FixedState;
 
-use crate::backend::{Backend, Cipher, SealedWrite, View};
+use crate::backend::{Backend, Cipher, SealedKey, SealedWrite, View};
 use crate::cache::Memory;
 use crate::commit::{self, Clock, Core, read_anew};
 use crate::error::{Error, Result};
 use crate::keyring::Keyring;
+use crate::memory::Memory as MemoryBackend;
 use crate::names;
 use crate::open::Open;
 use crate::random::Random;
@@ -63,6 +65,16 @@ pub enum Phase {
 pub struct Blank {
     backend: Arc<dyn Backend>,
     options: Options,
+    /// A commit failed, and perhaps it is stored all the same.
+    doubtful: bool,
+}
+
+/// The store is still blank: here it is again, and why.
+pub struct StillBlank {
+    /// The store.
+    pub blank: Blank,
+    /// Why nothing was stored.
+    pub why: Error,
 }
 
 /// Data without keys. There is no read on this type.
@@ -125,7 +137,7 @@ pub fn open(backend: Box<dyn Backend>, options: Options) -> Result<Phase> {
                 "the storage holds data that is not Sealkeep's; give it an empty folder".to_owned(),
             ));
         }
-        return Ok(Phase::Blank(Blank { backend, options }));
+        return Ok(Phase::Blank(Blank { backend, options, doubtful: false }));
     };
     check_format(&format)?;
     Sealed::read(backend, options).map(Phase::Sealed)
@@ -167,6 +179,57 @@ impl Blank {
             commit::count_record(1, 0),
         ])?;
         Ok((Sealed::read(self.backend, self.options)?, made.handed_out))
+    }
+
+    /// The new store as it shall be, in memory. It is opened and filled there; then [`keep`](Self::keep) stores all of it.
+    ///
+    /// # Errors
+    /// If the choice of the seal cannot be, or the disk has no room.
+    pub fn draft(&self, choice: &SealChoice, random: &dyn Random) -> Result<(Sealed, Initialised)> {
+        let free = self.backend.free_bytes()?.unwrap_or(u64::MAX);
+        if free < commit::HEADROOM {
+            return Err(Error::Trouble(format!("the disk has only {free} bytes left").into()));
+        }
+        let (backend, options) = (Arc::new(MemoryBackend::new()), self.options.clone());
+        Self { backend, options, doubtful: false }.init(choice, random)
+    }
+
+    /// Makes all that a draft holds durable, or nothing of it: a store without whoever has its keys is lost.
+    ///
+    /// # Errors
+    /// [`StillBlank`] with the store, to try again.
+    pub fn keep(mut self, draft: &Sealed) -> Result<Sealed, Box<StillBlank>> {
+        match self.store(draft) {
+            Ok(seal) => Ok(Sealed { backend: self.backend, options: self.options, seal }),
+            Err(why) => Err(Box::new(StillBlank { blank: self, why })),
+        }
+    }
+
+    fn store(&mut self, draft: &Sealed) -> Result<SealRecord> {
+        let mut batch = all_of(&*draft.backend)?;
+        if self.doubtful {
+            // What an attempt has left after all, nobody has the keys of.
+            self.backend.reopen()?;
+            for (key, _) in all_of(&*self.backend)? {
+                batch.entry(key).or_insert(None);
+            }
+        }
+        let seal = batch.get(&names::meta(SEAL)).cloned().flatten();
+        let batch: Vec<_> = batch.into_iter().map(|(key, value)| SealedWrite { key, value }).collect();
+        if let Err(error) = self.backend.commit(&batch) {
+            tracing::error!(%error, "a new store could not be stored; the backend is opened anew to see whether it is");
+            self.doubtful = true;
+            let cause: Arc<str> = error.to_string().into();
+            let stored = self.backend.reopen().and_then(|()| self.backend.view()?.get(&names::meta(SEAL)));
+            match stored {
+                Ok(stored) if stored == seal => {}
+                Ok(_) => return Err(Error::NotStored(cause)),
+                Err(_) => return Err(Error::Uncertain(cause)),
+            }
+        }
+        seal.as_ref()
+            .and_then(SealRecord::read)
+            .ok_or_else(|| Error::Foreign("a draft without a seal".to_owned()))
     }
 
     /// What `storage_type` shows.
@@ -262,10 +325,26 @@ impl Sealed {
     }
 }
 
+impl fmt::Debug for StillBlank {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StillBlank({:?})", self.why)
+    }
+}
+
 impl fmt::Debug for StillSealed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "StillSealed({:?})", self.why)
     }
+}
+
+/// Everything that lies in a backend.
+fn all_of(backend: &dyn Backend) -> Result<BTreeMap<SealedKey, Option<Cipher>>> {
+    let mut all = BTreeMap::new();
+    backend.view()?.scan(&names::meta(""), &names::after(&[u8::MAX - 1]), &mut |key, value| {
+        all.insert(SealedKey(key.into()), Some(Cipher::from_disk(value)));
+        std::ops::ControlFlow::Continue(())
+    })?;
+    Ok(all)
 }
 
 /// The rings that are stored. All are sealed.

@@ -1,10 +1,12 @@
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kernel::{Answer, PgpKey};
 use serde_json::{Map, Value};
 use storage::Random;
 use storage::seal::shamir::Share;
-use storage::seal::{Initialised, SealChoice, Split};
+use storage::seal::{Initialised, SealChoice, Split, UnsealKey};
 use zeroize::Zeroizing;
 
 use super::unseal::{mistyped, object};
@@ -20,13 +22,6 @@ pub(crate) struct Shares {
     pub(crate) root_token: Zeroizing<String>,
 }
 
-/// Whether the server is sealed again after it was initialised.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Then {
-    Sealed,
-    Open,
-}
-
 /// Clients that say nothing about recovery keys get as many as the command line would ask for.
 const RECOVERY: Split = Split { shares: 5, threshold: 3 };
 
@@ -37,7 +32,10 @@ impl State {
             Some(keys) => SealChoice::Static { key: keys.current.clone(), recovery: None },
             None => SealChoice::Shamir(split),
         };
-        self.init(&choice, Then::Open, root_token)
+        let mut store = self.store();
+        let (shares, key) = self.init(&mut store, &choice, root_token, Ok)?;
+        self.open(&mut store, &key)?;
+        Ok(shares)
     }
 
     /// `POST sys/init`
@@ -54,21 +52,22 @@ impl State {
             Ok(owners) => owners,
             Err(text) => return refused(400, &text),
         };
-        let then = if self.facts.keys.is_some() { Then::Open } else { Then::Sealed };
-        match self.init(&choice, then, None) {
-            Ok(shares) => match told(&shares, &owners, self.facts.keys.is_some(), &*self.random) {
-                Ok(answer) => answer,
-                Err(error) => {
-                    tracing::error!(%error, "the shares of a new store could not be encrypted to their owners");
-                    refused(500, "initialising failed; the server's log says why")
-                }
-            },
-            Err(stuck @ Stuck::Initialised) => refused(400, &stuck.to_string()),
+        let mut store = self.store();
+        let own_keys = self.facts.keys.is_some();
+        let tell = |shares: Shares| told(&shares, &owners, own_keys, &*self.random).map_err(Stuck::Kernel);
+        let (answer, key) = match self.init(&mut store, &choice, None, tell) {
+            Ok(made) => made,
+            Err(stuck @ Stuck::Initialised) => return refused(400, &stuck.to_string()),
             Err(stuck) => {
                 tracing::error!(error = %stuck, "initialising failed");
-                refused(500, "initialising failed; the server's log says why")
+                return refused(500, &format!("initialising failed: {stuck}"));
             }
+        };
+        // Whatever comes now, the keys must reach whoever asked.
+        if own_keys && let Err(stuck) = self.open(&mut store, &key) {
+            tracing::error!(error = %stuck, "what was initialised does not open");
         }
+        answer
     }
 
     fn choice(&self, wanted: &Wanted) -> Result<SealChoice, String> {
@@ -109,8 +108,15 @@ impl State {
         })
     }
 
-    fn init(&self, choice: &SealChoice, then: Then, root_token: Option<String>) -> Result<Shares, Stuck> {
-        let mut store = self.store();
+    /// Makes the store with all that the kernel puts into it, and leaves it sealed. If anything fails, what `tell` makes of
+    /// the shares included, nothing is stored.
+    fn init<T>(
+        &self,
+        store: &mut Option<storage::Phase>,
+        choice: &SealChoice,
+        root_token: Option<String>,
+        tell: impl FnOnce(Shares) -> Result<T, Stuck>,
+    ) -> Result<(T, UnsealKey), Stuck> {
         let blank = match store.take() {
             Some(storage::Phase::Blank(blank)) => blank,
             other => {
@@ -118,17 +124,38 @@ impl State {
                 return Err(Stuck::Initialised);
             }
         };
-        let (sealed, Initialised { shares, recovery, key }) = blank.init(choice, &*self.random)?;
+        let drafted = self.draft(&blank, choice, root_token);
+        let drafted = drafted.and_then(|(draft, shares, key)| Ok((draft, tell(shares)?, key)));
+        let (draft, told, key) = match drafted {
+            Ok(drafted) => drafted,
+            Err(stuck) => {
+                *store = Some(storage::Phase::Blank(blank));
+                return Err(stuck);
+            }
+        };
+        let sealed = blank.keep(&draft).map_err(|still| {
+            *store = Some(storage::Phase::Blank(still.blank));
+            still.why
+        })?;
+        self.swap(super::Phase::Sealed(sealed.seal_config().clone()));
         *store = Some(storage::Phase::Sealed(sealed));
-        let kernel = self.open(&mut store, &key)?;
-        let root_token = Zeroizing::new(kernel.root_token(root_token).map_err(Stuck::Kernel)?);
-        drop(store);
-        if then == Then::Sealed {
-            drop(kernel);
-            self.seal()?;
-        }
         tracing::info!("initialised");
-        Ok(Shares { keys: shares, recovery, root_token })
+        Ok((told, key))
+    }
+
+    /// The new store in memory, with its first token in it.
+    fn draft(
+        &self,
+        blank: &storage::Blank,
+        choice: &SealChoice,
+        root_token: Option<String>,
+    ) -> Result<(storage::Sealed, Shares, UnsealKey), Stuck> {
+        let (draft, Initialised { shares, recovery, key }) = blank.draft(choice, &*self.random)?;
+        let open = draft.unseal(&key, Arc::clone(&self.random)).map_err(|still| still.why)?;
+        let kernel = (self.begin)(open).map_err(Stuck::Kernel)?;
+        let root_token = Zeroizing::new(kernel.root_token(root_token).map_err(Stuck::Kernel)?);
+        let draft = kernel.shut().map_err(Stuck::Kernel)?;
+        Ok((draft, Shares { keys: shares, recovery, root_token }, key))
     }
 }
 

@@ -2,6 +2,7 @@ use kernel::{Control, Env, Request, Settings};
 use kit::{Remote, Verb};
 use serde_json::{Value, json};
 use storage::SystemRandom;
+use storage::faulty::{Faults, Faulty};
 use storage::seal::KeyBytes;
 
 use super::*;
@@ -26,8 +27,12 @@ impl Control for Nothing {
 }
 
 fn state(keys: Option<Keys>) -> Arc<State> {
+    state_on(Box::new(storage::Memory::new()), keys)
+}
+
+fn state_on(backend: Box<dyn storage::Backend>, keys: Option<Keys>) -> Arc<State> {
     let options = storage::Options::new(|| crate::world::now().0);
-    let store = storage::open(Box::new(storage::Memory::new()), options).unwrap();
+    let store = storage::open(backend, options).unwrap();
     let facts = Facts {
         version: "2.7.2+sealkeep.0".to_owned(),
         commit_date: "2026-01-01T00:00:00Z".to_owned(),
@@ -174,4 +179,74 @@ fn a_static_key_unseals_by_itself() {
     assert_eq!(status(&state), (true, true, 0));
     assert!(state.unseal_itself().unwrap());
     assert_eq!(status(&state), (true, false, 0));
+}
+
+/// A store that is sealed with keys that nobody was told is lost.
+#[track_caller]
+fn check_that_nothing_is_stored(break_it: fn(&Faults), mend_it: fn(&Faults), why: &str) {
+    for keys in [
+        None,
+        Some(Keys {
+            current: NamedKey { id: "a".to_owned(), key: KeyBytes::from_bytes([7; 32]) },
+            previous: None,
+        }),
+    ] {
+        let (memory, faults) = (storage::Memory::new(), Faults::new());
+        let state = state_on(Box::new(Faulty::new(Box::new(memory.clone()), faults.clone())), keys.clone());
+        break_it(&faults);
+        let wanted = match keys {
+            None => json!({"secret_shares": 1, "secret_threshold": 1}),
+            Some(_) => json!({"recovery_shares": 1, "recovery_threshold": 1}),
+        };
+        let (code, body) = ask(&state, Verb::Post, "sys/init", &wanted);
+        assert_eq!(code, 500, "{body}");
+        assert!(body["errors"][0].as_str().unwrap().contains(why), "{body}");
+        assert_eq!(memory.dump(), Vec::new(), "a restart finds a blank store");
+        assert_eq!(status(&state), (false, true, 0));
+        mend_it(&faults);
+        assert_eq!(ask(&state, Verb::Post, "sys/init", &wanted).0, 200);
+        assert_eq!(status(&state).0, true);
+    }
+}
+
+#[test]
+fn a_disk_without_room_is_not_initialised() {
+    let full = |faults: &Faults| faults.leave_free(Some(5_000_000));
+    check_that_nothing_is_stored(
+        full,
+        |faults| faults.leave_free(None),
+        "the disk has only 5000000 bytes left",
+    );
+}
+
+#[test]
+fn a_disk_that_fails_is_not_initialised() {
+    check_that_nothing_is_stored(|faults| faults.lose_commits(1), |_| {}, "nothing of it was stored");
+}
+
+/// The keys of what was stored after all went to nobody: the next attempt makes it anew.
+#[test]
+fn a_disk_that_cannot_be_asked_is_initialised_anew() {
+    let (memory, faults) = (storage::Memory::new(), Faults::new());
+    let state = state_on(Box::new(Faulty::new(Box::new(memory), faults.clone())), None);
+    faults.answer_wrongly(1);
+    faults.fail_openings(1);
+    let one = json!({"secret_shares": 1, "secret_threshold": 1});
+    let (code, body) = ask(&state, Verb::Post, "sys/init", &one);
+    assert_eq!(code, 500, "{body}");
+    let (code, body) = ask(&state, Verb::Post, "sys/init", &one);
+    assert_eq!(code, 200, "{body}");
+    let (code, body) = unseal(&state, body["keys"][0].as_str().unwrap());
+    assert_eq!((code, &body["sealed"]), (200, &json!(false)), "{body}");
+}
+
+/// What is stored in spite of an error is there, and so are its keys.
+#[test]
+fn an_error_that_was_none_hands_out_the_keys() {
+    let faults = Faults::new();
+    let state = state_on(Box::new(Faulty::new(Box::new(storage::Memory::new()), faults.clone())), None);
+    faults.answer_wrongly(1);
+    let keys = init(&state);
+    assert_eq!(unseal(&state, &keys[0]).1["progress"], 1);
+    assert_eq!(unseal(&state, &keys[1]).1["sealed"], false);
 }
