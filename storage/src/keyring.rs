@@ -2,11 +2,12 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ring::aead::LessSafeKey;
 use ring::hkdf;
 use zeroize::Zeroizing;
 
 use crate::backend::Cipher;
-use crate::cipher;
+use crate::cipher::{self, Schedules};
 use crate::names::{NAME_KEY_SIZE, NameKey};
 use crate::random::Random;
 
@@ -28,6 +29,8 @@ pub(crate) const SEALS_PER_TERM_MAX: u64 = 1 << 31;
 pub(crate) struct Keyring {
     /// Root, names, derivation, then one key per term. All in one locked page.
     keys: locked::Bytes,
+    /// The keys of the terms as the cipher wants them.
+    schedules: Schedules,
     terms: Vec<Term>,
     /// Tells whether a recovery key is the right one. Zeros if there is none.
     recovery: [u8; KEY_SIZE],
@@ -58,7 +61,17 @@ impl Keyring {
         let mut keys = locked::Bytes::zeroed(TERMS_AT + KEY_SIZE)?;
         random.fill(&mut keys);
         let terms = vec![Term { number: 1, installed: now }];
-        Ok(Self { keys, terms, recovery: [0; KEY_SIZE], seals: Arc::default() })
+        Self::of(keys, terms, [0; KEY_SIZE], Arc::default())
+    }
+
+    fn of(
+        keys: locked::Bytes,
+        terms: Vec<Term>,
+        recovery: [u8; KEY_SIZE],
+        seals: Arc<AtomicU64>,
+    ) -> io::Result<Self> {
+        let schedules = Schedules::of(keys.get(TERMS_AT..).unwrap_or_default())?;
+        Ok(Self { keys, schedules, terms, recovery, seals })
     }
 
     /// The same keys and one more, which seals from now on.
@@ -69,7 +82,7 @@ impl Keyring {
         random.fill(new);
         let mut terms = self.terms.clone();
         terms.push(Term { number: self.active().number + 1, installed: now });
-        Ok(Self { keys, terms, recovery: self.recovery, seals: Arc::default() })
+        Self::of(keys, terms, self.recovery, Arc::default())
     }
 
     /// The same keys under a new root key.
@@ -77,17 +90,13 @@ impl Keyring {
         let mut keys = locked::Bytes::copy_of(&self.keys)?;
         let (root, _) = keys.split_at_mut(KEY_SIZE);
         random.fill(root);
-        Ok(Self { keys, terms: self.terms.clone(), recovery: self.recovery, seals: Arc::clone(&self.seals) })
+        Self::of(keys, self.terms.clone(), self.recovery, Arc::clone(&self.seals))
     }
 
     /// The same keys, with another recovery key.
     pub(crate) fn recovered_by(&self, recovery: Option<&[u8]>) -> io::Result<Self> {
-        Ok(Self {
-            keys: locked::Bytes::copy_of(&self.keys)?,
-            terms: self.terms.clone(),
-            recovery: recovery.map_or([0; KEY_SIZE], verifier),
-            seals: Arc::clone(&self.seals),
-        })
+        let recovery = recovery.map_or([0; KEY_SIZE], verifier);
+        Self::of(locked::Bytes::copy_of(&self.keys)?, self.terms.clone(), recovery, Arc::clone(&self.seals))
     }
 
     /// True for the recovery key, if there is one.
@@ -115,7 +124,7 @@ impl Keyring {
             plain.extend_from_slice(key);
         }
         let mut out = vec![KEYRING_VERSION];
-        cipher::seal(self.root(), aad, &plain, random, &mut out);
+        cipher::seal_once(self.root(), aad, &plain, random, &mut out);
         Cipher(out.into())
     }
 
@@ -127,7 +136,7 @@ impl Keyring {
     /// The same, for the keyring of whoever `aad` names.
     pub(crate) fn unseal_for(aad: &[u8], root: &[u8], stored: &Cipher) -> io::Result<Option<Self>> {
         let Some((&KEYRING_VERSION, sealed)) = stored.0.split_first() else { return Ok(None) };
-        let Some(plain) = cipher::open(root, aad, sealed).map(Zeroizing::new) else {
+        let Some(plain) = cipher::open_once(root, aad, sealed).map(Zeroizing::new) else {
             return Ok(None);
         };
         let Some((shared, rest)) = plain.split_at_checked(TERMS_AT - KEY_SIZE) else { return Ok(None) };
@@ -146,8 +155,10 @@ impl Keyring {
                 installed: u64::from_be_bytes(*installed),
             });
         }
-        let ring = Self { keys, terms, recovery: *recovery, seals: Arc::default() };
-        Ok((!ring.terms.is_empty()).then_some(ring))
+        match terms.is_empty() {
+            true => Ok(None),
+            false => Self::of(keys, terms, *recovery, Arc::default()).map(Some),
+        }
     }
 
     /// Seals `plain` under its own name, so that a value moved to another name does not open.
@@ -163,7 +174,7 @@ impl Keyring {
         out.extend_from_slice(mark);
         out.extend_from_slice(&term.to_be_bytes());
         let aad = record_aad(name, &out);
-        let key = self.term_key(term).expect("the active term has a key");
+        let key = self.schedule(term).expect("the active term has a key");
         cipher::seal(key, &aad, plain, random, &mut out);
         Cipher(out.into())
     }
@@ -180,7 +191,7 @@ impl Keyring {
     pub(crate) fn open_marked(&self, mark: usize, name: &[u8], cipher: &[u8]) -> Option<Vec<u8>> {
         let (head, sealed) = cipher.split_at_checked(mark + TERM_SIZE)?;
         let term = head.get(mark..)?;
-        let key = self.term_key(u32::from_be_bytes(term.try_into().ok()?))?;
+        let key = self.schedule(u32::from_be_bytes(term.try_into().ok()?))?;
         cipher::open(key, &record_aad(name, head), sealed)
     }
 
@@ -198,7 +209,7 @@ impl Keyring {
 
     pub(crate) fn names(&self) -> io::Result<NameKey> {
         let key = self.keys.get(KEY_SIZE..KEY_SIZE + NAME_KEY_SIZE).expect("a keyring has a name key");
-        Ok(NameKey::new(locked::Bytes::copy_of(key)?))
+        NameKey::new(key)
     }
 
     pub(crate) fn root(&self) -> &[u8] {
@@ -219,10 +230,10 @@ impl Keyring {
         *self.terms.last().expect("a keyring has at least one term")
     }
 
-    fn term_key(&self, number: u32) -> Option<&[u8]> {
+    fn schedule(&self, number: u32) -> Option<&LessSafeKey> {
         // Almost always the last one; and there are few.
         let at = self.terms.iter().rposition(|term| term.number == number)?;
-        self.keys.get(TERMS_AT + at * KEY_SIZE..)?.get(..KEY_SIZE)
+        self.schedules.get(at)
     }
 }
 

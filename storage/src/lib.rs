@@ -28,6 +28,7 @@ mod redb;
 mod ring;
 mod rings;
 pub mod seal;
+mod siv;
 mod sled;
 mod snapshot;
 mod stripes;

@@ -1,11 +1,11 @@
 //! How keys lie in the backend, and how what users named is sealed in them. `docs/FORMAT.md` has the picture.
 
-use aes_siv::KeyInit;
-use aes_siv::siv::Aes256Siv;
+use std::io;
 
 use crate::backend::SealedKey;
 use crate::key::{Key, Kind, Logical, LogicalRef, MountId, Name, Place};
 use crate::ring::RingId;
+use crate::siv::{self, Siv};
 
 /// The first byte of a stored key: what the store needs to know about itself.
 const META: u8 = 0;
@@ -25,11 +25,11 @@ const LEAF_THEN: u8 = 3;
 const PLACE_SIZE: usize = 19;
 
 /// The length of the key that seals names.
-pub(crate) const NAME_KEY_SIZE: usize = 64;
+pub(crate) const NAME_KEY_SIZE: usize = siv::KEY_SIZE;
 
 /// Seals names: deterministically, so that a point read is one lookup, and each under its parent, so that equal
 /// names in different places differ.
-pub(crate) struct NameKey(locked::Bytes);
+pub(crate) struct NameKey(Siv);
 
 /// One child as a listing meets it.
 pub(crate) struct Child {
@@ -40,8 +40,8 @@ pub(crate) struct Child {
 }
 
 impl NameKey {
-    pub(crate) fn new(key: locked::Bytes) -> Self {
-        Self(key)
+    pub(crate) fn new(key: &[u8]) -> io::Result<Self> {
+        Siv::new(key).map(Self)
     }
 
     pub(crate) fn seal(&self, key: &Key<'_>) -> SealedKey {
@@ -62,7 +62,7 @@ impl NameKey {
         let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
         let mut out = Vec::with_capacity(folder.0.len() + name.len() + suffix.len() + 19);
         out.extend_from_slice(&folder.0);
-        seal_segment(&mut self.cipher(), last, name, &mut out);
+        seal_segment(&self.0, last, name, &mut out);
         out.extend_from_slice(suffix);
         SealedKey(out.into())
     }
@@ -76,15 +76,14 @@ impl NameKey {
     }
 
     fn path(&self, place: Place, path: &str, last: u8, suffix: &[u8]) -> SealedKey {
-        let mut siv = self.cipher();
         let segments = path.bytes().filter(|byte| *byte == b'/').count() + 1;
         let mut out = start(place, PATHS, path.len() + segments * 19 + suffix.len());
         let mut rest = path;
         while let Some((segment, beneath)) = rest.split_once('/') {
-            seal_segment(&mut siv, FOLDER, segment, &mut out);
+            seal_segment(&self.0, FOLDER, segment, &mut out);
             rest = beneath;
         }
-        seal_segment(&mut siv, last, rest, &mut out);
+        seal_segment(&self.0, last, rest, &mut out);
         out.extend_from_slice(suffix);
         SealedKey(out.into())
     }
@@ -94,7 +93,7 @@ impl NameKey {
         let (tag, sealed, rest) = split_segment(key.get(parent.0.len()..)?)?;
         let size = key.len() - rest.len();
         let header = key.get(..parent.0.len() + 1)?;
-        let mut name = open_segment(&mut self.cipher(), header, sealed);
+        let mut name = open_segment(&self.0, header, sealed);
         if let (FOLDER, Some(name)) = (tag, &mut name) {
             name.push('/');
         }
@@ -113,12 +112,11 @@ impl NameKey {
     }
 
     fn open_path(&self, place: Place, key: &[u8]) -> Option<Logical> {
-        let mut siv = self.cipher();
         let mut path = String::new();
         let mut at = PLACE_SIZE;
         loop {
             let (tag, sealed, rest) = split_segment(key.get(at..)?)?;
-            path.push_str(&open_segment(&mut siv, key.get(..=at)?, sealed)?);
+            path.push_str(&open_segment(&self.0, key.get(..=at)?, sealed)?);
             let (kind, suffix) = match tag {
                 FOLDER => {
                     path.push('/');
@@ -131,10 +129,6 @@ impl NameKey {
             };
             return Some(LogicalRef { place, kind, name: path.as_bytes(), suffix }.owned());
         }
-    }
-
-    fn cipher(&self) -> Aes256Siv {
-        Aes256Siv::new_from_slice(&self.0).expect("the name key has 64 bytes")
     }
 }
 
@@ -209,16 +203,16 @@ fn start(place: Place, kind: u8, more: usize) -> Vec<u8> {
 }
 
 /// Appends tag, length and sealed name. Everything before the length is associated data: mount, table, parents, tag.
-fn seal_segment(siv: &mut Aes256Siv, tag: u8, segment: &str, out: &mut Vec<u8>) {
+fn seal_segment(siv: &Siv, tag: u8, segment: &str, out: &mut Vec<u8>) {
     out.push(tag);
-    let sealed = siv.encrypt([&out], segment.as_bytes()).expect("one header is fewer than the cipher allows");
+    let sealed = siv.seal(out, segment.as_bytes());
     let len = u16::try_from(sealed.len()).expect("a name is checked to be at most 4096 bytes");
     out.extend_from_slice(&len.to_be_bytes());
     out.extend_from_slice(&sealed);
 }
 
-fn open_segment(siv: &mut Aes256Siv, header: &[u8], sealed: &[u8]) -> Option<String> {
-    String::from_utf8(siv.decrypt([header], sealed).ok()?).ok()
+fn open_segment(siv: &Siv, header: &[u8], sealed: &[u8]) -> Option<String> {
+    String::from_utf8(siv.open(header, sealed)?).ok()
 }
 
 /// Tag, sealed name, and what follows.
@@ -236,7 +230,7 @@ mod tests {
     const PLACE: Place = Place { mount: MountId([7; 16]), table: 3 };
 
     fn names() -> NameKey {
-        NameKey::new(locked::Bytes::copy_of(&[9; NAME_KEY_SIZE]).unwrap())
+        NameKey::new(&[9; NAME_KEY_SIZE]).unwrap()
     }
 
     #[track_caller]

@@ -41,6 +41,7 @@ mod keep_verbs;
 mod kill;
 mod ldap;
 mod listeners;
+mod memory;
 mod ml_dsa;
 mod monitor;
 mod namespaces;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use axum::Router;
 use bytes::Bytes;
+use http::header::CONNECTION;
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use http_body_util::{BodyExt, Either};
 use hyper::body::{Body as _, Incoming};
@@ -18,6 +19,7 @@ use hyper_util::service::TowerToHyperService;
 use kernel::{Answer, Handled, Kernel};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::archive;
 use super::body;
@@ -190,11 +192,16 @@ impl Service {
         if asked.body == BodyKind::Ignored || incoming.is_end_stream() {
             return answer(&self.door, asked, None, None);
         }
+        let has_keys = bears_keys(asked.request.path.as_str());
+        if has_keys {
+            self.pulse.has_keys();
+        }
+        let closes = has_keys && !request::is_multiplexed(head.version);
         asked.request.headers = Vec::new();
         let (door, headers) = (Arc::clone(&self.door), head.headers);
         let mut space = Space::new(&self.purse, asked.request.remote.address, size(&asked, &headers));
         Answering::Later(Box::pin(async move {
-            match with_body(&door, asked, headers, incoming, &mut space).await {
+            let mut reply = match with_body(&door, asked, headers, incoming, &mut space).await {
                 Ok(asked) => match answer(&door, asked, None, Some(space)) {
                     Answering::Now(reply) => reply.unwrap_or_else(|| reply::bare(500)),
                     Answering::Later(waiting) => waiting.await,
@@ -203,7 +210,12 @@ impl Service {
                     reply::decorate(&mut refusal, &door.listener.response_headers);
                     *refusal
                 }
+            };
+            if closes {
+                // The next request would lie behind this one, in a buffer that lives as long as the connection.
+                reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
+            reply
         }))
     }
 
@@ -307,6 +319,8 @@ struct Dress {
     watch: Option<(Level, Format)>,
     /// The answer is that of a seal.
     seals: bool,
+    /// Request and answer are wiped: they may have shares of keys in them.
+    wipes: bool,
     /// What is sent is a backup, to be read and put in its place once the kernel has let it in.
     restores: Option<Restore>,
 }
@@ -326,15 +340,20 @@ impl Dress {
     ) -> Self {
         let watch = (request.path.as_str() == "sys/monitor").then(|| watched(&request.query));
         let seals = request.path.as_str() == "sys/seal";
-        Self { door: Arc::clone(door), origin, namespace, watch, seals, restores: None }
+        let wipes = bears_keys(request.path.as_str());
+        Self { door: Arc::clone(door), origin, namespace, watch, seals, wipes, restores: None }
     }
 
-    fn put_on(self, answer: Answer) -> Reply {
+    fn put_on(self, mut answer: Answer) -> Reply {
         // What waits for others to agree is answered in JSON: that is no leave to send what was asked for.
         let is_let_in = |kind: &str| answer.status == 200 && answer.kind == kind;
         let watch = self.watch.filter(|_| is_let_in(kernel::TEXT));
         let saves = is_let_in(kernel::ARCHIVE);
+        let wiped = self.wipes.then(|| Zeroizing::new(std::mem::take(&mut answer.body)));
         let mut reply = reply::answer(answer);
+        if let Some(body) = wiped {
+            *reply.body_mut() = Page::Left(Bytes::from_owner(body).into());
+        }
         let listener = &self.door.listener;
         if saves {
             match self.door.backup() {
@@ -357,6 +376,12 @@ impl Dress {
         reply::decorate(&mut reply, &listener.response_headers);
         reply
     }
+}
+
+/// Whether shares of a key may be in a request for this, or in its answer.
+fn bears_keys(path: &str) -> bool {
+    const PLACES: [&str; 6] = ["init", "unseal", "rekey", "generate-root", "rotate", "namespaces"];
+    path.strip_prefix("sys/").is_some_and(|place| PLACES.iter().any(|known| place.starts_with(known)))
 }
 
 /// What of the log is to be watched; the kernel has checked the words.
@@ -397,11 +422,15 @@ fn answer(door: &Arc<Door>, asked: Asked, restores: Option<Restore>, space: Opti
 fn later(dress: Dress, kernel: Arc<Kernel>, held: Held, pending: kernel::Pending) -> Answering {
     let limit = dress.door.listener.limits.request_duration_max;
     let (here, gone) = oneshot::channel();
-    let is_to_commit = pending.is_to_commit();
+    let (wipes, is_to_commit) = (dress.wipes, pending.is_to_commit());
     let pending = pending.for_client(gone);
     let work = Box::pin(async move {
-        let (request, _space) = held;
-        kernel.finish(pending, &request).await.into_inner()
+        let (mut request, _space) = held;
+        let answer = kernel.finish(pending, &request).await.into_inner();
+        if wipes {
+            request.body.zeroize();
+        }
+        answer
     });
     let mut work = Going { work: Some(work) };
     if let Poll::Ready(answer) = Pin::new(&mut work).poll(&mut Context::from_waker(Waker::noop())) {
@@ -502,7 +531,8 @@ async fn sealed(state: &State) {
 fn blocking(dress: Dress, held: Held, work: fn(&State, &[u8]) -> Answer) -> Answering {
     Answering::Later(Box::pin(async move {
         let (state, (request, _space)) = (Arc::clone(&dress.door.state), held);
-        let done = tokio::task::spawn_blocking(move || work(&state, &request.body)).await;
+        let body = Zeroizing::new(request.body);
+        let done = tokio::task::spawn_blocking(move || locked::scrub(|| work(&state, &body))).await;
         dress.put_on(done.unwrap_or_else(|error| {
             tracing::error!(%error, "a change of phase ended in a fault of ours");
             reply::error_answer(500, "internal error")

@@ -347,6 +347,10 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.pulse.bears_keys() {
+            // The buffer lies where an earlier request lay.
+            buffer.initialize_unfilled();
+        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if read.is_ready() && buffer.filled().len() > before {
@@ -396,7 +400,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<T> {
             return self.poll_write(cx, first);
         }
         let size: usize = slices.iter().map(|slice| slice.len()).sum();
-        if slices.len() < 2 || size > PIECE_MAX {
+        if slices.len() < 2 || size > PIECE_MAX || self.pulse.bears_keys() {
             return Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         }
         // To put a short answer together costs less than to have the system collect it.

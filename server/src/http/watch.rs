@@ -27,6 +27,8 @@ pub(crate) struct Pulse {
     order: AtomicU8,
     /// It seems to wait too long.
     doubted: AtomicBool,
+    /// A request of it brought shares of a key, or its answer has some: what it leaves in memory is wiped.
+    bears_keys: AtomicBool,
     waker: Mutex<Option<Waker>>,
     /// Answers on their way out: for each the second of uptime, plus one, at which a part of it went last. Zero is nobody.
     leaving: OnceLock<Box<[AtomicU32]>>,
@@ -55,6 +57,15 @@ pub(crate) enum Order {
 }
 
 impl Pulse {
+    /// From now on what goes through this connection is wiped.
+    pub(crate) fn has_keys(&self) {
+        self.bears_keys.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn bears_keys(&self) -> bool {
+        self.bears_keys.load(Ordering::Relaxed)
+    }
+
     /// Bytes came in.
     pub(crate) fn bytes(&self) {
         // A ping is no request: whoever sends nothing else is idle.

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kernel::{Answer, PgpKey};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use storage::Random;
 use storage::seal::shamir::Share;
@@ -166,23 +167,59 @@ struct Owners {
     root_token: Option<PgpKey>,
 }
 
+/// The answer, as clients read it.
+#[derive(Serialize)]
+struct Told<'a> {
+    keys: Vec<&'a str>,
+    keys_base64: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovery_keys: Option<Vec<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovery_keys_base64: Option<Vec<&'a str>>,
+    root_token: &'a str,
+}
+
 fn told(shares: &Shares, owners: &Owners, own_keys: bool, random: &dyn Random) -> kit::Result<Answer> {
-    let keys = sealed(&shares.keys, &owners.keys, random)?;
-    let mut body = Map::new();
-    body.insert("keys".to_owned(), keys.iter().map(hex::encode).collect());
-    body.insert("keys_base64".to_owned(), keys.iter().map(|key| STANDARD.encode(key)).collect());
-    if own_keys {
-        let keys = sealed(&shares.recovery, &owners.recovery, random)?;
-        body.insert("recovery_keys".to_owned(), keys.iter().map(hex::encode).collect());
-        body.insert("recovery_keys_base64".to_owned(), keys.iter().map(|key| STANDARD.encode(key)).collect());
-    }
-    let token = shares.root_token.as_str();
+    let (keys, keys_base64) = spelled(&sealed(&shares.keys, &owners.keys, random)?);
+    let (recovery, recovery_base64) = spelled(&sealed(&shares.recovery, &owners.recovery, random)?);
     let token = match &owners.root_token {
-        None => token.to_owned(),
-        Some(owner) => STANDARD.encode(owner.encrypt(token.as_bytes(), random)?),
+        None => shares.root_token.clone(),
+        Some(owner) => {
+            let sealed = owner.encrypt(shares.root_token.as_bytes(), random)?;
+            Zeroizing::new(STANDARD.encode(sealed))
+        }
     };
-    body.insert("root_token".to_owned(), token.into());
-    Ok(super::bare(200, &Value::Object(body)))
+    let texts = [&keys, &keys_base64, &recovery, &recovery_base64];
+    let size: usize = texts.into_iter().flatten().map(|text| text.len() + 3).sum();
+    // What grew would leave a copy behind.
+    let mut body = Vec::with_capacity(size + token.len() + NAMES_SIZE);
+    let told = Told {
+        keys: shown(&keys),
+        keys_base64: shown(&keys_base64),
+        recovery_keys: own_keys.then(|| shown(&recovery)),
+        recovery_keys_base64: own_keys.then(|| shown(&recovery_base64)),
+        root_token: &token,
+    };
+    serde_json::to_writer(&mut body, &told).map_err(|error| kit::Error::internal(error.to_string()))?;
+    body.push(b'\n');
+    Ok(Answer::json(200, body))
+}
+
+/// More than the names of the fields take.
+const NAMES_SIZE: usize = 256;
+
+type Texts = Vec<Zeroizing<String>>;
+
+/// In hex and in base64.
+fn spelled(keys: &[Zeroizing<Vec<u8>>]) -> (Texts, Texts) {
+    let spelled = |key: &Zeroizing<Vec<u8>>| {
+        (Zeroizing::new(hex::encode(&**key)), Zeroizing::new(STANDARD.encode(&**key)))
+    };
+    keys.iter().map(spelled).unzip()
+}
+
+fn shown(texts: &[Zeroizing<String>]) -> Vec<&str> {
+    texts.iter().map(|text| text.as_str()).collect()
 }
 
 /// Shares as they are handed out: each encrypted to its owner, in hex as people would read it; or as they are.

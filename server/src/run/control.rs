@@ -53,7 +53,7 @@ pub(super) async fn seal_when_wanted(state: Arc<State>, wanted: Arc<Notify>) {
     loop {
         wanted.notified().await;
         let state = Arc::clone(&state);
-        match tokio::task::spawn_blocking(move || state.seal()).await {
+        match tokio::task::spawn_blocking(move || locked::scrub(|| state.seal())).await {
             Ok(Ok(())) => {}
             Ok(Err(stuck)) => tracing::error!(error = %stuck, "sealed, but the storage did not close well"),
             Err(error) => tracing::error!(%error, "sealing ended in a fault of ours"),

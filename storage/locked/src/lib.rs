@@ -6,6 +6,7 @@
 //! them concerns nobody else's data.
 
 use std::io;
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -102,6 +103,79 @@ unsafe impl Send for Bytes {}
 // SAFETY: shared access only reads.
 unsafe impl Sync for Bytes {}
 
+/// Values that hold keys and cannot wipe themselves, such as key schedules of a library: in pages of their own, which are
+/// wiped when the values are dropped.
+pub struct Kept<T> {
+    pages: Bytes,
+    count: usize,
+    values: PhantomData<T>,
+}
+
+impl<T> Kept<T> {
+    /// Keeps `count` values. On their way they lie on the stack: call it within [`scrub`].
+    ///
+    /// # Errors
+    /// If the system has no memory left to map.
+    pub fn of(count: usize, mut make: impl FnMut(usize) -> T) -> io::Result<Self> {
+        const { assert!(align_of::<T>() <= 4096, "a page begins at a multiple of its size") };
+        let pages = Bytes::zeroed(count * size_of::<T>())?;
+        let mut kept = Self { pages, count: 0, values: PhantomData };
+        for at in 0..count {
+            let value = make(at);
+            // SAFETY: `pages` has room for `count` values from its beginning, which is aligned for any of them.
+            unsafe { kept.pages.as_mut_ptr().cast::<T>().add(at).write(value) };
+            kept.count += 1;
+        }
+        Ok(kept)
+    }
+}
+
+impl<T> Deref for Kept<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        // SAFETY: the first `count` values were written by `of`, and nothing changes them while `self` lives.
+        unsafe { std::slice::from_raw_parts(self.pages.as_ptr().cast::<T>(), self.count) }
+    }
+}
+
+impl<T> Drop for Kept<T> {
+    fn drop(&mut self) {
+        let values = std::ptr::slice_from_raw_parts_mut(self.pages.as_mut_ptr().cast::<T>(), self.count);
+        // SAFETY: the values were written by `of`, and nobody looks at them after this. The pages are wiped after it.
+        unsafe { std::ptr::drop_in_place(values) };
+    }
+}
+
+impl<T> std::fmt::Debug for Kept<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Kept({} values)", self.count)
+    }
+}
+
+/// So much of the stack is cleared: more than anything here takes that has a key in its hands.
+const SCRUBBED: usize = 64 * 1024;
+
+/// Does `work`, and then clears the stack that it used: moves and registers leave copies of keys there. For what is done
+/// now and then; it costs more than most work.
+pub fn scrub<T>(work: impl FnOnce() -> T) -> T {
+    let done = apart(work);
+    clear();
+    done
+}
+
+/// In a frame of its own, which lies where [`clear`] has its own.
+#[inline(never)]
+fn apart<T>(work: impl FnOnce() -> T) -> T {
+    work()
+}
+
+#[inline(never)]
+fn clear() {
+    let mut room = [0_u8; SCRUBBED];
+    std::hint::black_box(&mut room);
+}
+
 /// False if the system refused to lock or to hide any page so far.
 pub fn all_locked() -> bool {
     !REFUSED.load(Ordering::Relaxed)
@@ -145,6 +219,22 @@ mod tests {
             let flags = area.lines().find(|line| line.starts_with("VmFlags")).unwrap();
             assert!(flags.contains(" lo") && flags.contains(" dd"), "{flags}");
         }
+    }
+
+    #[test]
+    fn what_is_kept_is_there_and_is_dropped_once() {
+        use std::sync::Arc;
+        let counted = Arc::new(());
+        let kept = Kept::of(700, |at| (at, Arc::clone(&counted))).unwrap();
+        assert!(kept.iter().enumerate().all(|(at, value)| value.0 == at) && kept.len() == 700);
+        assert_eq!(Arc::strong_count(&counted), 701);
+        drop(kept);
+        assert_eq!(Arc::strong_count(&counted), 1);
+    }
+
+    #[test]
+    fn scrubbing_hands_on_what_was_done() {
+        assert_eq!(scrub(|| "done".to_owned()), "done");
     }
 
     #[test]

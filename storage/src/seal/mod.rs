@@ -4,16 +4,17 @@ pub(crate) mod record;
 pub mod shamir;
 
 use std::fmt;
-
-use zeroize::Zeroizing;
+use std::sync::Arc;
 
 use crate::error::Result;
 use crate::random::Random;
 use shamir::{Share, SharesError};
 
-/// A 256-bit key. Wiped when dropped; never printed.
+/// A 256-bit key, in a locked page that its clones share. Wiped when the last is dropped; never printed.
 #[derive(Clone)]
-pub struct KeyBytes(Zeroizing<[u8; 32]>);
+pub struct KeyBytes(Arc<locked::Bytes>);
+
+const KEY_SIZE: usize = 32;
 
 /// Into how many shares a key is split, and how many of them make it again.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -89,24 +90,28 @@ pub struct Initialised {
 impl KeyBytes {
     /// A fresh key.
     pub fn generate(random: &dyn Random) -> Self {
-        let mut bytes = Zeroizing::new([0; 32]);
-        random.fill(&mut *bytes);
-        Self(bytes)
+        Self::filled(|page| random.fill(page))
     }
 
-    /// Takes over a key; the caller wipes what it copied from.
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(Zeroizing::new(bytes))
+    /// A copy of a key; the caller wipes what it copied from.
+    pub fn from_bytes(bytes: [u8; KEY_SIZE]) -> Self {
+        Self::filled(|page| page.copy_from_slice(&bytes))
     }
 
     /// `None` unless there are 32 bytes.
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
-        Some(Self(Zeroizing::new(bytes.try_into().ok()?)))
+        (bytes.len() == KEY_SIZE).then(|| Self::filled(|page| page.copy_from_slice(bytes)))
+    }
+
+    fn filled(fill: impl FnOnce(&mut [u8])) -> Self {
+        let mut page = locked::Bytes::zeroed(KEY_SIZE).expect("the system gives a page of memory");
+        fill(&mut page);
+        Self(Arc::new(page))
     }
 
     /// The bytes themselves.
-    pub fn expose(&self) -> &[u8; 32] {
-        &self.0
+    pub fn expose(&self) -> &[u8; KEY_SIZE] {
+        self.0.first_chunk().expect("a key has 32 bytes")
     }
 }
 

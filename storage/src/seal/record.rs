@@ -82,7 +82,7 @@ impl Made {
 pub(crate) fn keep(config: &SealConfig, key: &KeyBytes, root: &[u8], random: &dyn Random) -> Cipher {
     let mut out = head(config);
     let aad = out.clone();
-    cipher::seal(key.expose(), &aad, root, random, &mut out);
+    cipher::seal_once(key.expose(), &aad, root, random, &mut out);
     Cipher(out.into())
 }
 
@@ -108,7 +108,7 @@ impl SealRecord {
     /// The root key, if `key` is the one that keeps it; and the key that shall keep it from now on, if that is another.
     pub(crate) fn open(&self, key: &UnsealKey) -> Option<(Zeroizing<Vec<u8>>, Option<NamedKey>)> {
         let try_key =
-            |key: &KeyBytes| Some(Zeroizing::new(cipher::open(key.expose(), &self.head, &self.sealed)?));
+            |key: &KeyBytes| Some(Zeroizing::new(cipher::open_once(key.expose(), &self.head, &self.sealed)?));
         match (key, &self.config) {
             (UnsealKey::Shamir(key), SealConfig::Shamir(_)) => Some((try_key(key)?, None)),
             (UnsealKey::Static { current, previous }, SealConfig::Static { key_id, .. }) => {
