@@ -219,3 +219,31 @@ fn pkilint_finds_no_error_in_lists() {
         );
     }
 }
+
+/// The name of a company is no host name, whatever its letters.
+#[test]
+fn a_common_name_may_have_any_letters() {
+    let server = Server::dev(&Binary::sealkeep());
+    let root = server.root();
+    root.post("sys/mounts/ca", json!({"type": "pki", "config": {"max_lease_ttl": "87600h"}})).must(204);
+    let folder = Scratch::new();
+    let subject = |certificate: &str| {
+        let file = folder.path().join("one.pem");
+        std::fs::write(&file, certificate).unwrap();
+        let file = file.display().to_string();
+        openssl(&["x509", "-in", &file, "-noout", "-text", "-nameopt", "utf8,-esc_msb"])
+    };
+    for name in ["Müller & Söhne CA", "Société Générale Root CA", "日本 CA"] {
+        let body = json!({"common_name": name, "key_type": "ec"});
+        let certificate = root.post("ca/root/generate/internal", body).must(200).at("/data/certificate");
+        let shown = subject(&certificate);
+        assert!(shown.contains(name) && !shown.contains("DNS:"), "{shown}");
+    }
+    let role = json!({"allow_any_name": true, "enforce_hostnames": false, "cn_validations": ["disabled"], "key_type": "ec"});
+    root.post("ca/roles/people", role).must(200);
+    let person = root.post("ca/issue/people", json!({"common_name": "Jürgen Groß", "ttl": "1h"})).must(200);
+    let shown = subject(&person.at("/data/certificate"));
+    assert!(shown.contains("Jürgen Groß") && !shown.contains("DNS:"), "{shown}");
+    // What is meant as a host name must be one.
+    root.post("ca/issue/people", json!({"common_name": "xn--a.example", "ttl": "1h"})).must(400);
+}

@@ -266,7 +266,12 @@ impl Names {
             names.email.insert(0, common_name.to_owned());
             return Ok(());
         }
-        let ascii = x509::to_ascii(common_name).map_err(refused)?;
+        let ascii = match x509::to_ascii(common_name) {
+            Ok(ascii) => ascii,
+            // The name of a person or a company, as in "Müller & Söhne Root CA".
+            Err(_) if !common_name.is_ascii() => return Ok(()),
+            Err(error) => return Err(refused(error)),
+        };
         if x509::is_hostname_or_wildcard(&ascii) && ascii.parse::<std::net::IpAddr>().is_err() {
             names.dns.insert(0, ascii);
         }
