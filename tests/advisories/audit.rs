@@ -173,6 +173,7 @@ fn row_137_the_audit_file_is_no_program() {
         json!({"file_path": target, "prefix": "#!/bin/sh\n"}),
     ] {
         let reply = stage.root.post("sys/audit/x", json!({"type": "file", "options": options}));
+        assert_eq!(reply.status, 400, "{options}: {}", reply.text());
         if reply.status == 204 {
             stage.root.delete("sys/audit/x").must(204);
         }

@@ -152,3 +152,33 @@ fn a_write_whose_client_has_gone_has_an_answer_too() {
     let (begun, kept) = (count("request"), root.list("kv").must(200).json()["data"]["keys"].clone());
     assert_eq!(kept.as_array().map(Vec::len), Some(begun));
 }
+
+#[test]
+fn a_line_says_who_logged_in_and_what_let_root_in() {
+    let (folder, server, root) = audited();
+    root.post("sys/auth/userpass", json!({"type": "userpass"})).must(204);
+    root.post("auth/userpass/users/ann", json!({"password": "pw"})).must(204);
+    server.anonymous().post("auth/userpass/login/ann", json!({"password": "pw"})).must(200);
+    root.get("kv/none").must(404);
+    let said = lines(&folder.path().join("audit.log"));
+    let login = said.iter().rfind(|line| line["response"]["auth"].is_object()).unwrap();
+    assert_eq!(login["response"]["auth"]["metadata"], json!({"username": "ann"}), "{login:#}");
+    let missing = said.last().unwrap();
+    assert!(missing.get("error").is_none(), "{missing:#}");
+    let granted = json!([{"name": "root", "namespace_id": "root", "type": "acl"}]);
+    assert_eq!(missing["auth"]["policy_results"]["granting_policies"], granted, "{missing:#}");
+}
+
+/// Whoever starts a server must not learn of it from the first request that is refused.
+#[test]
+fn a_declared_device_that_does_not_open_is_said_at_once() {
+    let folder = Scratch::new();
+    let file = folder.path().join("missing/audit.log");
+    let device =
+        format!("audit \"file\" \"declared\" {{\n options {{ file_path = \"{}\" }}\n}}", file.display());
+    let config = Config::new(Storage::File, folder.path()).with(&device);
+    let server = Server::configured(&Binary::sealkeep(), &config);
+    let keys = server.init(1, 1);
+    server.anonymous().post("sys/unseal", json!({"key": keys.shares[0]})).must(200);
+    assert!(server.log().contains("an audit device does not open"), "{}", server.log());
+}

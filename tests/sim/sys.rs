@@ -146,6 +146,17 @@ fn a_decision_is_explained() {
         "denied"
     );
     assert_eq!(explain(r#"{"path":"sys/auth","operation":"read","policies":["sys"]}"#)["verdict"], "allowed");
+    // What everybody may ask, no policy decides.
+    desk.ask(Post, "sys/auth/userpass", r#"{"type":"userpass"}"#).expect(204);
+    for (path, operation) in
+        [("sys/health", "read"), ("sys/unseal", "update"), ("auth/userpass/login/ann", "update")]
+    {
+        for policies in ["", r#","policies":["sys"]"#] {
+            let open = explain(&format!(r#"{{"path":"{path}","operation":"{operation}"{policies}}}"#));
+            assert_eq!(open["verdict"], "allowed", "{path}");
+            assert!(open["reason"].as_str().unwrap().starts_with("open to everybody"), "{open}");
+        }
+    }
     // To ask about another's token takes sudo.
     let may = r#"{"policy":"path \"sys/policies/explain\" { capabilities = [\"update\"] }"}"#;
     desk.ask(Post, "sys/policies/acl/asker", may).expect(204);

@@ -1,5 +1,5 @@
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use kit::{Body, Error, Fields, Kept, Kind, Reading, Result, Right, Route, Verb};
@@ -19,6 +19,8 @@ use crate::{help, place, spelling, tokens};
 
 /// When a token that was used up is ended at the latest: no request takes so long.
 const USED_UP_WAIT: Duration = Duration::from_secs(600);
+/// What audit says granted it to a root token.
+static ROOT: LazyLock<Arc<str>> = LazyLock::new(|| policy::builtin::ROOT.into());
 
 impl Kernel {
     /// Identify, judge, audit, run.
@@ -51,6 +53,9 @@ impl Kernel {
         let rest = at.path.as_str().get(at.before..).unwrap_or_default();
         place::check_keys(ground.space, at.mounted, rest)?;
         trip.granting = permit.granting_policies().map(|granted| Arc::clone(&granted.policy)).collect();
+        if permit.root_policy() {
+            trip.granting.push(Arc::clone(&ROOT));
+        }
         match self.only_looks(ground, trip, at) {
             true => trip.asked = Asked::Owed,
             false => self.question(ground, trip)?,

@@ -140,6 +140,8 @@ impl Kernel {
         let mounts =
             Mounts::new(Arc::clone(&env.registry), settings.default_lease_ttl, settings.max_lease_ttl);
         let audits = Audits::new(settings, Arc::clone(&env.world));
+        // A device that does not open is said now, and not when the first request is refused.
+        audits.trail(&snapshot, &store)?;
         let tokens = Tokens::new(&store);
         let wrap_key = WrapKey::read(&fact(WRAP_KEY)?)?;
         let request_ids = ids::RequestIds::new(&*env.random);

@@ -46,6 +46,12 @@ impl Spot {
                 Error::invalid(format!("the audit option \"mode\" must be octal, like 0600, not {text:?}"))
             })?,
         };
+        if mode & 0o111 != 0 {
+            return Err(Error::invalid(format!(
+                "the audit option \"mode\" must not make the file a program: leave out the executable bits of {mode:04o}, as in {:04o}",
+                mode & !0o111
+            )));
+        }
         Ok(match path {
             "" => return Err(Error::invalid("file_path is required")),
             "stdout" => None,

@@ -71,7 +71,7 @@ pub(crate) fn line(record: &Record<'_>, shown: &[HeaderRule], device: &Device) -
     if let Some(response) = &record.response {
         answer(&mut json, response, record, device, &hasher);
     }
-    if let Some(error) = record.error {
+    if let Some(error) = record.error.filter(|error| !error.is_empty()) {
         json.text("error", &unsaid(error, &record.request.body, &hasher));
     }
     json.close();
@@ -271,6 +271,11 @@ fn answer(
         json.texts("token_policies", &auth.token_policies);
         if !auth.identity_policies.is_empty() {
             json.texts("identity_policies", &auth.identity_policies);
+        }
+        if let Some(metadata) = auth.metadata.as_ref().filter(|metadata| !metadata.is_empty()) {
+            json.object("metadata");
+            metadata.iter().for_each(|(key, value)| json.named(key, value));
+            json.close();
         }
         if !auth.entity_id.is_empty() {
             json.text("entity_id", &auth.entity_id);

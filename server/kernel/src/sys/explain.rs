@@ -13,6 +13,9 @@ use crate::identity::{Bearer, bearer};
 use crate::namespaces::Ns;
 use crate::{policies, spelling};
 
+/// What answers before there is a kernel, and so asks for no token.
+const STRANGERS: [&str; 5] = ["sys/health", "sys/init", "sys/leader", "sys/seal-status", "sys/unseal"];
+
 /// Says whether a request would be allowed, which rule of which policy decides, and what came close. Asks about
 /// the token that asks, about another (which takes `sudo`), or about policies by name.
 #[derive(Deserialize, JsonSchema)]
@@ -79,8 +82,13 @@ impl Query<Sys> for Explain {
         let router = kernel.router(snapshot)?;
         let spelt = spelling::of_request(router.value(), snapshot, cx, &path, verb(capability))?;
         let path = spelt.path;
+        if spelt.route.is_some_and(|route| route.open) || STRANGERS.contains(&path.as_str()) {
+            let reason = "open to everybody: no token and no policy is asked for";
+            return Ok(Json(serde_json::to_value(granted(&path, capability, reason))?).into());
+        }
         if bearer.root && path.as_str().starts_with(&bearer.namespace.path) {
-            return Ok(Json(serde_json::to_value(everything(&path, capability))?).into());
+            let reason = "the root policy grants everything";
+            return Ok(Json(serde_json::to_value(granted(&path, capability, reason))?).into());
         }
         let parsed = policies::parsed(snapshot, bearer.namespace.ns, &bearer.policies)?;
         let placed: Vec<_> = parsed.iter().map(|policy| (&*bearer.namespace.path, policy)).collect();
@@ -100,13 +108,13 @@ impl Query<Sys> for Explain {
     }
 }
 
-/// Why a root token may: there is no rule to name.
-fn everything(path: &Path, capability: Capability) -> Explanation {
+/// It is allowed, and there is no rule to name.
+fn granted(path: &Path, capability: Capability, reason: &str) -> Explanation {
     Explanation {
         path: path.as_str().to_owned(),
         capability,
         verdict: Verdict::Allowed,
-        reason: "the root policy grants everything".to_owned(),
+        reason: reason.to_owned(),
         rule: None,
         control_group: None,
         decided_by: Vec::new(),

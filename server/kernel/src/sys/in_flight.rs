@@ -1,5 +1,8 @@
 use std::collections::BTreeMap;
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use kit::{Query, Reading, Reads, Reply, Result, Route};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,8 +26,16 @@ impl Shown {
             client_remote_address: flight.address,
             request_path: format!("/v1/{}", flight.path),
             request_method: flight.method,
-            client_id: flight.client,
+            client_id: anonymous(&flight.client),
         }
+    }
+}
+
+/// Tells clients apart. With the accessor itself whoever may look here could end their tokens.
+fn anonymous(accessor: &str) -> String {
+    match accessor {
+        "" => String::new(),
+        accessor => STANDARD.encode(digest(&SHA256, accessor.as_bytes())),
     }
 }
 

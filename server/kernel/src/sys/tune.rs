@@ -20,7 +20,7 @@ const TOKEN_TYPES: [&str; 5] = ["", "default-service", "default-batch", "service
 
 /// What of a mount can be set when it is mounted and changed later.
 #[derive(Default, Deserialize, JsonSchema)]
-#[serde(default)]
+#[serde(default, expecting = "expected an object")]
 pub(super) struct Settings {
     /// How long leases live unless something says otherwise; `system`: as the server says.
     default_lease_ttl: Option<Text>,
