@@ -18,6 +18,7 @@ pub(super) struct Read {
     path: String,
     /// Which version; 0: the current one.
     #[serde(default)]
+    #[schemars(with = "Option<i64>")]
     version: Option<Text>,
     /// How deep; 0: down to the leaves.
     #[serde(default)]
