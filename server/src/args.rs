@@ -81,6 +81,18 @@ pub(crate) struct Server {
     #[command(flatten)]
     pub(crate) development: Development,
 
+    /// Accepted for compatibility, with a warning: as the key `log_rotate_bytes` of a file.
+    #[arg(long, value_name = "BYTES", hide = true)]
+    pub(crate) log_rotate_bytes: Option<i64>,
+
+    /// Accepted for compatibility, with a warning: as the key `log_rotate_duration` of a file.
+    #[arg(long, value_name = "TIME", hide = true)]
+    pub(crate) log_rotate_duration: Option<String>,
+
+    /// Accepted for compatibility, with a warning: as the key `log_rotate_max_files` of a file.
+    #[arg(long, value_name = "COUNT", hide = true, allow_negative_numbers = true)]
+    pub(crate) log_rotate_max_files: Option<i64>,
+
     /// Accepted for compatibility: the server always ends when it cannot go on.
     #[arg(long, hide = true)]
     pub(crate) exit_on_core_shutdown: bool,

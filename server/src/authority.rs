@@ -12,6 +12,7 @@ use rcgen::{
     KeyPair, KeyUsagePurpose,
 };
 use time::OffsetDateTime;
+use x509_parser::extensions::GeneralName;
 
 use crate::config::Source;
 use crate::world;
@@ -62,9 +63,11 @@ impl Authority {
     }
 
     fn is_due(&self) -> bool {
-        let ends = std::fs::read(&self.server.certificate).ok().and_then(|pem| not_after(&pem));
+        let pem = std::fs::read(&self.server.certificate).unwrap_or_default();
         let limit = world::now().plus(RENEW_BEFORE);
-        !self.server.key.exists() || ends.is_none_or(|ends| ends <= limit)
+        !self.server.key.exists()
+            || not_after(&pem).is_none_or(|ends| ends <= limit)
+            || !has_names(&pem, &self.names)
     }
 
     fn make_ca(&self) -> io::Result<()> {
@@ -142,6 +145,25 @@ fn not_after(pem: &[u8]) -> Option<Time> {
     u64::try_from(seconds).ok().map(Time::from_seconds)
 }
 
+/// Whether a certificate is for all of these names and addresses.
+fn has_names(pem: &[u8], wanted: &[String]) -> bool {
+    let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(pem) else { return false };
+    let Ok(certificate) = pem.parse_x509() else { return false };
+    let Ok(Some(names)) = certificate.subject_alternative_name() else { return false };
+    let has = |wanted: &String| {
+        let ip = wanted.parse::<IpAddr>().map(|ip| match ip {
+            IpAddr::V4(ip) => ip.octets().to_vec(),
+            IpAddr::V6(ip) => ip.octets().to_vec(),
+        });
+        names.value.general_names.iter().any(|name| match (name, &ip) {
+            (GeneralName::IPAddress(bytes), Ok(ip)) => bytes == ip,
+            (GeneralName::DNSName(name), Err(_)) => name == wanted,
+            _ => false,
+        })
+    };
+    wanted.iter().all(has)
+}
+
 /// How often a running server looks whether its certificate is due.
 pub(crate) const RENEW_EVERY: Duration = DAY;
 
@@ -162,6 +184,16 @@ mod tests {
         let ca = std::fs::read(&authority.ca).unwrap();
         std::fs::remove_file(&source.certificate).unwrap();
         authority.certificate().unwrap();
+        assert_eq!(std::fs::read(&authority.ca).unwrap(), ca, "clients would have to trust a new one");
+        let mut names = local_names();
+        names.extend(["192.0.2.7", "2001:db8::7", "keep.example"].map(str::to_owned));
+        let more = Authority::in_folder(&folder, names.clone());
+        let of_this_machine = std::fs::read(&source.certificate).unwrap();
+        more.certificate().unwrap();
+        let of_more = std::fs::read(&source.certificate).unwrap();
+        assert!(has_names(&of_more, &names) && !has_names(&of_this_machine, &names));
+        authority.certificate().unwrap();
+        assert_eq!(std::fs::read(&source.certificate).unwrap(), of_more, "a name too many is no harm");
         assert_eq!(std::fs::read(&authority.ca).unwrap(), ca, "clients would have to trust a new one");
         std::fs::remove_dir_all(&folder).unwrap();
     }

@@ -198,8 +198,8 @@ fn whole(section: Section<'_>, extent: Extent, environment: &Environment) -> Con
     let address = |key, variables: &[&str]| {
         let address = section.setting(key, environment, variables)?;
         if !address.starts_with("https://") && !address.starts_with("http://") {
-            section
-                .error(key, &format!("\"{key}\" must be a URL such as \"https://vault.example.com:8200\""));
+            let text = format!("\"{key}\" must be a URL such as \"https://vault.example.com:8200\"");
+            section.wrong_setting(key, environment, variables, &text);
         }
         Some(address.trim_end_matches('/').to_owned())
     };
@@ -282,13 +282,13 @@ fn log(section: &Section<'_>, environment: &Environment) -> Log {
     let word = |key, variable| section.setting(key, environment, &[variable]);
     let level = word("log_level", "LOG_LEVEL").map(|word| {
         word.parse().unwrap_or_else(|text: String| {
-            section.error("log_level", &text);
+            section.wrong_setting("log_level", environment, &["LOG_LEVEL"], &text);
             Level::Info
         })
     });
     let format = word("log_format", "LOG_FORMAT").map(|word| {
         word.parse().unwrap_or_else(|text: String| {
-            section.error("log_format", &text);
+            section.wrong_setting("log_format", environment, &["LOG_FORMAT"], &text);
             Format::Text
         })
     });

@@ -37,10 +37,12 @@ impl Dev {
         environment: &Environment,
     ) -> Result<Self, Failure> {
         let given = |flag: &Option<String>, name| {
-            flag.clone().or_else(|| environment.setting(name).map(str::to_owned))
+            let flag = flag.clone().filter(|value| !value.is_empty());
+            flag.or_else(|| environment.setting(name).map(str::to_owned))
         };
         let address =
             given(&flags.dev_listen_address, "DEV_LISTEN_ADDRESS").unwrap_or_else(|| ADDRESS.to_owned());
+        check_address("-dev-listen-address", &address)?;
         let home = environment.plain("HOME").map(PathBuf::from);
         let (tls, ca) = match flags.dev_tls {
             false => (None, None),
@@ -117,6 +119,20 @@ impl Dev {
     }
 }
 
+/// An address that was given must have both parts, or the system says only that it is invalid.
+pub(crate) fn check_address(whose: &str, address: &str) -> Result<(), Failure> {
+    let good = address.rsplit_once(':').is_some_and(|(host, port)| {
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        !host.is_empty() && (bare.is_some() || !host.contains(':')) && port.parse::<u16>().is_ok()
+    });
+    match good {
+        true => Ok(()),
+        false => Err(Failure::usage(format!(
+            "{whose} must be HOST:PORT, as 127.0.0.1:8300 or [::1]:8300, not {address:?}"
+        ))),
+    }
+}
+
 fn tls(flags: &Development) -> Result<(Tls, PathBuf), Failure> {
     let folder = match &flags.dev_tls_cert_dir {
         Some(folder) => folder.clone(),
@@ -152,5 +168,36 @@ pub(crate) fn mount_secret(kernel: &std::sync::Arc<Kernel>, token: &str) -> Resu
     match inside::refusal(&answer) {
         None => Ok(()),
         Some(text) => Err(format!("secret/ cannot be mounted: {text}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As from `-dev-root-token-id="$UNSET"`.
+    #[test]
+    fn an_empty_flag_is_as_good_as_none() {
+        let empty = || Some(String::new());
+        let flags =
+            Development { dev_root_token_id: empty(), dev_listen_address: empty(), ..Development::default() };
+        let mut config = Config::bare(Storage::Memory);
+        let dev = Dev::begin(&flags, &mut config, &Environment::default()).unwrap();
+        assert_eq!(dev.root_token, None);
+        assert_eq!(config.listeners[0].place, Place::Tcp(ADDRESS.to_owned()));
+        let set = Environment::from([("BAO_DEV_ROOT_TOKEN_ID", "chosen")]);
+        assert_eq!(Dev::begin(&flags, &mut config, &set).unwrap().root_token.as_deref(), Some("chosen"));
+    }
+
+    #[test]
+    fn an_address_has_a_host_and_a_port() {
+        for good in ["127.0.0.1:8200", "[::1]:0", "localhost:8300", "0.0.0.0:65535"] {
+            assert!(check_address("x", good).is_ok(), "{good}");
+        }
+        for bad in ["", "foo", "127.0.0.1", ":8200", "::1:8200", "host:65536", "host:"] {
+            let failure = check_address("-x", bad).unwrap_err();
+            assert_eq!(failure.code, 2);
+            assert!(failure.text.starts_with("-x must be HOST:PORT"), "{}", failure.text);
+        }
     }
 }

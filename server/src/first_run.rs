@@ -1,6 +1,7 @@
 //! `sealkeep` without a command: a durable server of one's own, with nothing to set up.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -43,10 +44,11 @@ pub(crate) fn run(environment: Environment) -> Result<(), Failure> {
     make_key(&key_file, &folders.data)?;
     let source = KeySource::File(key_file);
     config.seal = Seal::Static { current: StaticKey { id: KEY_ID.to_owned(), source }, previous: None };
-    let authority = Authority::in_folder(&folders.config, authority::local_names());
+    let address = environment.plain("SEALKEEP_ADDRESS").unwrap_or(ADDRESS).to_owned();
+    dev::check_address("SEALKEEP_ADDRESS", &address)?;
+    let authority = Authority::in_folder(&folders.config, names(&address));
     let certificate = authority.certificate().map_err(|error| folders.unwritable(&folders.config, &error))?;
     let tls = Some(dev::served(certificate));
-    let address = environment.plain("SEALKEEP_ADDRESS").unwrap_or(ADDRESS).to_owned();
     config.listeners = vec![Listener { place: Place::Tcp(address), tls, ..Listener::default() }];
     config.audits = vec![audit(&folders.data)];
     let ca = authority.ca.clone();
@@ -143,16 +145,22 @@ impl Folders {
     }
 
     fn tell(&self, running: &Running, ca: &Path, start: Start) {
-        let address = running.addresses.first().map_or("", String::as_str);
+        let address = running.addresses.first().map_or(String::new(), |address| reachable(address));
         let config = |file: &str| self.config.join(file).display().to_string();
-        let token = config(TOKEN_FILE);
+        let token = Some(config(TOKEN_FILE)).filter(|file| Path::new(file).exists());
         println!("{address}\n");
         match start {
             Start::First => println!("Sealkeep is set up and ready."),
             Start::Again => println!("Sealkeep is ready again, with its data of before."),
         }
         println!("  data         {}", self.data.display());
-        println!("  first token  {token}");
+        match &token {
+            Some(token) => println!("  first token  {token}"),
+            None => {
+                println!("  first token  taken away. For a new one: touch {}", config(UNFINISHED_FILE));
+                println!("               and start sealkeep again");
+            }
+        }
         println!("  CA           {}", ca.display());
         println!("  unseal key   {}", config(KEY_FILE));
         println!(
@@ -162,13 +170,32 @@ impl Folders {
             "the data can read every secret. Keep backups of the two apart, and write a configuration with"
         );
         println!("key shares for production (docs/guide/configuration.md).");
-        println!("\nTrust its CA and take the first token, then try three commands:\n");
+        println!("\nTrust its CA and take a token, then try three commands:\n");
         println!("  export KEEP_ADDR={address} KEEP_CACERT={}", quoted(&ca.display().to_string()));
-        println!("  export KEEP_TOKEN=\"$(cat {})\"", quoted(&token));
+        match &token {
+            Some(token) => println!("  export KEEP_TOKEN=\"$(cat {})\"", quoted(token)),
+            None => println!("  export KEEP_TOKEN=…"),
+        }
         println!("  keep status");
         println!("  keep kv put secret/hello who=world");
         println!("  keep kv get secret/hello\n");
     }
+}
+
+/// The names of the server's certificate: those of this machine, and the one that it listens on.
+fn names(address: &str) -> Vec<String> {
+    let mut names = authority::local_names();
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
+    let everywhere = host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified());
+    if !everywhere && !names.iter().any(|name| name == host) {
+        names.push(host.to_owned());
+    }
+    names
+}
+
+/// Where a client on this machine reaches a server that listens on every address.
+fn reachable(address: &str) -> String {
+    address.replace("://0.0.0.0:", "://127.0.0.1:").replace("://[::]:", "://[::1]:")
 }
 
 fn quoted(path: &str) -> String {

@@ -137,6 +137,12 @@ fn server(flags: &Server, environment: Environment) -> Result<(), Failure> {
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
+    if flags.log_rotate_bytes.is_some()
+        || flags.log_rotate_duration.is_some()
+        || flags.log_rotate_max_files.is_some()
+    {
+        tracing::warn!("-log-rotate-* has no effect: use logrotate, and send SIGHUP after it");
+    }
     let stanzas = std::mem::take(&mut config.initialize);
     let own = environment.clone();
     let plan = Plan { config, files, environment, logs };

@@ -10,17 +10,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kernel::{Env, Kernel, Settings, Ticked};
-use storage::SystemRandom;
+use storage::seal::{SealConfig, Split};
+use storage::{SystemRandom, UnsealError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::config::{Config, Environment, Metrics, Place};
+use crate::config::{Config, Environment, Metrics, Place, Seal, StaticKey};
 use crate::http::conn::Door;
 use crate::http::listener::{Bound, CONNECTIONS_MAX};
 use crate::http::tls::Certificates;
 use crate::log::Logs;
 use crate::outside::Outside;
-use crate::phase::{Facts, State};
+use crate::phase::{Facts, Phase, State, Stuck};
 use crate::registry::All;
 use crate::{store, world};
 use control::Around;
@@ -99,8 +100,10 @@ async fn serve(plan: Plan, prepare: impl FnOnce(&Running) -> Result<(), Failure>
     let running = Running { state: Arc::clone(&state), addresses };
     // Unsealing reads the disk, and preparing may write it; nobody else runs yet.
     tokio::task::block_in_place(|| {
-        state.unseal_itself().map_err(|stuck| Failure::start(stuck.to_string()))?;
-        prepare(&running)
+        locked::scrub(|| {
+            state.unseal_itself().map_err(|stuck| stays_sealed(&stuck, &config.seal))?;
+            prepare(&running)
+        })
     })?;
     write_pid(&config)?;
     if !locked::all_locked() {
@@ -124,6 +127,7 @@ async fn serve(plan: Plan, prepare: impl FnOnce(&Running) -> Result<(), Failure>
         chores.spawn(look_at_certificate(Arc::clone(certificates)));
     }
     tracing::info!(addresses = running.addresses.join(" "), "listening");
+    say_what_is_next(&running);
     let read_again = Reload { state: &state, certificates, logs, files, environment, declared };
     signals.until_stop(|| read_again.reload()).await;
     tracing::info!("stopping: requests in flight are answered, new ones are not taken");
@@ -134,6 +138,34 @@ async fn serve(plan: Plan, prepare: impl FnOnce(&Running) -> Result<(), Failure>
     remove_pid(&config);
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The server was given a key, and it does not open the store.
+fn stays_sealed(stuck: &Stuck, seal: &Seal) -> Failure {
+    match (stuck, seal) {
+        (Stuck::Unseal(UnsealError::WrongKey), Seal::Static { current: StaticKey { id, source }, .. }) => {
+            Failure::start(format!(
+                "the static key \"{id}\" ({source:?}) is not the key that this data is sealed with: put the right one back, or move the data away to begin anew"
+            ))
+        }
+        _ => Failure::start(stuck.to_string()),
+    }
+}
+
+/// What a person has to do before the server serves.
+fn say_what_is_next(running: &Running) {
+    let address = running.addresses.first().map_or("", String::as_str);
+    match &**running.state.phase() {
+        Phase::Open { .. } | Phase::Sealed(SealConfig::Static { .. }) => {}
+        Phase::Blank => {
+            tracing::info!("the storage is new: set it up with: KEEP_ADDR={address} keep operator init");
+        }
+        Phase::Sealed(SealConfig::Shamir(Split { shares, threshold })) => {
+            tracing::info!(
+                "sealed: give {threshold} of the {shares} key shares, each with: KEEP_ADDR={address} keep operator unseal"
+            );
+        }
+    }
 }
 
 fn state(

@@ -1,5 +1,6 @@
 //! Opens what the configuration names.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use storage::seal::{KeyBytes, NamedKey};
@@ -87,10 +88,14 @@ fn key(wanted: &StaticKey, environment: &Environment) -> Result<NamedKey, Failur
             Zeroizing::new(text.to_owned().into_bytes())
         }
         KeySource::File(path) => {
-            let length =
-                std::fs::metadata(path).map_err(|error| failed(&format!("cannot be read ({error})")))?.len();
-            if length > KEY_FILE_SIZE_MAX {
+            let data =
+                std::fs::metadata(path).map_err(|error| failed(&format!("cannot be read ({error})")))?;
+            if data.len() > KEY_FILE_SIZE_MAX {
                 return Err(failed("is a file that is much too long"));
+            }
+            if data.permissions().mode() & 0o077 != 0 {
+                let file = path.display();
+                tracing::warn!("others than its owner can read the static key: chmod 600 {file}");
             }
             Zeroizing::new(std::fs::read(path).map_err(|error| failed(&format!("cannot be read ({error})")))?)
         }

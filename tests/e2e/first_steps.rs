@@ -18,20 +18,42 @@ struct FirstRun {
 
 impl FirstRun {
     fn start(home: &Path) -> Self {
-        let mut child = spawn(home);
+        Self::told(home, "127.0.0.1:0").0
+    }
+
+    /// Starts at an address. Also what it said.
+    fn told(home: &Path, address: &str) -> (Self, String) {
+        let mut child = spawn_at(home, address);
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut address = String::new();
         output.read_line(&mut address).unwrap();
-        let ready = output.by_ref().lines().map(Result::unwrap).find(|line| line.contains("keep kv put"));
-        assert!(ready.is_some(), "the first run did not say what to type next");
-        Self { child, address: address.trim().to_owned(), _output: output }
+        let mut said = String::new();
+        for line in output.by_ref().lines().map(Result::unwrap) {
+            said.push_str(&format!("{line}\n"));
+            if line.contains("keep kv put") {
+                return (Self { child, address: address.trim().to_owned(), _output: output }, said);
+            }
+        }
+        panic!("the first run did not say what to type next");
+    }
+
+    /// What a client hears of the certificate that the server has.
+    fn status(&self, home: &Path) -> (bool, String) {
+        let mut command = Command::new(Binary::keep().path());
+        command.arg("status").env_clear().env("HOME", home).env("KEEP_ADDR", &self.address);
+        let output = command.env("KEEP_CACERT", home.join(".config/sealkeep/ca.pem")).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
     }
 }
 
 fn spawn(home: &Path) -> Child {
+    spawn_at(home, "127.0.0.1:0")
+}
+
+fn spawn_at(home: &Path, address: &str) -> Child {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]).arg(Binary::sealkeep().path());
-    command.env_clear().env("HOME", home).env("PATH", "/usr/bin:/bin").env("SEALKEEP_ADDRESS", "127.0.0.1:0");
+    command.env_clear().env("HOME", home).env("PATH", "/usr/bin:/bin").env("SEALKEEP_ADDRESS", address);
     command.stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
     command.spawn().unwrap()
 }
@@ -146,4 +168,63 @@ fn where_the_address_is_taken_it_says_how_to_take_another() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains(&format!("{address} is taken")) && said.contains("SEALKEEP_ADDRESS="), "{said}");
+}
+
+/// How it ends, and what it says.
+fn refused(home: &Path, address: &str) -> (Option<i32>, String) {
+    let mut command = Command::new(Binary::sealkeep().path());
+    command.env_clear().env("HOME", home).env("SEALKEEP_ADDRESS", address);
+    let output = command.output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn the_printed_address_works_wherever_it_listens() {
+    let home = Scratch::new();
+    for (address, printed) in [
+        ("127.0.0.1:0", "https://127.0.0.1:"),
+        ("127.0.0.5:0", "https://127.0.0.5:"),
+        ("0.0.0.0:0", "https://127.0.0.1:"),
+    ] {
+        let (mut first, said) = FirstRun::told(home.path(), address);
+        let shown = said.split_once("export KEEP_ADDR=").unwrap().1.split(' ').next().unwrap().to_owned();
+        assert!(shown.starts_with(printed), "{address}: {said}");
+        first.address = shown;
+        assert_eq!(first.status(home.path()), (true, String::new()), "{address}");
+    }
+    for wrong in ["foo", "127.0.0.1", "::1:8200", ":8200"] {
+        let (code, said) = refused(home.path(), wrong);
+        assert_eq!(code, Some(2), "{wrong}: {said}");
+        assert!(said.contains("SEALKEEP_ADDRESS must be HOST:PORT"), "{wrong}: {said}");
+    }
+}
+
+#[test]
+fn a_first_token_that_was_taken_away_is_not_promised() {
+    let home = Scratch::new();
+    let token = home.path().join(".config/sealkeep/root-token");
+    let (first, said) = FirstRun::told(home.path(), "127.0.0.1:0");
+    assert!(said.contains(&format!("cat {}", token.display())), "{said}");
+    drop(first);
+    std::fs::remove_file(&token).unwrap();
+    let (first, said) = FirstRun::told(home.path(), "127.0.0.1:0");
+    let unfinished = home.path().join(".config/sealkeep/unfinished");
+    assert!(!said.contains("root-token"), "{said}");
+    assert!(said.contains(&format!("touch {}", unfinished.display())), "{said}");
+    drop(first);
+    // As it says.
+    std::fs::write(&unfinished, "").unwrap();
+    let (_first, said) = FirstRun::told(home.path(), "127.0.0.1:0");
+    assert!(said.contains("root-token") && token.exists(), "{said}");
+}
+
+#[test]
+fn a_wrong_key_is_named() {
+    let home = Scratch::new();
+    drop(FirstRun::start(home.path()));
+    let key = home.path().join(".config/sealkeep/unseal.key");
+    std::fs::write(&key, "ab".repeat(32)).unwrap();
+    let (code, said) = refused(home.path(), "127.0.0.1:0");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("unseal.key") && said.contains("put the right one back"), "{said}");
 }

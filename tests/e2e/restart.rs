@@ -75,3 +75,25 @@ fn a_stop_waits_for_nobody_who_is_idle() {
     assert!(server.stop().success());
     drop(idle);
 }
+
+/// Who starts a server by hand sees in its log what comes next.
+#[test]
+fn the_log_says_what_a_person_has_to_do() {
+    let folder = Scratch::new();
+    let config = Config::new(Storage::File, folder.path());
+    let server = Server::configured(&Binary::sealkeep(), &config);
+    assert!(
+        server.log().contains(&format!("KEEP_ADDR={} keep operator init", server.url())),
+        "{}",
+        server.log()
+    );
+    server.init(3, 2);
+    assert!(server.stop().success());
+    let server = Server::configured(&Binary::sealkeep(), &config);
+    assert!(server.log().contains("2 of the 3 key shares"), "{}", server.log());
+    assert!(
+        server.log().contains(&format!("KEEP_ADDR={} keep operator unseal", server.url())),
+        "{}",
+        server.log()
+    );
+}

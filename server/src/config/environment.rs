@@ -25,6 +25,11 @@ impl Environment {
     pub(crate) fn setting(&self, name: &str) -> Option<&str> {
         PREFIXES.iter().find_map(|prefix| self.plain(&format!("{prefix}{name}")))
     }
+
+    /// The full name of the variable that says this setting.
+    pub(crate) fn variable(&self, name: &str) -> Option<String> {
+        PREFIXES.iter().map(|prefix| format!("{prefix}{name}")).find(|name| self.plain(name).is_some())
+    }
 }
 
 #[cfg(test)]

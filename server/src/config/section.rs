@@ -48,6 +48,20 @@ impl<'a> Section<'a> {
         set.or(written).filter(|text| !text.is_empty())
     }
 
+    /// An error in such a setting, which names the variable if that is where it comes from.
+    pub(super) fn wrong_setting(
+        &self,
+        key: &'static str,
+        environment: &Environment,
+        variables: &[&str],
+        text: &str,
+    ) {
+        match variables.iter().find_map(|variable| environment.variable(variable)) {
+            Some(variable) => self.findings.error(&variable, 0, text.to_owned()),
+            None => self.error(key, text),
+        }
+    }
+
     /// A boolean, or a text or number that says one.
     pub(super) fn flag(&self, key: &'static str) -> Option<bool> {
         self.read(key, "true or false", Value::as_bool)

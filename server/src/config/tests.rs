@@ -362,3 +362,14 @@ fn findings_do_not_repeat_texts() {
     let key = KeySource::Here("hunter2".to_owned());
     assert!(!format!("{key:?}").contains("hunter2"));
 }
+
+#[test]
+fn a_wrong_variable_is_blamed_and_not_the_file() {
+    let text =
+        "storage \"file\" { path = \"/d\" }\nlog_level = \"debug\"\nlistener \"tcp\" { tls_disable = 1 }";
+    let environment = Environment::from([("BAO_API_ADDR", "foo"), ("VAULT_LOG_LEVEL", "zz")]);
+    let findings = read_text(text, &environment).unwrap_err();
+    let said: Vec<String> = findings.iter().map(ToString::to_string).collect();
+    assert!(said.iter().any(|line| line.starts_with("BAO_API_ADDR: \"api_addr\" must be a URL")), "{said:?}");
+    assert!(said.iter().any(|line| line.starts_with("VAULT_LOG_LEVEL: the log level \"zz\"")), "{said:?}");
+}
