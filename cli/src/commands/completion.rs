@@ -50,7 +50,15 @@ _keep_or_path() {
         fi
         ;;
     esac
-    _keep "$@"
+    # Flags are written with one dash; the script knows them with two.
+    local before="$3"
+    if [[ "$before" == -??* && "$before" != --* ]]; then before="-$before"; fi
+    if [[ "$2" == -* && "$2" != --* ]]; then
+        _keep "$1" "-$2" "$before"
+        COMPREPLY=("${COMPREPLY[@]#-}")
+    else
+        _keep "$1" "$2" "$before"
+    fi
 }
 complete -F _keep_or_path -o bashdefault -o default keep
 "#;

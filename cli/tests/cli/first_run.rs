@@ -233,6 +233,14 @@ fn help_completion_and_manual_come_from_one_declaration() {
         let script = keep(&format!("completion {shell}"));
         assert!(script.code == 0 && script.out.contains("health-check"), "{shell}");
     }
+    // A flag completes in the spelling in which it is written everywhere.
+    let file = folder.0.join("keep.bash");
+    std::fs::write(&file, keep("completion bash").out).unwrap();
+    let typed =
+        "COMP_WORDS=(keep cert get -na); COMP_CWORD=3; _keep_or_path keep -na get; echo ${COMPREPLY[@]}";
+    let line = format!("source {}; {typed}", file.display());
+    let shown = std::process::Command::new("bash").args(["-c", &line]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&shown.stdout).trim(), "-name -namespace");
     assert_eq!(keep("man pages").code, 0);
     assert!(std::fs::read_to_string(folder.0.join("pages/keep-kv-get.1")).unwrap().contains("mount"));
 }

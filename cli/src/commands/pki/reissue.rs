@@ -80,7 +80,10 @@ impl Revoke {
             }
             (_, Some(id)) => {
                 let call = Call::post(format!("{path}/{id}/abort"), json!({}));
-                session.client.write(call).await.map_err(|e| e.during("Error ending it"))?;
+                session.client.write(call).await.map_err(|e| match e.status() {
+                    Some(404) => Stop::remote(format!("There is no re-issue {id}")),
+                    _ => e.during("Error ending it"),
+                })?;
                 say(format!("Success! It is ended. What was revoked stays revoked: {id}"));
                 Ok(0)
             }
