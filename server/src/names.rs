@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{NetError, runtime::TokioRuntimeProvider};
 use hickory_resolver::proto::rr::{RData, RecordType};
 use kit::{Caa, Error, Fault, Result};
 
@@ -20,13 +20,13 @@ pub(crate) async fn addresses(host: &str, by: &str) -> Result<Vec<IpAddr>> {
         let found = tokio::net::lookup_host((host, 0)).await.map_err(|error| unanswered(host, &error))?;
         return Ok(found.map(|address| address.ip()).collect());
     }
-    let found = resolver(by)?.lookup_ip(whole(host)).await.map_err(|error| unanswered(host, &error))?;
+    let found = resolver(by)?.lookup_ip(whole(host)).await.map_err(|error| nothing(host, &error))?;
     Ok(found.iter().collect())
 }
 
 /// The TXT records of a name, each in one piece.
 pub(crate) async fn texts(name: &str, by: &str) -> Result<Vec<String>> {
-    let found = resolver(by)?.txt_lookup(whole(name)).await.map_err(|error| unanswered(name, &error))?;
+    let found = resolver(by)?.txt_lookup(whole(name)).await.map_err(|error| nothing(name, &error))?;
     let text = |data: &RData| match data {
         RData::TXT(text) => Some(String::from_utf8_lossy(&text.txt_data.concat()).into_owned()),
         _ => None,
@@ -80,6 +80,14 @@ fn resolver(by: &str) -> Result<TokioResolver> {
     options.attempts = QUESTIONS_MAX;
     options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
     builder.build().map_err(|error| unusable(&error))
+}
+
+/// What the name server said of a name, in words.
+fn nothing(name: &str, error: &NetError) -> Error {
+    match error.is_no_records_found() {
+        true => Error::new(Fault::Upstream, format!("the name server knows no such record of {name}")),
+        false => unanswered(name, error),
+    }
 }
 
 fn unanswered(name: &str, error: &dyn std::fmt::Display) -> Error {

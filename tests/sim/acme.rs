@@ -205,3 +205,44 @@ fn the_seal_of_a_namespace_forgets_nothing_of_the_mounts_outside_of_it() {
     let used = desk.ask_signed("pki/acme/orders", &unused.to_string());
     assert_eq!(used.json["type"], "urn:ietf:params:acme:error:badNonce", "{used:?}");
 }
+
+/// An issuer that is revoked signs no more; what it has signed is still seen to, and its holders are told to come at once.
+#[test]
+fn a_directory_outlives_its_issuers_right_to_sign() {
+    let (desk, web) = desk(74);
+    let client = Client::new(&desk);
+    let place = client.order(&desk, &web, "a.example.com");
+    desk.tick();
+    let order = client.post(&desk, &place, &Value::Null).expect(200);
+    let proved = client.signer.rest(&order.json["authorizations"][0]);
+    let shown = client.post(&desk, &proved, &Value::Null).expect(200);
+    let ways: Vec<&Value> = shown.json["challenges"].as_array().unwrap().iter().collect();
+    assert!(ways.len() == 1 && ways[0]["status"] == "valid", "the way by which it was proved: {shown:?}");
+    client.finalize(&desk, &place, &csr("a.example.com")).expect(200);
+    let waiting = client.order(&desk, &web, "b.example.com");
+    desk.tick();
+    let late = json!({
+        "identifiers": [{"type": "dns", "value": "c.example.com"}], "notAfter": "2001-01-01T00:00:00Z",
+    });
+    let refused = client.post(&desk, "new-order", &late).expect(400);
+    assert!(refused.json["detail"].as_str().unwrap().contains("which is over"), "{refused:?}");
+
+    desk.ask(Post, "pki/issuer/default/revoke", "").expect(200);
+    desk.ask_as("", Get, "pki/acme/directory", "").expect(200);
+    let chain = client.post(&desk, &format!("{place}/cert"), &Value::Null).expect(200);
+    let leaf = x509::Certificate::from_pem(&String::from_utf8(chain.raw).unwrap()).unwrap();
+    let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let name = format!("{}.{}", text(&leaf.authority_key_id().unwrap()), text(leaf.serial().as_bytes()));
+    let advice = desk.ask_as("", Get, &format!("pki/acme/renewal-info/{name}"), "").expect(200);
+    let end = Time::parse(advice.json["suggestedWindow"]["end"].as_str().unwrap()).unwrap();
+    assert!(end.seconds() <= desk.seconds(), "now: {advice:?}");
+    let wanted = json!({"identifiers": [{"type": "dns", "value": "c.example.com"}]});
+    for refused in [
+        client.post(&desk, "new-order", &wanted),
+        client.post(&desk, "new-authz", &json!({"identifier": {"type": "dns", "value": "c.example.com"}})),
+        client.finalize(&desk, &waiting, &csr("b.example.com")),
+    ] {
+        assert_eq!(refused.expect(503).json["type"], "urn:ietf:params:acme:error:serverInternal");
+    }
+    client.post(&desk, "revoke-cert", &json!({"certificate": text(leaf.der())})).expect(200);
+}

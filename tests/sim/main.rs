@@ -35,6 +35,7 @@ mod quotas;
 mod raw;
 mod refusals;
 mod sealed_namespaces;
+mod shards;
 mod sys;
 mod together;
 mod tokens;

@@ -62,7 +62,7 @@ pub(super) fn list(cx: &impl Reads, issuer: &Issuer, extent: Extent) -> Result<A
     }
     let all = authorities(cx)?;
     let config = CRL.get(cx)?;
-    let (found, dates) = (revocations(cx, &all, issuer)?, Dates::of(cx, &all, issuer, &config)?);
+    let (found, dates) = (revocations(cx, &all, issuer)?, Dates::of(cx, &all, issuer, &config, extent)?);
     let start = dates.start(&found, cx.now());
     let mark = match dates.fixed && extent != Extent::Delta {
         // Made at fixed times, a list stays as it is, however much is revoked meanwhile.
@@ -90,7 +90,7 @@ pub(super) fn list(cx: &impl Reads, issuer: &Issuer, extent: Extent) -> Result<A
 pub(super) fn dated(cx: &impl Reads, issuer: &Issuer) -> Result<(Time, Time)> {
     let config = CRL.get(cx)?;
     let all = authorities(cx)?;
-    let dates = Dates::of(cx, &all, issuer, &config)?;
+    let dates = Dates::of(cx, &all, issuer, &config, Extent::Complete)?;
     let start = dates.start(&revocations(cx, &all, issuer)?, cx.now());
     Ok((start, start.plus(config.expiry())))
 }
@@ -119,11 +119,19 @@ struct Dates {
 }
 
 impl Dates {
-    fn of(cx: &impl Reads, all: &Authorities, issuer: &Issuer, config: &CrlConfig) -> Result<Self> {
+    fn of(
+        cx: &impl Reads,
+        all: &Authorities,
+        issuer: &Issuer,
+        config: &CrlConfig,
+        extent: Extent,
+    ) -> Result<Self> {
         // Twins give one list one number, whichever is asked.
         let created = signers::twins(all, issuer).map(|twin| twin.record.created_at).max();
         let rotated = CRL_ROTATED.get(cx)?.max(created.unwrap_or_default());
-        Ok(Self { rotated, step: config.step(), fixed: config.auto_rebuild })
+        // Shards are small and have no deltas: who wants those between the fixed times has the shards made anew instead.
+        let anew = config.enable_delta && matches!(extent, Extent::Shard(_));
+        Ok(Self { rotated, step: config.step(), fixed: config.auto_rebuild && !anew })
     }
 
     /// When the present list begins.

@@ -65,7 +65,10 @@ impl<const AT: usize> Query<Pki> for Ask<AT> {
                 let (bytes, begins) = standing(cx, issuer, id, status, &config)?;
                 if AT == BY_GET {
                     let life = begins.plus(config.ocsp_expiry());
-                    cached(cx, &bytes, begins, (!config.ocsp_expiry().is_zero()).then_some(life));
+                    let life = (!config.ocsp_expiry().is_zero()).then_some(life);
+                    if cached(cx, &bytes, begins, life) == Held::Already {
+                        return Ok(Reply::Raw { status: 304, kind: "", bytes: Vec::new() });
+                    }
                 }
                 return Ok(Reply::Raw { status: 200, kind: ANSWER, bytes: bytes.to_vec() });
             }
@@ -110,17 +113,32 @@ fn standing(
     Ok((bytes, start))
 }
 
-/// Lets caches between here and who asks keep an answer as long as it is good (RFC 5019 §6.2, RFC 9111). Whoever
+/// Whether who asks has the answer.
+#[derive(PartialEq)]
+enum Held {
+    Already,
+    Not,
+}
+
+/// Lets caches between here and who asks keep an answer as long as it is good (RFC 5019 §6.2, RFC 9111), and hears whether one who asks
+/// has it already, where the mount shows that header to this engine (`passthrough_request_headers`). Whoever
 /// cannot wait that long for a revocation sets a shorter `ocsp_expiry`, or asks with a nonce.
-fn cached(cx: &Reading<'_>, bytes: &[u8], begins: Time, ends: Option<Time>) {
-    let Some(ends) = ends else { return };
+fn cached(cx: &Reading<'_>, bytes: &[u8], begins: Time, ends: Option<Time>) -> Held {
+    let Some(ends) = ends else { return Held::Not };
     let age = cx.now().until(ends).as_secs();
-    let tag = digest::digest(&digest::SHA256, bytes);
+    let tag = format!("\"{}\"", hex::encode(digest::digest(&digest::SHA256, bytes).as_ref()));
+    let known = cx.remote().header("if-none-match").is_some_and(|known| {
+        known
+            .expose()
+            .split(',')
+            .any(|one| [tag.as_str(), "*"].contains(&one.trim().trim_start_matches("W/")))
+    });
     let notes = cx.notes();
     notes.header("cache-control", format!("max-age={age}, public, no-transform, must-revalidate"));
-    notes.header("etag", format!("\"{}\"", hex::encode(tag.as_ref())));
+    notes.header("etag", tag);
     notes.header("expires", ends.http());
     notes.header("last-modified", begins.http());
+    if known { Held::Already } else { Held::Not }
 }
 
 fn sign(

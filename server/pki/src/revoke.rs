@@ -11,7 +11,7 @@ use x509::{Certificate, PrivateKey, Reason, Serial, pem};
 
 use super::authorities::{Authorities, authorities, refused};
 use super::fields::text;
-use super::signers::are_twins;
+use super::signers::{self, are_twins};
 use super::store::{CERTIFICATES, CRL, CertificateRecord, Id, REVOKED, RevokedRecord};
 use super::{Pki, blocked, issued, listed};
 
@@ -220,8 +220,10 @@ pub(super) fn take_back(
     let known = found.issuer.filter(|id| all.issuers.iter().any(|issuer| issuer.id == *id));
     let issuer = known.or_else(|| all.issuer_of(&found.certificate).map(|issuer| issuer.id));
     let reason = reason.map(|reason| reason as u8);
-    if issuer.is_none() {
-        cx.warn(NO_LIST);
+    match issuer.and_then(|id| all.issuers.iter().find(|issuer| issuer.id == id)) {
+        None => cx.warn(NO_LIST),
+        Some(issuer) if !signers::lists(&all, issuer) => cx.warn(UNLISTED),
+        Some(_) => {}
     }
     let record = RevokedRecord { at: cx.now(), issuer: issuer.or(found.issuer), not_after, reason };
     put(cx, serial, &record)?;
@@ -229,6 +231,7 @@ pub(super) fn take_back(
 }
 
 const ANOTHERS: &str = "certificate with same serial but unequal value already present in this cluster's storage; refusing to revoke";
+const UNLISTED: &str = "The issuer of this certificate signs no revocation lists: its usage lacks crl-signing, or its key is not here. So no list of this mount says that it is revoked; OCSP does, if the issuer answers it.";
 const NO_LIST: &str = "No issuer of this mount has signed this certificate, so it stands on no revocation list of this mount. If it was signed by one that is gone, import that again and run tidy with tidy_revoked_cert_issuer_associations; else revoke it where it was signed.";
 
 /// Whether the number of this certificate is here that of another one.

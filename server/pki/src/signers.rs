@@ -33,6 +33,11 @@ pub(super) fn twins<'a>(
     all.issuers.iter().filter(move |other| are_twins(issuer, other))
 }
 
+/// Whether any of the twins of an issuer, or itself, signs their lists.
+pub(super) fn lists(all: &Authorities, issuer: &Issuer) -> bool {
+    twins(all, issuer).any(|twin| twin.key.is_some() && twin.record.usage.crl)
+}
+
 /// Under which ids the revocations lie that stand on the lists of this issuer.
 pub(super) fn listing_ids(cx: &impl Reads, all: &Authorities, issuer: &Issuer) -> Result<Vec<Id>> {
     let gone = cx.memo(&format!("gone/{}", issuer.id), |cx| GONE.get(cx, &place(issuer)))?;

@@ -285,12 +285,21 @@ fn first_of(content: &[u8]) -> Result<Member<'_>> {
     first.ok_or_else(|| Error::malformed(WHAT, "a part of it is empty"))
 }
 
-/// The nonce among the extensions of a question.
+/// The nonce among the extensions of a question. One that is critical and unknown makes it a question that nobody here
+/// understands (RFC 6960 §4.4).
 fn nonce(extensions: &[u8]) -> Result<Option<Vec<u8>>> {
+    let mut nonce = None;
     for extension in members_of(only(extensions)?.value, WHAT)? {
         let parts = members_of(extension.value, WHAT)?;
         let (Some(oid), Some(value)) = (parts.first(), parts.last()) else { continue };
         if oid.value != NONCE.as_bytes() {
+            let critical = parts.iter().any(|part| part.tag == Tag::Boolean && part.value != [0]);
+            if critical {
+                return Err(Error::malformed(WHAT, "it has a critical extension that is not known"));
+            }
+            continue;
+        }
+        if nonce.is_some() {
             continue;
         }
         // RFC 9654: an OCTET STRING within; older clients put their bytes there as they are.
@@ -299,13 +308,13 @@ fn nonce(extensions: &[u8]) -> Result<Option<Vec<u8>>> {
             [one] if one.tag == Tag::OctetString => Some(one.value),
             _ => None,
         });
-        let nonce = inner.unwrap_or(value.value);
-        if nonce.is_empty() || nonce.len() > NONCE_MAX {
+        let found = inner.unwrap_or(value.value);
+        if found.is_empty() || found.len() > NONCE_MAX {
             return Err(Error::malformed(WHAT, format!("its nonce has not one to {NONCE_MAX} bytes")));
         }
-        return Ok(Some(nonce.to_vec()));
+        nonce = Some(found.to_vec());
     }
-    Ok(None)
+    Ok(nonce)
 }
 
 #[cfg(test)]
@@ -337,6 +346,20 @@ mod tests {
         assert_eq!(serials, [[7], [8]]);
         assert_eq!(read.nonce.as_deref(), Some(&b"fresh"[..]));
         assert_eq!(OcspQuestion::from_der(&question(&[id(7)], &[])).unwrap().nonce, None);
+    }
+
+    #[test]
+    fn what_must_be_understood_and_is_not_is_refused() {
+        let unknown = ObjectIdentifier::new_unwrap("1.2.3.4");
+        for critical in [false, true] {
+            let extensions = Extensions::new().with(unknown, critical, tlv::octets(b"x")).with(
+                NONCE,
+                false,
+                tlv::octets(b"fresh"),
+            );
+            let read = OcspQuestion::from_der(&question(&[id(7)], &tlv::explicit(2, &extensions.to_der())));
+            assert_eq!(read.is_err(), critical, "{read:?}");
+        }
     }
 
     #[test]

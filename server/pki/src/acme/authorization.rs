@@ -8,14 +8,11 @@ use super::identifier::{Identifier, Name};
 use super::place::Directory;
 use super::problem::{Kind, Problem, Refused, Result};
 use super::records::{
-    AUTHORIZATIONS, AuthorizationRecord, AuthorizationStatus, ChallengeStatus, ORDERS, OrderStatus,
-    authorization_of,
+    AUTHORIZATIONS, AuthorizationRecord, AuthorizationStatus, ChallengeRecord, ChallengeStatus, ORDERS,
+    OrderStatus, authorization_of,
 };
 use super::signed::{Asked, Said, signed_operation};
 use crate::store::Id;
-
-/// How soon a client should ask again while a proof is looked at.
-pub(super) const SOON_SECONDS: &str = "1";
 
 signed_operation! {
     /// Shows what must be proved for a name, or gives the name up.
@@ -51,9 +48,12 @@ fn answer(cx: &mut Writing<'_>, asked: &Asked<'_>, auth_id: &str) -> Result<Said
         }
         deactivate(cx, id, &mut record)?;
     }
-    let processing = record.challenges.iter().any(|one| one.status == ChallengeStatus::Processing);
+    let soon = record.challenges.iter().filter_map(|one| one.asked_again(cx.now())).min();
     let said = Said::json(200, &shown(cx, asked.directory, id, &record))?;
-    Ok(if processing { said.with("retry-after", SOON_SECONDS) } else { said })
+    Ok(match soon {
+        Some(seconds) => said.with("retry-after", seconds.to_string()),
+        None => said,
+    })
 }
 
 /// An authorization of the account that asks.
@@ -90,12 +90,21 @@ pub(super) fn fail_order(cx: &mut Writing<'_>, id: Option<Id>, problem: Problem)
 
 /// An authorization, with where its challenges are.
 pub(super) fn shown(cx: &Writing<'_>, directory: &Directory, id: Id, record: &AuthorizationRecord) -> Shown {
-    let challenge = |one| challenge::Shown::of(directory, id, one);
+    let status = record.status_at(cx.now());
+    // What is proved, or has failed, names the way by which it was (RFC 8555 §7.1.4).
+    let settled = match status {
+        AuthorizationStatus::Valid => Some(ChallengeStatus::Valid),
+        AuthorizationStatus::Invalid => Some(ChallengeStatus::Invalid),
+        _ => None,
+    };
+    let by = |one: &&ChallengeRecord| settled == Some(one.status);
+    let known = record.challenges.iter().any(|one| by(&one));
+    let challenges = record.challenges.iter().filter(|one| !known || by(one));
     Shown {
-        challenges: record.challenges.iter().map(challenge).collect(),
+        challenges: challenges.map(|one| challenge::Shown::of(directory, id, one)).collect(),
         expires: record.expires.truncated().rfc3339(),
         identifier: record.name.proved_as(),
-        status: record.status_at(cx.now()),
+        status,
         wildcard: matches!(record.name, Name::Wildcard(_)),
     }
 }

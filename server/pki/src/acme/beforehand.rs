@@ -39,6 +39,7 @@ struct Wanted {
 
 fn begin(cx: &mut Writing<'_>, asked: &Asked<'_>) -> Result<Said> {
     let (directory, owner) = (asked.directory, asked.account()?);
+    directory.check_signs()?;
     let wanted: Wanted = asked.json()?;
     let name = wanted.identifier.read()?;
     if matches!(name, Name::Wildcard(_)) {
@@ -105,6 +106,7 @@ pub(super) fn new_authorization(
         status: ChallengeStatus::Pending,
         validated: None,
         problem: None,
+        looked_at: None,
     };
     let status = if given { AuthorizationStatus::Valid } else { AuthorizationStatus::Pending };
     let challenges = kinds.iter().map(challenge).collect();

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::account::count;
-use super::authorization::{SOON_SECONDS, fail_order, found};
+use super::authorization::{fail_order, found};
 use super::caa;
 use super::config::{self, AcmeConfig};
 use super::limits::Limit;
@@ -87,13 +87,16 @@ fn answer(cx: &mut Writing<'_>, asked: &Asked<'_>, auth_id: &str, kind: &str) ->
         cx.ask_later::<Pki, _>(Duration::ZERO, &ask)?;
     }
     let shown = Shown::of(asked.directory, id, challenge);
-    let processing = challenge.status == ChallengeStatus::Processing;
+    let soon = challenge.asked_again(cx.now());
     if begins {
         AUTHORIZATIONS.put(cx, id.as_bytes(), &record)?;
     }
     let up = asked.directory.url(format_args!("authorization/{id}"));
     let said = Said::json(200, &shown)?.with("link", format!("<{up}>;rel=\"up\""));
-    Ok(if processing { said.with("retry-after", SOON_SECONDS) } else { said })
+    Ok(match soon {
+        Some(seconds) => said.with("retry-after", seconds.to_string()),
+        None => said,
+    })
 }
 
 /// Looks whether a proof is in place.
@@ -189,6 +192,7 @@ impl Ask<Pki> for Validate {
             // Proofs take a while to spread; meanwhile the client may read what is wrong.
             (Err(problem), Some(wait)) if !matches!(problem.kind, Kind::Caa | Kind::Unauthorized) => {
                 challenge.problem = Some(problem.clone());
+                challenge.looked_at = Some(now.plus(*wait));
                 cx.ask_later::<Pki, _>(*wait, &Self { attempt: self.attempt + 1, ..self })?;
             }
             (Err(problem), _) => {

@@ -75,6 +75,7 @@ fn finalize(cx: &mut Writing<'_>, asked: &Asked<'_>, order_id: &str, heard: &Hea
     let (id, mut order) = found(cx, asked, order_id)?;
     let chosen = asked.directory.in_profile(cx, order.profile.as_deref())?;
     let directory = chosen.as_ref().unwrap_or(asked.directory);
+    directory.check_signs()?;
     let status = standing(cx, &order)?;
     if status != OrderStatus::Ready {
         let why = format!("order is status {}, needs to be in ready state", word(status));
@@ -258,7 +259,11 @@ fn asked_lifetime(
         return Err(Refused::new(Kind::ServerInternal, "the issuer or the role of this directory has ended"));
     }
     if let Some(end) = order.not_after.filter(|end| *end > last || *end <= now) {
-        let why = format!("notAfter is {}; it may be {} at most", end.rfc3339(), last.truncated().rfc3339());
+        let end_text = end.rfc3339();
+        let why = match end <= now {
+            true => format!("notAfter is {end_text}, which is over: it is {} now", now.truncated().rfc3339()),
+            false => format!("notAfter is {end_text}; it may be {} at most", last.truncated().rfc3339()),
+        };
         return Err(Refused::new(Kind::Malformed, why));
     }
     let ttl_seconds = if order.not_after.is_some() { 0 } else { usual.unwrap_or(left).min(left) };

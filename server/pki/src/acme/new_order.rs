@@ -51,6 +51,7 @@ fn order(cx: &mut Writing<'_>, asked: &Asked<'_>) -> Result<Said> {
     let profile = wanted.profile.filter(|profile| !profile.is_empty());
     let chosen = asked.directory.in_profile(cx, profile.as_deref())?;
     let directory = chosen.as_ref().unwrap_or(asked.directory);
+    directory.check_signs()?;
     let names = names(&wanted.identifiers)?;
     let rules = directory.rules()?;
     let holder = caller(cx, owner)?;

@@ -109,8 +109,9 @@ pub(super) struct Directory {
     pub(super) config: Arc<AcmeConfig>,
     /// The directory below the mount, with its slash at the end.
     pub(super) path: String,
-    /// The issuer that signs.
+    /// The issuer that signs, as long as it can.
     pub(super) issuer: Id,
+    can_sign: bool,
     /// Whether the role wants a common name.
     pub(super) wants_common_name: bool,
     /// The role, of which the rules are made.
@@ -145,7 +146,7 @@ impl Directory {
         base: String,
         (mut role, role_name): (Role, String),
     ) -> Result<Self> {
-        let issuer = issuer(cx, &config, place, &role)?;
+        let (issuer, can_sign) = issuer(cx, &config, place, &role)?;
         // Names are what counts; one of them becomes the common name, if one can.
         let wants_common_name = std::mem::take(&mut role.require_cn);
         if !config.allow_role_ext_key_usage {
@@ -157,7 +158,19 @@ impl Directory {
             role.email_protection_flag = false;
         }
         let (path, place) = (place.path(), place.clone());
-        Ok(Self { config, path, issuer, wants_common_name, role, role_name, base, place })
+        Ok(Self { config, path, issuer, can_sign, wants_common_name, role, role_name, base, place })
+    }
+
+    /// Refuses to begin or to sign what its issuer cannot sign any more: it was revoked, or another has taken its place. All that is
+    /// about certificates it has signed goes on.
+    pub(super) fn check_signs(&self) -> Result<()> {
+        match self.can_sign {
+            true => Ok(()),
+            false => {
+                let why = "issuer missing proper issuance usage or key";
+                Err(Refused::new(Kind::ServerInternal, why).with_status(503))
+            }
+        }
     }
 
     /// The same directory under the role of a profile; nothing, if none is asked for.
@@ -235,7 +248,8 @@ fn verbatim() -> Role {
     }
 }
 
-fn issuer(cx: &impl Reads, config: &AcmeConfig, place: &Place, role: &Role) -> Result<Id> {
+/// The issuer of a place, and whether it can sign.
+fn issuer(cx: &impl Reads, config: &AcmeConfig, place: &Place, role: &Role) -> Result<(Id, bool)> {
     let reference = match (&place.issuer, role.issuer_ref.as_str()) {
         (Some(named), _) => named.as_str(),
         (None, "") => DEFAULT,
@@ -244,12 +258,9 @@ fn issuer(cx: &impl Reads, config: &AcmeConfig, place: &Place, role: &Role) -> R
     let all = authorities(cx)?;
     let issuer =
         all.issuer(reference).ok_or_else(|| Refused::new(Kind::Malformed, "issuer does not exist"))?;
-    if !issuer.record.usage.issuing || issuer.key.is_none() {
-        return Err(Refused::new(Kind::ServerInternal, "issuer missing proper issuance usage or key"));
-    }
     let allowed = |name: &String| all.issuer(name).is_some_and(|allowed| allowed.id == issuer.id);
     if !config.allows_any_issuer() && !config.allowed_issuers.iter().any(allowed) {
         return Err(Refused::new(Kind::ServerInternal, "specified issuer not allowed by ACME policy"));
     }
-    Ok(issuer.id)
+    Ok((issuer.id, issuer.record.usage.issuing && issuer.key.is_some()))
 }

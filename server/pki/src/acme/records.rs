@@ -193,6 +193,17 @@ pub(super) struct ChallengeRecord {
     pub(super) status: ChallengeStatus,
     pub(super) validated: Option<Time>,
     pub(super) problem: Option<Problem>,
+    /// When it is looked at again, once it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) looked_at: Option<Time>,
+}
+
+impl ChallengeRecord {
+    /// In how many seconds a client should ask again: after the next look, while there is to be one.
+    pub(super) fn asked_again(&self, now: Time) -> Option<u64> {
+        let left = self.looked_at.map_or(0, |at| now.until(at).as_secs());
+        (self.status == ChallengeStatus::Processing).then_some(left + 1)
+    }
 }
 
 /// The ways to prove a name.
