@@ -200,7 +200,7 @@ impl Blank {
     /// [`StillBlank`] with the store, to try again.
     pub fn keep(mut self, draft: &Sealed) -> Result<Sealed, Box<StillBlank>> {
         match self.store(draft) {
-            Ok(seal) => Ok(Sealed { backend: self.backend, options: self.options, seal }),
+            Ok(seal) => Ok(Sealed { backend: self.backend, options: self.options, seal, doubtful: false }),
             Err(why) => Err(Box::new(StillBlank { blank: self, why })),
         }
     }
