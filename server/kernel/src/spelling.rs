@@ -18,6 +18,8 @@ pub(crate) struct Spelt {
     pub(crate) any_case: Option<AnyCase>,
     /// The operation that answers there, if one does.
     pub(crate) route: Option<Route>,
+    /// Whoever comes is let in without a token.
+    pub(crate) open: bool,
 }
 
 /// A name that may be spelt in several ways is judged in one. `before` is how many bytes of the path stand before what
@@ -65,19 +67,22 @@ pub(crate) fn of_request(
     loop {
         let (space, local) = router.locate(path.as_str());
         let Some((mounted, rest)) = space.nearest(local) else {
-            return Ok(Spelt { path, any_case: None, route: None });
+            return Ok(Spelt { path, any_case: None, route: None, open: false });
         };
         if let Some(range) = lower_at(mounted, verb, rest) {
             path = lowered(&path, rest, range)?;
             continue;
         }
         let Found::Here { route, captures, .. } = mounted.engine.find(verb, rest) else {
-            return Ok(Spelt { path, any_case: None, route: None });
+            let login = mounted.method.as_ref().and_then(|method| method.find_login(verb, rest));
+            let open = matches!(login, Some((_, _, Match::Yes(_))));
+            return Ok(Spelt { path, any_case: None, route: None, open });
         };
         let before = path.as_str().len() - rest.len();
         let there = Reading::new(&Right::Open, today, &mounted.info, cx.caller(), cx.remote(), cx.now());
         let (judged, any_case) = judged(&there, &*mounted.engine, &path, before, &captures)?;
-        return Ok(Spelt { path: judged.into_owned(), any_case, route: Some(route) });
+        let open = route.open;
+        return Ok(Spelt { path: judged.into_owned(), any_case, route: Some(route), open });
     }
 }
 
