@@ -35,6 +35,7 @@ pub(crate) fn request(token: &str, verb: Verb, path: &str, body: Vec<u8>) -> Res
         help: false,
         meter: kernel::Meter::default(),
         lineage: Lineage::default(),
+        hidden: false,
     })
 }
 

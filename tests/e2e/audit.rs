@@ -74,6 +74,22 @@ fn every_request_has_a_question_and_an_answer() {
 }
 
 #[test]
+fn what_a_door_does_not_answer_is_in_the_log_all_the_same() {
+    let (folder, server, _root) = audited();
+    let file = folder.path().join("audit.log");
+    for path in ["sys/rekey/init", "sys/generate-root/attempt"] {
+        let before = lines(&file).len();
+        server.anonymous().post(path, json!({})).must(405);
+        let said = &lines(&file)[before..];
+        assert_eq!(said.len(), 2, "{said:#?}");
+        assert_eq!(
+            (&said[1]["request"]["path"], &said[1]["error"]),
+            (&json!(path), &json!("unsupported operation"))
+        );
+    }
+}
+
+#[test]
 fn raw_is_raw_for_one_device_only() {
     let (folder, _server, root) = audited();
     let raw = folder.path().join("raw.log");

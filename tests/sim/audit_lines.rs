@@ -16,6 +16,9 @@ const CASES: usize = 400;
 /// So long is each word of a secret.
 const WORD: usize = 9;
 
+/// What OpenBao counts a client as whose token has no entity and the policies `a`, `b` and `default`.
+const CLIENT: &str = "bXQoRWTMMagNRD/6lt2+EmFQAtEG9eKRgjedGC6GgOI=";
+
 /// What means something to JSON, terminals and readers of lines.
 const ODD: [&str; 14] = [
     "\"",
@@ -198,4 +201,72 @@ fn what_an_attempt_was_granted_is_not_said_of_the_next() {
     assert_eq!(verdict["allowed"], false, "{last}");
     assert!(verdict["granting_policies"].is_null(), "{last}");
     assert_eq!(last["request"]["operation"], "update", "{last}");
+}
+
+/// Who watches logs asks who logged in, from where, and what was handed out.
+#[test]
+fn a_line_says_who_logged_in_and_what_was_handed_out() {
+    let (desk, folder) = (Desk::new(21), Scratch::new());
+    let file = folder.path().join("audit.log");
+    let options = json!({"type": "file", "options": {"file_path": file.display().to_string()}});
+    desk.ask(Post, "sys/audit/file", &options.to_string()).expect(204);
+    let lines = || -> Vec<Value> {
+        let text = std::fs::read_to_string(&file).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let last = || lines().pop().unwrap();
+    assert_eq!(lines()[0]["auth"]["token_type"], "default", "{}", lines()[0]);
+    desk.ask(Post, "sys/auth/userpass", r#"{"type":"userpass"}"#).expect(204);
+    assert_eq!(last()["auth"]["policy_results"]["granting_policies"][0]["name"], "root");
+    desk.ask(Post, "auth/userpass/users/ann", r#"{"password":"pw","token_policies":"p"}"#).expect(204);
+    let login = |header: Option<u64>| {
+        let mut asked = request("", Post, "auth/userpass/login/ANN", r#"{"password":"pw"}"#);
+        asked.wrap_ttl = header.map(std::time::Duration::from_secs);
+        desk.send(&asked).expect(200)
+    };
+    login(None);
+    let line = last();
+    assert_eq!(line["request"]["path"], "auth/userpass/login/ANN", "as it was asked for");
+    for auth in [&line["auth"], &line["response"]["auth"]] {
+        assert_eq!(auth["metadata"]["username"], "ann", "{line}");
+        assert_eq!(auth["display_name"], "userpass-ann");
+        assert!(auth["client_token"].as_str().unwrap().starts_with("hmac-sha256:"));
+    }
+    let wrapped = login(Some(60));
+    let line = last();
+    assert_eq!(line["auth"]["metadata"]["username"], "ann", "{line}");
+    assert!(line["response"]["auth"].is_null() && line["response"]["wrap_info"].is_object());
+    let wrapping = wrapped.json["wrap_info"]["token"].as_str().unwrap().to_owned();
+    desk.ask_as(&wrapping, Post, "sys/wrapping/unwrap", "").expect(200);
+    let line = last();
+    assert_eq!(line["response"]["auth"]["metadata"]["username"], "ann", "{line}");
+    assert_eq!(line["auth"]["display_name"], "userpass-ann", "who wrapped it");
+    assert_eq!(line["auth"]["remaining_uses"], 1, "as many as there were");
+    desk.ask_as("", Post, "auth/userpass/login/ann", r#"{"password":"no"}"#).expect(400);
+    let line = last();
+    assert_eq!(line["auth"], json!({"token_type": "default"}), "{line}");
+    assert!(line["response"]["data"]["error"].as_str().unwrap().starts_with("hmac-sha256:"));
+    let child =
+        desk.ask(Post, "auth/token/create", r#"{"policies":["b","a"],"num_uses":4,"meta":{"k":"v"}}"#);
+    let line = last();
+    assert_eq!([&line["request"]["mount_class"], &line["response"]["mount_class"]], ["auth", "auth"]);
+    assert_eq!(
+        (&line["response"]["auth"]["num_uses"], &line["response"]["auth"]["metadata"]["k"]),
+        (&json!(4), &json!("v"))
+    );
+    desk.ask_as(&child.expect(200).token(), Get, "auth/token/lookup-self", "").expect(200);
+    let line = last();
+    assert_eq!(line["auth"]["remaining_uses"], 4, "{line}");
+    // What other counters make of the policies a, b and default in the root namespace.
+    assert_eq!(line["request"]["client_id"], CLIENT);
+    assert!(line["request"]["mount_running_version"].as_str().unwrap().starts_with('v'));
+    desk.ask(Get, "auth/userpass/users/none", "").expect(404);
+    assert!(last()["error"].is_null(), "{}", last());
+    desk.ask(Post, "sys/namespaces/team", "").expect(200);
+    desk.ask(Post, "team/sys/mounts/kv", r#"{"type":"kv"}"#).expect(204);
+    let line = last();
+    assert_eq!(
+        (&line["request"]["mount_point"], &line["request"]["mount_type"]),
+        (&json!("team/sys/"), &json!("ns_system"))
+    );
 }

@@ -353,6 +353,7 @@ pub fn request(token: &str, verb: Verb, path: &str, body: &str) -> Request {
         help: false,
         meter: kernel::Meter::default(),
         lineage: kernel::Lineage::default(),
+        hidden: false,
     }
 }
 

@@ -113,13 +113,13 @@ impl Kernel {
     }
 
     fn record<'a>(
-        &self,
+        &'a self,
         request: &'a Request,
         trip: &'a Trip,
         error: Option<&'a str>,
         response: Option<Response<'a>>,
     ) -> Record<'a> {
-        let path = trip.path.as_ref().unwrap_or(&request.path).as_str();
+        let path = trip.spelt.as_ref().or(trip.path.as_ref()).unwrap_or(&request.path).as_str();
         let above = trip.namespace.as_ref().map_or("", |namespace| &namespace.path);
         Record {
             now: trip.now,
@@ -130,7 +130,9 @@ impl Kernel {
             path: path.strip_prefix(above).unwrap_or(path),
             operation: if request.help { "help" } else { trip.operation },
             mounted: trip.mounted.as_deref(),
+            running: &self.audits.running,
             known: trip.known.as_ref().map(|known| known.value()),
+            spent: trip.spent,
             granting: &trip.granting,
             error,
             response,

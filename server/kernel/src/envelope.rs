@@ -219,6 +219,8 @@ impl Outcome {
         Response {
             data: self.data().filter(|_| self.wrapped.is_none()),
             auth: self.auth.as_ref().filter(|_| self.wrapped.is_none()),
+            login: self.auth.as_ref(),
+            unwrapped: self.unwrapped.as_ref().filter(|_| self.wrapped.is_none()).map(|held| &*held.0),
             lease_id: &self.lease.id,
             wrapped: self.wrapped.as_ref(),
             warnings: &self.warnings,

@@ -121,6 +121,7 @@ pub(crate) fn login(request: &Request, id: &str, router: &Router) -> Result<Opti
         help: false,
         meter: Meter::default(),
         lineage: request.lineage.login(id),
+        hidden: false,
     }))
 }
 

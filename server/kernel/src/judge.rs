@@ -1,5 +1,5 @@
 use std::borrow::Cow;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kit::{Body, Error, Fields, Kept, Kind, Reading, Result, Right, Route, Verb};
@@ -14,13 +14,11 @@ use crate::identity;
 use crate::kernel::Kernel;
 use crate::request::Request;
 use crate::tokens::{Known, TokenRecord, Uses};
-use crate::walk::{Asked, At, Ground, Step, Trip};
+use crate::walk::{Asked, At, Ground, Step, Trip, granting};
 use crate::{help, place, spelling, tokens};
 
 /// When a token that was used up is ended at the latest: no request takes so long.
 const USED_UP_WAIT: Duration = Duration::from_secs(600);
-/// What audit says granted it to a root token.
-static ROOT: LazyLock<Arc<str>> = LazyLock::new(|| policy::builtin::ROOT.into());
 
 impl Kernel {
     /// Identify, judge, audit, run.
@@ -28,7 +26,11 @@ impl Kernel {
         let fields = Fields { path: at.captures, query: &ground.request.query, body: &ground.request.body };
         if !trip.spent && !ground.request.help {
             let path = ground.local(at.path);
-            crate::sys::verify_wrapping(self, ground, trip, path, &fields)?;
+            if let Err(refused) = crate::sys::verify_wrapping(self, ground, trip, path, &fields) {
+                // Audit tells who has tried.
+                trip.known = self.identify(ground, trip).ok();
+                return Err(refused);
+            }
         }
         let open = at.route.open || self.opened(ground.request, at);
         if open && !ground.request.help {
@@ -52,10 +54,7 @@ impl Kernel {
         crate::sys::check_wrapping_wish(ground.request, ground.local(at.path))?;
         let rest = at.path.as_str().get(at.before..).unwrap_or_default();
         place::check_keys(ground.space, at.mounted, rest)?;
-        trip.granting = permit.granting_policies().map(|granted| Arc::clone(&granted.policy)).collect();
-        if permit.root_policy() {
-            trip.granting.push(Arc::clone(&ROOT));
-        }
+        trip.granting = granting(&permit);
         match self.only_looks(ground, trip, at) {
             true => trip.asked = Asked::Owed,
             false => self.question(ground, trip)?,

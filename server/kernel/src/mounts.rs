@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -250,6 +251,14 @@ impl Mounts {
 }
 
 impl MountEntry {
+    /// The type as clients know it. What every namespace has, they know in a namespace by another name.
+    pub(crate) fn shown_kind(&self) -> Cow<'_, str> {
+        match self.class {
+            Class::System if !self.namespace.is_root() => Cow::Owned(format!("ns_{}", self.kind)),
+            _ => Cow::Borrowed(&self.kind),
+        }
+    }
+
     /// A new mount with an id of its own.
     pub(crate) fn new(ns: Ns, class: Class, path: &str, kind: &str, random: &dyn Random) -> Self {
         let id = ns.new_id(random);

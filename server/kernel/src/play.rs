@@ -294,6 +294,7 @@ impl Stage<'_> {
             help: false,
             meter: Meter::default(),
             lineage,
+            hidden: false,
         })
     }
 

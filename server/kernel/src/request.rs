@@ -36,6 +36,8 @@ pub struct Request {
     pub meter: Meter,
     /// What made it, if another request did.
     pub lineage: Lineage,
+    /// The door that it came by does not answer this path. It is refused with its lines in the audit log.
+    pub hidden: bool,
 }
 
 /// The namespace that a header names, without slashes at its ends; empty for the root.

@@ -287,8 +287,12 @@ impl Kernel {
         let Some(ttl) = ttl else { return Ok(outcome) };
         let ttl = wrapped_for(ttl, trip, &outcome)?;
         self.take_place_for_wrapping(txn.snapshot(), trip, &ground.request.path)?;
+        let known = trip.known.clone();
+        let login = || outcome.auth.as_ref().map(|auth| auth.display_name.clone());
+        let caller = known.as_ref().map(|known| known.value().record.display_name.clone());
         let wrapping = Wrapping {
             tokens: &self.tokens,
+            display_name: &caller.or_else(login).unwrap_or_default(),
             space: ground.space,
             path: ground.local(trip.path.as_ref().unwrap_or(&ground.request.path)),
             ttl,

@@ -88,6 +88,15 @@ pub struct Lockout {
     pub disabled: bool,
 }
 
+impl Settings {
+    /// The version that everything built in has.
+    pub(crate) fn running_version(&self) -> String {
+        // A semantic version may have one `+`; clients parse it.
+        let version = self.version.split_once('+').map_or(self.version.as_str(), |(version, _)| version);
+        format!("v{version}+builtin.bao")
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         const MONTH: Duration = Duration::from_secs(768 * 3600);

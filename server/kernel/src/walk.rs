@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use kit::{
     Asking, Captures, Error, Fault, Fields, Found, Kept, Kind, Once, Remote, Result, Route, Secret, Time,
@@ -60,6 +60,8 @@ pub(crate) struct Trip {
     /// It is in the pool for costly work.
     pub(crate) pooled: bool,
     pub(crate) once: Once,
+    /// The path as it was asked for, if a name in it is looked for in lower case.
+    pub(crate) spelt: Option<Path>,
     pub(crate) known: Option<Arc<Kept<Known>>>,
     pub(crate) mounted: Option<Arc<Mounted>>,
     pub(crate) operation: &'static str,
@@ -203,7 +205,10 @@ impl Kernel {
             let lowered = trip.path.clone();
             match self.route(&ground, trip, lowered.as_ref().unwrap_or(&request.path))? {
                 Routed::Step(step) => return Ok(step.resting_on(&ground, trip)),
-                Routed::Lower(path) => trip.path = Some(path),
+                Routed::Lower(path) => {
+                    trip.spelt.get_or_insert_with(|| lowered.unwrap_or_else(|| request.path.clone()));
+                    trip.path = Some(path);
+                }
             }
         }
     }
@@ -231,6 +236,9 @@ impl Kernel {
             return Err(Error::new(Fault::NotFound, text));
         };
         place::check_reach(ground.request, mounted, rest)?;
+        if ground.request.hidden {
+            return Err(Error::new(Fault::Verb, "unsupported operation"));
+        }
         if let Some(method) = &mounted.method
             && let Some((point, route, fit)) = method.find_login(verb, rest)
         {
@@ -299,7 +307,9 @@ impl Kernel {
             wrap_ttl: ground.request.wrap_ttl,
             now: trip.now.0,
         };
-        acl.permit(&question).map(Nothing::Permit).map_err(|_| Error::denied().wrapped())
+        let permit = acl.permit(&question).map_err(|_| Error::denied().wrapped())?;
+        trip.granting = granting(&permit);
+        Ok(Nothing::Permit(permit))
     }
 }
 
@@ -337,6 +347,15 @@ fn unsigned(kernel: &Kernel, request: &Request) -> Option<Secret<String>> {
     }
     let shown = request.token.as_ref().filter(|token| wrap_key::is_signed(token.expose()))?;
     kernel.wrap_key.token(shown.expose()).ok().map(|token| Secret::new(token.into_owned()))
+}
+
+/// The policies that a permit stands on, for the audit log.
+pub(crate) fn granting(permit: &Permit) -> Vec<Arc<str>> {
+    static ROOT: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from(policy::builtin::ROOT));
+    match permit.root_policy() {
+        true => vec![Arc::clone(&ROOT)],
+        false => permit.granting_policies().map(|granted| Arc::clone(&granted.policy)).collect(),
+    }
 }
 
 /// Whether a login is asked for there, in the way that logins are.
@@ -382,6 +401,7 @@ impl Trip {
             begun,
             remote,
             path: None,
+            spelt: None,
             namespace: None,
             asked: Asked::No,
             spent: false,

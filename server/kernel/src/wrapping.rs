@@ -37,6 +37,8 @@ pub(crate) struct Wrapping<'a> {
     pub(crate) space: &'a Space,
     /// The path of the request in that namespace.
     pub(crate) path: &'a str,
+    /// Who wraps, as a token is called.
+    pub(crate) display_name: &'a str,
     pub(crate) ttl: Duration,
     pub(crate) now: Time,
     pub(crate) random: &'a dyn Random,
@@ -70,7 +72,7 @@ impl Wrapping<'_> {
         let record = TokenRecord {
             policies: vec![POLICY.to_owned()],
             path: info.creation_path.clone(),
-            display_name: "token".to_owned(),
+            display_name: self.display_name.to_owned(),
             created: self.now,
             ttl_seconds: info.creation_ttl,
             explicit_max_ttl_seconds: info.creation_ttl,

@@ -245,9 +245,6 @@ impl Service {
             (Metrics::WithToken, true) if asked.request.token.is_none() => {
                 Err(Box::new(reply::error(403, "permission denied")))
             }
-            _ if self.door.listener.hides(asked.request.path.as_str()) => {
-                Err(Box::new(reply::error(405, "unsupported operation")))
-            }
             _ if asked.head_only && !answers_head(asked.request.path.as_str()) => {
                 Err(Box::new(reply::wrapped(405, "unsupported operation")))
             }

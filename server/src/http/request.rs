@@ -141,6 +141,7 @@ pub(crate) fn read(
         },
         _ => BodyKind::Ignored,
     };
+    let hidden = listener.hides(path.as_str());
     let request = Request {
         path: if matches!(verb, Verb::List | Verb::Scan) { path.as_folder() } else { path },
         verb,
@@ -163,6 +164,7 @@ pub(crate) fn read(
         help,
         meter: kernel::Meter::default(),
         lineage: kernel::Lineage::default(),
+        hidden,
     };
     Ok(Asked { request, body, origin, namespace: known.namespace.cloned(), head_only })
 }

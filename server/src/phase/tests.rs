@@ -72,6 +72,7 @@ fn ask(state: &Arc<State>, verb: Verb, path: &str, body: &Value) -> (u16, Value)
         help: false,
         meter: kernel::Meter::default(),
         lineage: kernel::Lineage::default(),
+        hidden: false,
     };
     let answer = match state.answer(&request) {
         Some(Reaction::Now(answer)) => answer,

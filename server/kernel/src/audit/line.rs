@@ -1,6 +1,12 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use kit::{Secret, Time, Verb};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::audit::HeaderRule;
 use crate::audit::device::{Device, Hasher};
@@ -25,7 +31,11 @@ pub(crate) struct Record<'a> {
     pub(crate) path: &'a str,
     pub(crate) operation: &'static str,
     pub(crate) mounted: Option<&'a Mounted>,
+    /// The version of what is mounted.
+    pub(crate) running: &'a str,
     pub(crate) known: Option<&'a Known>,
+    /// A use of its token is spent for this request.
+    pub(crate) spent: bool,
     pub(crate) granting: &'a [Arc<str>],
     pub(crate) error: Option<&'a str>,
     pub(crate) response: Option<Response<'a>>,
@@ -36,6 +46,10 @@ pub(crate) struct Record<'a> {
 pub(crate) struct Response<'a> {
     pub(crate) data: Option<&'a [u8]>,
     pub(crate) auth: Option<&'a Auth>,
+    /// Who has logged in, also if the token is wrapped.
+    pub(crate) login: Option<&'a Auth>,
+    /// The envelope that a wrapping token held.
+    pub(crate) unwrapped: Option<&'a [u8]>,
     pub(crate) lease_id: &'a str,
     pub(crate) wrapped: Option<&'a Wrapped>,
     pub(crate) warnings: &'a [String],
@@ -61,12 +75,30 @@ pub(crate) fn line(record: &Record<'_>, shown: &[HeaderRule], device: &Device) -
     json.text("time", &record.now.rfc3339());
     json.text("type", if record.response.is_some() { "response" } else { "request" });
     let bearer = record.known.map(|known| device.bearer(known, || TokenPart::new(known, record, device)));
-    if let Some(bearer) = &bearer {
-        json.object("auth");
-        json.members(&bearer.auth);
-        verdict(&mut json, record);
-        json.close();
+    json.object("auth");
+    match (&bearer, record.response.as_ref().and_then(|response| response.login)) {
+        (Some(bearer), _) => {
+            json.members(&bearer.auth);
+            // As many as there were before this request.
+            if let Some(left) = record.known.and_then(|known| known.record.uses_left) {
+                json.number("remaining_uses", left + u64::from(record.spent));
+            }
+            verdict(&mut json, record);
+        }
+        (None, Some(login)) => {
+            admitted(&mut json, login, device, &hasher);
+            if login.entity_created {
+                json.raw("entity_created", b"true");
+            }
+        }
+        (None, None) => {
+            json.raw("token_type", b"\"default\"");
+            if record.error.is_none() {
+                json.raw("policy_results", b"{\"allowed\":true}");
+            }
+        }
     }
+    json.close();
     request(&mut json, record, shown, bearer.as_deref(), &hasher);
     if let Some(response) = &record.response {
         answer(&mut json, response, record, device, &hasher);
@@ -100,24 +132,16 @@ impl TokenPart {
         let mut auth = Json { out: request.out.clone(), first: request.first };
         accessor(&mut request, "client_token_accessor", &token.accessor, device, hasher);
         accessor(&mut auth, "accessor", &token.accessor, device, hasher);
+        request.text("client_id", &client_id(known));
         auth.text("display_name", &token.display_name);
         auth.texts("policies", &known.caller.policies);
         auth.texts("token_policies", &token.policies);
-        if !known.identity_policies.is_empty() {
-            auth.texts("identity_policies", &known.identity_policies);
-        }
-        if let Some(meta) = token.meta.as_ref().filter(|meta| !meta.is_empty()) {
-            auth.object("metadata");
-            meta.iter().for_each(|(key, value)| auth.named(key, value));
-            auth.close();
-        }
+        auth.texts("identity_policies", &known.identity_policies);
+        metadata(&mut auth, token.meta.as_ref());
         if !token.entity_id.is_empty() {
             auth.text("entity_id", &token.entity_id);
         }
         auth.text("token_type", if token.batch { "batch" } else { "service" });
-        if let Some(left) = token.uses_left {
-            auth.number("num_uses", left);
-        }
         if token.ttl_seconds > 0 {
             auth.number("token_ttl", token.ttl_seconds);
         }
@@ -126,12 +150,37 @@ impl TokenPart {
     }
 }
 
+/// What counters of clients know the bearer of a token by: its entity, or what its policies and its namespace come to.
+fn client_id(known: &Known) -> String {
+    let token = &known.record;
+    if !token.entity_id.is_empty() {
+        return token.entity_id.clone();
+    }
+    let mut policies: Vec<&str> = token.policies.iter().map(String::as_str).collect();
+    policies.sort_unstable();
+    let home = if known.namespace.ns.is_root() { "root" } else { &known.namespace.id };
+    let text = format!("{}\0{home}", policies.join("\u{7f}"));
+    STANDARD.encode(digest(&SHA256, text.as_bytes()))
+}
+
+fn metadata(json: &mut Json, meta: Option<&BTreeMap<String, String>>) {
+    if let Some(meta) = meta.filter(|meta| !meta.is_empty()) {
+        json.object("metadata");
+        meta.iter().for_each(|(key, value)| json.named(key, value));
+        json.close();
+    }
+}
+
 /// What was decided, and by which policies.
 fn verdict(json: &mut Json, record: &Record<'_>) {
     json.object("policy_results");
     json.raw(
         "allowed",
-        if record.error.is_some() && record.granting.is_empty() { b"false" } else { b"true" },
+        if record.error.is_some_and(|error| !error.is_empty()) && record.granting.is_empty() {
+            b"false"
+        } else {
+            b"true"
+        },
     );
     if !record.granting.is_empty() {
         json.key("granting_policies");
@@ -168,7 +217,7 @@ fn request(
     json.object("request");
     json.text("id", record.id);
     json.text("operation", record.operation);
-    mount(json, record.mounted);
+    mount(json, record, "mount_running_version");
     match (bearer, record.token) {
         (Some(bearer), _) => json.members(&bearer.request),
         (None, Some(shown)) => json.hashed("client_token", shown.expose(), hasher),
@@ -177,7 +226,7 @@ fn request(
     namespace(json, record);
     json.text("path", record.path);
     let keep = record.mounted.map_or(&[][..], |mounted| &mounted.entry.config.audit_non_hmac_request_keys);
-    if !request.body.is_empty() {
+    if !request.body.is_empty() && request.body != b"{}" {
         json.key("data");
         redact(&request.body, keep, hasher, &mut json.out);
     } else if !request.query.is_empty() {
@@ -261,30 +310,10 @@ fn answer(
     hasher: &Hasher<'_>,
 ) {
     json.object("response");
-    mount(json, record.mounted);
+    mount(json, record, "mount_running_plugin_version");
     if let Some(auth) = response.auth {
         json.object("auth");
-        json.hashed("client_token", &auth.client_token, hasher);
-        accessor(json, "accessor", &auth.accessor, device, hasher);
-        json.text("display_name", &auth.display_name);
-        json.texts("policies", &auth.policies);
-        json.texts("token_policies", &auth.token_policies);
-        if !auth.identity_policies.is_empty() {
-            json.texts("identity_policies", &auth.identity_policies);
-        }
-        if let Some(metadata) = auth.metadata.as_ref().filter(|metadata| !metadata.is_empty()) {
-            json.object("metadata");
-            metadata.iter().for_each(|(key, value)| json.named(key, value));
-            json.close();
-        }
-        if !auth.entity_id.is_empty() {
-            json.text("entity_id", &auth.entity_id);
-        }
-        if auth.entity_created {
-            json.raw("entity_created", b"true");
-        }
-        json.text("token_type", auth.token_type);
-        json.number("token_ttl", auth.lease_duration);
+        admitted(json, auth, device, hasher);
         json.close();
     }
     if !response.lease_id.is_empty() {
@@ -302,9 +331,15 @@ fn answer(
             None => redact(data, keep, hasher, &mut json.out),
         }
     }
-    if !response.warnings.is_empty() {
-        json.texts("warnings", response.warnings);
+    if let Some(envelope) = response.unwrapped {
+        unwrapped(json, envelope, device, hasher);
     }
+    if let Some(error) = record.error.filter(|error| !error.is_empty()) {
+        json.object("data");
+        json.hashed("error", error, hasher);
+        json.close();
+    }
+    json.texts("warnings", response.warnings);
     if let Some(wrapped) = response.wrapped {
         json.object("wrap_info");
         json.number("ttl", wrapped.ttl_seconds);
@@ -317,6 +352,67 @@ fn answer(
         }
         json.close();
     }
+    json.close();
+}
+
+/// A token that was made or renewed.
+fn admitted(json: &mut Json, auth: &Auth, device: &Device, hasher: &Hasher<'_>) {
+    json.hashed("client_token", &auth.client_token, hasher);
+    accessor(json, "accessor", &auth.accessor, device, hasher);
+    json.text("display_name", &auth.display_name);
+    json.texts("policies", &auth.policies);
+    json.texts("token_policies", &auth.token_policies);
+    json.texts("identity_policies", &auth.identity_policies);
+    metadata(json, auth.metadata.as_ref());
+    if !auth.entity_id.is_empty() {
+        json.text("entity_id", &auth.entity_id);
+    }
+    if auth.num_uses > 0 {
+        json.number("num_uses", auth.num_uses);
+    }
+    json.text("token_type", auth.token_type);
+    json.number("token_ttl", auth.lease_duration);
+}
+
+/// What a wrapping token held, so that a value that is found somewhere can be looked for here: that answer's data, and its token.
+fn unwrapped(json: &mut Json, envelope: &[u8], device: &Device, hasher: &Hasher<'_>) {
+    #[derive(Deserialize)]
+    struct Envelope<'a> {
+        #[serde(borrow)]
+        data: Option<&'a RawValue>,
+        #[serde(borrow)]
+        auth: Option<&'a RawValue>,
+    }
+    #[derive(Deserialize)]
+    struct Held {
+        client_token: String,
+        accessor: String,
+        policies: Option<Vec<String>>,
+        token_policies: Option<Vec<String>>,
+        metadata: Option<BTreeMap<String, String>>,
+        entity_id: String,
+        token_type: String,
+        lease_duration: u64,
+    }
+    let Ok(envelope) = serde_json::from_slice::<Envelope<'_>>(envelope) else { return };
+    if let Some(data) = envelope.data {
+        json.key("data");
+        redact(data.get().as_bytes(), &[], hasher, &mut json.out);
+    }
+    let Some(auth) = envelope.auth.and_then(|auth| serde_json::from_str::<Held>(auth.get()).ok()) else {
+        return;
+    };
+    json.object("auth");
+    json.hashed("client_token", &auth.client_token, hasher);
+    accessor(json, "accessor", &auth.accessor, device, hasher);
+    json.texts("policies", &auth.policies.unwrap_or_default());
+    json.texts("token_policies", &auth.token_policies.unwrap_or_default());
+    metadata(json, auth.metadata.as_ref());
+    if !auth.entity_id.is_empty() {
+        json.text("entity_id", &auth.entity_id);
+    }
+    json.text("token_type", &auth.token_type);
+    json.number("token_ttl", auth.lease_duration);
     json.close();
 }
 
@@ -334,13 +430,22 @@ fn elided(data: &[u8]) -> Option<String> {
     Some(value.to_string())
 }
 
-fn mount(json: &mut Json, mounted: Option<&Mounted>) {
-    if let Some(mounted) = mounted {
-        json.text("mount_point", &mounted.entry.path);
-        json.text("mount_type", &mounted.entry.kind);
-        json.text("mount_accessor", &mounted.entry.accessor);
-        json.text("mount_class", if mounted.entry.class == Class::Auth { "auth" } else { "secret" });
+fn mount(json: &mut Json, record: &Record<'_>, version: &'static str) {
+    let Some(Mounted { entry, namespace, .. }) = record.mounted else { return };
+    match namespace.ns.is_root() {
+        true => {
+            json.text("mount_point", &entry.path);
+            json.text("mount_type", &entry.kind);
+        }
+        false => {
+            json.text("mount_point", &format!("{}{}", namespace.path, entry.path));
+            json.text("mount_type", &entry.shown_kind());
+        }
     }
+    json.text("mount_accessor", &entry.accessor);
+    json.text(version, record.running);
+    let auth = entry.class == Class::Auth || entry.path.starts_with("auth/");
+    json.raw("mount_class", if auth { b"\"auth\"" } else { b"\"secret\"" });
 }
 
 fn accessor(json: &mut Json, key: &'static str, accessor: &str, device: &Device, hasher: &Hasher<'_>) {
@@ -443,7 +548,11 @@ impl Json {
         self.out.extend_from_slice(json);
     }
 
+    /// Texts, if there are any.
     fn texts(&mut self, key: &'static str, texts: &[String]) {
+        if texts.is_empty() {
+            return;
+        }
         self.key(key);
         serde_json::to_writer(&mut self.out, texts).expect("writing to memory does not fail");
     }

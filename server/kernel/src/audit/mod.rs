@@ -94,6 +94,8 @@ pub(crate) struct Audits {
     declared: Mutex<Declared>,
     generation: AtomicU64,
     allow_prefix: bool,
+    /// The version of what is mounted, as lines show it.
+    pub(crate) running: String,
     world: Arc<dyn World>,
 }
 
@@ -111,6 +113,7 @@ impl Audits {
             declared: Mutex::new(settings.declared_audits.iter().map(AuditEntry::declared).collect()),
             generation: AtomicU64::new(0),
             allow_prefix: settings.allow_audit_prefix,
+            running: settings.running_version(),
             world,
         }
     }
@@ -338,7 +341,7 @@ pub(crate) fn delete_header(txn: &mut Txn, name: &str) -> Result<()> {
 /// The record that a device is tried with before it is enabled.
 pub(crate) fn test_line(now: Time, id: &str) -> Vec<u8> {
     let line = serde_json::json!({
-        "time": now.rfc3339(), "type": "request",
+        "time": now.rfc3339(), "type": "request", "auth": { "token_type": "default" },
         "request": { "id": id, "operation": "update", "path": "sys/audit/test", "namespace": { "id": "root" } },
     });
     format!("{line}\n").into_bytes()

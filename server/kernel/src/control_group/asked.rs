@@ -92,6 +92,7 @@ impl Asked {
             help: false,
             meter: Meter::default(),
             lineage: Lineage::default(),
+            hidden: false,
         })
     }
 

@@ -6,7 +6,6 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::Sys;
-use super::shown::running_version;
 use crate::kernel::Kernel;
 
 /// The kinds of things that can be mounted, as the catalogue calls them.
@@ -38,7 +37,7 @@ impl Query<Sys> for Catalog {
 
     fn run(self, engine: &Sys, _: &Reading<'_>) -> Result<Reply<Self::Reply>> {
         let kernel = engine.kernel()?;
-        let version = running_version(&kernel);
+        let version = kernel.audits.running.clone();
         let (mut shown, mut detailed) = (Map::new(), Vec::new());
         for kind in TYPES {
             let names = names(&kernel, kind)?;
@@ -89,7 +88,7 @@ impl Query<Sys> for One {
         }
         let shown = json!({
             "args": null, "builtin": true, "command": "", "declarative": false, "deprecation_status": "supported",
-            "name": self.name, "oci": false, "sha256": "", "version": running_version(&kernel),
+            "name": self.name, "oci": false, "sha256": "", "version": kernel.audits.running.clone(),
         });
         match shown {
             Value::Object(shown) => Ok(shown.into()),

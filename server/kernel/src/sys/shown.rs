@@ -105,25 +105,13 @@ impl MountShown {
             options: entry.options.clone(),
             path: None,
             plugin_version: entry.config.plugin_version.clone(),
-            running_plugin_version: running_version(kernel),
+            running_plugin_version: kernel.audits.running.clone(),
             running_sha256: "",
             seal_wrap: entry.seal_wrap,
-            kind: match entry.class {
-                // What every namespace has, clients know in a namespace by another name.
-                Class::System if !entry.namespace.is_root() => format!("ns_{}", entry.kind),
-                _ => entry.kind.clone(),
-            },
+            kind: entry.shown_kind().into_owned(),
             uuid: entry.uuid.clone(),
         }
     }
-}
-
-/// The version that everything built in has.
-pub(super) fn running_version(kernel: &Kernel) -> String {
-    let version = kernel.env.settings.version.as_str();
-    // A semantic version may have one `+`; clients parse it.
-    let version = version.split_once('+').map_or(version, |(version, _)| version);
-    format!("v{version}+builtin.bao")
 }
 
 impl ConfigShown {

@@ -187,8 +187,10 @@ impl Command<Sys> for Rewrap {
         let now = cx.now();
         let path = info.creation_path.clone();
         let router = kernel.router(cx.peek(&beyond).snapshot())?;
+        let display_name = cx.caller().display_name.clone();
         let wrapping = Wrapping {
             tokens: &kernel.tokens,
+            display_name: &display_name,
             space: router.value().here(cx)?,
             path: &path,
             ttl: std::time::Duration::from_secs(info.creation_ttl),
