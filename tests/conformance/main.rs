@@ -15,6 +15,7 @@
 )]
 
 mod compare;
+mod openapi;
 mod policy;
 mod rows;
 mod run;

@@ -1,12 +1,14 @@
 use std::fmt::Write as _;
 
-use kit::{Body, Listed, Match};
+use kit::{Body, Engine, Listed, Match};
 use policy::Permit;
 use serde_json::{Value, json};
 
 use crate::envelope::Outcome;
 use crate::mounts::Mounted;
+use crate::openapi;
 use crate::request::Request;
+use crate::sys::{Sys, always};
 
 /// What a path is for, if that is what was asked. Whoever is known may ask it.
 pub(crate) fn asked(request: &Request, mounted: &Mounted, rest: &str, _: Permit) -> Option<Outcome> {
@@ -30,6 +32,9 @@ pub(crate) fn everything(mounted: &Mounted) -> Vec<Listed> {
     let mut listed = mounted.engine.catalog();
     listed.extend(mounted.method.iter().flat_map(|method| method.logins()));
     listed.retain(|listed| listed.route.verb.is_some());
+    if mounted.engine.name() == Sys::NAME {
+        listed.extend(always::listed());
+    }
     listed
 }
 
@@ -66,17 +71,14 @@ fn details(mounted: &Mounted, here: &[&Listed]) -> String {
     );
     for listed in here {
         let _ = write!(text, "\n## {:?}\n\n{}\n\n", verb(listed), about(listed));
-        let Some(Value::Object(fields)) = listed.fields.get("properties") else { continue };
+        let (fields, _) =
+            openapi::parameters(&openapi::plain(listed.fields.as_value(), listed.fields.as_value(), 0));
         if fields.is_empty() {
             continue;
         }
         text.push_str("## PARAMETERS\n\n");
         for (name, field) in fields {
-            let kind = match field.get("type") {
-                Some(Value::Array(kinds)) => kinds.iter().find(|kind| *kind != "null"),
-                kind => kind,
-            };
-            let kind = kind.and_then(Value::as_str).unwrap_or("any");
+            let kind = field.get("type").and_then(Value::as_str).unwrap_or("any");
             let about = field.get("description").and_then(Value::as_str).unwrap_or_default();
             let _ = write!(text, "    {name} ({kind})\n        {about}\n\n");
         }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::cubbyhole::Cubbyhole;
 use crate::identity::Identity;
 use crate::mounts::{Class, Mounted, Registry};
-use crate::sys::Sys;
+use crate::sys::{Sys, always};
 use crate::token::Token;
 
 /// How deep schemas may hold schemas.
@@ -22,7 +22,9 @@ pub fn openapi(registry: &dyn Registry, version: &str) -> Value {
     let token: &dyn AnyEngine = &Token::new(nowhere());
     let cubbyhole: &dyn AnyEngine = &Cubbyhole;
     let identity: &dyn AnyEngine = &Identity::new(nowhere());
-    document.add(&Place::fixed("sys/", Sys::NAME), &reachable(sys, None));
+    let mut system = reachable(sys, None);
+    system.extend(always::listed());
+    document.add(&Place::fixed("sys/", Sys::NAME), &system);
     document.add(&Place::fixed("auth/token/", Token::NAME), &reachable(token, None));
     document.add(&Place::fixed("cubbyhole/", Cubbyhole::NAME), &reachable(cubbyhole, None));
     document.add(&Place::fixed("identity/", Identity::NAME), &reachable(identity, None));
@@ -153,6 +155,13 @@ impl Document {
         // A list of everything has a path of its own, without the part that may be left out.
         if matches!(verb, Verb::List | Verb::Scan)
             && listed.route.pattern.ends_with("*}")
+            && let Some(root) = shape.root()
+        {
+            self.enter(place, listed, verb, &root);
+        }
+        // What a path names as `url_…` a body may name as well, and then the path ends before it.
+        if verb == Verb::Post
+            && shape.parameters.last().is_some_and(|last| text(last, "name").starts_with("url_"))
             && let Some(root) = shape.root()
         {
             self.enter(place, listed, verb, &root);
@@ -303,23 +312,7 @@ impl Shape {
             .flatten()
             .filter_map(|name| name.as_str().map(str::to_owned))
             .collect();
-        let mut properties = Map::new();
-        let mut free = false;
-        for (name, property) in fields.get("properties").and_then(Value::as_object).into_iter().flatten() {
-            match (name.as_str(), name.strip_suffix('*')) {
-                ("*", _) => free = true,
-                (_, Some(prefix)) => {
-                    for (inner, property) in
-                        property.get("properties").and_then(Value::as_object).into_iter().flatten()
-                    {
-                        properties.insert(format!("{prefix}{inner}"), property.clone());
-                    }
-                }
-                (name, None) => {
-                    drop(properties.insert(name.trim_end_matches('?').to_owned(), property.clone()))
-                }
-            }
-        }
+        let (mut properties, free) = parameters(&fields);
         required.retain(|name| properties.contains_key(name));
         let (mut path, mut parameters) = (Vec::new(), Vec::new());
         for segment in route.pattern.split('/') {
@@ -374,6 +367,26 @@ impl Shape {
     }
 }
 
+/// The parameters that a schema stands for, each under the name that a client sends, and whether there may be any others. What
+/// [`Fields`](kit::Fields) has special names for is spelled out: `*` is the whole body, `x_*` the fields of a struct after `x_`, `**`
+/// those of a struct as they are, and `x?` is `x`.
+pub(crate) fn parameters(fields: &Value) -> (Map<String, Value>, bool) {
+    let (mut all, mut free) = (Map::new(), false);
+    for (name, property) in fields.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        match (name.as_str(), name.strip_suffix('*')) {
+            ("*", _) => free = true,
+            (_, Some(prefix)) => {
+                let prefix = prefix.trim_end_matches('*');
+                let (inner, open) = parameters(property);
+                free |= open;
+                all.extend(inner.into_iter().map(|(name, property)| (format!("{prefix}{name}"), property)));
+            }
+            (name, None) => drop(all.insert(name.trim_end_matches('?').to_owned(), property.clone())),
+        }
+    }
+    (all, free)
+}
+
 /// Adds parameters to an operation, each once.
 fn add_parameters(operation: &mut Value, query: Vec<Value>) {
     let Some(operation) = operation.as_object_mut().filter(|_| !query.is_empty()) else { return };
@@ -388,7 +401,7 @@ fn add_parameters(operation: &mut Value, query: Vec<Value>) {
 }
 
 /// A schema as OpenAPI 3.0 has them: no references into itself, no type that is also null.
-fn plain(schema: &Value, root: &Value, depth: usize) -> Value {
+pub(crate) fn plain(schema: &Value, root: &Value, depth: usize) -> Value {
     let Some(schema) = schema.as_object().filter(|_| depth < DEPTH_MAX) else {
         return json!({ "type": "object" });
     };

@@ -1,5 +1,6 @@
 //! `sys/`: the engine through which the server itself is operated.
 
+pub(crate) mod always;
 mod audit;
 mod audit_headers;
 mod capabilities;
