@@ -237,7 +237,7 @@ fn whatever_is_not_a_yes_is_no_login() {
 }
 
 #[test]
-fn a_no_counts_as_a_failed_login_and_silence_does_not() {
+fn neither_a_no_nor_silence_is_a_failed_login() {
     let stage = stage(32);
     stage.phones.say(None);
     for _ in 0..5 {
@@ -250,7 +250,7 @@ fn a_no_counts_as_a_failed_login_and_silence_does_not() {
     for _ in 0..5 {
         other.log_in("push").expect(403);
     }
-    assert_eq!(other.log_in("").expect(403).error(), "permission denied");
+    other.begin();
 }
 
 #[test]

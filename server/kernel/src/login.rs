@@ -106,12 +106,7 @@ impl Kernel {
         let within = ground.request.lineage.logs_in().then_some(self.env.settings.max_request_duration);
         let door = Door { router, mounted, path, now, remote, role, within };
         let whom = self.whom(&door, &mut txn, &claim)?;
-        let wrong = || {
-            if let Some(rule) = rule {
-                self.lockouts.failed(accessor, &who.name(), rule, now);
-            }
-        };
-        let owed = match self.owed(ground, &door, &mut txn, &whom, trip.proofs.as_ref(), wrong)? {
+        let owed = match self.owed(ground, &door, &mut txn, &whom, trip.proofs.as_ref())? {
             Owing::Settled => Vec::new(),
             Owing::Owed(owed) => owed,
             Owing::Prove(_) if whom.is_new => return self.arrive_first(ground, &door, &claim),
@@ -146,7 +141,7 @@ impl Kernel {
         Ok(Step::Commit(txn, Box::new(outcome)))
     }
 
-    /// What a login still owes, once what it brought along has been looked at. A wrong code is told to `wrong`.
+    /// What a login still owes, once what it brought along has been looked at.
     fn owed(
         &self,
         ground: &Ground<'_>,
@@ -154,7 +149,6 @@ impl Kernel {
         txn: &mut Txn,
         whom: &Whom,
         proofs: Option<&Proofs>,
-        wrong: impl FnOnce(),
     ) -> Result<Owing> {
         if whom.owes_nothing {
             return Ok(Owing::Settled);
@@ -162,7 +156,7 @@ impl Kernel {
         let books = Books::at(door.router, door.mounted)?;
         let (entity, namespace) = (&*whom.entity_id, &door.mounted.namespace);
         let owed = books.owed(txn, door.mounted, entity)?;
-        let shown = shown(ground.request);
+        let shown = shown(ground.request)?;
         if owed.is_empty() || shown.is_empty() {
             return Ok(Owing::Owed(owed));
         }
@@ -173,7 +167,7 @@ impl Kernel {
             return Ok(Owing::Prove(Box::new(round)));
         }
         let showing = Showing { waiting: &self.waiting, entity, shown: &shown, proofs, now: door.now };
-        books.settle_owed(txn, &owed, &showing)?.or_refuse(wrong)?;
+        books.settle_owed(txn, &owed, &showing)?.or_refuse()?;
         Ok(Owing::Settled)
     }
 
@@ -340,7 +334,7 @@ fn ask_first(
 }
 
 /// The second factors that a login brings along.
-fn shown(request: &Request) -> Shown {
+fn shown(request: &Request) -> Result<Shown> {
     let headers = request.headers.iter().filter(|(name, _)| name == "x-vault-mfa");
     Shown::from_headers(headers.map(|(_, value)| value.as_str()))
 }

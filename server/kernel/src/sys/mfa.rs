@@ -3,17 +3,15 @@
 use std::sync::Arc;
 
 use kit::loose::{Json, Text};
-use kit::{Ask, Awaited, Beyond, Error, Reads, Recording, Reply, Result, Route, World, Writing};
+use kit::{Ask, Awaited, Beyond, Error, Fault, Reads, Recording, Reply, Result, Route, World, Writing};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::Sys;
 use crate::envelope::Attached;
 use crate::identity::Books;
 use crate::identity::mfa::{Proofs, Round, Showing, Shown, WaitingLogin};
 use crate::kernel::Kernel;
-use crate::lockout::Rule;
 use crate::login::Door;
 use crate::mounts::Mounted;
 use crate::namespaces::Ns;
@@ -87,11 +85,7 @@ impl Ask<Sys> for Validate {
         let showing = Showing { waiting: &kernel.waiting, entity: &login.entity, shown: &shown, proofs, now };
         // What is owed now: an enforcement may have come, or have other methods, since the login began.
         let owed = books.owed(txn, &mounted, &login.entity)?;
-        books.settle_owed(txn, &owed, &showing)?.or_refuse(|| {
-            if let Some(rule) = Rule::of(&mounted, &kernel.env.settings.lockouts) {
-                kernel.lockouts.failed(&mounted.entry.accessor, &login.who, rule, now);
-            }
-        })?;
+        books.settle_owed(txn, &owed, &showing)?.or_refuse()?;
         // Held like a claim, for all attempts, until what they come to is counted.
         let (role, path) = (login.role.as_deref(), format!("{}{}", mounted.namespace.path, login.path));
         let today = txn.snapshot().clone();
@@ -128,13 +122,21 @@ fn mounted(router: &Router, login: &WaitingLogin) -> Result<Arc<Mounted>> {
 /// The payload: a map of lists of strings, of which the first counts.
 fn shown(payload: Option<&Json>) -> Result<Shown> {
     let mut shown = Shown::default();
-    let wrong = || Error::invalid("mfa_payload is a map from methods to lists of strings");
+    let wrong =
+        || Error::invalid("invalid mfa payload: mfa_payload is a map from methods to lists of one string");
     let Some(Json(payload)) = payload.filter(|Json(payload)| !payload.is_null()) else { return Ok(shown) };
+    // An empty list is a map of nothing, for languages in which the two look the same.
+    if payload.as_array().is_some_and(Vec::is_empty) {
+        return Ok(shown);
+    }
     for (method, codes) in payload.as_object().ok_or_else(wrong)? {
-        let code = match codes {
-            Value::Array(codes) => codes.first().map_or(Ok(""), |code| code.as_str().ok_or_else(wrong))?,
-            Value::String(code) => code.as_str(),
-            _ => return Err(wrong()),
+        let code = match codes.as_array().ok_or_else(wrong)?.as_slice() {
+            [] => "",
+            [code] => code.as_str().ok_or_else(wrong)?,
+            [_, ..] => {
+                let text = "failed to parse MFA factor, found multiple passcodes for the same MFA method";
+                return Err(Error::new(Fault::Denied, text));
+            }
         };
         shown.insert(method, code);
     }

@@ -41,14 +41,30 @@ pub(crate) struct Choice {
 pub(crate) struct Shown(BTreeMap<String, Zeroizing<String>>);
 
 impl Shown {
-    /// From the headers of a login: `method:code`, each.
-    pub(crate) fn from_headers<'a>(values: impl Iterator<Item = &'a str>) -> Self {
+    /// From the headers of a login: `method:code`, each, or `method` alone. An empty one says nothing.
+    ///
+    /// # Errors
+    /// If one names no method, or has a colon and no code behind it.
+    pub(crate) fn from_headers<'a>(values: impl Iterator<Item = &'a str>) -> Result<Self> {
         let mut shown = Self::default();
-        for value in values {
-            let (method, code) = value.split_once(':').unwrap_or((value, ""));
-            shown.insert(method, code);
+        for value in values.filter(|value| !value.is_empty()) {
+            let missing = match value.split_once(':') {
+                Some(("", _)) => "method name or ID",
+                Some((_, "")) => "method value",
+                Some((method, code)) => {
+                    shown.insert(method, code);
+                    continue;
+                }
+                None => {
+                    shown.insert(value, "");
+                    continue;
+                }
+            };
+            return Err(Error::invalid(format!(
+                "failed to parse X-Vault-MFA header: invalid data in header \"X-Vault-MFA\"; missing {missing}"
+            )));
         }
-        shown
+        Ok(shown)
     }
 
     /// Takes one in. `passcode=` before the code is as good as none.
@@ -70,22 +86,16 @@ impl Shown {
 pub(crate) enum Settled {
     /// All that was owed.
     Shown,
-    /// Not all. It counts as a failed login; why, in the words that clients know.
-    Wrong(String),
-    /// Nobody could say. That is not the caller's fault, and no login either.
-    Unanswered(String),
+    /// Not all; why, in the words that clients know.
+    Refused(String),
 }
 
 impl Settled {
-    /// Goes on only if all was shown. What was wrong is told to `wrong`.
-    pub(crate) fn or_refuse(self, wrong: impl FnOnce()) -> Result<()> {
+    /// Goes on only if all was shown. A wrong one is no wrong password and locks nobody out: tries have bounds of their own.
+    pub(crate) fn or_refuse(self) -> Result<()> {
         match self {
             Self::Shown => Ok(()),
-            Self::Wrong(why) => {
-                wrong();
-                Err(Error::new(Fault::Denied, why))
-            }
-            Self::Unanswered(why) => Err(Error::new(Fault::Denied, why)),
+            Self::Refused(why) => Err(Error::new(Fault::Denied, why)),
         }
     }
 }
@@ -99,12 +109,6 @@ pub(crate) struct Showing<'a> {
     /// What others said about what was shown.
     pub(crate) proofs: &'a Proofs,
     pub(crate) now: Time,
-}
-
-/// Why an enforcement is not satisfied, and whether that is the caller's fault.
-struct Failed {
-    whys: String,
-    wrong: bool,
 }
 
 /// A one-time password that was shown.
@@ -175,11 +179,8 @@ impl Books {
         let mut right = Vec::new();
         for one in owed {
             let Some(failed) = self.settle_one(txn, one, showing, &mut right)? else { continue };
-            let why = format!("failed to satisfy enforcement {}. error: {}", one.enforcement, failed.whys);
-            return Ok(match failed.wrong {
-                true => Settled::Wrong(why),
-                false => Settled::Unanswered(why),
-            });
+            let why = format!("failed to satisfy enforcement {}. error: {failed}", one.enforcement);
+            return Ok(Settled::Refused(why));
         }
         Ok(Settled::Shown)
     }
@@ -191,7 +192,7 @@ impl Books {
         owed: &Owed,
         showing: &Showing<'_>,
         right: &mut Vec<String>,
-    ) -> Result<Option<Failed>> {
+    ) -> Result<Option<String>> {
         if owed.methods.iter().any(|choice| right.contains(&choice.id)) {
             return Ok(None);
         }
@@ -206,9 +207,9 @@ impl Books {
             };
             let missing: Vec<String> = owed.methods.iter().map(missing).collect();
             let whys = format!("failed to sanitize MFA creds, {}", listed(&missing));
-            return Ok(Some(Failed { whys, wrong: true }));
+            return Ok(Some(whys));
         }
-        let (mut whys, mut wrong) = (Vec::new(), false);
+        let mut whys = Vec::new();
         for (choice, code) in &tried {
             let Some(method) = choice.book.mfa_method(txn, &choice.id)? else { continue };
             let verdict = match &method.way {
@@ -225,16 +226,12 @@ impl Books {
                     right.push(method.id);
                     return Ok(None);
                 }
-                Err(refusal) => {
-                    wrong |= matches!(refusal, Refusal::Wrong(_));
-                    let (Refusal::Wrong(why) | Refusal::Unanswered(why)) = refusal;
-                    whys.push(format!("\t* {why}\n"));
-                }
+                Err(Refusal::Wrong(why) | Refusal::Unanswered(why)) => whys.push(format!("\t* {why}\n")),
             }
         }
         let ids: Vec<&str> = owed.methods.iter().map(|choice| choice.id.as_str()).collect();
         whys.push(format!("\t* login MFA validation failed for methodID: [{}]\n", ids.join(" ")));
-        Ok(Some(Failed { whys: listed(&whys), wrong }))
+        Ok(Some(listed(&whys)))
     }
 
     /// Nothing, if the code is right; else why it is not. Tries are counted whichever way they come.
@@ -242,6 +239,13 @@ impl Books {
         let Showing { waiting, entity, now, .. } = *showing;
         let Code { method, name, totp, code } = *code;
         let wrong = || Ok(Some("MFA credentials not supplied or incorrect".to_owned()));
+        let Some(mut enrolment) = self.own.enrolment(txn, entity, method)? else {
+            return Ok(Some(format!("MFA secret for method name {name:?} not present in entity {entity:?}")));
+        };
+        // Who shows nothing has tried nothing.
+        if code.is_empty() {
+            return wrong();
+        }
         let period = Duration::from_secs(totp.period_seconds);
         let count = waiting.tried(entity, method, period, now);
         if count > totp.attempts_max {
@@ -250,9 +254,6 @@ impl Books {
                 totp.attempts_max, totp.period_seconds
             )));
         }
-        let Some(mut enrolment) = self.own.enrolment(txn, entity, method)? else {
-            return Ok(Some(format!("MFA secret for method name {name:?} not present in entity {entity:?}")));
-        };
         // Compared as it is, never trimmed: a second spelling would be a second code.
         if code.len() != totp.digits.count() {
             return wrong();
