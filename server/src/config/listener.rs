@@ -337,7 +337,8 @@ fn response_headers(stanza: &Section<'_>) -> Vec<HeaderRule> {
             );
             continue;
         };
-        for (name, value) in block.section.every_text() {
+        // Several values are one, put together as OpenBao does it.
+        for (name, value) in block.section.every_text("; ") {
             if name.to_ascii_lowercase().starts_with("x-vault-") {
                 stanza.error(
                     "custom_response_headers",

@@ -109,18 +109,20 @@ impl<'a> Section<'a> {
 
     /// The names and texts in a block, such as `options { … }`.
     pub(super) fn pairs(&self, key: &'static str) -> BTreeMap<String, String> {
-        self.blocks(key, 0).iter().flat_map(|block| block.section.every_text()).collect()
+        self.blocks(key, 0).iter().flat_map(|block| block.section.every_text(", ")).collect()
     }
 
     /// Every key of a block whose keys are free, with its text; a list of texts becomes one with commas.
-    pub(super) fn every_text(&self) -> Vec<(String, String)> {
+    pub(super) fn every_text(&self, between: &str) -> Vec<(String, String)> {
         let mut pairs = Vec::new();
         for (file, body) in &self.parts {
             for item in &body.items {
                 let text = match &item.value {
-                    Value::List(list) => {
-                        list.iter().map(Value::as_text).collect::<Option<Vec<_>>>().map(|all| all.join(", "))
-                    }
+                    Value::List(list) => list
+                        .iter()
+                        .map(Value::as_text)
+                        .collect::<Option<Vec<_>>>()
+                        .map(|all| all.join(between)),
                     one => one.as_text().map(str::to_owned),
                 };
                 match text {

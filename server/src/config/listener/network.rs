@@ -1,4 +1,5 @@
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// A range of addresses: `10.0.0.0/8`, or a single one.
@@ -21,6 +22,16 @@ fn number(address: IpAddr) -> (u128, bool) {
     match address.to_canonical() {
         IpAddr::V4(four) => (u128::from(u32::from(four)), true),
         IpAddr::V6(six) => (u128::from(six), false),
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bits = self.mask.count_ones();
+        match u32::try_from(self.base) {
+            Ok(base) if self.four => write!(f, "{}/{}", Ipv4Addr::from(base), bits.saturating_sub(96)),
+            _ => write!(f, "{}/{bits}", Ipv6Addr::from(self.base)),
+        }
     }
 }
 
@@ -50,6 +61,13 @@ mod tests {
     fn check(network: &str, address: &str, expect: bool) {
         let network: Network = network.parse().unwrap();
         assert_eq!(network.contains(address.parse().unwrap()), expect, "{address}");
+    }
+
+    #[test]
+    fn a_range_is_shown_as_it_is_given() {
+        for text in ["10.0.0.0/8", "127.0.0.1/32", "0.0.0.0/0", "2001:db8::/32", "::1/128"] {
+            assert_eq!(text.parse::<Network>().unwrap().to_string(), text);
+        }
     }
 
     #[test]
