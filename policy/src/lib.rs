@@ -37,7 +37,7 @@ pub use duration::parse_duration;
 pub use explain::{Consent, ConsentFactor, Explanation, NearMiss, Origin, Verdict, explain};
 pub use list_filter::ListFilter;
 pub use parameters::{NoParameters, Parameters, Unreadable};
-pub use path::{BadPath, PATH_BYTES_MAX, Path};
+pub use path::{BadPath, PATH_BYTES_MAX, Path, is_printable};
 pub use permit::{Denied, ListLimit, Permit, Question};
 pub use policy::{POLICY_BYTES_MAX, Policy, PolicyError};
 pub use template::{Alias, Group, Subject, Unrendered, has_directive, render};

@@ -196,7 +196,7 @@ fn clean(text: &str) -> Option<String> {
 }
 
 /// What a person could see: the standard library's own table, which Debug uses to decide what to escape.
-fn is_printable(c: char) -> bool {
+pub fn is_printable(c: char) -> bool {
     if c.is_ascii() {
         return !c.is_ascii_control();
     }

@@ -330,6 +330,8 @@ fn said_without_value(text: &str) -> String {
     let text = text.rsplit_once(" at line ").map_or(text, |(text, _)| text);
     match text.rsplit_once(", expected ") {
         Some((found, expected)) if found.starts_with("invalid ") || found.starts_with("unknown ") => {
+            // What it is called in here says nothing to a client.
+            let expected = if expected.starts_with("struct ") { "an object" } else { expected };
             format!("expected {expected}")
         }
         _ => text.to_owned(),

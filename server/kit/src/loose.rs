@@ -8,7 +8,7 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::time::Time;
 
@@ -47,6 +47,10 @@ pub struct Slice(pub Vec<String>);
 /// Text by text: an object, the same as a JSON string, or a list of `"key=value"`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Pairs(pub BTreeMap<String, String>);
+
+/// A JSON object; an empty list is one without names, for languages in which the two look the same.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Object(pub Map<String, Value>);
 
 /// Any JSON value.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -265,9 +269,11 @@ impl<'de> Deserialize<'de> for Texts {
 
 impl<'de> Deserialize<'de> for Slice {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        list(Value::deserialize(from)?)
-            .map(Self)
-            .ok_or_else(|| D::Error::custom("expected a list of strings"))
+        let value = Value::deserialize(from)?;
+        if value.as_str() == Some("") {
+            return Ok(Self::default());
+        }
+        list(value).map(Self).ok_or_else(|| D::Error::custom("expected a list of strings"))
     }
 }
 
@@ -275,6 +281,8 @@ fn list(value: Value) -> Option<Vec<String>> {
     match value {
         Value::Array(items) => items.into_iter().map(text).collect(),
         Value::Null => Some(Vec::new()),
+        // What has no names and what has no items look the same in some languages.
+        Value::Object(names) if names.is_empty() => Some(Vec::new()),
         single => text(single).map(|text| vec![text]),
     }
 }
@@ -290,12 +298,25 @@ fn pairs(value: Value) -> Option<BTreeMap<String, String>> {
     let pair = |item: &str| item.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
     match value {
         Value::Null => Some(BTreeMap::new()),
-        Value::Object(map) => map.into_iter().map(|(key, value)| Some((key, text(value)?))).collect(),
+        Value::Object(map) => {
+            let said = |value: Value| if value.is_null() { Some(String::new()) } else { text(value) };
+            map.into_iter().map(|(key, value)| Some((key, said(value)?))).collect()
+        }
         Value::Array(items) => items.into_iter().map(|item| pair(&text(item)?)).collect(),
-        Value::String(text) if text.trim().is_empty() => Some(BTreeMap::new()),
         Value::String(text) if text.trim_start().starts_with('{') => pairs(serde_json::from_str(&text).ok()?),
         Value::String(text) => Some(BTreeMap::from([pair(&text)?])),
         _ => None,
+    }
+}
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        match Value::deserialize(from)? {
+            Value::Object(map) => Ok(Self(map)),
+            Value::Array(items) if items.is_empty() => Ok(Self::default()),
+            Value::Null => Ok(Self::default()),
+            _ => Err(D::Error::custom("expected an object")),
+        }
     }
 }
 
@@ -345,6 +366,7 @@ plain! {
     Texts as "Texts": { "type": "array", "items": { "type": "string" } }, |it| it.0;
     Slice as "Slice": { "type": "array", "items": { "type": "string" } }, |it| it.0;
     Pairs as "Pairs": { "type": "object", "format": "kvpairs" }, |it| it.0;
+    Object as "Object": { "type": "object" }, |it| &it.0;
     Json as "Json": { "type": "object" }, |it| it.0;
     Moment as "Moment": { "type": "string", "format": "date-time" }, |it| it.0.rfc3339();
 }
@@ -383,7 +405,15 @@ mod tests {
         check("\"a, b\"", Some(Texts(vec!["a".into(), "b".into()])));
         check("[\"a\",1]", Some(Texts(vec!["a".into(), "1".into()])));
         check("\"a,b\"", Some(Slice(vec!["a,b".into()])));
+        check("\"\"", Some(Slice(Vec::new())));
+        check("{}", Some(Slice(Vec::new())));
+        check("{}", Some(Texts(Vec::new())));
+        check("{\"a\":1}", None::<Texts>);
+        check("[]", Some(Object::default()));
+        check("[1]", None::<Object>);
+        check("{\"a\":null}", Some(Pairs(BTreeMap::from([("a".into(), String::new())]))));
         check("{\"a\":1}", Some(Pairs(BTreeMap::from([("a".into(), "1".into())]))));
+        check("\"\"", None::<Pairs>);
         check("[\"a=b=c\"]", Some(Pairs(BTreeMap::from([("a".into(), "b=c".into())]))));
     }
 

@@ -149,6 +149,6 @@ fn check_address(cx: &impl Reads, blocks: &[String], whose: &str) -> Result<()> 
     if cidr::any_holds(blocks, address) {
         return Ok(());
     }
-    let text = format!("source address \"{address}\" unauthorized by CIDR restrictions on the {whose}");
+    let text = format!("source address \"{address}\" unauthorized through CIDR restrictions on the {whose}");
     Err(Error::invalid(text))
 }

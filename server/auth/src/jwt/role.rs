@@ -362,6 +362,11 @@ fn choice(field: &str, text: &Option<Text>, words: &[&str]) -> Result<String> {
 }
 
 fn bound_claims(claims: Value, kind: &str) -> Result<Map<String, Value>> {
+    let claims = match claims {
+        // Some languages write an object without names so.
+        Value::Array(items) if items.is_empty() => Value::Object(Map::new()),
+        claims => claims,
+    };
     let Value::Object(claims) = claims else {
         return Err(Error::invalid(
             "error converting input for field \"bound_claims\": expected an object of claims and their values",

@@ -71,6 +71,8 @@ fn object<'de, D: Deserializer<'de>>(from: D) -> Result<serde_json::Map<String, 
     match Value::deserialize(from)? {
         Value::Object(map) => Ok(map),
         Value::Null => Ok(serde_json::Map::new()),
+        // Some languages write an object without names so.
+        Value::Array(items) if items.is_empty() => Ok(serde_json::Map::new()),
         _ => Err(D::Error::custom("expected an object")),
     }
 }

@@ -209,7 +209,7 @@ fn check_names(issuer: &str, account_name: &str, required: bool) -> Result<()> {
         if name.len() > NAME_SIZE_MAX {
             return Err(Error::invalid(format!("the {field} value must be at most {NAME_SIZE_MAX} bytes")));
         }
-        if name.chars().any(char::is_control) {
+        if !name.chars().all(policy::is_printable) {
             return Err(Error::invalid(format!("the {field} value must hold no control characters")));
         }
     }

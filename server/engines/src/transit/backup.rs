@@ -202,7 +202,8 @@ impl<const AT: usize> Command<Transit> for Restore<AT> {
         if backup.is_empty() {
             return Err(Error::invalid("'backup' must be supplied"));
         }
-        let given = word(self.name.as_ref());
+        // Only the path can say it: what a body says under that name is what the backup is called at its home.
+        let given = if AT == 0 { "" } else { word(self.name.as_ref()) };
         if given.contains('/') {
             return Err(Error::listed("key names cannot be paths"));
         }

@@ -43,6 +43,10 @@ impl Command<Identity> for Register {
     type Reply = Made;
 
     fn run(self, _: &Identity, cx: &mut Writing<'_>) -> Result<Reply<Made>> {
+        // Who names a group must name it; who does not is given a name.
+        if self.id.is_none() && self.name.as_ref().is_some_and(|name| name.0.is_empty()) {
+            return Err(Error::invalid("empty group name"));
+        }
         let name = self.name.unwrap_or_default().0;
         match self.id {
             Some(Text(id)) => change(cx, &id, &name, self.wish),

@@ -49,8 +49,9 @@ fn check_size(what: &str, name: &str, size_max: usize) -> Result<()> {
     if name.len() > size_max {
         return Err(Error::invalid(format!("{what} is longer than {size_max} bytes; choose a shorter one")));
     }
-    if name.chars().any(char::is_control) {
-        return Err(Error::invalid(format!("{what} holds a control character; leave it out")));
+    // As in a path, where the same name stands.
+    if !name.chars().all(policy::is_printable) {
+        return Err(Error::invalid(format!("{what} holds a character that nobody can see; leave it out")));
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use kit::loose::{Flag, Json, Slice};
+use kit::loose::{Flag, Given, Json, Object, Slice};
 use kit::{Beyond, Command, Error, Fault, Query, Reading, Reads, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -145,7 +145,7 @@ pub(super) struct Put {
     /// Its name: one part of a path.
     path: String,
     /// Texts by name, for people.
-    custom_metadata: Option<Map<String, Value>>,
+    custom_metadata: Option<Object>,
     /// A seal of its own, as the server's configuration would say it: `seal "shamir" { shares = 5 threshold = 3 }`. The
     /// namespace is sealed then, and the shares of the key that unseals it are shown once.
     seal: Option<Json>,
@@ -161,7 +161,7 @@ impl Command<Sys> for Put {
         let (kernel, beyond) = (engine.kernel()?, Beyond::for_the_kernel());
         namespaces::name(&self.path)?;
         let wish = Wish::read(self.seal.as_ref(), self.pgp_keys.as_ref(), cx.now())?;
-        let custom_metadata = texts(self.custom_metadata.unwrap_or_default())?;
+        let custom_metadata = texts(self.custom_metadata.unwrap_or_default().0)?;
         let router = kernel.router(cx.peek(&beyond).snapshot())?;
         if let Some(entry) = child(router.value(), cx, &self.path)? {
             if wish.is_some() {
@@ -224,8 +224,10 @@ fn check_size(metadata: BTreeMap<String, String>) -> Result<BTreeMap<String, Str
 pub(super) struct Patch {
     /// Its name.
     path: String,
-    /// Texts by name, or `null`.
-    custom_metadata: Option<Map<String, Value>>,
+    /// Texts by name, or `null`; `null` in place of all takes all away.
+    #[serde(default, rename = "custom_metadata?")]
+    #[schemars(rename = "custom_metadata")]
+    custom_metadata: Given<Object>,
 }
 
 impl Command<Sys> for Patch {
@@ -237,7 +239,15 @@ impl Command<Sys> for Patch {
         let router = kernel.router(cx.peek(&beyond).snapshot())?;
         let found = child(router.value(), cx, &self.path)?;
         let mut entry = found.ok_or_else(|| Error::invalid("namespace not found"))?;
-        for (key, value) in self.custom_metadata.unwrap_or_default() {
+        let changes = match self.custom_metadata {
+            Given::Absent => Object::default(),
+            Given::Null => {
+                entry.custom_metadata.clear();
+                Object::default()
+            }
+            Given::Value(changes) => changes,
+        };
+        for (key, value) in changes.0 {
             match value {
                 Value::Null => drop(entry.custom_metadata.remove(&key)),
                 Value::String(text) => drop(entry.custom_metadata.insert(key, text)),

@@ -26,11 +26,9 @@ pub(super) struct Hash {
     #[serde(default)]
     input: String,
     /// `sha2-224`, `sha2-256`, `sha2-384`, `sha2-512`, `sha3-224`, `sha3-256`, `sha3-384`, `sha3-512`.
-    #[serde(default)]
-    algorithm: String,
+    algorithm: Option<String>,
     /// `hex` or `base64`.
-    #[serde(default)]
-    format: String,
+    format: Option<String>,
 }
 
 impl Query<Sys> for Hash {
@@ -38,7 +36,8 @@ impl Query<Sys> for Hash {
     type Reply = Sum;
 
     fn run(self, _: &Sys, _: &Reading<'_>) -> Result<Reply<Sum>> {
-        hash(&self.input, &self.algorithm, &self.format)
+        let format = self.format.as_deref().unwrap_or("hex");
+        hash(&self.input, self.algorithm.as_deref().unwrap_or("sha2-256"), format)
     }
 }
 
@@ -51,8 +50,7 @@ pub(super) struct HashBy {
     #[serde(default)]
     input: String,
     /// `hex` or `base64`.
-    #[serde(default)]
-    format: String,
+    format: Option<String>,
     /// Of no account; the path says it.
     #[serde(rename = "algorithm")]
     _algorithm: Option<String>,
@@ -63,7 +61,7 @@ impl Query<Sys> for HashBy {
     type Reply = Sum;
 
     fn run(self, _: &Sys, _: &Reading<'_>) -> Result<Reply<Sum>> {
-        hash(&self.input, &self.urlalgorithm, &self.format)
+        hash(&self.input, &self.urlalgorithm, self.format.as_deref().unwrap_or("hex"))
     }
 }
 
@@ -75,13 +73,13 @@ fn hash(input: &str, algorithm: &str, format: &str) -> Result<Reply<Sum>> {
         };
         Error::invalid(format!("unable to decode input as base64: illegal base64 data at input byte {at}"))
     })?;
-    if !matches!(format, "" | "hex" | "base64") {
+    if !matches!(format, "hex" | "base64") {
         return Err(Error::invalid(format!(
             "unsupported encoding format {format}; must be \"hex\" or \"base64\""
         )));
     }
     let algorithm = match algorithm {
-        "" | "sha2-256" => &digest::SHA256,
+        "sha2-256" => &digest::SHA256,
         "sha2-224" => &digest::SHA224,
         "sha2-384" => &digest::SHA384,
         "sha2-512" => &digest::SHA512,

@@ -1,4 +1,4 @@
-use kit::loose::{Flag, Texts};
+use kit::loose::{Flag, Slice};
 use kit::{Beyond, Command, Error, Query, Reading, Reads, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -67,9 +67,9 @@ impl Query<Sys> for Get {
 pub(super) struct Put {
     /// Its name.
     header: String,
-    /// Its values.
+    /// Its values. A comma divides nothing: one may have commas in it.
     #[serde(default)]
-    values: Texts,
+    values: Slice,
     /// Of no account: there may be several.
     #[serde(rename = "multivalue")]
     _multivalue: Option<Flag>,
@@ -95,13 +95,14 @@ impl Command<Sys> for Put {
         if !self.values.0.iter().all(|value| value.bytes().all(|byte| (b' '..=b'~').contains(&byte))) {
             return Err(Error::invalid("values: the value of a header is printable ASCII"));
         }
+        let values: Vec<String> = self.values.0.iter().map(|value| value.trim().to_owned()).collect();
         let txn = cx.beyond(&Beyond::for_the_kernel());
         if web::headers(txn)?.len() >= HEADERS_MAX && web::header(txn, &name)?.is_none() {
             return Err(Error::invalid(format!(
                 "there are {HEADERS_MAX} headers already: delete some first"
             )));
         }
-        web::put_header(txn, &name, &self.values.0)?;
+        web::put_header(txn, &name, &values)?;
         if name == "Content-Security-Policy" {
             cx.warn(
                 "overriding default Content-Security-Policy which is secure by default, proceed with caution",

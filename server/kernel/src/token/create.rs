@@ -328,6 +328,11 @@ impl Wish {
         if id.contains('.') {
             return Err(Error::invalid("custom token ID cannot have a '.' in the value"));
         }
+        if !id.bytes().all(|byte| (b' '..=b'~').contains(&byte)) || id.trim_matches(' ') != id {
+            return Err(Error::invalid(
+                "id: a token travels in a header, so its id is printable ASCII without spaces at its ends",
+            ));
+        }
         cx.warn("Supplying a custom ID for the token uses the weaker SHA1 hashing instead of the more secure SHA2-256 HMAC for token obfuscation. SHA1 hashed tokens on the wire leads to less secure lookups.");
         Ok(Some(id.clone()))
     }
@@ -390,6 +395,13 @@ impl Wish {
     fn policies(&self, cx: &Writing<'_>, own: &TokenRecord, role: Option<&Role>) -> Result<Vec<String>> {
         // A list of nothing but empty names is a list: it must not stand for all that the parent may do.
         let named = self.policies.as_ref().map(|policies| &policies.0).filter(|names| !names.is_empty());
+        if named
+            .is_some_and(|names| !names.iter().flat_map(|name| name.trim().chars()).all(policy::is_printable))
+        {
+            return Err(Error::invalid(
+                "policies: a name holds a character that nobody can see; leave it out",
+            ));
+        }
         let asked = named.map(|names| TokenRecord::sanitised(names, false));
         let no_default = self.no_default_policy.unwrap_or_default().0;
         let restricting = role.filter(|role| {

@@ -323,8 +323,9 @@ fn check(role: &Role) -> Result<()> {
         other => return Err(Error::invalid(format!("invalid 'token_type' value {other:?}"))),
     }
     if let Some(wrong) = role.bound_cidrs.iter().find(|text| Cidr::parse(text).is_none()) {
+        let field = if role.old_bound_cidrs { "bound_cidrs" } else { "token_bound_cidrs" };
         return Err(Error::invalid(format!(
-            "'token_bound_cidrs' holds {wrong:?}, which is no address or block like 10.0.0.0/8"
+            "'{field}' holds {wrong:?}, which is no address or block like 10.0.0.0/8"
         )));
     }
     Ok(())

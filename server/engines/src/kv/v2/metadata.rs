@@ -117,6 +117,26 @@ impl Changes {
         set(&mut settings.delete_version_after, &self.delete_version_after, Span::duration);
     }
 
+    /// A patch says what it changes exactly: nothing that would have to be made fit.
+    fn check_patch(&self) -> Result<()> {
+        if let Given::Value(Number(count)) = self.max_versions
+            && u32::try_from(count).is_err()
+        {
+            return Err(Error::invalid(format!(
+                "max_versions: {count} is out of range: give a whole number from 0 to {}",
+                u32::MAX
+            )));
+        }
+        let is_text =
+            |value: &Node| matches!(value, Node::Leaf(text) if text.starts_with('"') || &**text == "null");
+        match &self.custom {
+            Given::Value(map) if !map.values().all(is_text) => {
+                Err(Error::invalid("custom_metadata: each value is a string, or null to take one away"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What the secret asks for in vain, because the mount asks for more.
     fn warn(&self, config: &Config, cx: &impl Reads) {
         let off = Given::Value(Flag(false));
@@ -239,6 +259,7 @@ impl Command<V2> for Patch {
             self.custom_metadata,
             self.metadata_cas,
         )?;
+        changes.check_patch()?;
         let Some(secret) = Secret::load(cx, path)? else { return Ok(Reply::Empty) };
         if changes.is_empty() {
             return Ok(Reply::Nothing);
