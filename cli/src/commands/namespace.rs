@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
@@ -5,7 +7,7 @@ use super::{Field, logical::written, namespace_seals};
 use crate::{
     call::Call,
     client::Found,
-    output::say,
+    output::{say, warn},
     pairs, paths,
     secret::Secret,
     session::Session,
@@ -74,7 +76,7 @@ async fn listing(session: &Session, call: Call, detailed: bool) -> Outcome {
     };
     let Some(keys) = secret.keys().filter(|keys| !keys.is_empty()) else {
         if session.output.is_table() {
-            say("No namespaces found");
+            warn("No namespaces found");
             return Ok(REMOTE);
         }
         return session.output.listing(Found::Nothing { reason: None }, "sys/namespaces");
@@ -89,11 +91,15 @@ async fn listing(session: &Session, call: Call, detailed: bool) -> Outcome {
         let fact = secret.field("key_info").and_then(|facts| facts.get(path)?.get(name).cloned());
         fact.as_ref().map(plain).unwrap_or_default()
     };
+    let facts = secret.field("key_info").and_then(Value::as_object);
+    let each = facts.into_iter().flat_map(Map::values).filter_map(Value::as_object);
+    let names: BTreeSet<&str> = each.flat_map(|facts| facts.keys().map(String::as_str)).collect();
+    let head: Vec<&str> = std::iter::once("Keys").chain(names.iter().copied()).collect();
     let rows = keys.iter().map(plain).map(|path| {
-        let (id, metadata) = (fact(&path, "id"), fact(&path, "custom_metadata"));
-        vec![path, id, metadata]
+        let facts: Vec<String> = names.iter().map(|name| fact(&path, name)).collect();
+        std::iter::once(path).chain(facts).collect()
     });
-    say(table(&["Path", "ID", "Custom Metadata"], rows.collect()));
+    say(table(&head, rows.collect()));
     Ok(0)
 }
 
@@ -205,6 +211,14 @@ impl Delete {
             .write(call)
             .await
             .map_err(|e| e.during(format!("Error deleting namespace {path}")))?;
+        // One that is not there is not an error, and nothing was deleted.
+        let missing = |secret: &&Secret| {
+            secret.warnings.iter().flatten().any(|warning| warning.ends_with("namespace does not exist"))
+        };
+        if secret.iter().find(missing).is_some() {
+            warn("Requested namespace does not exist");
+            return Ok(0);
+        }
         secret.iter().for_each(|secret| session.output.warnings(secret));
         say(format!("Success! Namespace deleted at: {path}"));
         Ok(0)
@@ -226,7 +240,18 @@ impl Lock {
     async fn run(self, session: &Session) -> Outcome {
         let path = format!("sys/namespaces/api-lock/lock/{}", paths::clean(&self.path.unwrap_or_default()));
         let secret = session.client.write(Call::put(paths::clean(&path), json!({}))).await;
-        written(session.output, secret, &path, self.field.field.as_deref())
+        let field = self.field.field.as_deref();
+        if session.output.is_table()
+            && field.is_none()
+            && let Ok(Some(locked)) = &secret
+            && let Some(key) = locked.field("unlock_key").and_then(Value::as_str)
+        {
+            say(format!(
+                "Unlock Key: {key}\n\nNamespace is now locked. Please securely store the unlock key printed above.\nYou must supply the unlock key to re-enable access to the namespace.\nIf the unlock key is lost, sudo capability is required to unlock the namespace without it."
+            ));
+            return Ok(0);
+        }
+        written(session.output, secret, &path, field)
     }
 }
 

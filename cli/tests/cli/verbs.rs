@@ -13,12 +13,16 @@ fn good(said: Said) -> String {
 #[test]
 fn a_namespace_is_made_locked_unlocked_and_deleted() {
     let server = Bao::start(&[]);
-    assert_eq!(server.keep("namespace list").code, 2);
+    let none = server.keep("namespace list");
+    assert_eq!((none.code, none.out.as_str()), (2, ""), "{none:?}");
     good(server.keep("namespace create -custom-metadata=team=blue a"));
     good(server.keep("namespace create -ns=a b"));
     assert_eq!(good(server.keep("namespace list -format=json")).trim(), "[\n  \"a/\"\n]");
     assert!(good(server.keep("namespace scan")).contains("a/b/"));
-    assert!(good(server.keep("namespace list -detailed")).contains("map[team:blue]"));
+    let detailed = good(server.keep("namespace list -detailed"));
+    let columns: Vec<&str> = detailed.lines().next().unwrap_or_default().split_whitespace().collect();
+    assert_eq!(columns, ["Keys", "custom_metadata", "id", "locked", "path", "tainted", "uuid"]);
+    assert!(detailed.contains("map[team:blue]"));
     assert!(good(server.keep("namespace lookup -field=path a")).starts_with("a/"));
     good(server.keep("namespace patch -custom-metadata=floor=2 -remove-custom-metadata=team a"));
     let seen = good(server.keep("namespace lookup -field=custom_metadata -format=json a"));
@@ -29,9 +33,10 @@ fn a_namespace_is_made_locked_unlocked_and_deleted() {
     assert_ne!(server.keep("secrets list -ns=a").code, 0, "it is locked");
     good(server.keep(&format!("namespace unlock -unlock-key={key} a")));
     good(server.keep("secrets list -ns=a"));
-    good(server.keep("namespace lock a"));
+    assert!(good(server.keep("namespace lock a")).starts_with("Unlock Key: "));
     good(server.keep("namespace unlock a"));
     assert!(good(server.keep("namespace delete -ns=a b")).contains("Success! Namespace deleted at: b"));
+    assert_eq!(good(server.keep("namespace delete nothing")), "");
     let missing = server.keep("namespace lookup nothing");
     assert_eq!(missing.code, 2, "{missing:?}");
 }
