@@ -437,7 +437,7 @@ fn retryable(status: u16) -> bool {
 
 /// Whether trying again can help: not when the name or the certificate is wrong.
 fn passing(trouble: &Trouble) -> bool {
-    matches!(trouble, Trouble::Refused(_) | Trouble::Unreachable(_) | Trouble::Broken(_))
+    matches!(trouble, Trouble::Refused(_) | Trouble::Unreachable(_) | Trouble::Broken(_) | Trouble::Proxy(_))
 }
 
 #[cfg(test)]

@@ -33,11 +33,13 @@ pub(crate) struct Advice {
     pub(crate) bundle: Option<String>,
     /// When to ask again.
     pub(crate) again: Duration,
+    /// Whether the CA was heard at all.
+    pub(crate) heard: bool,
 }
 
 /// Asks. `known` is the window that the CA said last.
 pub(crate) async fn ask(world: &impl World, mount: &str, held: &Held, known: Option<Window>) -> Advice {
-    let nothing = Advice { again: ASK_AGAIN, ..Advice::default() };
+    let nothing = Advice { again: ASK_AGAIN, heard: true, ..Advice::default() };
     let Some(id) = &held.ari_id else { return nothing };
     for path in ["renewal-info", "acme/renewal-info"] {
         match world.ask(Call::get(format!("{mount}/{path}/{id}"))).await {
@@ -47,7 +49,7 @@ pub(crate) async fn ask(world: &impl World, mount: &str, held: &Held, known: Opt
             Err(refused) => {
                 let asked = answer(&refused).and_then(|answer| answer.retry_after);
                 let again = asked.map_or(ASK_LOST, |asked| asked.clamp(PAUSE_MIN, PAUSE_MAX));
-                return Advice { window: known, bundle: None, again };
+                return Advice { window: known, bundle: None, again, heard: false };
             }
         }
     }
@@ -70,7 +72,7 @@ fn read(reply: &Reply) -> Advice {
     let again = reply.retry_after.map_or(ASK_EVERY, |asked| asked.clamp(PAUSE_MIN, PAUSE_MAX));
     let parsed: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
     let bundle = parsed.get("bundle").and_then(Value::as_str).map(str::to_owned);
-    Advice { window: window(&parsed), bundle, again }
+    Advice { window: window(&parsed), bundle, again, heard: true }
 }
 
 fn window(parsed: &Value) -> Option<Window> {

@@ -53,8 +53,8 @@ pub(crate) struct Course {
     starting: bool,
     /// When the files of a pair were last found missing.
     lost_at: Option<Moment>,
-    /// What was told last, and when.
-    told: Option<(Event, Moment)>,
+    /// What was told, and when.
+    told: Vec<(Event, Moment)>,
     /// What the log has of failures already: of tries, of its own state, of the inventory.
     repeats: Repeats,
     unsaved: Repeats,
@@ -81,7 +81,7 @@ impl Course {
             quiet_until: Moment::default(),
             starting: true,
             lost_at: None,
-            told: None,
+            told: Vec::new(),
             repeats: Repeats::default(),
             unsaved: Repeats::default(),
             unreported: Repeats::default(),
@@ -242,9 +242,23 @@ impl Course {
             return Ok(false);
         }
         mended?;
-        let Some(held) = self.record.held.clone().filter(|_| now < self.record.renew_at) else {
-            self.obtain(world).await?;
+        if self.record.held.is_some() && now < self.record.renew_at {
+            return self.keep_up(world, now).await;
+        }
+        let Err(trouble) = self.obtain(world).await else {
             return self.deliver(world).await.map(|()| true);
+        };
+        // What is held serves on meanwhile: an outage is no reason not to show it.
+        match self.keep_up(world, now).await {
+            Ok(_) => Err(trouble),
+            Err(other) => Err(Trouble { text: format!("{}; and {}", trouble.text, other.text), ..trouble }),
+        }
+    }
+
+    /// Sees to it that the service shows what is held, as long as it has not ended.
+    async fn keep_up(&mut self, world: &impl World, now: Moment) -> Result<bool, Trouble> {
+        let Some(held) = self.record.held.clone().filter(|held| now < held.not_after) else {
+            return Ok(false);
         };
         if !self.record.delivered {
             return self.deliver(world).await.map(|()| true);
@@ -277,7 +291,9 @@ impl Course {
                 self.repeats.over();
                 self.record.last_success = Some(now);
                 self.record.last_error = None;
-                if self.told.take_if(|(event, _)| *event != Event::BudgetShort).is_some() {
+                let before = self.told.len();
+                self.told.retain(|(event, _)| *event == Event::BudgetShort);
+                if self.told.len() < before {
                     self.tell(world, Event::Recovered, "the certificate is renewed and served again");
                 }
             }
@@ -399,10 +415,10 @@ impl Course {
 
     /// A fresh key and its request; the key that is there only if the plan says so.
     fn request(&mut self) -> Result<pair::Request, String> {
-        let kept = match (&self.record.held, self.plan.reuse_key) {
-            (Some(held), true) => self.shelf.file(held.number, "key.pem").ok(),
-            _ => None,
-        };
+        // Where other files of the pair are lost, its key may be there all the same.
+        let there = self.record.held.as_ref().map(|held| held.number).or_else(|| self.shelf.shown());
+        let kept = there.filter(|_| self.plan.reuse_key);
+        let kept = kept.and_then(|number| self.shelf.file(number, "key.pem").ok());
         self.record.key_reused = kept.is_some();
         pair::request(self.plan.key, kept, &self.plan.names)
     }
@@ -488,11 +504,14 @@ impl Course {
 
     fn tell(&mut self, world: &impl World, event: Event, message: &str) {
         let at = world.now();
-        if self.told.is_some_and(|(last, when)| last == event && at < when.plus(ALERT_EVERY)) {
+        // What was told by a clock that went ahead is as not told.
+        let is_news = |when: Moment| at < when || at >= when.plus(ALERT_EVERY);
+        if self.told.iter().any(|(known, when)| *known == event && !is_news(*when)) {
             return;
         }
         if event != Event::Recovered {
-            self.told = Some((event, at));
+            self.told.retain(|(known, _)| *known != event);
+            self.told.push((event, at));
         }
         world.alert(Alert {
             event,

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use zeroize::Zeroizing;
 
 /// Nothing that the agent reads is larger: keys, certificates, credentials.
@@ -88,13 +88,16 @@ impl Disk for Machine {
     }
 
     fn close(&self, path: &Path) -> io::Result<bool> {
-        let meta = fs::symlink_metadata(path)?;
-        let mode = meta.mode();
-        if meta.is_symlink() || mode & OTHERS == 0 {
+        // What is looked at is what is changed: whoever owns the folder may put a link to another file there meanwhile.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let flags = flags.bits().cast_signed();
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        let mode = file.metadata()?.mode();
+        if mode & OTHERS == 0 {
             return Ok(false);
         }
-        fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o7777 & !OTHERS))?;
-        Ok(true)
+        file.set_permissions(fs::Permissions::from_mode(mode & 0o777 & !OTHERS))?;
+        Ok(file.metadata()?.mode() & OTHERS == 0)
     }
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {

@@ -56,6 +56,6 @@ fn read(url: &str) -> Result<(http::Uri, String, Address), String> {
         }
         (Some(scheme), _) => return Err(format!("{scheme}:// is no way to post: write https:// or http://")),
     };
-    let address = Address::parse(&origin).map_err(|_| format!("{origin} cannot be used"))?;
+    let address = Address::parse(&origin).map_err(|_| "the host of the URL cannot be used".to_owned())?;
     Ok((uri, origin, address))
 }

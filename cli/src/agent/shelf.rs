@@ -21,9 +21,10 @@ use super::disk::{self, Disk, Lock, Owner};
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 const CURRENT: &str = "current";
-/// All that a pair has. Only the chain may be empty.
+/// All that a pair has.
 const FILES: [&str; 6] = ["key.pem", "cert.pem", "chain.pem", "fullchain.pem", "ca.pem", "pair.pem"];
-const MAY_BE_EMPTY: &str = "chain.pem";
+/// A CA that is its own root has no chain, and one that shows no parents names nobody to trust.
+const MAY_BE_EMPTY: [&str; 2] = ["chain.pem", "ca.pem"];
 /// Those of a pair that hold its key.
 const SECRETS: [&str; 2] = ["key.pem", "pair.pem"];
 /// Room that must be there before a certificate is asked for, so that a full disk costs the CA nothing.
@@ -160,7 +161,7 @@ impl Shelf {
         FILES.iter().find_map(|name| {
             let path = self.pair_folder(number).join(name);
             let gone = match self.disk.read(&path) {
-                Ok(bytes) if bytes.is_empty() && *name != MAY_BE_EMPTY => "is empty",
+                Ok(bytes) if bytes.is_empty() && !MAY_BE_EMPTY.contains(name) => "is empty",
                 Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => "is gone",
                 Ok(_) | Err(_) => return None,
             };

@@ -25,7 +25,8 @@ impl Config {
                 }
             }
         }
-        if let Some(folder) = self.metrics.text_file.as_deref().and_then(Path::parent)
+        let folder = self.metrics.text_file.as_deref().and_then(Path::parent);
+        if let Some(folder) = folder.filter(|folder| !folder.as_os_str().is_empty())
             && !folder.is_dir()
         {
             missing.push(format!("telemetry: text_file: there is no folder {}", folder.display()));

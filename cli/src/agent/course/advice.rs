@@ -41,7 +41,9 @@ impl Course {
             let line = format!("{}: the CA wants the renewal at {}", self.plan.name, self.record.renew_at);
             world.log(Level::Info, &line);
         }
-        self.record.wanted = advice.window.is_some_and(|window| window.end <= now);
+        if advice.heard {
+            self.record.wanted = advice.window.is_some_and(|window| window.end <= now);
+        }
         self.record.window = advice.window;
         match advice.bundle.filter(|bundle| held.bundle.as_ref() != Some(bundle)) {
             Some(bundle) => self.trust(world, held, &bundle).await,

@@ -51,6 +51,11 @@ impl Course {
         self.record.last_error = old.last_error;
         self.record.last_report = old.last_report;
         self.record.try_at = old.try_at;
+        // Until there is another one, a service that starts finds the one before.
+        if let Some(earlier) = earlier.as_ref().filter(|held| held.not_after > now && !held.unwanted) {
+            let shown = self.shelf.show(earlier.number);
+            shown.unwrap_or_else(|e| world.log(Level::Warn, &format!("{}: {e}", self.plan.name)));
+        }
         self.record.earlier = earlier;
         if again {
             self.record.try_at = self.record.try_at.max(now.plus(BETWEEN_LOSSES));
