@@ -141,8 +141,8 @@ pub(crate) fn read(
         },
         _ => BodyKind::Ignored,
     };
-    let hidden = listener.hides(path.as_str());
     let request = Request {
+        hidden: listener.hides(path.as_str()),
         path: if matches!(verb, Verb::List | Verb::Scan) { path.as_folder() } else { path },
         verb,
         token: known.token.map(|token| Secret::new(token.to_owned())),
@@ -164,7 +164,6 @@ pub(crate) fn read(
         help,
         meter: kernel::Meter::default(),
         lineage: kernel::Lineage::default(),
-        hidden,
     };
     Ok(Asked { request, body, origin, namespace: known.namespace.cloned(), head_only })
 }
