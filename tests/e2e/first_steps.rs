@@ -1,6 +1,6 @@
 //! docs/guide/first-steps.md, typed as it stands.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -13,7 +13,7 @@ struct FirstRun {
     child: Child,
     address: String,
     /// Kept open, so that what the server says later has somewhere to go.
-    _output: BufReader<ChildStdout>,
+    output: BufReader<ChildStdout>,
 }
 
 impl FirstRun {
@@ -24,14 +24,14 @@ impl FirstRun {
     /// Starts at an address. Also what it said.
     fn told(home: &Path, address: &str) -> (Self, String) {
         let mut child = spawn_at(home, address);
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        let mut address = String::new();
-        output.read_line(&mut address).unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let mut run = Self { child, address: String::new(), output };
+        run.output.read_line(&mut run.address).unwrap();
+        run.address.truncate(run.address.trim_end().len());
         let mut said = String::new();
-        for line in output.by_ref().lines().map(Result::unwrap) {
-            said.push_str(&format!("{line}\n"));
-            if line.contains("keep kv put") {
-                return (Self { child, address: address.trim().to_owned(), _output: output }, said);
+        while run.output.read_line(&mut said).unwrap() > 0 {
+            if said.contains("keep kv put") && said.ends_with('\n') {
+                return (run, said);
             }
         }
         panic!("the first run did not say what to type next");
