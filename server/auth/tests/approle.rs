@@ -253,7 +253,7 @@ fn a_role_may_do_without_secret_ids() {
     bench.remote.address = Some("10.0.0.1".parse().unwrap());
     bench
         .post("login", login.clone())
-        .refuses(400, "source address \"10.0.0.1\" unauthorized by CIDR restrictions on the role");
+        .refuses(400, "source address \"10.0.0.1\" unauthorized through CIDR restrictions on the role");
     bench.remote.address = None;
     bench.post("login", login).refuses(400, "failed to get connection information");
 }
@@ -264,7 +264,7 @@ fn an_address_that_is_refused_spends_no_use() {
     bench.post("role/app", json!({"secret_id_num_uses": 1})).is(204);
     let (secret, _) =
         secret_id(&bench, "app", json!({"cidr_list": "10.0.0.0/8", "token_bound_cidrs": "10.1.0.0/16"}));
-    log_in(&bench, "app", &secret).refuses(400, "unauthorized by CIDR restrictions on the secret ID");
+    log_in(&bench, "app", &secret).refuses(400, "unauthorized through CIDR restrictions on the secret ID");
     bench.remote.address = Some("::ffff:10.2.3.4".parse().unwrap());
     let claim = log_in(&bench, "app", &secret).is(200).claim.unwrap();
     assert_eq!(claim.terms.bound_cidrs, ["10.1.0.0/16"]);

@@ -86,8 +86,11 @@ fn an_issuer_answers_for_whom_the_mount_lets_it() {
     let client = Client::new(&bench, "acme/");
     client.post("new-account", json!({})).is(201);
     bench.post("config/acme", json!({"allowed_issuers": ["*"]})).is(200);
+    let client = Client::with_account(&bench, "issuer/second/acme/");
     bench.patch("issuer/second", json!({"usage": "read-only"})).is(200);
-    refuses(&bench.get("issuer/second/acme/directory"), 500, "serverInternal", "usage or key");
+    // Who has certificates of it goes on; only new ones are not to be had.
+    bench.get("issuer/second/acme/directory").is(200);
+    refuses(&client.order(&["a.example.com"]), 503, "serverInternal", "usage or key");
 }
 
 #[test]
