@@ -3,9 +3,11 @@
 //! Losing it is harmless: everything in it is asked for again.
 
 use std::{
-    fs,
+    fs::{self, File},
     io::ErrorKind,
     path::{Path, PathBuf},
+    sync::mpsc,
+    thread,
     time::Duration,
 };
 
@@ -13,6 +15,7 @@ use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
     hmac, rand,
 };
+use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value as Json, json};
 use zeroize::Zeroizing;
 
@@ -29,6 +32,9 @@ const MEMORY: u64 = 1024 * 1024;
 const KEPT_MIN: Duration = Duration::from_secs(30 * 86_400);
 /// A clock that went back further than this is not believed.
 const CLOCK_BACK_MAX: Duration = Duration::from_secs(300);
+
+/// An agent that ends has the cache a little longer than its last word. So long it is waited for.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
 
 /// What the configuration says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +73,10 @@ impl Cache {
         let tree = match open() {
             Err(e) if is_damage(&e) => {
                 Machine.remove(&base).map_err(|e| format!("{} cannot be removed: {e}", base.display()))?;
+                open()
+            }
+            Err(e) if is_taken(&e) => {
+                await_lock(&base.join("db"));
                 open()
             }
             other => other,
@@ -173,6 +183,24 @@ fn is_damage(error: &sled::Error) -> bool {
     }
 }
 
+/// Whether another has the database open, which the library says in words alone.
+fn is_taken(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(_)) && error.to_string().contains("acquire lock")
+}
+
+/// Waits until nobody has a file locked, but not for ever.
+fn await_lock(path: &Path) {
+    let Ok(file) = File::open(path) else { return };
+    let (free, told) = mpsc::channel();
+    thread::spawn(move || {
+        // Had for a moment only: whoever waits opens it anew.
+        let _ = flock(&file, FlockOperation::LockExclusive);
+        drop(file);
+        let _ = free.send(());
+    });
+    let _ = told.recv_timeout(LOCK_WAIT);
+}
+
 /// The key, from its file.
 fn key(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     let shown = path.display();
@@ -193,6 +221,24 @@ fn key(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_comes_while_another_ends_waits_for_it() {
+        let folder = std::env::temp_dir().join(format!("keep-cache-waits-{}", std::process::id()));
+        let plan =
+            CachePlan { folder: folder.clone(), stale_max: Duration::from_secs(60), needed: Needed::Yes };
+        let now = Moment::from_seconds(1_700_000_000);
+        let held = Cache::open(&plan, now).unwrap();
+        let (begun, seen) = mpsc::channel();
+        let next = thread::spawn(move || {
+            begun.send(()).unwrap();
+            Cache::open(&plan, now).map(drop)
+        });
+        seen.recv().unwrap();
+        drop(held);
+        assert_eq!(next.join().unwrap(), Ok(()));
+        fs::remove_dir_all(&folder).unwrap();
+    }
 
     #[test]
     fn an_answer_is_sealed_and_has_an_age() {
