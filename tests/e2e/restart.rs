@@ -82,18 +82,12 @@ fn the_log_says_what_a_person_has_to_do() {
     let folder = Scratch::new();
     let config = Config::new(Storage::File, folder.path());
     let server = Server::configured(&Binary::sealkeep(), &config);
-    assert!(
-        server.log().contains(&format!("KEEP_ADDR={} keep operator init", server.url())),
-        "{}",
-        server.log()
-    );
+    // It listens, and then says so.
+    let says = |server: &Server, words: &str| server.until(words, |_| server.log().contains(words));
+    says(&server, &format!("KEEP_ADDR={} keep operator init", server.url()));
     server.init(3, 2);
     assert!(server.stop().success());
     let server = Server::configured(&Binary::sealkeep(), &config);
-    assert!(server.log().contains("2 of the 3 key shares"), "{}", server.log());
-    assert!(
-        server.log().contains(&format!("KEEP_ADDR={} keep operator unseal", server.url())),
-        "{}",
-        server.log()
-    );
+    says(&server, "2 of the 3 key shares");
+    says(&server, &format!("KEEP_ADDR={} keep operator unseal", server.url()));
 }
