@@ -17,7 +17,11 @@ const TAG_SIZE: usize = 16;
 pub(crate) const KEY_SIZE: usize = 64;
 
 /// A key, expanded.
-pub(crate) struct Siv(locked::Kept<Aes256Enc>);
+pub(crate) struct Siv {
+    keys: locked::Kept<Aes256Enc>,
+    /// What S2V begins with, which is the same for all that is sealed with a key.
+    start: locked::Kept<u128>,
+}
 
 impl Siv {
     /// Expands 64 bytes.
@@ -26,7 +30,11 @@ impl Siv {
             let half = key.get(at * KEY_SIZE / 2..(at + 1) * KEY_SIZE / 2).unwrap_or_default();
             Aes256Enc::new_from_slice(half).expect("half of the name key has 32 bytes")
         };
-        locked::scrub(|| locked::Kept::of(2, half)).map(Self)
+        locked::scrub(|| {
+            let keys = locked::Kept::of(2, half)?;
+            let start = locked::Kept::of(1, |_| double(code(&mut mac(&keys), [&[0; TAG_SIZE], &[]])))?;
+            Ok(Self { keys, start })
+        })
     }
 
     /// Tag and cipher text.
@@ -49,14 +57,10 @@ impl Siv {
 
     /// S2V of the RFC, section 2.4.
     fn tag(&self, header: &[u8], plain: &[u8]) -> [u8; TAG_SIZE] {
-        let [key, _] = self.keys();
-        let mut mac = Cmac::from_core(CmacCore::inner_init(key));
-        let mut code = |parts: [&[u8]; 2]| -> u128 {
-            parts.iter().for_each(|part| mac.update(part));
-            u128::from_be_bytes(mac.finalize_reset().into_bytes().into())
-        };
-        let zero = code([&[0; TAG_SIZE], &[]]);
-        let state = double(zero) ^ code([header, &[]]);
+        let mut mac = mac(&self.keys);
+        let mut code = |parts| code(&mut mac, parts);
+        let start = self.start.first().expect("one is kept");
+        let state = start ^ code([header, &[]]);
         let last = match plain.split_last_chunk::<TAG_SIZE>() {
             Some((before, end)) => {
                 return code([before, &(state ^ u128::from_be_bytes(*end)).to_be_bytes()]).to_be_bytes();
@@ -69,19 +73,30 @@ impl Siv {
     }
 
     fn crypt(&self, tag: [u8; TAG_SIZE], text: &mut [u8]) {
-        let [_, key] = self.keys();
+        let [_, key] = halves(&self.keys);
         // The RFC clears the top bits of the last two words, section 2.5.
         let start = u128::from_be_bytes(tag) & !(1 << 63 | 1 << 31);
         let core = CtrCore::<_, Ctr128BE>::inner_iv_init(key, &start.to_be_bytes().into());
         core.apply_keystream_partial(text.into());
     }
+}
 
-    fn keys(&self) -> [&Aes256Enc; 2] {
-        match &*self.0 {
-            [first, second] => [first, second],
-            _ => unreachable!("two keys are kept"),
-        }
+/// What authenticates, and what encrypts.
+fn halves(keys: &[Aes256Enc]) -> [&Aes256Enc; 2] {
+    match keys {
+        [first, second] => [first, second],
+        _ => unreachable!("two keys are kept"),
     }
+}
+
+fn mac(keys: &[Aes256Enc]) -> Cmac<&Aes256Enc> {
+    let [key, _] = halves(keys);
+    Cmac::from_core(CmacCore::inner_init(key))
+}
+
+fn code(mac: &mut Cmac<&Aes256Enc>, parts: [&[u8]; 2]) -> u128 {
+    parts.iter().for_each(|part| mac.update(part));
+    u128::from_be_bytes(mac.finalize_reset().into_bytes().into())
 }
 
 /// Doubling in the field of CMAC, without a branch.
