@@ -16,6 +16,8 @@ pub(super) struct Authorities {
     pub(super) issuers: Vec<Issuer>,
     pub(super) keys: Vec<Key>,
     pub(super) defaults: Defaults,
+    /// Whether the certificate of any issuer narrows purposes or policies of what is below it; few do.
+    pub(super) narrow: bool,
 }
 
 /// An issuer, ready to sign.
@@ -71,7 +73,10 @@ impl Authorities {
         for (issuer, signed_by) in issuers.iter_mut().zip(found) {
             issuer.signed_by = signed_by;
         }
-        Ok(Self { issuers, keys, defaults: DEFAULTS.get(cx)? })
+        let narrow = issuers
+            .iter()
+            .any(|issuer| issuer.certificate.names_purposes() || issuer.certificate.wants_policies());
+        Ok(Self { issuers, keys, defaults: DEFAULTS.get(cx)?, narrow })
     }
 
     /// The issuer that `default`, a name or an id stands for.

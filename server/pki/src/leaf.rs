@@ -1,5 +1,6 @@
 //! Issuing leaves: with a key that is made here, or for the key of a request.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use super::role::Role;
 use super::rules::{OtherNames, Rules, rules};
 use super::store::{new_serial, owner};
 use super::urls::urls_of_leaf;
-use super::{lifetime, requests, signers};
+use super::{above, lifetime, requests, signers};
 
 leaf_operation! {
     /// Makes a key and issues a certificate for it. The key is not kept: this answer is the only place it is shown.
@@ -301,8 +302,12 @@ impl<'a> Leaf<'a> {
         subject: &Subject,
         cx: &impl Reads,
     ) -> Result<Extensions> {
+        let purposes = above::purposes(&rules.purposes, self.authorities, self.issuer, cx.now());
+        if let Cow::Owned(given) = &purposes {
+            above::tell(&rules.purposes, given, cx);
+        }
         let mut extensions =
-            Extensions::new().key_usage(usable(rules.key_usage, key)?).ext_key_usage(&rules.purposes);
+            Extensions::new().key_usage(usable(rules.key_usage, key)?).ext_key_usage(&purposes);
         if rules.role.basic_constraints_valid_for_non_ca {
             extensions = extensions.not_an_authority();
         }

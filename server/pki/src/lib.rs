@@ -7,6 +7,7 @@
 //! names instead of showing a token. What many holders need is beside it: `inventory` of who holds what, `reissue` of many
 //! at once, `roll` of a CA, and `advice`, which tells holders of the two.
 
+mod above;
 mod acme;
 mod advice;
 mod authorities;

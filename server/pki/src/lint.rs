@@ -3,10 +3,12 @@
 use std::net::Ipv4Addr;
 
 use kit::{Error, Result, Time};
-use x509::{AltNames, NameConstraints, Subject, Template, is_hostname_or_wildcard};
+use x509::{AltNames, Extensions, Subject, Template, is_hostname_or_wildcard};
 
+use super::above::{self, Said};
 use super::authorities::{Authorities, Issuer, refused};
 use super::fields::check_uri;
+use super::rules::Rules;
 
 /// A subject without any part, in DER.
 pub(super) const NOBODY: &[u8] = &[0x30, 0];
@@ -27,39 +29,27 @@ pub(super) fn below(
         ));
     }
     let common_name = Subject::from_der(template.subject).map_err(refused)?.common_name;
-    upwards(all, issuer, now, |above| constrain((&names, template.subject, &common_name), above))?;
+    let Template { subject, extensions, .. } = *template;
+    let said = Said { names: &names, subject, common_name: &common_name, extensions };
+    above::check(&said, all, issuer, now)?;
     Ok((common_name, names))
 }
 
-/// Refuses alternative names that the issuer could not certify.
-pub(super) fn within(names: &AltNames, all: &Authorities, issuer: &Issuer, now: Time) -> Result<()> {
-    upwards(all, issuer, now, |above| constrain((names, NOBODY, ""), above))
-}
-
-/// Holds names against the constraints of the issuer and of those above it. Of a CA that several have signed, one way up to a
-/// root has to permit them: whoever verifies the certificate may take it.
-fn upwards(
+/// Refuses alternative names that the issuer could not certify under these rules.
+pub(super) fn within(
+    names: &AltNames,
+    rules: &Rules,
     all: &Authorities,
     issuer: &Issuer,
     now: Time,
-    constrain: impl Fn(&Issuer) -> Result<()>,
 ) -> Result<()> {
-    let (mut waiting, mut seen, mut refusal) = (vec![issuer], vec![issuer.id], None);
-    while let Some(one) = waiting.pop() {
-        if let Err(why) = constrain(one) {
-            refusal.get_or_insert(why);
-            continue;
-        }
-        let ways = all.ways_up(one, now);
-        if ways.is_empty() {
-            return Ok(());
-        }
-        for way in ways.into_iter().rev().filter(|way| !seen.contains(&way.id)).collect::<Vec<_>>() {
-            seen.push(way.id);
-            waiting.push(way);
-        }
+    let mut extensions = Extensions::new();
+    if all.narrow {
+        let purposes = above::purposes(&rules.purposes, all, issuer, now);
+        extensions = extensions.ext_key_usage(&purposes).policies(&rules.policies).map_err(refused)?;
     }
-    refusal.map_or(Ok(()), Err)
+    let said = Said { names, subject: NOBODY, common_name: "", extensions: &extensions };
+    above::check(&said, all, issuer, now)
 }
 
 /// Refuses a root that nobody should trust. Nobody is above it; one without a name is warned of and let be, as clients know it.
@@ -110,16 +100,4 @@ fn forms(names: &AltNames) -> Result<()> {
         return wrong("mail address", name, "such an address has a mailbox, an @ and a host name");
     }
     names.uri.iter().try_for_each(|uri| check_uri(uri))
-}
-
-/// Alternative names, a subject in DER, and the common name in it.
-type Named<'a> = (&'a AltNames, &'a [u8], &'a str);
-
-fn constrain((names, subject, common_name): Named<'_>, above: &Issuer) -> Result<()> {
-    let Some(constraints) = NameConstraints::of(&above.certificate).map_err(refused)? else { return Ok(()) };
-    constraints.check(names, subject, common_name).map_err(|why| {
-        let name = &above.record.name;
-        let ca = if name.is_empty() { above.id.to_string() } else { name.clone() };
-        Error::invalid(format!("{why} (issuer {ca})"))
-    })
 }

@@ -164,8 +164,12 @@ impl Certificate {
 
     /// The purposes of its key; `None` when it does not say.
     pub fn ext_key_usage(&self) -> Result<Option<Vec<ExtKeyUsage>>> {
-        let purposes = value::<Vec<ObjectIdentifier>>(&self.extensions, EXT_KEY_USAGE)?;
-        Ok(purposes.map(|purposes| purposes.into_iter().map(ExtKeyUsage).collect()))
+        self.extensions.purposes()
+    }
+
+    /// Whether it says for which purposes its key is.
+    pub fn names_purposes(&self) -> bool {
+        self.extensions.find(&EXT_KEY_USAGE).is_some()
     }
 
     /// Where to ask whether it still holds, as it says itself.

@@ -194,6 +194,24 @@ impl Extensions {
         self.find(&ALT_NAMES).map_or(Ok(AltNames::default()), |e| AltNames::from_der(&e.value))
     }
 
+    /// The purposes of the key; `None` where nothing is said of them.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn purposes(&self) -> Result<Option<Vec<ExtKeyUsage>>> {
+        let purposes: Option<Vec<ObjectIdentifier>> = crate::certificate::value(self, EXT_KEY_USAGE)?;
+        Ok(purposes.map(|purposes| purposes.into_iter().map(ExtKeyUsage).collect()))
+    }
+
+    /// Whether they are a CA's.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn are_of_ca(&self) -> Result<bool> {
+        let authority: Option<BasicConstraints> = crate::certificate::value(self, BASIC_CONSTRAINTS)?;
+        Ok(authority.is_some_and(|authority| authority.ca))
+    }
+
     /// What they hold that a CA alone may have, where they are not a CA's.
     ///
     /// # Errors
@@ -205,8 +223,7 @@ impl Extensions {
             false => self.find(&NAME_CONSTRAINTS).map(|_| "name constraints"),
         };
         let Some(found) = found else { return Ok(None) };
-        let authority: Option<BasicConstraints> = crate::certificate::value(self, BASIC_CONSTRAINTS)?;
-        Ok((!authority.is_some_and(|authority| authority.ca)).then_some(found))
+        Ok((!self.are_of_ca()?).then_some(found))
     }
 
     /// The extension of that number.

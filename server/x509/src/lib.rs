@@ -10,7 +10,7 @@
 //! * [`Request`]: a PKCS#10 request; [`RevocationList`] and [`CrlTemplate`]: revocation
 //! * [`ocsp_request`] and [`read_ocsp`]: asking an authority whether it still stands by a certificate; [`OcspQuestion`] and
 //!   [`OcspAnswer`]: being that authority
-//! * [`NameConstraints`]: the names that a CA may vouch for
+//! * [`NameConstraints`]: the names that a CA may vouch for; [`PolicyPath`]: the policies that it needs
 //! * [`chain_of`]: from a certificate to its root
 
 mod alt_names;
@@ -29,6 +29,7 @@ mod ocsp_answer;
 mod oid;
 mod oids;
 pub mod pem;
+mod policies;
 mod public_key;
 mod request;
 mod scheme;
@@ -55,6 +56,7 @@ pub use numbers::RsaNumbers;
 pub use ocsp::{Standing, ocsp_request, read_ocsp};
 pub use ocsp_answer::{CertId, OcspAnswer, OcspQuestion, OcspRefusal, Status, StatusOf};
 pub use oid::ObjectIdentifier;
+pub use policies::PolicyPath;
 pub use public_key::{Family, KeyShape, PublicKey};
 pub use request::{Request, RequestTemplate};
 pub use scheme::{Digest, Padding, Scheme};

@@ -2,6 +2,7 @@
 
 use crate::ObjectIdentifier;
 use crate::{Error, Family, Result};
+use std::fmt;
 
 /// The bits of the key usage extension, the first bit of RFC 5280 §4.2.1.3 in the most significant place.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -111,6 +112,8 @@ const PURPOSES: [(&str, &str); 14] = [
 ];
 
 impl ExtKeyUsage {
+    /// Answers of OCSP, in the name of a CA.
+    pub const OCSP_SIGNING: ExtKeyUsage = ExtKeyUsage(ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.9"));
     /// TLS servers.
     pub const SERVER_AUTH: ExtKeyUsage = ExtKeyUsage(ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1"));
     /// Every purpose.
@@ -137,6 +140,15 @@ impl ExtKeyUsage {
         ObjectIdentifier::new(oid.trim()).map(ExtKeyUsage).map_err(|_| {
             Error::refused(format!("\"{oid}\" could not be parsed as a valid oid for an extended key usage"))
         })
+    }
+}
+
+impl fmt::Display for ExtKeyUsage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match PURPOSES.iter().find(|(_, oid)| ObjectIdentifier::new_unwrap(oid) == self.0) {
+            Some((name, _)) => f.write_str(name),
+            None => write!(f, "{}", self.0),
+        }
     }
 }
 

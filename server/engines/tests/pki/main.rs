@@ -24,6 +24,7 @@ mod ml_dsa;
 #[path = "../../../x509/tests/fuzz/near.rs"]
 mod near;
 mod ocsp;
+mod purposes;
 mod reissue;
 mod revoking;
 mod rolling;

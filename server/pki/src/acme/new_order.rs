@@ -136,8 +136,9 @@ pub(super) fn judge_all(
     let (who, all) = (Who::of(caller, cx), authorities(cx)?);
     let issuer = all.issuers.iter().find(|issuer| issuer.id == directory.issuer);
     let judged = names.iter().filter_map(|name| {
-        let bound =
-            || issuer.map_or(Ok(()), |issuer| lint::within(&alternative(name), &all, issuer, cx.now()));
+        let bound = || {
+            issuer.map_or(Ok(()), |issuer| lint::within(&alternative(name), rules, &all, issuer, cx.now()))
+        };
         let judged = judge(rules, &who, name);
         let why = judged.and_then(|()| bound().map_err(|why: kit::Error| why.to_string())).err()?;
         let text = name.text();

@@ -203,3 +203,17 @@ fn what_the_ca_cannot_certify_is_told_by_its_kind() {
     let blocked = client.post(&format!("{place}/finalize"), json!({"csr": der(&csr)}));
     refuses(&blocked, 400, "badCSR", "was revoked for keyCompromise");
 }
+
+/// The certificates of ACME are for servers: a CA that is for clients alone refuses the order, before anything is proved.
+#[test]
+fn a_ca_for_clients_takes_no_orders() {
+    let (mut bench, _) = open(json!({}));
+    bench.remote.is_jose = false;
+    let clients = json!({"common_name": "Clients", "key_type": "ec", "issuer_name": "clients", "ext_key_usage": "ClientAuth"});
+    bench.post("root/generate/internal", clients).is(200);
+    bench.remote.is_jose = true;
+    let client = Client::with_account(&bench, "issuer/clients/acme/");
+    let beyond =
+        "the purpose ServerAuth lies outside of what the extended key usage of the CA permits: ClientAuth";
+    refuses(&client.order(&["a.example.com"]), 400, "rejectedIdentifier", beyond);
+}
