@@ -152,6 +152,62 @@ impl<const AT: usize> Query<Pki> for Refuse<AT> {
     }
 }
 
+/// Says that what is there is looked at, and not posted to.
+#[derive(Deserialize, JsonSchema)]
+pub(crate) struct NotPosted<const AT: usize> {
+    /// Who issues, where the path says so: a name, an id, or `default`.
+    issuer_ref: Option<Text>,
+    /// Under which role, where the path says so.
+    role: Option<Text>,
+}
+
+/// Says that nothing is deleted here: what an account wants to be rid of it deactivates, by a signed POST.
+#[derive(Deserialize, JsonSchema)]
+pub(crate) struct NotDeleted<const AT: usize> {
+    /// Who issues, where the path says so: a name, an id, or `default`.
+    issuer_ref: Option<Text>,
+    /// Under which role, where the path says so.
+    role: Option<Text>,
+}
+
+const PLACES: usize = 4;
+// No `{resource+}` here: that would take `new-eab` from those who may write to it.
+const LOOKED_AT_ROUTES: [[Route; PLACES]; 4] = [
+    routes!(post "directory".unauthenticated),
+    routes!(post "new-nonce".unauthenticated),
+    routes!(post "renewal-info".unauthenticated),
+    routes!(post "renewal-info/{certificate+}".unauthenticated),
+];
+const NOT_DELETED_ROUTES: [Route; PLACES] = routes!(delete "{resource+}".unauthenticated);
+
+impl<const AT: usize> Query<Pki> for NotPosted<AT> {
+    const ROUTE: Route = LOOKED_AT_ROUTES[AT / PLACES][AT % PLACES];
+    type Reply = Nothing;
+
+    fn run(self, _: &Pki, cx: &Reading<'_>) -> Result<Reply<Nothing>> {
+        let place = Place::of(AT % PLACES, self.role, self.issuer_ref);
+        refuse_verb(cx, &place, "it is looked at by a GET, which nobody signs", "GET, HEAD")
+    }
+}
+
+impl<const AT: usize> Query<Pki> for NotDeleted<AT> {
+    const ROUTE: Route = NOT_DELETED_ROUTES[AT];
+    type Reply = Nothing;
+
+    fn run(self, _: &Pki, cx: &Reading<'_>) -> Result<Reply<Nothing>> {
+        let place = Place::of(AT, self.role, self.issuer_ref);
+        let why = "nothing is deleted here; accounts and authorizations are deactivated by a signed POST";
+        refuse_verb(cx, &place, why, "GET, HEAD, POST")
+    }
+}
+
+fn refuse_verb(cx: &Reading<'_>, place: &Place, why: &'static str, allowed: &str) -> Result<Reply<Nothing>> {
+    let directory = opened(cx, place)?;
+    let refused =
+        Refused::new(Kind::Malformed, why).with_status(405).with_header("allow", allowed.to_owned());
+    Err(refused.into_error(vec![directory.index()]))
+}
+
 /// Gives a nonce for a first request, in a header.
 #[derive(Deserialize, JsonSchema)]
 pub(crate) struct NewNonce<const AT: usize> {

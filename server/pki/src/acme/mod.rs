@@ -35,7 +35,7 @@ pub(super) use account::ForgetAccount;
 pub(super) use beforehand::ForgetAuthorization;
 pub(super) use challenge::Validate;
 pub(super) use config::{AcmeConfig, ReadAcme, WriteAcme};
-pub(super) use directory::{NewNonce, Refuse, ShowDirectory};
+pub(super) use directory::{NewNonce, NotDeleted, NotPosted, Refuse, ShowDirectory};
 pub(super) use eab::{DeleteEab, ListEabs, NewEab};
 pub(super) use order::ForgetOrder;
 pub(super) use renewal::{CertificateName, RenewalInfo, suggested};

@@ -136,6 +136,26 @@ fn what_is_no_signed_post_is_refused() {
     refuses(&client.order(&["a.example.com"]), 415, "malformed", "application/jose+json");
 }
 
+/// Whatever is asked wrongly below a directory is told by a problem document (RFC 8555 §6.7); what has another owner there is left alone.
+#[test]
+fn each_wrong_verb_is_told_as_a_problem() {
+    let (mut bench, _) = open(json!({}));
+    for directory in ["acme", "roles/r/acme", "issuer/default/acme", "issuer/default/roles/r/acme"] {
+        for path in ["directory", "new-nonce", "renewal-info/AAAA.AAAA", "renewal-info"] {
+            let posted = bench.post(&format!("{directory}/{path}"), json!({"payload": ""}));
+            refuses(&posted, 405, "malformed", "looked at by a GET");
+            assert_eq!(posted.header("allow"), Some("GET, HEAD"));
+        }
+        for path in ["directory", "new-order", "account/1", "order/1/finalize"] {
+            let deleted = bench.delete(&format!("{directory}/{path}"));
+            refuses(&deleted, 405, "malformed", "nothing is deleted here");
+        }
+        bench.remote.is_jose = false;
+        bench.post(&format!("{directory}/new-eab"), json!({})).is(200);
+        bench.remote.is_jose = true;
+    }
+}
+
 /// A key change that is signed by both keys.
 fn change(client: &Client<'_>, new: &Client<'_>, spoil: impl FnOnce(&mut Value)) -> crate::Answer {
     let mut inner = json!({"account": client.kid, "oldKey": client.jwk()});
