@@ -1,9 +1,13 @@
 //! The HTTP API as the commands see it: one call, one reply, with the retries and redirects clients expect.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
 use serde_json::Value;
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
@@ -17,7 +21,7 @@ use crate::{
     secret::Secret,
     settings::Settings,
     stop::Stop,
-    transport::{Sender, Transport},
+    transport::{Lost, Sender, Transport},
     trouble::Trouble,
     upload::{Sent, whole},
 };
@@ -48,6 +52,8 @@ pub(crate) struct Client {
     /// Where a first run of the server left its token, for the hint to somebody without one.
     pub(crate) first_token: Option<String>,
     connection: Mutex<Option<Sender>>,
+    /// Whether the server was set up when it was asked; nothing undoes that.
+    is_set_up: AtomicBool,
 }
 
 /// Whether to follow a server that points elsewhere.
@@ -96,6 +102,7 @@ impl Client {
             limit: None,
             first_token: first_token.filter(|file| file.exists()).map(|file| file.display().to_string()),
             connection: Mutex::new(None),
+            is_set_up: AtomicBool::new(false),
         }
     }
 
@@ -153,7 +160,7 @@ impl Client {
         }
         let answering = async {
             let mut sender = self.transport.connect().await?;
-            let response = sender.send(request).await?;
+            let response = sender.send(request).await.map_err(|lost| lost.trouble)?;
             Ok((sender, response))
         };
         let answered = tokio::time::timeout(self.timeout, answering).await;
@@ -195,11 +202,17 @@ impl Client {
         }
     }
 
-    /// A sealed server may be one that nobody has set up yet: that is another thing to do, and worth a question.
+    /// A sealed server may be one that nobody has set up yet: that is another thing to do, and worth a question. An agent meets
+    /// a sealed server again and again, and asks once.
     async fn is_new(&self) -> bool {
+        if self.is_set_up.load(Relaxed) {
+            return false;
+        }
         let answer = self.once(&Call::get("sys/init").preflight()).await;
         let told: Option<Value> = answer.ok().and_then(|reply| serde_json::from_slice(&reply.body).ok());
-        told.is_some_and(|told| told.get("initialized") == Some(&Value::Bool(false)))
+        let is_set_up = told.and_then(|told| told.get("initialized")?.as_bool());
+        self.is_set_up.store(is_set_up == Some(true), Relaxed);
+        is_set_up == Some(false)
     }
 
     async fn judge(&self, call: &Call, reply: Reply) -> Result<Reply, Refused> {
@@ -231,7 +244,12 @@ impl Client {
             if let Some(limit) = &self.limit {
                 limit.wait().await;
             }
-            let exchange = self.exchange(transport, request, elsewhere.is_none());
+            // What only looks may be asked again, should the connection that was kept have ended.
+            let again = match call.verb {
+                Verb::Get => Some(self.request(call, address, transport, &target)?),
+                _ => None,
+            };
+            let exchange = self.exchange(transport, request, again, elsewhere.is_none());
             // How long a file takes to be sent, and to be looked at there, is known by nobody.
             let patience = if call.file.is_some() { Duration::MAX } else { self.timeout };
             let answer = match tokio::time::timeout(patience, exchange).await {
@@ -331,29 +349,48 @@ impl Client {
         call.wrap_ttl.as_deref().or(self.wrap_ttl.as_deref()).or(fallback)
     }
 
-    /// Sends over the kept connection, or a new one.
+    /// Sends over the kept connection, or a new one. Where the kept one has ended meanwhile, a request that was not begun goes
+    /// over a new one, or what is to be sent again.
     async fn exchange(
         &self,
         transport: &Transport,
         request: http::Request<Sent>,
+        again: Option<http::Request<Sent>>,
         keep: bool,
     ) -> Result<Raw, Trouble> {
         let mut kept = self.connection.lock().await;
-        let mut sender = match kept.take().filter(|sender| keep && !sender.is_closed()) {
-            Some(mut sender) => {
-                sender.ready().await?;
-                sender
-            }
-            // Asked at once: what ends a new connection is then told to the request, and not to nobody.
-            None => transport.connect().await?,
+        let sent = match kept.take().filter(|sender| keep && !sender.is_closed()) {
+            Some(mut sender) => match sender.ready().await {
+                Ok(()) => answered(sender, request).await,
+                Err(trouble) => Err(Lost { trouble, unsent: Some(request) }),
+            },
+            None => Err(Lost { trouble: Trouble::Broken(String::new()), unsent: Some(request) }),
         };
-        let response = sender.send(request).await?;
+        let (sender, response) = match sent {
+            Ok(answered) => answered,
+            Err(Lost { trouble, unsent }) => match unsent.or(again) {
+                // Asked at once: what ends a new connection is then told to the request, and not to nobody.
+                Some(request) => {
+                    let sender = transport.connect().await?;
+                    answered(sender, request).await.map_err(|lost| lost.trouble)?
+                }
+                None => return Err(trouble),
+            },
+        };
         let raw = receive(response).await?;
         if keep {
             *kept = Some(sender);
         }
         Ok(raw)
     }
+}
+
+async fn answered(
+    mut sender: Sender,
+    request: http::Request<Sent>,
+) -> Result<(Sender, http::Response<Incoming>), Lost> {
+    let response = sender.send(request).await?;
+    Ok((sender, response))
 }
 
 /// What a path has.

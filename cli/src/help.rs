@@ -19,17 +19,26 @@ pub(crate) fn mistake(error: &clap::Error) -> String {
     single_dashes(lines.collect::<Vec<_>>().join(" ").trim_start_matches("error: "))
 }
 
+/// The same in a manual page, in which a dash is escaped and a change of type stands before a flag.
+pub(crate) fn single_dashes_of_man(page: &str) -> String {
+    with_single(page, r"\-", |before| [r"\fB", r"\fI", r"\fR"].iter().any(|kind| before.ends_with(kind)))
+}
+
 /// `--flag` becomes `-flag`; a `--` that stands alone or inside a word stays.
 fn single_dashes(text: &str) -> String {
+    with_single(text, "-", |_| false)
+}
+
+fn with_single(text: &str, dash: &str, starts_behind: impl Fn(&str) -> bool) -> String {
+    let both = dash.repeat(2);
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find("--") {
-        let (before, found) = rest.split_at(at);
+    while let Some((before, after)) = rest.split_once(&both) {
         out.push_str(before);
-        let starts = !before.ends_with(|c: char| c.is_alphanumeric() || c == '-');
-        let names = found[2..].starts_with(|c: char| c.is_ascii_alphabetic());
-        out.push_str(if starts && names { "-" } else { "--" });
-        rest = &found[2..];
+        let starts = starts_behind(before) || !before.ends_with(|c: char| c.is_alphanumeric() || c == '-');
+        let names = after.starts_with(|c: char| c.is_ascii_alphabetic());
+        out.push_str(if starts && names { dash } else { &both });
+        rest = after;
     }
     out + rest
 }

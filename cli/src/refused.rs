@@ -61,6 +61,11 @@ impl Refused {
         }
     }
 
+    /// Whether the server said no more than that there is no such thing: where nothing is mounted, it says so.
+    pub(crate) fn is_nothing(&self) -> bool {
+        matches!(self, Refused::Answer(answer) if answer.status == 404 && answer.says_nothing())
+    }
+
     /// What was wrong, without where it was asked.
     pub(crate) fn reason(&self) -> String {
         match self {

@@ -11,10 +11,7 @@ use std::{
 
 use hyper::{
     body::Incoming,
-    client::conn::{
-        TrySendError,
-        http1::{self, SendRequest},
-    },
+    client::conn::http1::{self, SendRequest},
 };
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName};
@@ -43,6 +40,19 @@ pub(crate) struct Sender {
     requests: SendRequest<Sent>,
     /// The connection itself, until it was asked why it has ended.
     connection: Option<JoinHandle<Result<(), hyper::Error>>>,
+}
+
+/// A request that was not answered.
+pub(crate) struct Lost {
+    pub(crate) trouble: Trouble,
+    /// The request, where it was not begun.
+    pub(crate) unsent: Option<http::Request<Sent>>,
+}
+
+impl From<Trouble> for Lost {
+    fn from(trouble: Trouble) -> Lost {
+        Lost { trouble, unsent: None }
+    }
 }
 
 /// How to reach the server.
@@ -140,22 +150,18 @@ impl Sender {
         }
     }
 
+    /// Sends, and gives back a request that was not begun.
     pub(crate) async fn send(
         &mut self,
         request: http::Request<Sent>,
-    ) -> Result<http::Response<Incoming>, Trouble> {
-        match self.requests.send_request(request).await {
+    ) -> Result<http::Response<Incoming>, Lost> {
+        match self.requests.try_send_request(request).await {
             Ok(response) => Ok(response),
-            Err(error) => Err(self.trouble(&error).await),
+            Err(mut failed) => {
+                let unsent = failed.take_message();
+                Err(Lost { trouble: self.trouble(failed.error()).await, unsent })
+            }
         }
-    }
-
-    /// Sends, and gives back a request that was not begun.
-    pub(crate) async fn try_send(
-        &mut self,
-        request: http::Request<Sent>,
-    ) -> Result<http::Response<Incoming>, TrySendError<http::Request<Sent>>> {
-        self.requests.try_send_request(request).await
     }
 
     /// Why a request failed. One that came after the end of its connection is only "canceled"; the connection knows why.
@@ -180,26 +186,28 @@ where
 }
 
 /// A stream whose other side may have said why it no longer listens: a write that fails is no end yet, what is left to
-/// read comes first. Without this an alert of TLS, or an early answer, is lost to a "broken pipe".
+/// read comes first. Without this an alert of TLS, or an early answer, is lost to a "broken pipe". Nothing more is taken to be
+/// written then: whoever waits to write waits for what is read, which ends it. So a file that is refused is not read to its end.
 struct Patient<S> {
     stream: S,
     written: io::Result<()>,
 }
 
 impl<S: Unpin> Patient<S> {
+    /// `instead` is what a stream that no longer takes anything answers.
     fn poll_out<T>(
         &mut self,
         cx: &mut Context<'_>,
-        passed: T,
+        instead: impl Fn() -> Poll<io::Result<T>>,
         poll: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if self.written.is_err() {
-            return Poll::Ready(Ok(passed));
+            return instead();
         }
         match poll(Pin::new(&mut self.stream), cx) {
             Poll::Ready(Err(error)) => {
                 self.written = Err(error);
-                Poll::Ready(Ok(passed))
+                instead()
             }
             other => other,
         }
@@ -224,7 +232,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_out(cx, from.len(), |stream, cx| stream.poll_write(cx, from))
+        self.poll_out(cx, || Poll::Pending, |stream, cx| stream.poll_write(cx, from))
     }
 
     fn poll_write_vectored(
@@ -232,8 +240,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         cx: &mut Context<'_>,
         from: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let whole = from.iter().map(|part| part.len()).sum();
-        self.poll_out(cx, whole, |stream, cx| stream.poll_write_vectored(cx, from))
+        self.poll_out(cx, || Poll::Pending, |stream, cx| stream.poll_write_vectored(cx, from))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -241,11 +248,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_out(cx, (), AsyncWrite::poll_flush)
+        self.poll_out(cx, || Poll::Ready(Ok(())), AsyncWrite::poll_flush)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_out(cx, (), AsyncWrite::poll_shutdown)
+        self.poll_out(cx, || Poll::Ready(Ok(())), AsyncWrite::poll_shutdown)
     }
 }
 

@@ -101,7 +101,7 @@ impl Disk for Machine {
     }
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
+        sync_folder(path)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -149,6 +149,18 @@ impl Disk for Machine {
     }
 }
 
+/// Makes durable which files a folder has. Network file systems have their own ways to that, and refuse to be asked.
+pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all().or_else(|error| if refuses_sync(&error) { Ok(()) } else { Err(error) })
+}
+
+/// Whether a file system says that folders are nothing to make durable, as CIFS does.
+fn refuses_sync(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let refusals = [Errno::INVAL, Errno::NOTSUP, Errno::OPNOTSUPP, Errno::NOSYS];
+    Errno::from_io_error(error).is_some_and(|errno| refusals.contains(&errno))
+}
+
 /// A file as text without the newline at its end, for credentials.
 pub(crate) fn read_text(disk: &dyn Disk, path: &Path) -> Result<Zeroizing<String>, String> {
     let bytes = disk.read(path).map_err(|e| format!("{} cannot be read: {e}", path.display()))?;
@@ -171,4 +183,22 @@ pub(crate) fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], mode: u32) -> 
     }
     made?;
     disk.sync_folder(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn a_file_system_that_syncs_no_folders_is_no_failure() {
+        for errno in [Errno::INVAL, Errno::NOTSUP, Errno::NOSYS] {
+            assert!(refuses_sync(&errno.into()), "{errno}");
+        }
+        for errno in [Errno::IO, Errno::NOSPC, Errno::ACCESS, Errno::DQUOT] {
+            assert!(!refuses_sync(&errno.into()), "{errno}");
+        }
+        assert!(sync_folder(&std::env::temp_dir()).is_ok());
+        assert!(sync_folder(Path::new("/nowhere")).is_err());
+    }
 }

@@ -35,7 +35,7 @@ pub(crate) async fn post(url: &str, content_type: &str, body: String) -> Result<
     let transport = Transport { route: address.direct(), tls };
     let exchange = async {
         let mut sender = transport.connect().await.map_err(|trouble| trouble.text())?;
-        sender.send(request).await.map_err(|trouble| trouble.text())
+        sender.send(request).await.map_err(|lost| lost.trouble.text())
     };
     let answer = tokio::time::timeout(ANSWER_TIME_MAX, exchange).await;
     let answer = answer.map_err(|_| told("no answer in 10 s".to_owned()))?.map_err(told)?;

@@ -236,11 +236,23 @@ fn help_completion_and_manual_come_from_one_declaration() {
     // A flag completes in the spelling in which it is written everywhere.
     let file = folder.0.join("keep.bash");
     std::fs::write(&file, keep("completion bash").out).unwrap();
-    let typed =
-        "COMP_WORDS=(keep cert get -na); COMP_CWORD=3; _keep_or_path keep -na get; echo ${COMPREPLY[@]}";
-    let line = format!("source {}; {typed}", file.display());
-    let shown = std::process::Command::new("bash").args(["-c", &line]).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&shown.stdout).trim(), "-name -namespace");
+    for (words, typed, before, expect) in [
+        ("keep cert get -na", "-na", "get", "-name -namespace"),
+        ("keep cert get -key-type ml", "ml", "-key-type", "ml-dsa-44 ml-dsa-65 ml-dsa-87"),
+        ("keep cert get -key-type = ed", "ed", "=", "ed25519"),
+        ("keep read -format y", "y", "-format", "yaml"),
+        ("keep completion z", "z", "completion", "zsh"),
+    ] {
+        let at = words.split(' ').count() - 1;
+        let line = format!(
+            "source {}; COMP_WORDS=({words}); COMP_CWORD={at}; _keep_or_path keep {typed} {before}; echo ${{COMPREPLY[@]}}",
+            file.display()
+        );
+        let shown = std::process::Command::new("bash").args(["-c", &line]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&shown.stdout).trim(), expect, "{words}");
+    }
     assert_eq!(keep("man pages").code, 0);
-    assert!(std::fs::read_to_string(folder.0.join("pages/keep-kv-get.1")).unwrap().contains("mount"));
+    let page = std::fs::read_to_string(folder.0.join("pages/keep-cert-get.1")).unwrap();
+    assert!(page.contains(r"\fB\-name\fR") && page.contains(r"\fB\-key\-type\fR"), "{page}");
+    assert!(!page.contains(r"\-\-"), "{page}");
 }

@@ -290,3 +290,103 @@ fn the_curl_of_a_login_shows_no_token() {
     );
     assert_eq!((said.code, said.out), (0, expect));
 }
+
+/// A server that does not want a file says so at its beginning: nobody reads the rest of it first. It is too long for that.
+#[test]
+fn a_file_that_is_refused_is_not_read_to_its_end() {
+    let folder = Folder::new();
+    let file = folder.0.join("store.snap");
+    std::fs::File::create(&file).unwrap().set_len(1 << 43).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut reader = BufReader::new(&stream);
+        let mut line = String::new();
+        while reader.read_line(&mut line).unwrap() > 2 {
+            line.clear();
+        }
+        let _ =
+            stream.write_all(answer("413 Payload Too Large", "", r#"{"errors":["too much"]}"#).as_bytes());
+    });
+    let line = format!("operator raft snapshot restore {}", file.display());
+    let mut command = bare(env!("CARGO_BIN_EXE_keep"), &folder.0, &line);
+    command.env("KEEP_ADDR", &address).env("KEEP_TOKEN", "s.top-secret");
+    let said = run(command, "");
+    assert!(said.code == 2 && said.err.contains("* too much"), "{said:?}");
+}
+
+/// A server that closes a connection on which it has answered before, without a word: what only looks is asked again.
+fn closes_the_second(line: &str) -> (Said, Vec<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let (tell, asked) = channel();
+    std::thread::spawn(move || {
+        let kept = |body: &str| format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let mount = r#"{"data":{"path":"secret/","options":{"version":"1"}}}"#;
+        let value = r#"{"data":{"a":"b"}}"#;
+        let (first, _) = listener.accept().unwrap();
+        let _ = tell.send(request(&first));
+        let _ = (&first).write_all(kept(mount).as_bytes());
+        let _ = tell.send(request(&first));
+        drop(first);
+        if let Ok((second, _)) = listener.accept() {
+            let _ = tell.send(request(&second));
+            let _ = (&second).write_all(kept(value).as_bytes());
+        }
+    });
+    let folder = Folder::new();
+    let mut command = bare(env!("CARGO_BIN_EXE_keep"), &folder.0, line);
+    command.env("KEEP_ADDR", &address).env("KEEP_TOKEN", "s.top-secret");
+    let said = run(command, "");
+    let asked = asked.try_iter().map(|text| text.lines().next().unwrap_or_default().to_owned()).collect();
+    (said, asked)
+}
+
+#[test]
+fn what_only_looks_is_asked_again_where_a_kept_connection_ended() {
+    let (said, asked) = closes_the_second("kv get -field=a secret/x");
+    assert_eq!((said.code, said.out.as_str()), (0, "b"), "{said:?} {asked:?}");
+    assert!(
+        asked.len() == 3 && asked[1] == asked[2] && asked[2].starts_with("GET /v1/secret/x "),
+        "{asked:?}"
+    );
+    // Nobody knows whether a change was made.
+    let (said, asked) = closes_the_second("kv put secret/x a=b");
+    assert!(
+        said.code == 2 && asked.len() == 2 && asked[1].starts_with("PUT /v1/secret/x "),
+        "{said:?} {asked:?}"
+    );
+}
+
+/// One certificate that cannot be read hides none of the others.
+#[test]
+fn a_listing_goes_on_behind_what_cannot_be_read() {
+    let broken =
+        answer("500 Internal Server Error", "", r#"{"errors":["a stored certificate cannot be read"]}"#);
+    let odd = answer("200 OK", "", r#"{"data":{"certificate":"no PEM"}}"#);
+    let keys = answer("200 OK", "", r#"{"data":{"keys":["11:11","22:22","33:33"]}}"#);
+    let gone = answer("404 Not Found", "", r#"{"errors":[]}"#);
+    let stub = Stub::new(vec![keys, broken, odd, gone]);
+    let said = stub.keep("pki list -revoked pki", &[]);
+    assert!(said.code == 0 && said.out.contains("11:11") && said.out.contains("22:22"), "{said:?}");
+    assert!(
+        said.err.contains("pki/cert/11:11") && said.err.contains("pki/cert/22:22 cannot be read"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn a_reissue_that_is_not_there_is_told_from_a_mount_that_is_not() {
+    let stub = Stub::new(vec![answer("404 Not Found", "", r#"{"errors":[]}"#)]);
+    let said = stub.keep("pki revoke -abort=zzz pki", &[]);
+    assert!(said.code == 2 && said.err.contains("There is no re-issue zzz"), "{said:?}");
+    let nowhere =
+        r#"{"errors":["no handler for route \"nowhere/reissue/zzz/abort\". route entry not found."]}"#;
+    let stub = Stub::new(vec![answer("404 Not Found", "", nowhere)]);
+    let said = stub.keep("pki revoke -abort=zzz nowhere", &[]);
+    assert!(
+        said.code == 2 && said.err.contains("no handler for route") && !said.err.contains("no re-issue"),
+        "{said:?}"
+    );
+}

@@ -57,10 +57,10 @@ impl Course {
             shown.unwrap_or_else(|e| world.log(Level::Warn, &format!("{}: {e}", self.plan.name)));
         }
         self.record.earlier = earlier;
-        if again {
-            self.record.try_at = self.record.try_at.max(now.plus(BETWEEN_LOSSES));
-        }
-        self.lost_at = Some(now);
+        let after = if again { now.plus(BETWEEN_LOSSES) } else { now };
+        self.record.try_at = self.record.try_at.max(after);
+        // What is fetched after a wait and lost once more waits again.
+        self.lost_at = Some(after);
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     client::Client,
     transport::{Sender, Transport},
     trouble::Trouble,
-    upload::Sent,
+    upload::{self, Sent},
 };
 
 /// An answer up to this size is looked at before it is handed on; a larger one flows through.
@@ -99,23 +99,34 @@ impl Upstream {
         &self,
         mut request: http::Request<Sent>,
     ) -> Result<(http::Response<Incoming>, Sender), Trouble> {
-        // A connection that waited may have been closed meanwhile: then the request comes back, and nobody saw it.
+        // A connection that waited may have been closed meanwhile. A request that was not begun comes back then, and nobody
+        // saw it; one that only looks is made again, whoever saw it.
+        let only_looks = request.method().as_str() == "LIST" || request.method().is_safe();
+        let again = (only_looks && request.body().is_end_stream()).then(|| copy(&request));
         loop {
             let waiting = self.idle.borrow_mut().pop();
             let Some(mut sender) = waiting.filter(|sender| !sender.is_closed()) else { break };
             if sender.ready().await.is_err() {
                 continue;
             }
-            match sender.try_send(request).await {
+            match sender.send(request).await {
                 Ok(response) => return Ok((response, sender)),
-                Err(mut failed) => match failed.take_message() {
+                Err(lost) => match lost.unsent.or_else(|| again.as_ref().map(copy)) {
                     Some(back) => request = back,
-                    None => return Err(sender.trouble(&failed.into_error()).await),
+                    None => return Err(lost.trouble),
                 },
             }
         }
         let mut sender = self.transport.connect().await?;
-        let response = sender.send(request).await?;
+        let response = sender.send(request).await.map_err(|lost| lost.trouble)?;
         Ok((response, sender))
     }
+}
+
+/// A request without a body, once more.
+fn copy(request: &http::Request<Sent>) -> http::Request<Sent> {
+    let mut copy = http::Request::new(upload::whole(bytes::Bytes::new()));
+    (*copy.method_mut(), *copy.uri_mut()) = (request.method().clone(), request.uri().clone());
+    *copy.headers_mut() = request.headers().clone();
+    copy
 }

@@ -6,7 +6,7 @@ use crate::{
     client::{Client, Found},
     commands::logical::Page,
     doc::Doc,
-    output::{say, warnings},
+    output::{say, warn, warnings},
     paths, pem,
     refused::Refused,
     secret::Secret,
@@ -179,15 +179,26 @@ struct Row {
     whole: Value,
 }
 
+/// Reads the certificates of these serial numbers. One that cannot be read is told and shown by its number: the others are none
+/// the worse for it.
 async fn one_by_one(client: &Client, mount: &str, serials: Vec<String>) -> Result<Vec<Row>, Stop> {
     let mut rows = Vec::new();
     for serial in serials {
         let path = format!("{mount}/cert/{serial}");
-        let found =
-            client.read(Call::get(&path)).await.map_err(|e| e.during(format!("Error reading {path}")))?;
-        let Some(secret) = found else { continue };
+        let secret = match client.read(Call::get(&path)).await {
+            Ok(Some(secret)) => secret,
+            Ok(None) => continue,
+            Err(refused) if refused.status() == Some(500) => {
+                warn(format!("{path}: {}; only its serial number is shown.", refused.reason()));
+                rows.push(Row::unread(serial));
+                continue;
+            }
+            Err(refused) => return Err(refused.during(format!("Error reading {path}"))),
+        };
         let Some(cert) = secret.text("certificate").and_then(pem::listed) else {
-            return Err(Stop::remote(format!("The certificate at {path} cannot be read")));
+            warn(format!("The certificate at {path} cannot be read; only its serial number is shown."));
+            rows.push(Row::unread(serial));
+            continue;
         };
         let names = Some(&cert.dns_names).filter(|names| !names.is_empty());
         let whole = json!({
@@ -197,6 +208,13 @@ async fn one_by_one(client: &Client, mount: &str, serials: Vec<String>) -> Resul
         rows.push(Row { serial, common_name: cert.common_name, not_after: cert.not_after, whole });
     }
     Ok(rows)
+}
+
+impl Row {
+    /// Of a certificate that nobody here can read.
+    fn unread(serial: String) -> Row {
+        Row { serial, common_name: String::new(), not_after: String::new(), whole: json!({}) }
+    }
 }
 
 fn print(session: &Session, rows: &[Row]) -> Outcome {

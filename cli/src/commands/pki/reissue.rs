@@ -72,17 +72,15 @@ impl Revoke {
         match (&self.status, &self.abort) {
             (Some(id), _) if id.is_empty() || id == PLAIN => list(session, &path).await,
             (Some(id), _) => {
-                let read = session.client.read(Call::get(format!("{path}/{id}"))).await;
+                let read = session.client.find(Call::get(format!("{path}/{id}"))).await;
                 let found = read.map_err(|e| e.during("Error reading how far it is"))?;
-                session
-                    .output
-                    .secret(&found.ok_or_else(|| Stop::remote(format!("There is no re-issue {id}")))?)
+                session.output.secret(&found.or_end(|| format!("There is no re-issue {id}"))?)
             }
             (_, Some(id)) => {
                 let call = Call::post(format!("{path}/{id}/abort"), json!({}));
-                session.client.write(call).await.map_err(|e| match e.status() {
-                    Some(404) => Stop::remote(format!("There is no re-issue {id}")),
-                    _ => e.during("Error ending it"),
+                session.client.write(call).await.map_err(|e| match e.is_nothing() {
+                    true => Stop::remote(format!("There is no re-issue {id}")),
+                    false => e.during("Error ending it"),
                 })?;
                 say(format!("Success! It is ended. What was revoked stays revoked: {id}"));
                 Ok(0)

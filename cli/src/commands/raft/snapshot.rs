@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 
 use super::refused;
 use crate::{
+    agent::disk::sync_folder,
     call::Call,
     output::say,
     session::Session,
@@ -85,8 +86,7 @@ impl Save {
         }
         saved?;
         if into_folder {
-            let synced = fs::File::open(&self.file).and_then(|folder| folder.sync_all());
-            synced.map_err(|e| unwritable(&self.file, &e))?;
+            sync_folder(&self.file).map_err(|e| unwritable(&self.file, &e))?;
             say(file.display().to_string());
         }
         if let Some(count) = self.retain {
