@@ -13,6 +13,7 @@ mod acme_client;
 mod agenda;
 mod audit_lines;
 mod catalog;
+mod clock;
 mod control_group;
 mod crowds;
 mod factors;

@@ -248,6 +248,11 @@ impl Desk {
         self.clock.fetch_add(u64::try_from(span.as_nanos()).unwrap(), Ordering::Relaxed);
     }
 
+    /// Sets the clock back.
+    pub fn set_back(&self, span: Duration) {
+        self.clock.fetch_sub(u64::try_from(span.as_nanos()).unwrap(), Ordering::Relaxed);
+    }
+
     /// Does all that is due.
     pub fn tick(&self) {
         loop {

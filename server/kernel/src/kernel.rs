@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::{Arc, Weak};
 
 use kit::{AnyEngine, Engine, Error, Kept, Name, Result, Time, World};
@@ -36,6 +37,8 @@ use crate::{ids, policies};
 
 /// Facts about this server that are made once and kept: its id, its name, and the key of wrapping tokens.
 const BACKUP: &[u8] = b"backup 1";
+/// A clock that is set back by less, in nanoseconds, is waited for.
+const SET_RIGHT: u64 = 2_000_000_000;
 const FACTS: Shelf<String> = Shelf::new(10);
 /// The one that is a secret: what signs wrapping tokens.
 const WRAP_KEY: &str = "wrapping-key";
@@ -59,7 +62,7 @@ pub struct Kernel {
     pub(crate) flights: Flights,
     pub(crate) spendings: Spendings,
     pub(crate) env: Env,
-    /// The latest moment that was handed out: time never runs backwards.
+    /// The latest moment that was handed out.
     latest: AtomicU64,
     /// Costly work runs on few threads, so that cheap requests are not starved.
     pub(crate) pool: Pool,
@@ -296,11 +299,24 @@ impl Kernel {
         self.woken.notify_one();
     }
 
-    /// The time, which never runs backwards: a clock that is set back stands still here until it has caught up, or until a
-    /// restart. Otherwise what is over would live again.
+    /// The time. It does not run backwards, as where a clock is set right by a little: it stands still for so long. One that
+    /// is set back by more is followed, and people are told.
     pub(crate) fn now(&self) -> Time {
+        // Read before the clock is: whoever is held up between the two finds a clock that is ahead, never one set back.
+        let latest = self.latest.load(Acquire);
         let now = (self.env.now)().0;
-        Time(self.latest.fetch_max(now, Relaxed).max(now))
+        if latest.saturating_sub(now) < SET_RIGHT {
+            return Time(self.latest.fetch_max(now, AcqRel).max(now));
+        }
+        if self.latest.compare_exchange(latest, now, AcqRel, Relaxed).is_ok() {
+            let seconds = (latest - now) / 1_000_000_000;
+            tracing::warn!(
+                seconds,
+                "the clock was set back; what was made under the later time ends that much later"
+            );
+            self.metrics.clock_set_back();
+        }
+        Time(now)
     }
 
     pub(crate) fn router(&self, today: &Snapshot) -> Result<Arc<Kept<Router>>> {

@@ -89,7 +89,16 @@ impl Failures {
         self.count >= rule.threshold && self.last.until(now) < rule.duration
     }
 
+    /// Moves what was counted with a clock that was set back since.
+    fn abide(&mut self, now: Time) {
+        let ahead = now.until(self.last);
+        for moment in [&mut self.last, &mut self.locked_until, &mut self.over] {
+            *moment = moment.minus(ahead);
+        }
+    }
+
     fn count(&mut self, rule: Rule, now: Time) {
+        self.abide(now);
         if self.last.until(now) >= rule.reset {
             self.count = 0;
         }
@@ -118,7 +127,12 @@ impl Lockouts {
             return false;
         }
         let mark = self.mark(accessor, &who());
-        self.in_shard(&mark, |shard| shard.get(&mark).is_some_and(|known| known.locks(rule, now)))
+        self.in_shard(&mark, |shard| {
+            shard.get_mut(&mark).is_some_and(|known| {
+                known.abide(now);
+                known.locks(rule, now)
+            })
+        })
     }
 
     /// Counts a failure.
@@ -164,7 +178,10 @@ impl Lockouts {
         let mut all = Vec::new();
         for shard in &self.shards {
             self.within(shard, |shard| {
-                shard.retain(|_, known| known.over > now);
+                shard.retain(|_, known| {
+                    known.abide(now);
+                    known.over > now
+                });
                 all.extend(shard.values().cloned());
             });
         }

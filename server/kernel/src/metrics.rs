@@ -24,6 +24,7 @@ pub(crate) struct Metrics {
     unaudited: AtomicU64,
     /// Requests that were over their limit.
     over_quota: AtomicU64,
+    clocks_set_back: AtomicU64,
 }
 
 /// The verbs, as audit calls them.
@@ -107,6 +108,16 @@ impl Metrics {
         if let Some(count) = row.and_then(|row| row.get(class)) {
             count.fetch_add(1, Relaxed);
         }
+    }
+
+    /// The clock of the machine was set back.
+    pub(crate) fn clock_set_back(&self) {
+        self.clocks_set_back.fetch_add(1, Relaxed);
+    }
+
+    /// How often the clock of the machine was set back.
+    pub(crate) fn clocks_set_back(&self) -> u64 {
+        self.clocks_set_back.load(Relaxed)
     }
 
     /// A question could not be audited.

@@ -47,6 +47,8 @@ impl Bounds {
     }
 
     fn grant_whole(&self, issued: Time, now: Time) -> Result<Granted> {
+        // What was issued later than now was issued before the clock was set back.
+        let issued = issued.min(now);
         let mut warnings = Vec::new();
         let mut max = self.mount_max_ttl;
         for bound in [self.max_ttl, self.explicit_max_ttl] {

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// Nanoseconds since 1970. The only time an engine knows; it comes with the request, and never runs backwards.
+/// Nanoseconds since 1970. The only time an engine knows; it comes with the request. It follows the clock of the
+/// machine, also where that is set back: what is kept may be dated later than now.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Time(pub u64);
 

@@ -63,7 +63,7 @@ pub(super) fn list(cx: &impl Reads, issuer: &Issuer, extent: Extent) -> Result<A
     let all = authorities(cx)?;
     let config = CRL.get(cx)?;
     let (found, dates) = (revocations(cx, &all, issuer)?, Dates::of(cx, &all, issuer, &config, extent)?);
-    let start = dates.start(&found, cx.now());
+    let (start, now) = (dates.start(&found, cx.now()), cx.now());
     let mark = match dates.fixed && extent != Extent::Delta {
         // Made at fixed times, a list stays as it is, however much is revoked meanwhile.
         true => 0,
@@ -78,7 +78,7 @@ pub(super) fn list(cx: &impl Reads, issuer: &Issuer, extent: Extent) -> Result<A
         format!("{}/{mark}/{algorithm}/{}/{}/{}", start.0, config.expiry, config.disable, urls.join(" "));
     // Those of a hundred thousand revocations, as reads, would be spoilt by any other write.
     cx.memo_stamped(&format!("crl/{}/{extent}", issuer.id), &stamp, || {
-        let mut draft = dates.draft(extent, &found, start, &config);
+        let mut draft = dates.draft(extent, &found, start, now, &config);
         if let Extent::Shard(_) = extent {
             draft.extensions = draft.extensions.issuing_point(&urls).map_err(refused)?;
         }
@@ -134,10 +134,14 @@ impl Dates {
         Ok(Self { rotated, step: config.step(), fixed: config.auto_rebuild && !anew })
     }
 
+    /// What the present list goes back to.
+    fn change(&self, found: &Revocations) -> Time {
+        if self.fixed { self.rotated } else { self.rotated.max(found.last()) }
+    }
+
     /// When the present list begins.
     fn start(&self, found: &Revocations, now: Time) -> Time {
-        let change = if self.fixed { self.rotated } else { self.rotated.max(found.last()) };
-        begin(change, self.step, now)
+        begin(self.change(found), self.step, now)
     }
 
     fn draft<'a>(
@@ -145,23 +149,26 @@ impl Dates {
         extent: Extent,
         found: &'a Revocations,
         start: Time,
+        now: Time,
         config: &CrlConfig,
     ) -> Draft<'a> {
-        let until = if self.fixed { start } else { Time(u64::MAX) };
+        // What was revoked later than now was revoked before the clock was set back.
+        let by_then = |at: Time| !self.fixed || at <= start || at > now;
         let since = start.minus(OVERLAP);
         let entries = match extent {
             _ if config.disable => vec![],
             Extent::Complete if !self.fixed => found.whole(),
-            Extent::Complete => found.some(|listed| listed.at <= until),
-            Extent::Shard(shard) => found.some(|listed| shard.holds(listed.slot) && listed.at <= until),
+            Extent::Complete => found.some(|listed| by_then(listed.at)),
+            Extent::Shard(shard) => found.some(|listed| shard.holds(listed.slot) && by_then(listed.at)),
             Extent::Delta if self.fixed => found.some(|listed| listed.at > since),
             // Where each revocation makes a new complete list, it leaves nothing to add.
             Extent::Delta => vec![],
         };
         // One that was stored late leaves the date as it was, but not the number.
         let count = if self.fixed { 0 } else { found.count() as u64 };
-        let base = start.0 + count;
-        let begins = if extent == Extent::Delta { start.max(found.last()) } else { start };
+        // Numbers never go back, also where the clock was set back (RFC 5280 §5.2.3).
+        let base = start.max(self.change(found)).0 + count;
+        let begins = if extent == Extent::Delta { start.max(found.last().min(now)) } else { start };
         let number = match extent {
             // It follows the list that it adds to, even where it adds nothing: who checks takes no other (RFC 5280 §5.2.4).
             Extent::Delta if self.fixed => base.max(begins.0) + found.count() as u64 + 1,
@@ -179,9 +186,11 @@ impl Dates {
     }
 }
 
-/// The last moment, whole steps after `change`, that is not in the future.
+/// The last moment, whole steps after `change`, that is not in the future. Where the clock was set back since the change, whole
+/// steps after 1970: nobody takes a list that begins in the future.
 pub(super) fn begin(change: Time, step: Duration, now: Time) -> Time {
     let step = u64::try_from(step.as_nanos()).unwrap_or(u64::MAX).max(1);
+    let change = if change > now { Time::default() } else { change };
     Time(change.0 + now.0.saturating_sub(change.0) / step * step)
 }
 
@@ -209,7 +218,7 @@ mod tests {
     fn a_list_begins_at_the_change_or_whole_steps_after() {
         let step = Duration::from_secs(10);
         for (change, now, expect) in
-            [(100, 100, 100), (100, 109, 100), (100, 110, 110), (100, 155, 150), (100, 50, 100)]
+            [(100, 100, 100), (100, 109, 100), (100, 110, 110), (100, 155, 150), (100, 57, 50)]
         {
             let (change, now) = (Time::from_seconds(change), Time::from_seconds(now));
             assert_eq!(begin(change, step, now), Time::from_seconds(expect));

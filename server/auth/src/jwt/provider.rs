@@ -138,6 +138,11 @@ impl Source {
 }
 
 impl Provider {
+    /// Whether it need not be asked again yet. What is good for longer than anything was fetched before the clock was set back.
+    pub(super) fn is_good(&self, now: Time) -> bool {
+        now < self.good_until && self.good_until <= now.plus(GOOD_AT_MOST)
+    }
+
     /// Its keys, as far as they are of a kind that signs tokens.
     pub(super) fn public_keys(&self) -> Vec<PublicKey> {
         let set: Jwks = serde_json::from_str(&self.jwks).unwrap_or(Jwks { keys: Vec::new() });
@@ -195,7 +200,8 @@ impl Recent {
     fn turn(&self, source: &Source, now: Time, waited: Option<u64>) -> Turn {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let number = last.as_ref().map_or(0, |fetch| fetch.number + 1);
-        if let Some(fetch) = last.as_ref().filter(|fetch| fetch.source == *source) {
+        // What was begun later than now was begun before the clock was set back.
+        if let Some(fetch) = last.as_ref().filter(|fetch| fetch.source == *source && fetch.began <= now) {
             match &fetch.came {
                 Some(Ok(provider)) if now < fetch.began.plus(RECENT) => {
                     return Turn::Came(Ok(Arc::clone(provider)));

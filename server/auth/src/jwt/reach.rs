@@ -26,7 +26,7 @@ impl Reach {
     pub(super) fn of(cx: &impl Reads, source: Source) -> Result<Self> {
         let published = Published::of(cx)?;
         let known = published.as_ref().as_ref().map(|published| &published.provider);
-        let known = known.filter(|known| known.source == source && cx.now() < known.good_until);
+        let known = known.filter(|known| known.source == source && known.is_good(cx.now()));
         Ok(Self { known: known.cloned(), source, recent: recent(cx) })
     }
 

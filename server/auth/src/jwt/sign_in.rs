@@ -192,7 +192,7 @@ fn look(cx: &impl Reads, setup: &Setup, token: &Message<'_>) -> Result<Known> {
     let fresh = published
         .as_ref()
         .as_ref()
-        .filter(|published| published.provider.source == source && cx.now() < published.provider.good_until);
+        .filter(|published| published.provider.source == source && published.provider.is_good(cx.now()));
     match fresh.and_then(|it| said(token, named(&it.keys, token.key_id()))) {
         Some(said) => Ok(Known::Signed(said)),
         None => Ok(Known::Missing { source, recent: recent(cx) }),

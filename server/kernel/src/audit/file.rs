@@ -105,7 +105,7 @@ impl FileSink {
 impl Opened {
     /// Notices within a second that the file was moved or removed, and opens the one at its path.
     fn look(&mut self, device: &str, path: &Path, mode: u32, now: Time) -> io::Result<()> {
-        if self.file.is_some() && self.looked.until(now) < LOOK_EVERY {
+        if self.file.is_some() && self.looked <= now && self.looked.until(now) < LOOK_EVERY {
             return Ok(());
         }
         self.looked = now;

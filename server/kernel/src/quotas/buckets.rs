@@ -64,6 +64,11 @@ impl Buckets {
 
 impl Bucket {
     fn take(&mut self, rate: &Rate, now: Time) -> Told {
+        // The clock was set back since.
+        if now < self.since {
+            self.since = now;
+            self.blocked = self.blocked.min(now.plus(rate.block));
+        }
         if now < self.blocked {
             return Told { allowed: false, remaining: 0, wait: now.until(self.blocked) };
         }

@@ -113,6 +113,13 @@ fn samples(kernel: &Kernel, router: &Router, now: Time) -> Vec<Sample> {
         value: kernel.metrics.over_quota_count() as f64,
         labels: Vec::new(),
     });
+    samples.push(Sample {
+        name: "sealkeep.core.clock_set_back",
+        about: "How often the clock of the machine was set back by two seconds or more.",
+        kind: Kind::Counter,
+        value: kernel.metrics.clocks_set_back() as f64,
+        labels: Vec::new(),
+    });
     let keys = kernel.store.key_status();
     let term = vec![("term", keys.term.to_string())];
     let about = "Entries sealed with the active key.";

@@ -71,7 +71,8 @@ impl Limits {
         let many = u32::try_from(many).unwrap_or(u32::MAX).clamp(1, burst);
         let key = (limit, hash(who));
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let paid = counted.get(&key).copied().unwrap_or(now).max(now);
+        // None owes more than a burst, but where the clock was set back since.
+        let paid = counted.get(&key).copied().unwrap_or(now).clamp(now, now.plus(pace * burst));
         let ahead = now.until(paid);
         let allowed = pace * (burst - many);
         if ahead > allowed {

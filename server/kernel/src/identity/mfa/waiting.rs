@@ -99,6 +99,8 @@ impl Waiting {
         }
         let known =
             tries.entry((entity.to_owned(), method.to_owned())).or_insert(Tries { count: 0, since: now });
+        // The clock was set back since.
+        known.since = known.since.min(now);
         if known.since.until(now) >= period {
             *known = Tries { count: 0, since: now };
         }
