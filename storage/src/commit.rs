@@ -30,8 +30,6 @@ pub(crate) const HEADROOM: u64 = 16 * 1024 * 1024;
 pub(crate) const SEALS_RESERVED: u64 = 65_536;
 /// Without writes for so long, the backend is brought into the form that opens fast.
 const IDLE: Duration = Duration::from_secs(1);
-/// A disk that failed is tried again after this.
-const RETRY: Duration = Duration::from_millis(500);
 
 pub(crate) const INDEX: &str = "index";
 pub(crate) const COUNT: &str = "seals";
@@ -43,6 +41,10 @@ pub type Done = Box<dyn FnOnce(Result<Result<Index, Conflict>>) + Send>;
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 type Answer = Result<Result<Index, Conflict>>;
+
+mod doubt;
+
+use doubt::told;
 
 pub(crate) struct Core {
     pub(crate) shared: Arc<Shared>,
@@ -68,6 +70,8 @@ pub(crate) struct Writer {
     unsettled: bool,
     /// A commit of which it is not known whether it is stored.
     doubt: Option<Change>,
+    /// The committer tries the disk again and again until it is known; nobody else does meanwhile.
+    waited: bool,
 }
 
 /// What becomes visible when a commit is durable.
@@ -101,7 +105,7 @@ impl Core {
             random,
             clock,
             threaded,
-            writer: Mutex::new(Writer { marked: Marked::none(), unsettled: true, doubt: None }),
+            writer: Mutex::new(Writer { marked: Marked::none(), unsettled: true, doubt: None, waited: false }),
             reserved: AtomicU64::new(0),
             renewing: AtomicBool::new(false),
             queue: Queue::new(),
@@ -115,21 +119,6 @@ impl Core {
             self.heal();
         }
         Snapshot(self.current.load_full())
-    }
-
-    /// After a failed read: opens the backend anew, unless a commit is at work, which then finds out by itself.
-    fn heal(&self) {
-        let Ok(mut writer) = self.writer.try_lock() else { return };
-        if !self.shared.sick.swap(false, Ordering::Relaxed) {
-            return;
-        }
-        let index = self.current.load().index;
-        writer.doubt.get_or_insert_with(|| Change { cause: "a read failed".into(), ..Change::to(index) });
-        if let Err(error) = self.settle_doubt(&mut writer) {
-            tracing::error!(%error, "a read failed, and so did opening the backend anew");
-            self.doubtful.store(true, Ordering::Relaxed);
-            self.shared.sick.store(true, Ordering::Relaxed);
-        }
     }
 
     pub(crate) fn trouble(&self) -> Option<Arc<str>> {
@@ -154,13 +143,27 @@ impl Core {
         }
     }
 
-    /// Commits a group and answers once the writer's lock is released.
+    /// Commits a group and answers once the writer's lock is released. Where it is not known what became of it, not before it is.
     fn run(&self, group: Vec<(Prepared, Done)>) {
-        let answers = {
+        let (prepared, dones): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+        let (mut answers, in_doubt) = {
             let mut writer = lock(&self.writer);
-            let (prepared, dones): (Vec<_>, Vec<_>) = group.into_iter().unzip();
-            self.group(&mut writer, prepared).into_iter().zip(dones)
+            let answers = self.group(&mut writer, prepared);
+            writer.waited = self.threaded && writer.doubt.is_some();
+            (answers, writer.waited)
         };
+        if in_doubt && answers.iter().any(|answer| matches!(answer, Err(Error::Uncertain(_)))) {
+            let fate = self.mend();
+            answers = answers.into_iter().map(|answer| told(answer, fate)).collect();
+        } else if in_doubt {
+            Self::tell(answers.into_iter().zip(dones));
+            self.mend();
+            return;
+        }
+        Self::tell(answers.into_iter().zip(dones));
+    }
+
+    fn tell(answers: impl Iterator<Item = (Answer, Done)>) {
         for (answer, done) in answers {
             // Whoever is told may be wrong in its own ways; the others must still be told, and later ones served.
             if catch_unwind(AssertUnwindSafe(|| done(answer))).is_err() {
@@ -169,9 +172,16 @@ impl Core {
         }
     }
 
-    /// Runs `work` while nobody else can commit.
+    /// Runs `work` while nobody else can commit. It is not held up by a disk that has failed: then what stores something fails.
     pub(crate) fn exclusively<T>(&self, work: impl FnOnce(&mut Writer) -> T) -> T {
-        work(&mut lock(&self.writer))
+        let mut writer = lock(&self.writer);
+        let done = work(&mut writer);
+        let left = writer.doubt.is_some() && !writer.waited;
+        drop(writer);
+        if left {
+            self.leave_to_the_committer();
+        }
+        done
     }
 
     /// Commits transactions, each against the published state and the earlier ones. One answer for each.
@@ -243,6 +253,7 @@ impl Core {
     fn store(&self, writer: &mut Writer, mut batch: Vec<SealedWrite>, mut change: Change) -> Result<Index> {
         self.check_headroom(&batch)?;
         let index = change.index;
+        let reserved = self.reserved.load(Ordering::Relaxed);
         self.count_seals(&mut batch, &mut change)?;
         self.count_rings(&mut batch, &mut change)?;
         let stored_index = Cipher(index.to_be_bytes().as_slice().into());
@@ -256,54 +267,14 @@ impl Core {
                 Ok(index)
             }
             Err(error) => {
-                // Perhaps the count was among what failed.
-                self.reserved.store(0, Ordering::Relaxed);
+                // Perhaps the count was among what failed. The one of before holds in any case.
+                self.reserved.store(reserved, Ordering::Relaxed);
                 tracing::error!(%error, index, "a commit failed; the backend is opened anew to see whether it is stored");
                 change.cause = error.to_string().into();
                 writer.doubt = Some(change);
-                self.ask_the_disk(writer, index)
+                self.ask_the_disk(writer)
             }
         }
-    }
-
-    /// After a failed commit: finds out whether it is stored, and does not answer before.
-    fn ask_the_disk(&self, writer: &mut Writer, index: Index) -> Result<Index> {
-        let cause: Arc<str> =
-            writer.doubt.as_ref().map_or_else(|| "unknown".into(), |doubt| Arc::clone(&doubt.cause));
-        self.doubtful.store(true, Ordering::Relaxed);
-        self.set_trouble(Some(Arc::clone(&cause)));
-        loop {
-            match self.settle_doubt(writer) {
-                Ok(()) if self.current.load().index >= index => return Ok(index),
-                Ok(()) => return Err(Error::NotStored(cause)),
-                Err(_) if self.threaded && self.queue.pause(RETRY) => {}
-                Err(_) => return Err(Error::Uncertain(cause)),
-            }
-        }
-    }
-
-    /// Opens the backend anew if it is not known what it holds.
-    fn settle_doubt(&self, writer: &mut Writer) -> Result<()> {
-        let Some(doubt) = writer.doubt.take() else { return Ok(()) };
-        self.shared.sick.store(false, Ordering::Relaxed);
-        match self.backend.reopen().and_then(|()| read_anew(&*self.backend)) {
-            Ok((index, view)) if index >= doubt.index => {
-                // Rings that were opened or sealed meanwhile have used up indices that are not stored.
-                let index = doubt.index.max(self.current.load().index + 1);
-                self.publish(Change { index, ..doubt }, view);
-            }
-            Ok((_, view)) => self.publish(Change::to(self.current.load().index), view),
-            Err(error) => {
-                let cause: Arc<str> = format!("{} (then: {error})", doubt.cause).into();
-                self.set_trouble(Some(Arc::clone(&cause)));
-                writer.doubt = Some(doubt);
-                return Err(Error::Trouble(cause));
-            }
-        }
-        tracing::warn!("the backend was opened anew and takes writes again");
-        self.doubtful.store(false, Ordering::Relaxed);
-        self.set_trouble(None);
-        Ok(())
     }
 
     fn publish(&self, change: Change, view: Arc<dyn View>) {
@@ -474,13 +445,6 @@ impl Core {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.queue.is_closed()
-    }
-
-    fn refusal(&self) -> Option<Error> {
-        if !self.doubtful.load(Ordering::Relaxed) {
-            return None;
-        }
-        self.trouble().map(Error::Trouble)
     }
 
     fn set_trouble(&self, cause: Option<Arc<str>>) {

@@ -98,6 +98,44 @@ fn the_committer_tries_again_until_the_disk_answers() {
 }
 
 #[test]
+fn nobody_waits_for_a_disk_that_is_gone_but_who_wrote() {
+    let (open, faults) = faulty(Committer::Thread);
+    write(&open, "before").unwrap();
+    faults.lose_commits(1);
+    faults.fail_openings(1_000);
+    let (told, answer) = mpsc::channel();
+    let mut txn = open.begin();
+    txn.put(&Key::path(PLACE, "lost"), vec![]).unwrap();
+    open.submit(txn, Box::new(move |result| told.send(result).unwrap()));
+    while open.trouble().is_none() {
+        std::thread::yield_now();
+    }
+    assert!(matches!(open.rotate(), Err(Error::Trouble(_) | Error::Uncertain(_))));
+    assert!(matches!(open.reroot(), Err(Error::Trouble(_) | Error::Uncertain(_))));
+    assert!(open.alone(|_| Ok::<_, ()>(())).is_err());
+    open.seal_blob(b"token", b"batch").unwrap();
+    assert!(has(&open, "before"));
+    assert!(answer.try_recv().is_err(), "it is not known yet");
+    faults.fail_openings(0);
+    assert!(matches!(answer.recv().unwrap(), Err(Error::NotStored(_))));
+    write(&open, "after").unwrap();
+    assert_eq!(open.snapshot().list(PLACE, "").unwrap().to_vec(), ["after", "before"]);
+}
+
+#[test]
+fn a_doubt_that_another_leaves_is_settled_by_the_committer() {
+    let (open, faults) = faulty(Committer::Thread);
+    faults.lose_commits(1);
+    faults.fail_openings(2);
+    assert!(matches!(open.rotate(), Err(Error::Uncertain(_))));
+    while open.trouble().is_some() {
+        std::thread::yield_now();
+    }
+    assert_eq!(open.key_status().term, 1);
+    write(&open, "a").unwrap();
+}
+
+#[test]
 fn a_failed_read_is_an_error_once() {
     let (open, faults) = faulty(Committer::Inline);
     faults.fail_reads(1);
