@@ -171,7 +171,7 @@ impl State {
         // The key may have been made anew since it was opened.
         let seal = kernel.seal_config().unwrap_or_else(|_| seal.clone());
         self.swap(Phase::Sealed(seal));
-        *store = Some(storage::Phase::Sealed(Arc::clone(kernel).shut().map_err(Stuck::Kernel)?));
+        *store = Some(storage::Phase::Sealed(Arc::clone(kernel).shut()));
         tracing::info!("sealed");
         Ok(())
     }

@@ -105,7 +105,12 @@ impl Core {
             random,
             clock,
             threaded,
-            writer: Mutex::new(Writer { marked: Marked::none(), unsettled: true, doubt: None, waited: false }),
+            writer: Mutex::new(Writer {
+                marked: Marked::none(),
+                unsettled: true,
+                doubt: None,
+                waited: false,
+            }),
             reserved: AtomicU64::new(0),
             renewing: AtomicBool::new(false),
             queue: Queue::new(),

@@ -5,8 +5,8 @@ use std::thread::JoinHandle;
 use zeroize::Zeroizing;
 
 use crate::Index;
-use crate::backend::SealedWrite;
-use crate::commit::{Core, Done, KEYRING};
+use crate::backend::{Cipher, SealedWrite};
+use crate::commit::{Core, Done, KEYRING, Writer};
 use crate::copy::Copy;
 use crate::error::{Error, Result};
 use crate::keyring::{KeyStatus, Keyring};
@@ -27,6 +27,8 @@ pub struct Open {
     options: Options,
     /// What keeps the root key while the store is sealed. A new root key is put under the same seal with it.
     unseal_key: Mutex<UnsealKey>,
+    /// The record of the seal as it is stored: a disk that cannot be read keeps nobody from sealing.
+    seal: Mutex<SealRecord>,
 }
 
 /// A new seal, or a new recovery key, that is made and does not hold yet.
@@ -48,7 +50,12 @@ impl NewSeal {
 }
 
 impl Open {
-    pub(crate) fn start(core: Core, options: Options, unseal_key: UnsealKey) -> Result<Self> {
+    pub(crate) fn start(
+        core: Core,
+        options: Options,
+        unseal_key: UnsealKey,
+        seal: SealRecord,
+    ) -> Result<Self> {
         let core = Arc::new(core);
         let committer = if core.threaded {
             let core = Arc::clone(&core);
@@ -57,7 +64,8 @@ impl Open {
         } else {
             None
         };
-        Ok(Self { core, committer: Mutex::new(committer), options, unseal_key: Mutex::new(unseal_key) })
+        let (committer, unseal_key, seal) = (Mutex::new(committer), Mutex::new(unseal_key), Mutex::new(seal));
+        Ok(Self { core, committer, options, unseal_key, seal })
     }
 
     /// The latest published state.
@@ -185,9 +193,7 @@ impl Open {
                     (keyring, record)
                 }
             };
-            let record = SealedWrite { key: names::meta(SEAL), value: Some(record) };
-            let batch = vec![keyring_write(&keyring, random), record];
-            self.core.store_meta(writer, batch, Some(keyring))?;
+            self.store_seal(writer, keyring, record)?;
             if let Some(key) = next {
                 *self.unseal_key.lock().unwrap_or_else(PoisonError::into_inner) = key;
             }
@@ -205,10 +211,18 @@ impl Open {
             let keyring = self.core.shared.keyring.load().rerooted(random)?;
             let config = self.seal_config()?;
             let record = self.kept_as(&config, keyring.root())?;
-            let record = SealedWrite { key: names::meta(SEAL), value: Some(record) };
-            self.core.store_meta(writer, vec![keyring_write(&keyring, random), record], Some(keyring))?;
-            Ok(())
+            self.store_seal(writer, keyring, record)
         })
+    }
+
+    /// Root key and seal go in one commit.
+    fn store_seal(&self, writer: &mut Writer, keyring: Keyring, record: Cipher) -> Result<()> {
+        let kept = SealRecord::read(&record).ok_or(Error::Seal("the record of the seal does not read"))?;
+        let record = SealedWrite { key: names::meta(SEAL), value: Some(record) };
+        let batch = vec![keyring_write(&keyring, &*self.core.random), record];
+        self.core.store_meta(writer, batch, Some(keyring))?;
+        *self.seal.lock().unwrap_or_else(PoisonError::into_inner) = kept;
+        Ok(())
     }
 
     /// What the stored seal says of itself.
@@ -291,24 +305,20 @@ impl Open {
     ///
     /// Snapshots that are still held go on reading; the last one drops the keys.
     ///
-    /// A disk that takes no writes keeps nobody from sealing. It is then opened anew before the store is unsealed.
-    ///
-    /// # Errors
-    /// If the disk cannot be read. No more writes are taken all the same.
-    pub fn shut(&self) -> Result<Sealed> {
+    /// A disk that has failed keeps nobody from sealing. It is then opened anew before the store is unsealed.
+    pub fn shut(&self) -> Sealed {
         self.core.close();
         self.join();
         let (backend, options) = (Arc::clone(&self.core.backend), self.options.clone());
-        match self.core.store_count() {
-            Ok(()) => {
-                self.core.settle();
-                Sealed::read(backend, options)
-            }
+        let stored = self.core.store_count();
+        match &stored {
+            Ok(()) => self.core.settle(),
             Err(error) => {
                 tracing::warn!(%error, "the store was closed, and the disk takes no writes: the stored count of seals stays ahead");
-                Sealed::read_doubtfully(backend, options)
             }
         }
+        let last = self.seal.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Sealed::after(backend, options, last, stored.is_err())
     }
 
     fn join(&self) {
@@ -331,7 +341,7 @@ impl Open {
     }
 
     /// The seal's record with another split of the recovery key.
-    fn recovery_record(&self, split: Split) -> Result<crate::backend::Cipher> {
+    fn recovery_record(&self, split: Split) -> Result<Cipher> {
         let SealConfig::Static { key_id, .. } = self.seal_config()? else {
             return Err(Error::Seal("only a seal that unseals by itself has a recovery key"));
         };
@@ -340,7 +350,7 @@ impl Open {
     }
 
     /// The record that keeps `root` under the seal as it is, described by `config`.
-    fn kept_as(&self, config: &SealConfig, root: &[u8]) -> Result<crate::backend::Cipher> {
+    fn kept_as(&self, config: &SealConfig, root: &[u8]) -> Result<Cipher> {
         let key = self.unseal_key.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if self.seal_record()?.open(&key).is_none() {
             return Err(Error::Seal(

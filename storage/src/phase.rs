@@ -249,9 +249,15 @@ impl Sealed {
         Ok(Self { backend, options, seal, doubtful: false })
     }
 
-    /// The same after a write that failed: the backend is opened anew before it is relied on.
-    pub(crate) fn read_doubtfully(backend: Arc<dyn Backend>, options: Options) -> Result<Self> {
-        Ok(Self { doubtful: true, ..Self::read(backend, options)? })
+    /// One that was open until now, whose seal was `last`. After a failure the backend is opened anew before it is relied on.
+    pub(crate) fn after(backend: Arc<dyn Backend>, options: Options, last: SealRecord, failed: bool) -> Self {
+        match Self::read(Arc::clone(&backend), options.clone()) {
+            Ok(sealed) => Self { doubtful: failed, ..sealed },
+            Err(error) => {
+                tracing::warn!(%error, "the record of the seal cannot be read now; it is read again when the store is unsealed");
+                Self { backend, options, seal: last, doubtful: true }
+            }
+        }
     }
 
     /// What keeps the root key.
@@ -269,8 +275,9 @@ impl Sealed {
     /// # Errors
     /// [`StillSealed`] with the store, to try again.
     pub fn unseal(mut self, key: &UnsealKey, random: Arc<dyn Random>) -> Result<Open, Box<StillSealed>> {
-        let started =
-            self.core(key, random).and_then(|core| Ok(Open::start(core, self.options.clone(), key.clone())?));
+        let started = self
+            .core(key, random)
+            .and_then(|core| Ok(Open::start(core, self.options.clone(), key.clone(), self.seal.clone())?));
         started.map_err(|why| Box::new(StillSealed { sealed: self, why }))
     }
 
@@ -294,12 +301,14 @@ impl Sealed {
         if let (Some(next), SealConfig::Static { recovery, .. }) = (next, &self.seal.config) {
             let config = SealConfig::Static { key_id: next.id, recovery: *recovery };
             let record = record::keep(&config, &next.key, keyring.root(), &*random);
+            let kept = SealRecord::read(&record);
             let write = SealedWrite { key: names::meta(SEAL), value: Some(record) };
             if let Err(error) = self.backend.commit(&[write]) {
                 self.doubtful = true;
                 return Err(Error::from(error).into());
             }
             (index, view) = read_anew(&*self.backend).map_err(Error::from)?;
+            self.seal = kept.ok_or(UnsealError::Damaged)?;
         }
         let mut seed = [0; 8];
         random.fill(&mut seed);

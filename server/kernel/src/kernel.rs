@@ -268,7 +268,7 @@ impl Kernel {
         let random = Arc::clone(&self.env.random);
         let open = other.unseal(&self.store.unseal_key(), random).map_err(|_| foreign())?;
         let good = open.open_blob(BACKUP, voucher).is_some_and(|known| *known == sums);
-        let sealed = open.shut()?;
+        let sealed = open.shut();
         if good { Ok(sealed) } else { Err(foreign()) }
     }
 
@@ -288,11 +288,8 @@ impl Kernel {
     }
 
     /// Takes no more writes, commits those that wait, and hands back the store without its keys.
-    ///
-    /// # Errors
-    /// If the disk fails.
-    pub fn shut(&self) -> Result<storage::Sealed> {
-        Ok(self.store.shut()?)
+    pub fn shut(&self) -> storage::Sealed {
+        self.store.shut()
     }
 
     pub(crate) fn wake(&self) {

@@ -155,7 +155,7 @@ impl State {
         let open = draft.unseal(&key, Arc::clone(&self.random)).map_err(|still| still.why)?;
         let kernel = (self.begin)(open).map_err(Stuck::Kernel)?;
         let root_token = Zeroizing::new(kernel.root_token(root_token).map_err(Stuck::Kernel)?);
-        let draft = kernel.shut().map_err(Stuck::Kernel)?;
+        let draft = kernel.shut();
         Ok((draft, Shares { keys: shares, recovery, root_token }, key))
     }
 }

@@ -74,9 +74,7 @@ impl State {
             why: format!("the backup could not be put in its place: {error}. Nothing was changed"),
         })?;
         self.swap(Phase::Sealed(sealed.seal_config().clone()));
-        if let Err(error) = kernel.shut() {
-            tracing::warn!(%error, "what was replaced did not end in order");
-        }
+        drop(kernel.shut());
         *store = Some(storage::Phase::Sealed(sealed));
         tracing::info!("a backup was restored");
         match self.open(&mut store, &key) {

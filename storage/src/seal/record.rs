@@ -14,6 +14,7 @@ const SHAMIR: u8 = 1;
 const STATIC: u8 = 2;
 
 /// What the stored record says.
+#[derive(Clone)]
 pub(crate) struct SealRecord {
     pub(crate) config: SealConfig,
     head: Vec<u8>,

@@ -51,7 +51,7 @@ fn suite(make: &dyn Fn() -> Box<dyn Backend>) {
 
     // It is all there after the end of the process.
     let index = open.snapshot().index();
-    drop(open.shut().unwrap());
+    drop(open.shut());
     drop(open);
     let open = again(make(), &key, Committer::Thread);
     assert_eq!(open.snapshot().index(), index);

@@ -75,7 +75,7 @@ fn content(open: &Open) -> Model {
 fn founded() -> (LyingDisk, UnsealKey) {
     let disk = LyingDisk::new();
     let (open, key) = found(redb(&disk), Committer::Inline);
-    drop(open.shut().unwrap());
+    drop(open.shut());
     (disk, key)
 }
 
@@ -87,7 +87,7 @@ fn a_power_cut_at_every_write_loses_nothing_acknowledged() {
     let start = whole.changes();
     let open = again(redb(&whole), &key, Committer::Inline);
     run(&open, seed);
-    drop(open.shut().unwrap());
+    drop(open.shut());
     drop(open);
     let points = whole.changes() - start;
     assert!(points > 40, "there are writes to cut: {points}");

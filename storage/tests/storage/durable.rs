@@ -22,7 +22,7 @@ fn write_secret(backend: Box<dyn Backend>) {
     txn.put(&Key::path_then(PLACE, SECRET_NAME, &[1]), SECRET_VALUE.into()).unwrap();
     txn.put(&Key::id(PLACE, b"an-id-in-clear"), SECRET_VALUE.into()).unwrap();
     open.commit(txn).unwrap().unwrap();
-    drop(open.shut().unwrap());
+    drop(open.shut());
 }
 
 #[track_caller]
@@ -191,7 +191,7 @@ fn flipped_bits_anywhere_in_the_file_are_never_served() {
         txn.put(&Key::path(PLACE, &format!("folder/{number}")), vec![number; 500]).unwrap();
     }
     open.commit(txn).unwrap().unwrap();
-    drop(open.shut().unwrap());
+    drop(open.shut());
     drop(open);
     let image = disk.dump();
     let used: Vec<usize> = (0..image.len()).filter(|at| image[*at] != 0).collect();

@@ -80,7 +80,7 @@ fn started(committer: Committer) -> (LyingDisk, UnsealKey, Expected) {
     for _ in 0..40 {
         assert!(expected.put(&open, &random));
     }
-    drop(open.shut().unwrap());
+    drop(open.shut());
     (disk, key, expected)
 }
 
@@ -153,7 +153,7 @@ fn a_thread_that_folds_onto_a_failing_map_loses_nothing() {
         disk.limit(None);
         expected.check(&store, &format!("seed {seed}"));
         assert!(expected.put(&store, &random), "it recovers: seed {seed}");
-        drop(store.shut().unwrap());
+        drop(store.shut());
         assert_eq!(store.unsettled(), None, "seed {seed}");
         drop(store);
         fired += disk.fired();

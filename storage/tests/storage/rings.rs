@@ -225,7 +225,7 @@ fn redb(disk: &LyingDisk) -> Box<Redb> {
 fn every_power_cut_leaves_it_whole() {
     let origin = LyingDisk::new();
     let (open, server): (_, UnsealKey) = found(redb(&origin), Committer::Inline);
-    drop(open.shut().unwrap());
+    drop(open.shut());
     drop(open);
     let whole = origin.copy();
     let start = whole.changes();
@@ -316,7 +316,7 @@ fn a_power_cut_while_shares_are_made_anew_leaves_the_old_ones_or_the_new() {
     let origin = LyingDisk::new();
     let (open, server): (_, UnsealKey) = found(redb(&origin), Committer::Inline);
     let old = ring_in(&open);
-    drop(open.shut().unwrap());
+    drop(open.shut());
     drop(open);
     // A new root key, new shares, a new term, and the next new shares.
     let work = |open: &Open| {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use storage::faulty::{Faults, Faulty, LyingDisk};
 use storage::seal::{KeyBytes, NamedKey, SealChoice, SealConfig, UnsealKey};
-use storage::{Committer, Error, Key, Memory, Open, Phase, Sealed};
+use storage::{Committer, Error, Key, Memory, Open, Phase, Sealed, StillSealed};
 
 use crate::desk::{PLACE, Seeded, found, options};
 
@@ -37,12 +37,12 @@ fn a_store_whose_disk_is_full_is_sealed_and_goes_on_once_there_is_room() {
             }
         }
         assert!(stored.len() > 5, "{}", stored.len());
-        let sealed = open.shut().unwrap();
+        let sealed = open.shut();
         drop(open);
         let open = unsealed(sealed, &key);
         assert!(stored.iter().all(|id| has(&open, id)), "all can be read while the disk is full");
         assert!(put(&open, b"while it is full").is_err());
-        let sealed = open.shut().unwrap();
+        let sealed = open.shut();
         drop(open);
         disk.limit(None);
         let open = unsealed(sealed, &key);
@@ -68,7 +68,7 @@ fn what_was_in_doubt_when_the_store_was_sealed_is_read_from_the_disk() {
         // One for the commit, one for sealing.
         faults.fail_openings(2);
         assert!(matches!(put(&open, b"doubtful"), Err(Error::Uncertain(_))));
-        let sealed = open.shut().unwrap();
+        let sealed = open.shut();
         drop(open);
         let open = unsealed(sealed, &key);
         assert_eq!(has(&open, b"doubtful"), stored);
@@ -78,6 +78,26 @@ fn what_was_in_doubt_when_the_store_was_sealed_is_read_from_the_disk() {
         put(&open, b"later").unwrap();
         assert!(has(&open, b"before") && has(&open, b"later"));
     }
+}
+
+#[test]
+fn a_disk_that_cannot_even_be_read_keeps_nobody_from_sealing() {
+    let faults = Faults::new();
+    let backend = Faulty::new(Box::new(LyingDisk::new().redb().unwrap()), faults.clone());
+    let (open, key) = found(Box::new(backend), Committer::Inline);
+    put(&open, b"before").unwrap();
+    faults.lose_commits(1);
+    faults.fail_openings(1_000);
+    faults.fail_reads(1_000);
+    assert!(put(&open, b"lost").is_err());
+    let sealed = open.shut();
+    drop(open);
+    let StillSealed { sealed, why } = *sealed.unseal(&key, Arc::new(Seeded::new(8))).err().unwrap();
+    assert!(why.to_string().contains("injected fault"), "{why}");
+    faults.fail_openings(0);
+    faults.fail_reads(0);
+    let open = unsealed(sealed, &key);
+    assert!(has(&open, b"before") && !has(&open, b"lost"));
 }
 
 fn named(id: &str, byte: u8) -> NamedKey {
@@ -105,7 +125,7 @@ fn rotated(mut sealed: Sealed) -> (Open, usize) {
         assert!(failed < 5, "it does not heal");
     };
     assert_eq!(open.seal_config().unwrap(), SealConfig::Static { key_id: "new".to_owned(), recovery: None });
-    let sealed = open.shut().unwrap();
+    let sealed = open.shut();
     drop(open);
     let old = UnsealKey::Static { current: named("old", 1), previous: None };
     let sealed = sealed.unseal(&old, Arc::new(Seeded::new(9))).map(drop).unwrap_err().sealed;

@@ -199,7 +199,7 @@ fn a_rotation_leaves_old_entries_names_and_blobs_readable() {
     assert_eq!(open.rotate().unwrap().term, 2);
     store_something(&open);
     assert_eq!(open.key_status().encryptions, 1);
-    drop(open.shut().unwrap());
+    drop(open.shut());
     drop(open);
     let open = unseal(sealed(&memory), &made.key).unwrap();
     still_there(&open);
@@ -270,7 +270,7 @@ fn a_sealed_store_opens_again_without_the_folder_being_let_go() {
     let open = unseal(store, &made.key).unwrap();
     store_something(&open);
     let reading = open.snapshot();
-    let store = open.shut().unwrap();
+    let store = open.shut();
     let mut late = open.begin();
     late.put(&Key::path(PLACE, "late"), vec![]).unwrap();
     assert!(matches!(open.commit(late), Err(storage::Error::Closed)));
