@@ -21,6 +21,7 @@ mod layer;
 mod memory;
 mod names;
 mod open;
+mod overlay;
 mod phase;
 mod queue;
 mod random;

@@ -327,8 +327,10 @@ impl Store {
             .all(|rows| self.tree.write(rows, mark))
             .and_then(|()| self.tree.moment())
             .map_err(|error| {
-                // The library gives up a file that failed it once; reads shall go on.
-                (error, self.tree.reopen().and_then(|()| self.tree.moment()).ok())
+                // Reads shall go on, also if it takes no writes.
+                let reopened = self.tree.reopen();
+                tracing::debug!(anew = reopened.is_ok(), "the map was opened again");
+                (error, self.tree.moment().ok())
             });
         let mut now = lock(&self.now);
         let failed = written.as_ref().err().map(|(error, _)| error.to_string().into());
@@ -459,7 +461,13 @@ impl Backend for Redb {
         let mut writer = lock(&self.store.writer);
         let _folding = lock(&self.store.folding);
         writer.broken = true;
-        self.store.tree.reopen()?;
+        if let Err(error) = self.store.tree.reopen() {
+            // What can be read goes on being read.
+            if let Ok(base) = self.store.tree.moment() {
+                lock(&self.store.now).base = base;
+            }
+            return Err(error);
+        }
         writer.journal.forget()?;
         let mark = self.store.tree.mark()?.ok_or_else(|| io::Error::other("the store is another one now"))?;
         let read = read(&self.store.tree, &mut writer.journal, mark.folded)?;

@@ -10,6 +10,7 @@ use ::redb::{
 use crate::backend::{Cipher, EachSealed, SealedKey, View};
 use crate::disk::Disk;
 use crate::journal::JournalId;
+use crate::overlay::Overlay;
 
 const ENTRIES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("entries");
 const MARKS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("journal");
@@ -19,7 +20,17 @@ const PAGE_CACHE: usize = 16 * 1024 * 1024;
 /// The ordered map in a file: one redb file, copy on write, one commit at a time.
 pub(crate) struct Tree {
     disk: Arc<dyn Disk>,
-    database: RwLock<Option<Database>>,
+    database: RwLock<Opened>,
+}
+
+/// A database that is opened.
+struct Opened {
+    database: Database,
+    closed: Arc<AtomicBool>,
+    /// Something of it failed: the library gives up a file that failed it once.
+    failed: Arc<AtomicBool>,
+    /// Where the disk takes no writes it can be read, and nothing else.
+    read_only: bool,
 }
 
 /// How much of which journal the map holds. Written with what it holds, so that the two never disagree.
@@ -34,14 +45,17 @@ pub(crate) struct Mark {
 pub(crate) type Row<'a> = (&'a [u8], Option<&'a [u8]>);
 
 /// An immutable moment of a [`Tree`].
-pub(crate) struct Moment(ReadOnlyTable<&'static [u8], &'static [u8]>);
+pub(crate) struct Moment {
+    table: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    failed: Arc<AtomicBool>,
+}
 
 /// The way from one opened database to the disk. Once closed, that database can neither read nor write any more,
 /// so it cannot meddle with the one that was opened after it.
 #[derive(Debug)]
 struct Handle {
     disk: Arc<dyn Disk>,
-    closed: AtomicBool,
+    closed: Arc<AtomicBool>,
 }
 
 impl Tree {
@@ -50,8 +64,8 @@ impl Tree {
     /// # Errors
     /// If the disk fails, or holds something else.
     pub(crate) fn on(disk: Arc<dyn Disk>) -> io::Result<Self> {
-        let database = caught(|| open(&disk))?;
-        Ok(Self { disk, database: RwLock::new(Some(database)) })
+        let opened = Opened::on(&disk)?;
+        Ok(Self { disk, database: RwLock::new(opened) })
     }
 
     /// How much of a journal it holds, durably; nothing if it never had one.
@@ -73,13 +87,19 @@ impl Tree {
 
     /// An immutable moment.
     pub(crate) fn moment(&self) -> io::Result<Arc<Moment>> {
-        self.with(|database| Ok(Arc::new(Moment(database.begin_read()?.open_table(ENTRIES)?))))
+        let opened = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let table = opened.with(|database| Ok(database.begin_read()?.open_table(ENTRIES)?))?;
+        Ok(Arc::new(Moment { table, failed: Arc::clone(&opened.failed) }))
     }
 
     /// Makes all of `rows` durable with `mark`, or none of it.
     ///
     /// What is free is stored with it, so that no opening need look for it.
     pub(crate) fn write<'a>(&self, rows: impl Iterator<Item = Row<'a>>, mark: Mark) -> io::Result<()> {
+        if self.database.read().unwrap_or_else(PoisonError::into_inner).read_only {
+            // Perhaps it takes writes again.
+            self.reopen()?;
+        }
         self.with(|database| {
             let mut txn = database.begin_write()?;
             txn.set_quick_repair(true);
@@ -98,13 +118,29 @@ impl Tree {
         })
     }
 
-    /// Forgets what is in memory and reads the disk anew.
+    /// After a failure, forgets what is in memory and reads the disk anew. If that takes no writes, it can be read from then on.
+    ///
+    /// # Errors
+    /// If it takes no writes.
     pub(crate) fn reopen(&self) -> io::Result<()> {
-        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        *database = None;
-        self.disk.forget()?;
-        *database = Some(caught(|| open(&self.disk))?);
-        Ok(())
+        let mut opened = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        if !opened.failed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let anew = self.disk.forget().and_then(|()| Opened::on(&self.disk));
+        let (next, result) = match anew {
+            Ok(next) => (next, Ok(())),
+            Err(error) if opened.read_only => return Err(error),
+            Err(error) => {
+                let disk: Arc<dyn Disk> = Arc::new(Overlay::over(Arc::clone(&self.disk))?);
+                let failed = Arc::new(AtomicBool::new(true));
+                (Opened { read_only: true, failed, ..Opened::on(&disk)? }, Err(error))
+            }
+        };
+        // It must not write any more, as it would when it is dropped.
+        opened.closed.store(true, Ordering::Release);
+        *opened = next;
+        result
     }
 
     pub(crate) fn free_bytes(&self) -> io::Result<Option<u64>> {
@@ -112,10 +148,7 @@ impl Tree {
     }
 
     fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, ::redb::Error>) -> io::Result<T> {
-        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let database =
-            database.as_ref().ok_or_else(|| io::Error::other("the disk failed and was not opened again"))?;
-        caught(|| work(database).map_err(from_redb))
+        self.database.read().unwrap_or_else(PoisonError::into_inner).with(work)
     }
 }
 
@@ -134,8 +167,8 @@ impl Mark {
 
 impl View for Moment {
     fn get(&self, key: &SealedKey) -> io::Result<Option<Cipher>> {
-        caught(|| {
-            let found = self.0.get(key.as_bytes()).map_err(from_redb)?;
+        noted(&self.failed, || {
+            let found = self.table.get(key.as_bytes()).map_err(from_redb)?;
             Ok(found.map(|value| Cipher::from_disk(value.value())))
         })
     }
@@ -144,8 +177,8 @@ impl View for Moment {
         if from >= until {
             return Ok(());
         }
-        caught(|| {
-            for row in self.0.range(from.as_bytes()..until.as_bytes()).map_err(from_redb)? {
+        noted(&self.failed, || {
+            for row in self.table.range(from.as_bytes()..until.as_bytes()).map_err(from_redb)? {
                 let (key, value) = row.map_err(from_redb)?;
                 if each(key.value(), value.value()).is_break() {
                     break;
@@ -194,12 +227,23 @@ impl StorageBackend for Handle {
     }
 }
 
-fn open(disk: &Arc<dyn Disk>) -> io::Result<Database> {
-    let handle = Handle { disk: Arc::clone(disk), closed: AtomicBool::new(false) };
-    let database =
-        Database::builder().set_cache_size(PAGE_CACHE).create_with_backend(handle).map_err(from_redb)?;
-    make_table(&database).map_err(from_redb)?;
-    Ok(database)
+impl Opened {
+    fn on(disk: &Arc<dyn Disk>) -> io::Result<Self> {
+        let closed = Arc::new(AtomicBool::new(false));
+        let handle = Handle { disk: Arc::clone(disk), closed: Arc::clone(&closed) };
+        let database = caught(|| {
+            let mut builder = Database::builder();
+            let database =
+                builder.set_cache_size(PAGE_CACHE).create_with_backend(handle).map_err(from_redb)?;
+            make_table(&database).map_err(from_redb)?;
+            Ok(database)
+        })?;
+        Ok(Self { database, closed, failed: Arc::default(), read_only: false })
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, ::redb::Error>) -> io::Result<T> {
+        noted(&self.failed, || work(&self.database).map_err(from_redb))
+    }
 }
 
 /// Sees to it that a view of a blank store has a table to look at.
@@ -221,6 +265,11 @@ fn from_redb(error: impl Into<::redb::Error>) -> io::Error {
         }
         error => io::Error::other(error.to_string()),
     }
+}
+
+/// Does it, and notes whether it failed.
+fn noted<T>(failed: &AtomicBool, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    caught(work).inspect_err(|_| failed.store(true, Ordering::Release))
 }
 
 /// The library panics on some damaged files. To us that is an error like any other: the server goes on.

@@ -110,6 +110,10 @@ impl Core {
                 let cause: Arc<str> = format!("{} (then: {error})", doubt.cause).into();
                 self.set_trouble(Some(cause));
                 writer.doubt = Some(doubt);
+                // A disk that takes no writes can be read, perhaps, if not by the view of before.
+                if let Ok(view) = self.backend.view() {
+                    self.publish(Change::to(self.current.load().index), view);
+                }
                 return Err(Error::Trouble(self.trouble().unwrap_or_else(|| "unknown".into())));
             }
         };

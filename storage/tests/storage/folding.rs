@@ -162,3 +162,51 @@ fn a_thread_that_folds_onto_a_failing_map_loses_nothing() {
     }
     assert!(fired > 100 && refused > 10, "{fired} {refused}");
 }
+
+#[test]
+fn a_map_that_takes_no_writes_is_read_all_the_same() {
+    for (committer, everything) in
+        [(Committer::Inline, false), (Committer::Thread, false), (Committer::Thread, true)]
+    {
+        let (disk, key, mut expected) = started(committer);
+        let open = again(Box::new(disk.redb().unwrap()), &key, committer);
+        let random = Seeded::new(7);
+        let mut refused = 0;
+        match everything {
+            true => disk.cut_at(disk.changes()),
+            false => disk.fail_map(0, u64::MAX),
+        }
+        for _ in 0..40 {
+            let (txn, next) = expected.next(&open, &random);
+            let (told, answer) = mpsc::channel();
+            open.submit(txn, Box::new(move |result| drop(told.send(result))));
+            // Who wrote first on a disk that is gone waits until it is back.
+            match answer.recv_timeout(std::time::Duration::from_millis(20)) {
+                Ok(answer) => refused += usize::from(!expected.note(answer, next)),
+                Err(_) => {
+                    expected.perhaps.push(next);
+                    refused += 1;
+                }
+            }
+            let found = content(&open).or_else(|_| content(&open)).unwrap();
+            assert!(
+                found == expected.sure || expected.perhaps.contains(&found),
+                "{committer:?} {everything}"
+            );
+        }
+        assert!(refused > 0);
+        // Every view that is given out now can be read, whenever the disk is tried again.
+        (0..50).for_each(|_| assert!(content(&open).is_ok()));
+        disk.cut_at(u64::MAX);
+        disk.fail_map(u64::MAX, 0);
+        while open.trouble().is_some() && committer != Committer::Inline {
+            std::thread::yield_now();
+        }
+        expected.check(&open, "the disk is back");
+        assert!(expected.put(&open, &random), "{committer:?} {everything}");
+        drop(open.shut());
+        drop(open);
+        disk.restart(PowerCut::Drop, &random);
+        expected.check(&again(Box::new(disk.redb().unwrap()), &key, committer), "after the end");
+    }
+}
