@@ -365,3 +365,47 @@ fn ocsp_is_asked_and_only_a_true_answer_counts() {
     check(&[&good, &gone], all.clone(), Some("no answer"));
     check(&[&good, &by_appointed], all, None);
 }
+
+#[test]
+fn a_certificate_that_says_odd_things_keeps_nobody_from_asking() {
+    let stage = Stage::new();
+    let folder = stage.folder.path();
+    let odd = "[odd]\n1.2.3.4.5=critical,DER:0500\n";
+    std::fs::write(folder.join("odd.cnf"), odd).unwrap();
+    for (key, options) in [("rsa:2048", &[][..]), ("ec", &["-pkeyopt", "ec_paramgen_curve:P-256"])] {
+        for version in ["1", "odd"] {
+            let name = |end: &str| folder.join(format!("{version}.{end}"));
+            let openssl = |arguments: &[&str], more: &[&str]| {
+                let made =
+                    Command::new("openssl").args(arguments).args(more).current_dir(folder).output().unwrap();
+                assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+            };
+            let (csr, key_file, pem) = (name("csr"), name("key"), name("pem"));
+            let (csr, key_file) = (csr.to_str().unwrap(), key_file.to_str().unwrap());
+            openssl(
+                &["req", "-newkey", key, "-nodes", "-subj", "/CN=x", "-keyout", key_file, "-out", csr],
+                options,
+            );
+            let extra: &[&str] =
+                if version == "odd" { &["-extfile", "odd.cnf", "-extensions", "odd"] } else { &[] };
+            let signed = [
+                "x509",
+                "-req",
+                "-days",
+                "2",
+                "-in",
+                csr,
+                "-signkey",
+                key_file,
+                "-out",
+                pem.to_str().unwrap(),
+            ];
+            openssl(&signed, extra);
+            let shown = (pem, name("key"));
+            let said = stage.door.post(Some(&shown), "", "sys/tools/hash", &json!({"input": "YQ=="}));
+            assert_eq!(said.status, 403, "the request is answered: {key} {version}");
+            let said = stage.door.post(Some(&shown), "", "auth/cert/login", &json!({}));
+            assert_eq!(said.must(400).errors(), STRANGER, "and lets nobody in: {key} {version}");
+        }
+    }
+}

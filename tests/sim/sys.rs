@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kit::Verb::{Delete, Get, List, Patch, Post};
+use serde_json::json;
 use storage::faulty::PowerCut;
 use tests::desk::{Desk, request};
 
@@ -430,4 +431,32 @@ fn a_listing_is_sieved_by_what_a_request_for_each_key_would_hear() {
         said.json["data"]["keys"].as_array().unwrap().iter().map(|key| key.as_str().unwrap()).collect();
     keys.sort_unstable();
     assert_eq!(keys, ["Ann", "bob"]);
+}
+
+#[test]
+fn the_document_of_generic_paths_has_the_operations_of_every_mount() {
+    let desk = Desk::new(930);
+    for kind in ["jwt", "kubernetes", "userpass"] {
+        desk.ask(Post, &format!("sys/auth/{kind}"), &json!({ "type": kind }).to_string()).expect(204);
+    }
+    for kind in ["transit", "ssh", "totp"] {
+        desk.ask(Post, &format!("sys/mounts/{kind}"), &json!({ "type": kind }).to_string()).expect(204);
+    }
+    let said = desk.ask(Get, "sys/internal/specs/openapi?generic_mount_paths=true", "").expect(200);
+    let paths = said.json["paths"].as_object().unwrap();
+    for path in [
+        "/auth/{jwt_mount_path}/config",
+        "/auth/{kubernetes_mount_path}/config",
+        "/auth/{jwt_mount_path}/role/{name}",
+        "/auth/{kubernetes_mount_path}/role/{name}",
+        "/auth/{userpass_mount_path}/login/{username}",
+        "/{transit_mount_path}/keys/{name}",
+        "/{ssh_mount_path}/roles/{role}",
+        "/{totp_mount_path}/keys/{name}",
+    ] {
+        assert!(paths.contains_key(path), "{path}: {:?}", paths.keys().collect::<Vec<_>>());
+    }
+    // OpenAPI 3.0 knows no constants, and no items that may be anything but a schema.
+    let text = String::from_utf8(said.raw).unwrap();
+    assert!(!text.contains(r#""const":"#) && !text.contains(r#""items":true"#));
 }

@@ -120,7 +120,7 @@ fn tag(path: &str) -> &'static str {
 #[derive(Default)]
 pub(crate) struct Document {
     paths: BTreeMap<String, Map<String, Value>>,
-    /// The path under which the same path with other names of parameters stands.
+    /// The path under which the same path of a mount with other names of parameters stands.
     same: BTreeMap<String, String>,
     schemas: BTreeMap<String, Value>,
     ids: BTreeSet<String>,
@@ -231,7 +231,8 @@ impl Document {
     fn path(&mut self, place: &Place, shape: &Shape) -> String {
         let path = format!("{}{}", place.prefix, shape.path);
         let mut parameters = shape.parameters.clone();
-        let known = self.same.entry(bare(&path)).or_insert_with(|| path.clone()).clone();
+        let known = self.same.entry(format!("{}{}", place.prefix, bare(&shape.path)));
+        let known = known.or_insert_with(|| path.clone()).clone();
         let entry = self.paths.entry(known.clone()).or_default();
         if !entry.contains_key("description") {
             entry.insert("description".to_owned(), shape.about.clone().into());
@@ -440,6 +441,8 @@ pub(crate) fn plain(schema: &Value, root: &Value, depth: usize) -> Value {
             ("items" | "additionalProperties", Value::Object(_)) => {
                 out.insert(key.clone(), plain(value, root, depth + 1));
             }
+            ("items", _) => drop(out.insert(key.clone(), json!({}))),
+            ("const", only) => drop(out.insert("enum".to_owned(), json!([only]))),
             _ => drop(out.insert(key.clone(), value.clone())),
         }
     }

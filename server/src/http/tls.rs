@@ -10,15 +10,21 @@ use arc_swap::ArcSwap;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::aws_lc_rs;
 use rustls::crypto::aws_lc_rs::cipher_suite as suites;
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    CryptoProvider, verify_tls12_signature, verify_tls13_signature, verify_tls13_signature_with_raw_key,
+};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{
+    CertificateDer, PrivateKeyDer, SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer, UnixTime,
+};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
     DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
     SupportedCipherSuite, SupportedProtocolVersion, version,
 };
+
+use webpki::RawPublicKeyEntity;
 
 use crate::config::{ClientCertificate, Tls, TlsVersion};
 
@@ -200,7 +206,19 @@ impl ClientCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, algorithms).or_else(|error| {
+            let key = key_of(certificate).ok_or_else(|| error.clone())?;
+            let owner = RawPublicKeyEntity::try_from(&key).map_err(|_| error.clone())?;
+            let known = algorithms.mapping.iter().find(|(scheme, _)| *scheme == signed.scheme);
+            let fits = known.is_some_and(|(_, fitting)| {
+                let proves = |with: &&dyn SignatureVerificationAlgorithm| {
+                    owner.verify_signature(*with, message, signed.signature()).is_ok()
+                };
+                fitting.iter().any(proves)
+            });
+            if fits { Ok(HandshakeSignatureValid::assertion()) } else { Err(error) }
+        })
     }
 
     fn verify_tls13_signature(
@@ -209,12 +227,23 @@ impl ClientCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, algorithms).or_else(|error| {
+            let key = key_of(certificate).ok_or(error)?;
+            verify_tls13_signature_with_raw_key(message, &key, signed, algorithms)
+        })
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
     }
+}
+
+/// The key of a certificate that the library does not read: one of X.509 version 1, as OpenSSL makes them, or with a critical
+/// extension of somebody's own. Its owner may ask for what takes no certificate; to log in by it is another matter.
+fn key_of(certificate: &CertificateDer<'_>) -> Option<SubjectPublicKeyInfoDer<'static>> {
+    let certificate = x509::Certificate::of_record(certificate).ok()?;
+    Some(SubjectPublicKeyInfoDer::from(certificate.public_key().spki().to_vec()))
 }
 
 #[cfg(test)]
