@@ -48,6 +48,7 @@ mod namespaces;
 mod node;
 mod ocsp;
 mod pgp;
+mod pods;
 mod pprof;
 mod proxies;
 mod relying_party;
