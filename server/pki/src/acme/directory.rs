@@ -171,6 +171,8 @@ pub(crate) struct NotDeleted<const AT: usize> {
 }
 
 const PLACES: usize = 4;
+/// The place of nonces among these.
+const NONCE: usize = 1;
 // No `{resource+}` here: that would take `new-eab` from those who may write to it.
 const LOOKED_AT_ROUTES: [[Route; PLACES]; 4] = [
     routes!(post "directory".unauthenticated),
@@ -186,7 +188,8 @@ impl<const AT: usize> Query<Pki> for NotPosted<AT> {
 
     fn run(self, _: &Pki, cx: &Reading<'_>) -> Result<Reply<Nothing>> {
         let place = Place::of(AT % PLACES, self.role, self.issuer_ref);
-        refuse_verb(cx, &place, "it is looked at by a GET, which nobody signs", "GET, HEAD")
+        let allowed = if AT / PLACES == NONCE { "GET, HEAD" } else { "GET" };
+        refuse_verb(cx, &place, "it is looked at by a GET, which nobody signs", allowed)
     }
 }
 
@@ -197,7 +200,7 @@ impl<const AT: usize> Query<Pki> for NotDeleted<AT> {
     fn run(self, _: &Pki, cx: &Reading<'_>) -> Result<Reply<Nothing>> {
         let place = Place::of(AT, self.role, self.issuer_ref);
         let why = "nothing is deleted here; accounts and authorizations are deactivated by a signed POST";
-        refuse_verb(cx, &place, why, "GET, HEAD, POST")
+        refuse_verb(cx, &place, why, "GET, POST")
     }
 }
 

@@ -144,7 +144,8 @@ fn each_wrong_verb_is_told_as_a_problem() {
         for path in ["directory", "new-nonce", "renewal-info/AAAA.AAAA", "renewal-info"] {
             let posted = bench.post(&format!("{directory}/{path}"), json!({"payload": ""}));
             refuses(&posted, 405, "malformed", "looked at by a GET");
-            assert_eq!(posted.header("allow"), Some("GET, HEAD"));
+            let allowed = if path == "new-nonce" { "GET, HEAD" } else { "GET" };
+            assert_eq!(posted.header("allow"), Some(allowed));
         }
         for path in ["directory", "new-order", "account/1", "order/1/finalize"] {
             let deleted = bench.delete(&format!("{directory}/{path}"));
