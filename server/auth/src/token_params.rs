@@ -203,7 +203,7 @@ impl TokenParams {
             self.token_strictly_bind_ip = flag;
         }
         if let Some(names) = &fields.policies {
-            self.token_policies = policies(names);
+            self.token_policies = in_order(names);
         }
         for (field, span, place) in [
             ("token_explicit_max_ttl", fields.explicit_max_ttl, &mut self.token_explicit_max_ttl),
@@ -294,6 +294,13 @@ pub(crate) fn seconds(field: &str, span: Span) -> Result<u64> {
     if span.0 < 0 { Err(refusal(())) } else { u64::try_from(span.begun_seconds()).map_err(|_| refusal(())) }
 }
 
+/// Names of policies, in lower case, each once, in the order in which they were said: clients compare what they read with that.
+fn in_order(names: &Texts) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let names = names.0.iter().map(|name| name.trim().to_lowercase()).filter(|name| !name.is_empty());
+    names.filter(|name| seen.insert(name.clone())).collect()
+}
+
 /// Names of policies, in lower case, each once, sorted.
 pub(crate) fn policies(names: &Texts) -> Vec<String> {
     let names = names.0.iter().map(|name| name.trim().to_lowercase()).filter(|name| !name.is_empty());
@@ -352,7 +359,7 @@ mod tests {
         let fields = json!({"policies": "Dev, admin,dev,", "ttl": "1h", "max_ttl": 7200, "num_uses": "3",
             "bound_cidrs": ["10.1.2.3", "127.0.0.1/8", "::1"], "type": "service", "no_default_policy": "true"});
         let params = apply(fields).unwrap();
-        assert_eq!(params.token_policies, ["admin", "dev"]);
+        assert_eq!(params.token_policies, ["dev", "admin"]);
         assert_eq!((params.token_ttl, params.token_max_ttl, params.token_num_uses), (3600, 7200, 3));
         assert_eq!(params.token_bound_cidrs, ["10.1.2.3", "127.0.0.1/8", "::1"]);
         let terms = params.terms();

@@ -56,7 +56,7 @@ fn a_role_is_made_read_changed_and_deleted() {
     bench.post("role/app", body).is(204);
     let shown = bench.get("role/app").is(200).data;
     assert_eq!((&shown["period"], &shown["token_period"]), (&json!(60), &json!(60)));
-    assert_eq!((&shown["policies"], &shown["token_policies"]), (&json!(["a", "zed"]), &json!(["a", "zed"])));
+    assert_eq!((&shown["policies"], &shown["token_policies"]), (&json!(["zed", "a"]), &json!(["zed", "a"])));
     assert_eq!(shown["secret_id_bound_cidrs"], json!(["127.0.0.1/32"]));
     assert_eq!((&shown["secret_id_num_uses"], &shown["secret_id_ttl"]), (&json!(5), &json!(600)));
     assert_eq!(role_id(&bench, "app"), "mine");

@@ -30,9 +30,9 @@ fn a_user_is_made_read_changed_and_deleted() {
     let shown = bench.get("users/BOB").is(200).data;
     assert_eq!(
         shown,
-        json!({"policies": ["admin", "dev"], "token_bound_cidrs": [], "token_explicit_max_ttl": 0,
+        json!({"policies": ["dev", "admin"], "token_bound_cidrs": [], "token_explicit_max_ttl": 0,
             "token_max_ttl": 0, "token_no_default_policy": false, "token_num_uses": 0, "token_period": 0,
-            "token_policies": ["admin", "dev"], "token_strictly_bind_ip": false, "token_ttl": 0,
+            "token_policies": ["dev", "admin"], "token_strictly_bind_ip": false, "token_ttl": 0,
             "token_type": "default"})
     );
     bench
