@@ -17,6 +17,8 @@ use kernel::{Answer, Kernel};
 use kit::Time;
 use storage::seal::{NamedKey, SealConfig, UnsealKey};
 use storage::{Random, UnsealError};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
 use unseal::Progress;
 
@@ -92,6 +94,9 @@ pub(crate) enum Stuck {
     /// The store did not open.
     #[error("{0}")]
     Unseal(#[from] UnsealError),
+    /// Nobody would hear the keys.
+    #[error("the client went away before it was told the keys: nothing is stored")]
+    Gone,
     /// The store failed.
     #[error("{0}")]
     Storage(#[from] storage::Error),
@@ -268,7 +273,23 @@ pub(crate) enum Reaction {
     /// With what is known.
     Now(Answer),
     /// With work on the disk, which wants the body and a thread that may block.
-    Blocking(fn(&State, &[u8]) -> Answer),
+    Blocking(fn(&State, &[u8], Client) -> Answer),
+}
+
+/// Who waits for an answer, as far as that can be known. Without a line to them they stay.
+#[derive(Debug, Default)]
+pub(crate) struct Client(Option<oneshot::Receiver<()>>);
+
+impl Client {
+    /// One who has gone once the other end of this is dropped.
+    pub(crate) fn new(line: oneshot::Receiver<()>) -> Self {
+        Self(Some(line))
+    }
+
+    /// Whether they have gone. To be asked where a thread may block.
+    fn has_gone(self) -> bool {
+        self.0.is_some_and(|line| Handle::current().block_on(kernel::has_gone(line)))
+    }
 }
 
 /// What a server says of itself in every namespace.

@@ -56,6 +56,7 @@ mod restart;
 mod rotation;
 mod script;
 mod self_init;
+mod shares;
 mod ssh;
 mod standin;
 mod transit;

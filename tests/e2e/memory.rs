@@ -5,8 +5,9 @@ use std::os::unix::fs::FileExt;
 
 use serde_json::json;
 use tests::binary::Binary;
+use tests::http::Client;
 use tests::scratch::Scratch;
-use tests::server::{Config, Server, Storage};
+use tests::server::{Config, Keys, Server, Storage};
 
 /// What is looked at at a time. Parts overlap by the longest thing that is looked for.
 const PART: usize = 1 << 20;
@@ -120,11 +121,50 @@ fn keys_are_in_locked_pages_and_go_with_the_seal() {
     root.post("sys/seal", json!({})).must(204);
     server.until("it is sealed", |client| client.get("sys/health").status == 503);
     assert_eq!(found(&server, &keys, true), Vec::<String>::new(), "keys after the seal");
-    let mut told: Vec<Vec<u8>> = shares.shares.iter().map(|share| share.as_bytes().to_vec()).collect();
-    let raw = |share: &String| {
-        let digits = share.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
-        digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect::<Vec<u8>>()
+    let old: Vec<Vec<u8>> = shares.shares.iter().flat_map(|share| spelt(share)).collect();
+    assert_eq!(found(&server, &old, true), Vec::<String>::new(), "old shares after the seal");
+}
+
+#[test]
+fn new_shares_go_with_their_answer() {
+    let folder = Scratch::new();
+    let (server, keys) = Server::opened(&Binary::sealkeep(), &Config::new(Storage::File, folder.path()));
+    if memory(&server).is_none() {
+        return;
+    }
+    let root = server.anonymous().with(&keys.root);
+    let seal = json!({"seal": "seal \"shamir\" { shares = 3 threshold = 2 }"});
+    let made = root.post("sys/namespaces/a", seal).must(200).json();
+    let shares = made["data"]["key_shares"].as_array().unwrap().iter();
+    let mut told: Vec<Vec<u8>> = shares.flat_map(|share| spelt(share.as_str().unwrap())).collect();
+    told.extend(rotated(&root, &keys));
+    // Nothing is asked after it that would take the place of the answer.
+    assert_eq!(found(&server, &told, true), Vec::<String>::new(), "new shares");
+    root.post("sys/seal", json!({})).must(204);
+    server.until("it is sealed", |client| client.get("sys/health").status == 503);
+    assert_eq!(found(&server, &told, true), Vec::<String>::new(), "new shares after the seal");
+}
+
+/// A share in hex, and the bytes that it stands for.
+fn spelt(share: &str) -> [Vec<u8>; 2] {
+    let digits = share.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+    [share.as_bytes().to_vec(), digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()]
+}
+
+/// Makes a new key. Its shares in all the ways they are spelt.
+fn rotated(root: &Client, keys: &Keys) -> Vec<Vec<u8>> {
+    let begun =
+        root.post("sys/rotate/root/init", json!({"secret_shares": 7, "secret_threshold": 4})).must(200);
+    let nonce = begun.at("/data/nonce");
+    let show = |share| root.post("sys/rotate/root/update", json!({"key": share, "nonce": nonce})).must(200);
+    let told =
+        keys.shares.iter().take(keys.threshold).fold(None, |_, share| Some(show(share))).unwrap().json();
+    let texts = |name: &str| {
+        let texts = told["data"][name].as_array().unwrap().iter();
+        texts.map(|text| text.as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    told.extend(shares.shares.iter().map(raw));
-    assert_eq!(found(&server, &told, true), Vec::<String>::new(), "shares after the seal");
+    let mut spelt: Vec<Vec<u8>> = texts("keys").iter().flat_map(|share| spelt(share)).collect();
+    assert_eq!(spelt.len(), 14, "{told}");
+    spelt.extend(texts("keys_base64").into_iter().map(String::into_bytes));
+    spelt
 }

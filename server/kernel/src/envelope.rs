@@ -210,6 +210,7 @@ impl Outcome {
         match &self.body {
             Body::Data(data) | Body::Bare(data) | Body::Accepted(data) | Body::Gone(data) => Some(data),
             Body::Status { data, .. } => Some(data),
+            Body::Keys { data, .. } => Some(data),
             Body::Raw { .. } | Body::Nothing | Body::Empty => None,
         }
     }
@@ -231,6 +232,7 @@ impl Outcome {
     pub(crate) fn can_be_wrapped(&self) -> bool {
         match &self.body {
             Body::Data(_) | Body::Accepted(_) | Body::Gone(_) | Body::Status { .. } => true,
+            Body::Keys { bare, .. } => !bare,
             Body::Nothing => self.auth.is_some() || self.unwrapped.is_some(),
             Body::Bare(_) | Body::Raw { .. } | Body::Empty => false,
         }
@@ -284,6 +286,17 @@ impl Outcome {
                     allowance: None,
                 };
             }
+            Body::Keys { bare: true, data } => {
+                let mut body = Vec::with_capacity(data.len() + 1);
+                body.extend_from_slice(data);
+                body.push(b'\n');
+                return Answer::with_keys(body);
+            }
+            Body::Keys { bare: false, .. } => {
+                let mut body = self.write(request_id);
+                body.push(b'\n');
+                return Answer::with_keys(body);
+            }
             Body::Empty => return Answer::json(404, Vec::new()),
             Body::Nothing if self.auth.is_none() && self.lease.id.is_empty() && self.warnings.is_empty() => {
                 return Answer::json(204, Vec::new());
@@ -301,7 +314,10 @@ impl Outcome {
 
     fn write(&self, request_id: &str) -> Vec<u8> {
         let data = self.data().unwrap_or(b"null");
-        let mut out = Vec::with_capacity(data.len() + if self.auth.is_some() { 1024 } else { 256 });
+        // What is quoted in a warning may be written in six times its size.
+        let warned: usize = self.warnings.iter().map(|warning| 6 * warning.len() + 3).sum();
+        let rest = if self.auth.is_some() { 1024 } else { 256 };
+        let mut out = Vec::with_capacity(data.len() + warned + rest);
         out.extend_from_slice(HEAD);
         out.extend_from_slice(request_id.as_bytes());
         out.extend_from_slice(b"\",\"lease_id\":");

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use kit::{Error, Fault, Once, Result};
 use storage::{Conflict, Index, Txn};
@@ -53,6 +54,17 @@ pub(crate) fn costly<T>(work: impl FnOnce() -> T) -> T {
     }
 }
 
+/// Whether the client has gone that holds the other end of this. That it has may be on its way here still: what is lost with
+/// an answer that reaches nobody is worth a moment.
+pub async fn has_gone(client: oneshot::Receiver<()>) -> bool {
+    tokio::time::timeout(FAREWELL, client).await.is_ok()
+}
+
+/// How long that moment is.
+const FAREWELL: Duration = Duration::from_millis(50);
+const NOBODY_TO_TELL: &str =
+    "the client went away before it was told the new shares: they are given up, and the old ones hold";
+
 /// So often a request has gone outside; not more often than it may.
 fn one_more(asks: u32) -> Result<u32> {
     if asks < ASKS_MAX { Ok(asks + 1) } else { Err(changing()) }
@@ -68,6 +80,14 @@ impl Trip {
             && let Some(spending) = &self.spending
         {
             spending.used_up();
+        }
+    }
+
+    /// Whether whoever asked has gone, once there was time to hear of it.
+    async fn client_has_gone(&mut self) -> bool {
+        match self.client.take() {
+            Some(client) => has_gone(client).await,
+            None => false,
         }
     }
 
@@ -133,6 +153,11 @@ impl Kernel {
             Ok(outcome) if handed_on => std::mem::take(&mut outcome.installing),
             _ => Vec::new(),
         };
+        if result.as_ref().is_ok_and(|outcome| !outcome.installing.is_empty()) && trip.client_has_gone().await
+        {
+            tracing::warn!(request = trip.id, NOBODY_TO_TELL);
+            result = Err(Error::new(Fault::Unavailable, NOBODY_TO_TELL));
+        }
         let (answer, unwritten) = self.conclude(request, &mut trip, result);
         if unwritten && (made.is_some() || wrapper.is_some() || lease.is_some()) {
             Box::pin(self.take_back([made, wrapper], lease.clone())).await;

@@ -62,7 +62,7 @@ mod wrap_key;
 mod wrapping;
 
 pub use audit::Audited;
-pub use finish::Pending;
+pub use finish::{Pending, has_gone};
 pub use kernel::{Control, Env, Kernel};
 pub use lineage::Lineage;
 pub use mounts::Registry;

@@ -160,7 +160,7 @@ pub const fn ask<E: Engine, O: Ask<E>>() -> Endpoint<E> {
         heard: &Heard,
     ) -> Result<Body> {
         let (operation, ignored) = fields.parse::<O>()?;
-        let reply = operation.run(engine, heard.value()?, cx)?.into_body()?;
+        let reply = operation.run(engine, heard.value()?, cx)?.into_body(O::ROUTE.keys)?;
         tell_beside(&reply, ignored, cx.notes());
         Ok(reply)
     }

@@ -130,7 +130,7 @@ pub const fn effect<E: Engine, O: Effect<E>>() -> Endpoint<E> {
         cx: &mut Writing<'_>,
     ) -> Result<Body> {
         let plan = O::Plan::deserialize(plan)?;
-        O::record(engine, &plan, done.value()?, cx)?.into_body()
+        O::record(engine, &plan, done.value()?, cx)?.into_body(O::ROUTE.keys)
     }
     Endpoint {
         route: O::ROUTE,

@@ -123,7 +123,7 @@ pub(crate) enum Call<E: Engine> {
 pub const fn query<E: Engine, O: Query<E>>() -> Endpoint<E> {
     fn run<E: Engine, O: Query<E>>(engine: &E, cx: &Reading<'_>, fields: &Fields<'_>) -> Result<Body> {
         let (operation, ignored) = fields.parse::<O>()?;
-        let reply = operation.run(engine, cx)?.into_body()?;
+        let reply = operation.run(engine, cx)?.into_body(O::ROUTE.keys)?;
         tell_beside(&reply, ignored, cx.notes());
         Ok(reply)
     }
@@ -141,7 +141,7 @@ pub const fn command<E: Engine, O: Command<E>>() -> Endpoint<E> {
     fn run<E: Engine, O: Command<E>>(engine: &E, cx: &mut Writing<'_>, fields: &Fields<'_>) -> Result<Body> {
         let parsed = fields.parse::<O>();
         let (operation, ignored) = if O::EXISTS.is_some() { parsed.map_err(unprefixed)? } else { parsed? };
-        let reply = operation.run(engine, cx)?.into_body()?;
+        let reply = operation.run(engine, cx)?.into_body(O::ROUTE.keys)?;
         tell_beside(&reply, ignored, cx.notes());
         Ok(reply)
     }

@@ -1,5 +1,6 @@
 use schemars::JsonSchema;
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use crate::error::Result;
 
@@ -77,6 +78,13 @@ pub enum Body {
         /// The body.
         bytes: Vec<u8>,
     },
+    /// JSON with shares of a key in it.
+    Keys {
+        /// It stands alone, and not in an envelope.
+        bare: bool,
+        /// The JSON.
+        data: Zeroizing<Vec<u8>>,
+    },
     /// No body.
     Nothing,
     /// JSON for `data`, status 202.
@@ -95,11 +103,11 @@ pub enum Body {
 }
 
 impl<T: Serialize> Reply<T> {
-    /// Writes the reply down.
+    /// Writes the reply down; to what is wiped, if it has `keys` in it.
     ///
     /// # Errors
     /// If `T` cannot be written as JSON, which is a fault of ours.
-    pub fn into_body(self) -> Result<Body> {
+    pub fn into_body(self, keys: bool) -> Result<Body> {
         // There is one of this per type: what writes it down stands here once.
         let (data, place) = match self {
             Self::Data(data) => (data, Place::Data),
@@ -112,6 +120,10 @@ impl<T: Serialize> Reply<T> {
             Self::Nothing => return Ok(Body::Nothing),
             Self::Empty => return Ok(Body::Empty),
         };
+        if keys && matches!(place, Place::Data | Place::Bare) {
+            let data = written_once(&data)?;
+            return Ok(Body::Keys { bare: matches!(place, Place::Bare), data });
+        }
         let mut json = Vec::with_capacity(MOSTLY);
         serde_json::to_writer(&mut json, &data)?;
         Ok(place.holding(json))
@@ -120,6 +132,29 @@ impl<T: Serialize> Reply<T> {
 
 /// Most answers are shorter, and need no second place to be written to.
 pub(crate) const MOSTLY: usize = 1024;
+
+/// As JSON, in a place that is large enough from the first byte: what grows leaves a copy behind.
+fn written_once(data: &impl Serialize) -> Result<Zeroizing<Vec<u8>>> {
+    let mut size = Counted(0);
+    serde_json::to_writer(&mut size, data)?;
+    let mut json = Zeroizing::new(Vec::with_capacity(size.0));
+    serde_json::to_writer(&mut *json, data)?;
+    Ok(json)
+}
+
+/// Keeps of what is written how much it is.
+struct Counted(usize);
+
+impl std::io::Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
 
 /// Where in an answer the data stands.
 enum Place {

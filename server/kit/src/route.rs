@@ -24,6 +24,8 @@ pub struct Route {
     pub heavy: bool,
     /// The fields of `data` stand at the top of the answer too, as old clients expect of some `sys/` routes.
     pub merged: bool,
+    /// Its answer has shares of a key in it.
+    pub keys: bool,
     /// Answers in the root namespace alone.
     pub root_only: bool,
     /// Runs by itself this often, on the leader.
@@ -119,6 +121,11 @@ impl Route {
         Self { merged: true, ..self }
     }
 
+    /// Its answer has shares of a key in it: whoever writes it down wipes what they wrote it to.
+    pub const fn with_keys(self) -> Self {
+        Self { keys: true, ..self }
+    }
+
     /// Answers in the root namespace alone: it is about the server as a whole.
     pub const fn root_only(self) -> Self {
         Self { root_only: true, ..self }
@@ -147,6 +154,7 @@ impl Route {
             open: false,
             heavy: false,
             merged: false,
+            keys: false,
             root_only: false,
             every: None,
             small: false,

@@ -31,7 +31,7 @@ use super::{cors, outside};
 use crate::backup::{self, Archive};
 use crate::config::{Cors, Format, Level, Listener, Metrics};
 use crate::log::Logs;
-use crate::phase::{Phase, Reaction, State};
+use crate::phase::{Client, Phase, Reaction, State};
 
 /// What all connections of one listener share.
 pub(crate) struct Door {
@@ -525,11 +525,17 @@ async fn sealed(state: &State) {
     let _ = tokio::time::timeout(SEAL_WAIT, closed).await;
 }
 
-fn blocking(dress: Dress, held: Held, work: fn(&State, &[u8]) -> Answer) -> Answering {
+/// What blocks its thread.
+type Work = fn(&State, &[u8], Client) -> Answer;
+
+fn blocking(dress: Dress, held: Held, work: Work) -> Answering {
+    let (here, gone) = oneshot::channel();
     Answering::Later(Box::pin(async move {
+        let _here: oneshot::Sender<()> = here;
+        let client = Client::new(gone);
         let (state, (request, _space)) = (Arc::clone(&dress.door.state), held);
         let body = Zeroizing::new(request.body);
-        let done = tokio::task::spawn_blocking(move || locked::scrub(|| work(&state, &body))).await;
+        let done = tokio::task::spawn_blocking(move || locked::scrub(|| work(&state, &body, client))).await;
         dress.put_on(done.unwrap_or_else(|error| {
             tracing::error!(%error, "a change of phase ended in a fault of ours");
             reply::error_answer(500, "internal error")

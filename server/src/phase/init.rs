@@ -11,7 +11,7 @@ use storage::seal::{Initialised, SealChoice, Split, UnsealKey};
 use zeroize::Zeroizing;
 
 use super::unseal::{mistyped, object};
-use super::{State, Stuck, refused};
+use super::{Client, State, Stuck, refused};
 
 /// What a new store hands out, once.
 pub(crate) struct Shares {
@@ -34,13 +34,13 @@ impl State {
             None => SealChoice::Shamir(split),
         };
         let mut store = self.store();
-        let (shares, key) = self.init(&mut store, &choice, root_token, Ok)?;
+        let (shares, key) = self.init(&mut store, &choice, root_token, Ok, Client::default())?;
         self.open(&mut store, &key)?;
         Ok(shares)
     }
 
     /// `POST sys/init`
-    pub(super) fn init_request(&self, body: &[u8]) -> Answer {
+    pub(super) fn init_request(&self, body: &[u8], client: Client) -> Answer {
         let wanted = match Wanted::read(body) {
             Ok(wanted) => wanted,
             Err(text) => return refused(400, &text),
@@ -56,7 +56,7 @@ impl State {
         let mut store = self.store();
         let own_keys = self.facts.keys.is_some();
         let tell = |shares: Shares| told(&shares, &owners, own_keys, &*self.random).map_err(Stuck::Kernel);
-        let (answer, key) = match self.init(&mut store, &choice, None, tell) {
+        let (answer, key) = match self.init(&mut store, &choice, None, tell, client) {
             Ok(made) => made,
             Err(stuck @ Stuck::Initialised) => return refused(400, &stuck.to_string()),
             Err(stuck) => {
@@ -110,13 +110,14 @@ impl State {
     }
 
     /// Makes the store with all that the kernel puts into it, and leaves it sealed. If anything fails, what `tell` makes of
-    /// the shares included, nothing is stored.
+    /// the shares included, or if nobody waits for them any more, nothing is stored.
     fn init<T>(
         &self,
         store: &mut Option<storage::Phase>,
         choice: &SealChoice,
         root_token: Option<String>,
         tell: impl FnOnce(Shares) -> Result<T, Stuck>,
+        client: Client,
     ) -> Result<(T, UnsealKey), Stuck> {
         let blank = match store.take() {
             Some(storage::Phase::Blank(blank)) => blank,
@@ -126,7 +127,10 @@ impl State {
             }
         };
         let drafted = self.draft(&blank, choice, root_token);
-        let drafted = drafted.and_then(|(draft, shares, key)| Ok((draft, tell(shares)?, key)));
+        let drafted = drafted.and_then(|(draft, shares, key)| match (tell(shares)?, client.has_gone()) {
+            (_, true) => Err(Stuck::Gone),
+            (told, false) => Ok((draft, told, key)),
+        });
         let (draft, told, key) = match drafted {
             Ok(drafted) => drafted,
             Err(stuck) => {

@@ -76,7 +76,7 @@ fn ask(state: &Arc<State>, verb: Verb, path: &str, body: &Value) -> (u16, Value)
     };
     let answer = match state.answer(&request) {
         Some(Reaction::Now(answer)) => answer,
-        Some(Reaction::Blocking(work)) => work(state, &request.body),
+        Some(Reaction::Blocking(work)) => work(state, &request.body, Client::default()),
         None => panic!("{path} is the kernel's"),
     };
     (answer.status, serde_json::from_slice(&answer.body).unwrap_or(Value::Null))

@@ -6,7 +6,7 @@ use storage::seal::shamir::Share;
 use storage::seal::{SealConfig, UnsealKey};
 use zeroize::Zeroizing;
 
-use super::{Phase, State, Stuck, refused};
+use super::{Client, Phase, State, Stuck, refused};
 
 /// Shares that were shown since the last success, failure or reset. Lost at restart, by design.
 #[derive(Default)]
@@ -44,7 +44,7 @@ struct Wanted {
 
 impl State {
     /// `POST sys/unseal`
-    pub(super) fn unseal_request(&self, body: &[u8]) -> Answer {
+    pub(super) fn unseal_request(&self, body: &[u8], _: Client) -> Answer {
         let wanted = match Wanted::read(body) {
             Ok(wanted) => wanted,
             Err(text) => return refused(400, &text),

@@ -503,6 +503,7 @@ impl Answer {
         let warnings = notes.take_warnings();
         let (status, bytes) = match result {
             Ok(Body::Data(bytes) | Body::Bare(bytes)) => (200, bytes),
+            Ok(Body::Keys { data, .. }) => (200, data.to_vec()),
             Ok(Body::Raw { status, bytes, .. }) => (status, bytes),
             Ok(Body::Nothing) => (if warnings.is_empty() { 204 } else { 200 }, Vec::new()),
             Ok(Body::Accepted(bytes)) => (202, bytes),

@@ -1,5 +1,7 @@
 //! Namespaces with a seal of their own: how they get one, and how they are sealed, unsealed and deleted without it.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kit::loose::{Flag, Json, Slice};
@@ -16,6 +18,7 @@ use storage::{RINGS_MAX, RingId, Txn};
 
 use super::Sys;
 use super::namespaces::Deleting;
+use super::rekey::{Texts, exposed};
 use crate::kernel::Kernel;
 use crate::namespaces::{self, Ns};
 use crate::openpgp::PgpKey;
@@ -24,7 +27,9 @@ use crate::unsealing::Progress;
 /// The shares of a new namespace's key, shown once.
 #[derive(JsonSchema, Serialize)]
 pub(super) struct Shares {
-    key_shares: Vec<String>,
+    #[serde(serialize_with = "exposed")]
+    #[schemars(with = "Vec<String>")]
+    key_shares: Texts,
     key_threshold: u8,
 }
 
@@ -65,8 +70,8 @@ impl Wish {
                 owner.encrypt(text.expose().as_bytes(), &*kernel.env.random).map(hex::encode)
             }
         };
-        let key_shares = shares.iter().enumerate().map(shown).collect::<Result<_>>()?;
-        Ok(Shares { key_shares, key_threshold: self.split.threshold })
+        let key_shares = Secret::new(shares.iter().enumerate().map(shown).collect::<Result<_>>()?);
+        Ok(Shares { key_shares: Arc::new(key_shares), key_threshold: self.split.threshold })
     }
 }
 

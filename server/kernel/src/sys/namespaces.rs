@@ -154,7 +154,7 @@ pub(super) struct Put {
 }
 
 impl Command<Sys> for Put {
-    const ROUTE: Route = Route::post("namespaces/{path+}");
+    const ROUTE: Route = Route::post("namespaces/{path+}").with_keys();
     type Reply = Shown;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Shown>> {

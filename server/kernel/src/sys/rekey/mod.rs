@@ -12,6 +12,6 @@ mod way;
 pub(super) use backup::{Backup, ForgetBackup};
 pub(super) use begin::{Begin, Cancel, RotateRoot, Status};
 pub(crate) use install::Installing;
-pub(super) use update::Update;
+pub(super) use update::{Texts, Update, exposed};
 pub(super) use verify::{Progress, Restart, Verify};
 pub(super) use way::{RekeyRecovery, RekeyRoot, RotationOfRecovery, RotationOfRoot};

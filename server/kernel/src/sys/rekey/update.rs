@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kit::{Command, Error, Reply, Result, Route, Secret, Writing};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use storage::seal::shamir::Share;
 use storage::seal::{SealConfig, UnsealKey};
@@ -29,8 +29,12 @@ pub(in crate::sys) struct Complete {
     #[serde(skip_serializing_if = "Option::is_none")]
     nonce: Option<String>,
     complete: bool,
-    keys: Vec<String>,
-    keys_base64: Vec<String>,
+    #[serde(serialize_with = "exposed")]
+    #[schemars(with = "Vec<String>")]
+    keys: Texts,
+    #[serde(serialize_with = "exposed")]
+    #[schemars(with = "Vec<String>")]
+    keys_base64: Texts,
     #[serde(skip_serializing_if = "Option::is_none")]
     n: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,6 +45,17 @@ pub(in crate::sys) struct Complete {
     verification_required: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     verification_nonce: Option<String>,
+}
+
+/// Shares as texts.
+pub(in crate::sys) type Texts = Arc<Secret<Vec<String>>>;
+
+/// Shows them in the answer that hands them out.
+pub(in crate::sys) fn exposed<S: Serializer>(
+    texts: &Texts,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    texts.expose().serialize(serializer)
 }
 
 /// What a share comes to.
@@ -195,6 +210,10 @@ fn sealed(kernel: &Kernel, owners: &[PgpKey], shares: &[Share]) -> Result<Vec<Ze
     both.map(seal).collect()
 }
 
+fn texts(shares: &[Zeroizing<Vec<u8>>], spelled: impl Fn(&[u8]) -> String) -> Texts {
+    Arc::new(Secret::new(shares.iter().map(|share| spelled(share)).collect()))
+}
+
 impl Complete {
     /// `owned`: owners were asked, so that there is a nonce.
     fn of(rekey: &Rekey, form: Form, shares: &[Zeroizing<Vec<u8>>], owned: bool) -> Self {
@@ -202,8 +221,8 @@ impl Complete {
         Self {
             nonce: owned.then(|| rekey.nonce.clone()),
             complete: true,
-            keys: shares.iter().map(hex::encode).collect(),
-            keys_base64: shares.iter().map(|share| STANDARD.encode(share)).collect(),
+            keys: texts(shares, |share| hex::encode(share)),
+            keys_base64: texts(shares, |share| STANDARD.encode(share)),
             n: (!owned).then_some(rekey.split.shares),
             t: (!owned).then_some(rekey.split.threshold),
             pgp_fingerprints: fingerprints(&rekey.owners),

@@ -92,7 +92,7 @@ impl Way for RekeyRoot {
     const STATUS: Route = Route::get("rekey/init").unauthenticated();
     const BEGIN: Route = Route::post("rekey/init").unauthenticated();
     const CANCEL: Route = Route::delete("rekey/init").unauthenticated();
-    const UPDATE: Route = Route::post("rekey/update").unauthenticated();
+    const UPDATE: Route = Route::post("rekey/update").unauthenticated().with_keys();
     const PROGRESS: Route = Route::get("rekey/verify").unauthenticated();
     const VERIFY: Route = Route::post("rekey/verify").unauthenticated();
     const RESTART: Route = Route::delete("rekey/verify").unauthenticated();
@@ -112,7 +112,7 @@ impl Way for RekeyRecovery {
     const STATUS: Route = Route::get("rekey-recovery-key/init").unauthenticated();
     const BEGIN: Route = Route::post("rekey-recovery-key/init").unauthenticated();
     const CANCEL: Route = Route::delete("rekey-recovery-key/init").unauthenticated();
-    const UPDATE: Route = Route::post("rekey-recovery-key/update").unauthenticated();
+    const UPDATE: Route = Route::post("rekey-recovery-key/update").unauthenticated().with_keys();
     const PROGRESS: Route = Route::get("rekey-recovery-key/verify").unauthenticated();
     const VERIFY: Route = Route::post("rekey-recovery-key/verify").unauthenticated();
     const RESTART: Route = Route::delete("rekey-recovery-key/verify").unauthenticated();
@@ -133,7 +133,7 @@ impl Way for RotationOfRoot {
     const STATUS: Route = Route::get("rotate/root/init");
     const BEGIN: Route = Route::post("rotate/root/init");
     const CANCEL: Route = Route::delete("rotate/root/init");
-    const UPDATE: Route = Route::post("rotate/root/update");
+    const UPDATE: Route = Route::post("rotate/root/update").with_keys();
     const PROGRESS: Route = Route::get("rotate/root/verify");
     const VERIFY: Route = Route::post("rotate/root/verify");
     const RESTART: Route = Route::delete("rotate/root/verify");
@@ -158,7 +158,7 @@ impl Way for RotationOfRecovery {
     const STATUS: Route = Route::get("rotate/recovery/init");
     const BEGIN: Route = Route::post("rotate/recovery/init");
     const CANCEL: Route = Route::delete("rotate/recovery/init");
-    const UPDATE: Route = Route::post("rotate/recovery/update");
+    const UPDATE: Route = Route::post("rotate/recovery/update").with_keys();
     const PROGRESS: Route = Route::get("rotate/recovery/verify");
     const VERIFY: Route = Route::post("rotate/recovery/verify");
     const RESTART: Route = Route::delete("rotate/recovery/verify");
