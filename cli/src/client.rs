@@ -1,7 +1,10 @@
 //! The HTTP API as the commands see it: one call, one reply, with the retries and redirects clients expect.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -52,8 +55,8 @@ pub(crate) struct Client {
     /// Where a first run of the server left its token, for the hint to somebody without one.
     pub(crate) first_token: Option<String>,
     connection: Mutex<Option<Sender>>,
-    /// Whether the server was set up when it was asked; nothing undoes that.
-    is_set_up: AtomicBool,
+    /// Whether the server was set up when it was asked; nothing undoes that. Clients that follow each other share it.
+    pub(crate) is_set_up: Arc<AtomicBool>,
 }
 
 /// Whether to follow a server that points elsewhere.
@@ -102,7 +105,7 @@ impl Client {
             limit: None,
             first_token: first_token.filter(|file| file.exists()).map(|file| file.display().to_string()),
             connection: Mutex::new(None),
-            is_set_up: AtomicBool::new(false),
+            is_set_up: Arc::default(),
         }
     }
 
@@ -479,7 +482,51 @@ fn passing(trouble: &Trouble) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{BufRead, BufReader, Write},
+        net::{TcpListener, TcpStream},
+        thread,
+    };
+
     use super::*;
+
+    /// An agent has a client for each request, and meets the seal with each.
+    #[tokio::test(flavor = "current_thread")]
+    async fn whether_a_sealed_server_is_new_is_asked_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        let address = Address::parse(&format!("http://{at}")).unwrap();
+        let serving = thread::spawn(move || {
+            let mut asked = Vec::new();
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let lines = BufReader::new(&stream).lines().map_while(Result::ok);
+                let lines: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
+                let (status, answer) = match lines[0].as_str() {
+                    "GET / HTTP/1.1" => break,
+                    "GET /v1/sys/init HTTP/1.1" => (200, r#"{"initialized":true}"#),
+                    _ => (503, r#"{"errors":["Vault is sealed"]}"#),
+                };
+                asked.push(lines[0].clone());
+                let head =
+                    format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}", answer.len());
+                let _ = stream.write_all(format!("{head}\r\n\r\n{answer}").as_bytes());
+            }
+            asked
+        });
+        let known = Arc::default();
+        for _ in 0..2 {
+            let transport = Transport { route: address.direct(), tls: None };
+            let mut client = Client::new(address.clone(), transport, &Settings::read());
+            client.is_set_up = Arc::clone(&known);
+            let refused = client.send(Call::get("a/b")).await.err().and_then(|refused| refused.status());
+            assert_eq!(refused, Some(503));
+        }
+        let mut end = TcpStream::connect(at).unwrap();
+        end.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        let asked = serving.join().unwrap();
+        assert_eq!(asked, ["GET /v1/a/b HTTP/1.1", "GET /v1/sys/init HTTP/1.1", "GET /v1/a/b HTTP/1.1"]);
+    }
 
     #[test]
     fn the_servers_clock_is_read() {

@@ -1,6 +1,12 @@
 //! The real world of one post: its server over HTTP, this machine's clock, processes and ports.
 
-use std::{cell::RefCell, collections::HashSet, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::HashSet,
+    rc::Rc,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use serde_json::json;
 use tokio::sync::mpsc::UnboundedSender;
@@ -39,6 +45,8 @@ pub(crate) struct Here {
     /// What was warned of once already.
     pub(crate) warned: RefCell<HashSet<&'static str>>,
     pub(crate) log: Rc<Log>,
+    /// What the clients of all requests know of their server.
+    pub(crate) is_set_up: Arc<AtomicBool>,
 }
 
 impl Here {
@@ -105,6 +113,7 @@ impl World for Here {
         if let Some(namespace) = &self.namespace {
             client.namespace = Some(format!("{}/", namespace.trim_matches('/')));
         }
+        client.is_set_up = Arc::clone(&self.is_set_up);
         let answer = client.send(call).await;
         let date = match &answer {
             Ok(reply) => reply.date,

@@ -168,6 +168,7 @@ impl Ground {
             alerts: self.alerts.clone(),
             warned: RefCell::new(HashSet::new()),
             log: Rc::clone(&self.log),
+            is_set_up: Default::default(),
         })
     }
 

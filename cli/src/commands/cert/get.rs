@@ -424,6 +424,7 @@ async fn fetch(
         alerts,
         warned: RefCell::new(HashSet::new()),
         log: Rc::new(Log::silent()),
+        is_set_up: Default::default(),
     };
     let mount = if matches!(method, Method::Approle { .. }) { "approle" } else { "token" };
     let identity = Rc::new(Mutex::new(Identity::new(method, mount.to_owned(), Rc::new(Machine))));
