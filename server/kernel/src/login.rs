@@ -125,6 +125,7 @@ impl Kernel {
                 entity: whom.entity_id,
                 role: trip.role.clone(),
                 since: now,
+                address: trip.remote.address,
             };
             return Ok(Step::Commit(txn, Box::new(self.let_wait(waiting, &owed, warnings))));
         }

@@ -34,7 +34,7 @@ impl Bytes {
     /// If the system has no memory left to map.
     pub fn zeroed(len: usize) -> io::Result<Self> {
         let page = rustix::param::page_size();
-        let mapped = len.max(1).div_ceil(page) * page;
+        let mapped = len.max(1).div_ceil(page).checked_mul(page).ok_or(io::ErrorKind::OutOfMemory)?;
         // SAFETY: a fresh private mapping at an address of the kernel's choice touches nobody else's memory.
         let pages = unsafe {
             rustix::mm::mmap_anonymous(
@@ -118,7 +118,8 @@ impl<T> Kept<T> {
     /// If the system has no memory left to map.
     pub fn of(count: usize, mut make: impl FnMut(usize) -> T) -> io::Result<Self> {
         const { assert!(align_of::<T>() <= 4096, "a page begins at a multiple of its size") };
-        let pages = Bytes::zeroed(count * size_of::<T>())?;
+        let size = count.checked_mul(size_of::<T>()).ok_or(io::ErrorKind::OutOfMemory)?;
+        let pages = Bytes::zeroed(size)?;
         let mut kept = Self { pages, count: 0, values: PhantomData };
         for at in 0..count {
             let value = make(at);
@@ -230,6 +231,13 @@ mod tests {
         assert_eq!(Arc::strong_count(&counted), 701);
         drop(kept);
         assert_eq!(Arc::strong_count(&counted), 1);
+    }
+
+    #[test]
+    fn more_than_there_can_be_is_refused() {
+        let refused = Kept::of(usize::MAX / 8 + 2, |at| at as u64).map(drop).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::OutOfMemory);
+        assert_eq!(Bytes::zeroed(usize::MAX).map(drop).unwrap_err().kind(), io::ErrorKind::OutOfMemory);
     }
 
     #[test]
