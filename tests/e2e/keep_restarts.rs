@@ -112,7 +112,7 @@ template {{
     refused(&config("bad", &good, "out"), "; are these the credentials of a role of this server");
     refused(
         &config("role", &read("secret/data/else", "x"), "out"),
-        "answered 403: permission denied; the policies of the agent must allow",
+        "answered 403: permission denied; is the token of the agent still good, and do its policies allow",
     );
     refused(
         &config("role", &read("secret/data/app/db", "nothing"), "out"),

@@ -16,8 +16,9 @@ use crate::{
 
 /// How often to ask, unless the CA says otherwise.
 const ASK_EVERY: Duration = Duration::from_secs(6 * 3600);
-/// A CA that has no renewal information is asked again after this long.
-const ASK_AGAIN: Duration = Duration::from_secs(24 * 3600);
+/// A CA that has no renewal information is asked again after this long. It costs it little, and who has none today may only have
+/// been moved, or lie behind a proxy that is being mended.
+const ASK_AGAIN: Duration = Duration::from_secs(3600);
 /// One that did not answer, after this.
 const ASK_LOST: Duration = Duration::from_secs(15 * 60);
 /// What the CA may say.
@@ -53,7 +54,11 @@ pub(crate) async fn ask(world: &impl World, mount: &str, held: &Held, known: Opt
             }
         }
     }
-    nothing
+    match known {
+        None => nothing,
+        // It has said one of this very certificate, so it is not the CA that knows of none.
+        Some(_) => Advice { window: known, bundle: None, again: ASK_LOST, heard: false },
+    }
 }
 
 /// Whether the server says that it has no such thing, or not for us.

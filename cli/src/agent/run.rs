@@ -97,8 +97,10 @@ async fn work(config: Config, once: Once, log: Rc<Log>) -> Outcome {
     for (server, secrets) in config.bare {
         let world = ground.world(&server, None);
         ground.open_doors(&server, secrets, world, None).await?;
-        // Its doors are open until somebody ends the agent.
-        tasks.spawn_local(std::future::pending());
+        if once == Once::No {
+            // Its doors are open until somebody ends the agent.
+            tasks.spawn_local(std::future::pending());
+        }
     }
     drop(ground);
     let writing =
@@ -233,7 +235,8 @@ impl Ground {
         gate: Rc<Here>,
         identity: Option<Rc<Mutex<Identity>>>,
     ) -> Result<(), Stop> {
-        if secrets.doors.is_empty() {
+        // Nobody comes through the doors of an agent that is about to end.
+        if secrets.doors.is_empty() || self.once == Once::Yes {
             return Ok(());
         }
         let client = here::client(server, &crate::settings::Settings::read())?;

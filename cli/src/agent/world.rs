@@ -166,7 +166,9 @@ impl Trouble {
             (Cause::Refused(404), Step::Login) => {
                 "; is there an auth method at this mount_path, in this namespace?"
             }
-            (Cause::Refused(403), _) => "; the policies of the agent must allow this path",
+            (Cause::Refused(403), _) => {
+                "; is the token of the agent still good, and do its policies allow this path?"
+            }
             (Cause::Refused(429), _) => "; the agent comes back later",
             (Cause::Refused(500..), _) => "; is the server unsealed, and well?",
             (Cause::Disk, _) => "; is there room, and may the agent's user write there?",

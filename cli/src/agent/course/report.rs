@@ -14,7 +14,7 @@ use crate::agent::{
 
 /// How often, if nothing changes; a little more or less, so that agents drift apart.
 const REPORT_EVERY: Duration = Duration::from_secs(3600);
-/// A server that keeps no inventory, or none for us, is asked again after this.
+/// A server that never kept an inventory, or none for us, is asked again after this: it may cost a login.
 const REPORT_REFUSED: Duration = Duration::from_secs(24 * 3600);
 /// One that did not answer, after this.
 const REPORT_LOST: Duration = Duration::from_secs(10 * 60);
@@ -29,7 +29,7 @@ impl Course {
         let pause = match &told {
             Ok(_) => REPORT_EVERY,
             Err(Trouble { cause: Cause::Refused(status), .. }) if *status < 500 && *status != 429 => {
-                REPORT_REFUSED
+                if self.record.last_report.is_some() { REPORT_EVERY } else { REPORT_REFUSED }
             }
             Err(trouble) => {
                 let end = held.not_after.since(now);

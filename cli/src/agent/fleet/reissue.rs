@@ -107,3 +107,21 @@ fn a_young_certificate_is_replaced_too_and_a_second_wish_is_followed() {
         assert_ne!(agent.serial(), serial, "after {minutes} minutes");
     }
 }
+
+/// A CA that has said when is not one that knows of none: its mount was moved, or a proxy before it is being mended.
+#[test]
+fn a_ca_that_answers_otherwise_for_a_while_is_heard_soon_after() {
+    let site = Site::new(30 * DAY);
+    site.authority.borrow_mut().advises = true;
+    let mut agent = Agent::new(&site, "a.internal");
+    agent.run_until(site.at(HOUR));
+    site.authority.borrow_mut().advises = false;
+    agent.run_until(site.at(2 * HOUR));
+    let old = agent.serial();
+    let now = site.now.get();
+    let mut authority = site.authority.borrow_mut();
+    (authority.advises, authority.reissue) = (true, Some((now, now.plus(HOUR))));
+    drop(authority);
+    agent.run_until(now.plus(20 * MINUTE));
+    assert_ne!(agent.serial(), old);
+}
