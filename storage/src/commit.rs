@@ -26,6 +26,8 @@ use crate::txn::{Conflict, Prepared, PreparedWrite, Txn};
 
 /// The disk keeps so much free beyond what is written, so that the store can still be opened and emptied.
 pub(crate) const HEADROOM: u64 = 16 * 1024 * 1024;
+/// What takes away more than it writes writes no more than this: a revocation notes what is left to be swept.
+const RELIEVING_MAX: usize = 16 * 1024;
 /// The stored count of seals runs ahead of the true one by at most this, so that a crash never makes it too small.
 pub(crate) const SEALS_RESERVED: u64 = 65_536;
 /// Without writes for so long, the backend is brought into the form that opens fast.
@@ -85,6 +87,14 @@ struct Change {
     rings: Vec<(RingId, RingChange)>,
     /// Rings that sealed something of it.
     used: Vec<Arc<Ring>>,
+}
+
+/// Whether a batch leaves less to store than there was. It needs no room that is kept free, for it makes some: what is
+/// revoked must not wait for a larger disk.
+fn relieves(batch: &[SealedWrite]) -> bool {
+    let puts = || batch.iter().filter(|write| write.value.is_some());
+    let size: usize = puts().map(SealedWrite::size).sum();
+    2 * puts().count() < batch.len() && size <= RELIEVING_MAX || size == 0
 }
 
 /// The stripes that the transactions of one group write.
@@ -150,6 +160,10 @@ impl Core {
 
     /// Commits a group and answers once the writer's lock is released. Where it is not known what became of it, not before it is.
     fn run(&self, group: Vec<(Prepared, Done)>) {
+        // Where there is no room some are refused, and each for itself.
+        if group.len() > 1 && self.trouble().is_some() && !self.doubtful.load(Ordering::Relaxed) {
+            return group.into_iter().for_each(|one| self.run(vec![one]));
+        }
         let (prepared, dones): (Vec<_>, Vec<_>) = group.into_iter().unzip();
         let (mut answers, in_doubt) = {
             let mut writer = lock(&self.writer);
@@ -303,11 +317,10 @@ impl Core {
 
     fn check_headroom(&self, batch: &[SealedWrite]) -> Result<()> {
         let size: usize = batch.iter().map(SealedWrite::size).sum();
-        let deletes_only = batch.iter().all(|write| write.value.is_none());
         let free = || self.backend.free_bytes().ok().flatten().unwrap_or(u64::MAX);
         // A copy on write needs room for the pages on the way to what changes as well.
         let wanted = HEADROOM.saturating_add(4 * size as u64);
-        if deletes_only || free() >= wanted {
+        if relieves(batch) || free() >= wanted {
             return Ok(());
         }
         // What waits to be settled may need less than it was given.

@@ -91,6 +91,26 @@ fn what_cannot_be_moved_into_the_store_is_seen_until_it_can() {
     assert_eq!(unsettled(), 0.0);
 }
 
+#[test]
+fn who_is_to_be_let_in_no_more_is_not_while_the_disk_is_nearly_full() {
+    let desk = Desk::new(1);
+    let token = || {
+        let made = desk.ask(Post, "auth/token/create", r#"{"ttl":"1h"}"#);
+        made.json["auth"]["client_token"].as_str().unwrap().to_owned()
+    };
+    const POLICY: &str = r#"{"policy":"path \"a\" {}"}"#;
+    let (revoked, swept) = (token(), token());
+    desk.disk.leave_free(Some(1_000_000));
+    let refusal = desk.ask(Post, "sys/policies/acl/p", POLICY);
+    refusal.expect(500);
+    desk.ask(Post, "auth/token/revoke", &json!({ "token": revoked }).to_string()).expect(204);
+    desk.ask_as(&revoked, Get, "auth/token/lookup-self", "").expect(403);
+    desk.ask(Post, "sys/leases/revoke-prefix/auth/token/create", "").expect(204);
+    desk.ask_as(&swept, Get, "auth/token/lookup-self", "").expect(403);
+    desk.disk.leave_free(None);
+    desk.ask(Post, "sys/policies/acl/p", POLICY).expect(204);
+}
+
 fn write(desk: &Desk, dice: &mut Dice, model: &mut BTreeMap<String, Expected>, seed: u64) {
     let name = format!("{}", dice.below(6));
     let path = format!("kv/f/{name}");

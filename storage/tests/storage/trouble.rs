@@ -161,6 +161,25 @@ fn a_disk_that_is_nearly_full_refuses_writes_but_not_deletes() {
 }
 
 #[test]
+fn on_a_disk_that_is_nearly_full_less_can_be_put_in_the_place_of_more() {
+    let (open, faults) = faulty(Committer::Inline);
+    ["a", "b", "c"].iter().for_each(|name| write(&open, name).unwrap());
+    faults.leave_free(Some(0));
+    let replace = |gone: &[&str], note: Vec<u8>| {
+        let mut txn = open.begin();
+        gone.iter().for_each(|name| txn.delete(&Key::path(PLACE, name)).unwrap());
+        txn.put(&Key::path(PLACE, "note"), note).unwrap();
+        open.commit(txn)
+    };
+    replace(&["a"], b"one for one".to_vec()).unwrap_err();
+    replace(&["a", "b"], vec![0; 32 * 1024]).unwrap_err();
+    assert!(has(&open, "a"));
+    replace(&["a", "b"], b"one for two".to_vec()).unwrap().unwrap();
+    assert!(has(&open, "note") && !has(&open, "a"));
+    write(&open, "d").unwrap_err();
+}
+
+#[test]
 fn a_failure_during_rotation_keeps_the_old_term() {
     let (open, faults) = faulty(Committer::Inline);
     faults.lose_commits(1);
