@@ -1,6 +1,6 @@
 //! Who may, watches the log as it is written.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -29,6 +29,49 @@ fn a_line_reaches_whoever_watches() {
     assert!(line.contains("\"level\":\"WARN\""), "{line}");
     drop(lines);
     root.get("auth/token/lookup-self").must(200);
+}
+
+#[test]
+fn what_is_done_for_operators_is_in_the_log_and_what_clients_do_is_not() {
+    let server = Server::dev(&Binary::sealkeep());
+    let root = server.root();
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let path = "sys/monitor?log_level=info&log_format=json";
+    let head = format!("GET /v1/{path} HTTP/1.1\r\nHost: x\r\nX-Vault-Token: {DEV_TOKEN}\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    assert!(lines.next().unwrap().contains("200"));
+    let mut next = || {
+        let line = lines.find(|line| line.starts_with('{')).unwrap();
+        let line: Value = serde_json::from_str(&line).unwrap();
+        let said = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
+        (said("message"), said("operation"), said("path"))
+    };
+    let done = |operation: &str, path: &str| {
+        ("done for an operator".to_owned(), operation.to_owned(), path.to_owned())
+    };
+    root.post("sys/auth/people", json!({"type": "userpass", "description": "a\nb INFO forged"})).must(204);
+    assert_eq!(next(), done("update", "sys/auth/people"));
+    root.post("sys/auth/people", json!({"type": "userpass"})).must(400);
+    root.post("auth/people/users/ann", json!({"password": "right"})).must(204);
+    root.get("auth/people/users/ann").must(200);
+    root.post("sys/policies/acl/readers", json!({"policy": "path \"a\" {}"})).must(204);
+    assert_eq!(next().2, "sys/policies/acl/readers");
+    for _ in 0..5 {
+        server.anonymous().post("auth/people/login/ann", json!({"password": "wrong"})).must(400);
+    }
+    assert_eq!(next().0, "failed logins have locked a user out");
+    root.post("sys/leases/revoke-prefix/auth/people", json!({})).must(204);
+    assert_eq!(next(), done("update", "sys/leases/revoke-prefix/auth/people"));
+    root.post("sys/mounts/pki", json!({"type": "pki"})).must(204);
+    assert_eq!(next(), done("update", "sys/mounts/pki"));
+    root.post("pki/root/generate/internal", json!({"common_name": "ours", "key_type": "ec"})).must(200);
+    assert_eq!(next(), done("update", "pki/root/generate/internal"));
+    root.post("sys/rotate", json!({})).must(204);
+    assert_eq!(next().2, "sys/rotate");
+    root.delete("sys/auth/people").must(204);
+    assert_eq!(next(), done("delete", "sys/auth/people"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use kit::loose::{Flag, Number, Span, Text, Texts};
+use kit::loose::{Flag, Names, Number, Span, Text, Texts};
 use kit::{Error, Result, Terms};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ pub(crate) struct TokenFields {
     /// Makes tokens that can be renewed for ever, each time for this long.
     pub(crate) period: Option<Span>,
     /// What the tokens may do.
-    pub(crate) policies: Option<Texts>,
+    pub(crate) policies: Option<Names>,
     /// Ties each token to the address that logged in.
     pub(crate) strictly_bind_ip: Option<Flag>,
     /// How long the tokens live at first.
@@ -132,7 +132,7 @@ impl OldNames {
 #[serde(default)]
 pub(crate) struct OldFields {
     /// The old name of `token_policies`.
-    policies: Option<Texts>,
+    policies: Option<Names>,
     /// The old name of `token_num_uses`.
     num_uses: Option<Number>,
     /// The old name of `token_ttl`.
@@ -302,7 +302,7 @@ fn in_order(names: &Texts) -> Vec<String> {
 }
 
 /// Names of policies, in lower case, each once, sorted.
-pub(crate) fn policies(names: &Texts) -> Vec<String> {
+pub(crate) fn policies(names: &Names) -> Vec<String> {
     let names = names.0.iter().map(|name| name.trim().to_lowercase()).filter(|name| !name.is_empty());
     names.collect::<BTreeSet<_>>().into_iter().collect()
 }

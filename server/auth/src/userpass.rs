@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bcrypt::{HashParts, Version};
-use kit::loose::{Number, Span, Text, Texts};
+use kit::loose::{Names, Number, Span, Text, Texts};
 use kit::{
     AuthMethod, Claim, Command, Endpoint, Engine, Error, Exists, Login, LoginPoint, Nothing, Query, Reading,
     Reads, Renewal, Reply, Result, Route, Secret, Table, Terms, Writing, command, login, query,
@@ -192,7 +192,7 @@ struct Write {
     token: TokenFields,
     /// The old name of `token_policies`.
     #[serde(default)]
-    policies: Option<Texts>,
+    policies: Option<Names>,
     /// The old name of `token_ttl`.
     #[serde(default)]
     ttl: Option<Span>,
@@ -318,10 +318,10 @@ struct SetPolicies {
     username: String,
     /// What the user's tokens may do.
     #[serde(default)]
-    token_policies: Option<Texts>,
+    token_policies: Option<Names>,
     /// The old name of `token_policies`.
     #[serde(default)]
-    policies: Option<Texts>,
+    policies: Option<Names>,
 }
 
 impl Command<Userpass> for SetPolicies {

@@ -1,4 +1,4 @@
-use kit::{Error, Result};
+use kit::{Body, Error, Fault, Result};
 
 use crate::audit::{Audited, Record, Response, Trail};
 use crate::envelope::Outcome;
@@ -6,6 +6,13 @@ use crate::kernel::Kernel;
 use crate::metrics::Timings;
 use crate::request::{Answer, Request};
 use crate::walk::{Asked, Ground, Trip};
+
+/// A refusal in the form of an answer that holds nothing.
+fn warned(error: &Error) -> Outcome {
+    let mut outcome = Outcome::new(Body::Gone(b"null".to_vec()));
+    outcome.warnings = vec![error.to_string()];
+    outcome
+}
 
 impl Kernel {
     /// Writes the question down, once.
@@ -37,6 +44,11 @@ impl Kernel {
         {
             tracing::error!(request = trip.id, path = request.path.as_str(), cause, "a request failed");
         }
+        // What was asked for and not who asked: that is in the audit log, under the same request.
+        if trip.logged && result.is_ok() {
+            let path = trip.path.as_ref().unwrap_or(&request.path).as_str();
+            tracing::info!(operation = trip.operation, path, request = trip.id, "done for an operator");
+        }
         let today = self.store.snapshot();
         let written = self.audits.trail(&today, &self.store).and_then(|kept| {
             let trail = kept.value();
@@ -66,6 +78,7 @@ impl Kernel {
             Ok(written) => {
                 let answer = match result.and_then(|outcome| self.installed(trip, outcome)) {
                     Ok(outcome) => outcome.into_answer(&trip.id),
+                    Err(error) if error.fault() == Fault::Warned => warned(&error).into_answer(&trip.id),
                     Err(error) => Answer::from_error(&error),
                 };
                 self.metrics.end(request.verb, answer.status);

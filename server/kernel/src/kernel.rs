@@ -145,6 +145,7 @@ impl Kernel {
         let audits = Audits::new(settings, Arc::clone(&env.world));
         // A device that does not open is said now, and not when the first request is refused.
         audits.trail(&snapshot, &store)?;
+        audits.try_new((env.now)(), &*env.random);
         let tokens = Tokens::new(&store);
         let wrap_key = WrapKey::read(&fact(WRAP_KEY)?)?;
         let request_ids = ids::RequestIds::new(&*env.random);
@@ -223,6 +224,11 @@ impl Kernel {
         &self.cluster.name
     }
 
+    /// The number of the last commit.
+    pub fn index(&self) -> storage::Index {
+        self.store.snapshot().index()
+    }
+
     /// Why writes are refused at the moment, if they are.
     pub fn trouble(&self) -> Option<String> {
         self.store.trouble()
@@ -280,6 +286,10 @@ impl Kernel {
     /// Takes what the configuration declares of audit devices now.
     pub fn declare_audits(&self, specs: &[AuditSpec]) {
         self.audits.declare(specs);
+        match self.audits.trail(&self.store.snapshot(), &self.store) {
+            Ok(_) => self.audits.try_new(self.now(), &*self.env.random),
+            Err(error) => tracing::error!(%error, "the audit devices could not be read"),
+        }
     }
 
     /// Waits until there may be something due.

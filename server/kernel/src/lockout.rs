@@ -138,7 +138,7 @@ impl Lockouts {
     /// Counts a failure.
     pub(crate) fn failed(&self, accessor: &str, who: &str, rule: Rule, now: Time) {
         let mark = self.mark(accessor, who);
-        self.in_shard(&mark, |shard| {
+        let count = self.in_shard(&mark, |shard| {
             if !shard.contains_key(&mark) && shard.len() >= SHARD_MAX {
                 make_room(shard, now);
             }
@@ -150,8 +150,17 @@ impl Lockouts {
                 locked_until: Time::default(),
                 over: now,
             };
-            shard.entry(mark).or_insert_with(first).count(rule, now);
+            let known = shard.entry(mark).or_insert_with(first);
+            known.count(rule, now);
+            known.count
         });
+        if count == rule.threshold {
+            tracing::info!(
+                mount = accessor,
+                user = shown(who, &mark),
+                "failed logins have locked a user out"
+            );
+        }
     }
 
     /// Forgets the failures of a name: it has come in. It is asked for only where some have failed.

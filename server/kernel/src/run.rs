@@ -31,6 +31,10 @@ impl Kernel {
         right: &Right<'_>,
         fields: &Fields<'_>,
     ) -> Result<Step> {
+        if matches!(ground.request.verb, Verb::Post | Verb::Patch) {
+            at.captures.check_names()?;
+        }
+        trip.logged = at.route.logged;
         if at.route.heavy && !trip.pooled {
             return Ok(Step::Pool);
         }

@@ -82,7 +82,7 @@ pub(crate) fn of_request(
         let there = Reading::new(&Right::Open, today, &mounted.info, cx.caller(), cx.remote(), cx.now());
         let (judged, any_case) = judged(&there, &*mounted.engine, &path, before, &captures)?;
         let open = route.open;
-        return Ok(Spelt { path: judged.into_owned(), any_case, route: Some(route), open });
+        return Ok(Spelt { path: judged.into_owned(), any_case, route: Some(*route), open });
     }
 }
 

@@ -65,6 +65,8 @@ pub(crate) struct Trip {
     pub(crate) known: Option<Arc<Kept<Known>>>,
     pub(crate) mounted: Option<Arc<Mounted>>,
     pub(crate) operation: &'static str,
+    /// The log is to say that it was done.
+    pub(crate) logged: bool,
     pub(crate) granting: Vec<Arc<str>>,
     /// What was heard from outside, if the operation asks.
     pub(crate) told: Option<Told>,
@@ -261,7 +263,7 @@ impl Kernel {
             Found::Lower(range) => lowered(path, rest, range).map(Routed::Lower),
             Found::Here { endpoint, route, kind, captures } => {
                 let before = path.as_str().len() - rest.len();
-                let at = At { mounted, path, before, endpoint, route, kind, captures };
+                let at = At { mounted, path, before, endpoint, route: *route, kind, captures };
                 self.go(ground, trip, &at).map(Routed::Step)
             }
             other => {
@@ -413,6 +415,7 @@ impl Trip {
             known: None,
             mounted: None,
             operation: audit::operation(request.verb),
+            logged: false,
             granting: Vec::new(),
             told: None,
             proofs: None,

@@ -124,7 +124,7 @@ pub enum Found<'a> {
         /// Its place in the table.
         endpoint: usize,
         /// Its route.
-        route: Route,
+        route: &'static Route,
         /// What it is.
         kind: Kind,
         /// The pieces of the path.
@@ -209,7 +209,7 @@ impl<E: Engine> AnyEngine for E {
                 _ if known != verb => other_verb = true,
                 Match::Lower(range) => return Found::Lower(range),
                 Match::Yes(captures) => {
-                    return Found::Here { endpoint, route: point.route, kind: point.call.kind(), captures };
+                    return Found::Here { endpoint, route: &point.route, kind: point.call.kind(), captures };
                 }
             }
         }

@@ -32,6 +32,8 @@ pub enum Fault {
     Denied,
     /// There is no such thing.
     NotFound,
+    /// There is none, and old clients look for the reason among the warnings of an envelope.
+    Warned,
     /// The path is known, the verb is not.
     Verb,
     /// A condition that the request named does not hold.
@@ -159,7 +161,7 @@ impl Error {
         match self.fault {
             Fault::Invalid | Fault::Credentials => 400,
             Fault::Denied => 403,
-            Fault::NotFound => 404,
+            Fault::NotFound | Fault::Warned => 404,
             Fault::Verb => 405,
             Fault::Precondition => 412,
             Fault::TooLarge => 413,

@@ -12,6 +12,9 @@ use serde_json::{Map, Value};
 
 use crate::time::Time;
 
+/// The longest name that a thing can be given, in bytes.
+pub const NAME_SIZE_MAX: usize = 512;
+
 /// A boolean: `true`, `"true"`, `"1"`, `1`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Flag(pub bool);
@@ -39,6 +42,18 @@ pub struct Text(pub String);
 /// A list of texts: `["a","b"]`, or `"a,b"`, each trimmed.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Texts(pub Vec<String>);
+
+/// A name that people read and things are found by: of at most [`NAME_SIZE_MAX`] bytes, each of its characters to be seen.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Name(pub String);
+
+/// A list of names, given like [`Texts`].
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Names(pub Vec<String>);
+
+/// A text for people: no control characters but ends of lines and tabs.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Prose(pub String);
 
 /// A list of texts in which a comma divides nothing: `["a,b"]`, or `"a,b"`, which is one.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -267,6 +282,40 @@ impl<'de> Deserialize<'de> for Texts {
     }
 }
 
+/// What is wrong with a name, if anything is.
+fn fault(name: &str) -> Option<String> {
+    if name.len() > NAME_SIZE_MAX {
+        return Some(format!("a name is longer than {NAME_SIZE_MAX} bytes; choose a shorter one"));
+    }
+    let seen = name.chars().all(policy::is_printable);
+    (!seen).then(|| "a name holds a character that nobody can see; leave it out".to_owned())
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let Text(name) = Text::deserialize(from)?;
+        fault(&name).map_or(Ok(Self(name)), |fault| Err(D::Error::custom(fault)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let Texts(names) = Texts::deserialize(from)?;
+        let fault = names.iter().find_map(|name| fault(name));
+        fault.map_or(Ok(Self(names)), |fault| Err(D::Error::custom(fault)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Prose {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let Text(text) = Text::deserialize(from)?;
+        match text.chars().any(|char| char.is_control() && !matches!(char, '\n' | '\r' | '\t')) {
+            true => Err(D::Error::custom("the text holds a control character; leave it out")),
+            false => Ok(Self(text)),
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Slice {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(from)?;
@@ -364,6 +413,9 @@ plain! {
     Seconds as "Span": { "type": "string", "format": "duration" }, |it| it.0;
     Text as "Text": { "type": "string" }, |it| it.0;
     Texts as "Texts": { "type": "array", "items": { "type": "string" } }, |it| it.0;
+    Name as "Text": { "type": "string" }, |it| it.0;
+    Prose as "Text": { "type": "string" }, |it| it.0;
+    Names as "Texts": { "type": "array", "items": { "type": "string" } }, |it| it.0;
     Slice as "Slice": { "type": "array", "items": { "type": "string" } }, |it| it.0;
     Pairs as "Pairs": { "type": "object", "format": "kvpairs" }, |it| it.0;
     Object as "Object": { "type": "object" }, |it| &it.0;
@@ -409,6 +461,15 @@ mod tests {
         check("{}", Some(Slice(Vec::new())));
         check("{}", Some(Texts(Vec::new())));
         check("{\"a\":1}", None::<Texts>);
+        check("\"a, b\"", Some(Names(vec!["a".into(), "b".into()])));
+        check("[\"a\\u0000b\"]", None::<Names>);
+        check("\"e\\u0301 \"", Some(Name("e\u{301} ".into())));
+        check(&format!("\"{}\"", "a".repeat(NAME_SIZE_MAX)), Some(Name("a".repeat(NAME_SIZE_MAX))));
+        check(&format!("\"{}\"", "a".repeat(NAME_SIZE_MAX + 1)), None::<Name>);
+        check("\"a\\u202eb\"", None::<Name>);
+        check("\"a\\n\\tb\"", Some(Prose("a\n\tb".into())));
+        check("\"a\\u001bb\"", None::<Prose>);
+        check("5", Some(Prose("5".into())));
         check("[]", Some(Object::default()));
         check("[1]", None::<Object>);
         check("{\"a\":null}", Some(Pairs(BTreeMap::from([("a".into(), String::new())]))));

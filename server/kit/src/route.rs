@@ -4,16 +4,20 @@ use std::time::Duration;
 use policy::Capability;
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
+use crate::loose::NAME_SIZE_MAX;
+
 /// Where and how an operation answers. Built in `const`, so a mount is a table of these.
 #[derive(Clone, Copy, Debug)]
 pub struct Route {
     /// `None`: no way from outside. Leases and schedules run it.
     pub verb: Option<Verb>,
     /// Segments divided by slashes. `{name}` takes one segment of word characters, dots and dashes;
-    /// `{name:at}` also `@`; `{name:any}` one segment of anything; `{name:lower}` and `{name:lower-at}` put
+    /// `{name:at}` also `@`; `{name:any}` one segment of anything, `{name:any-long}` a long one too; `{name:lower}` and `{name:lower-at}` put
     /// it in lower case first; `{path*}` takes the rest, which may hold slashes and may be empty, `{path+}`
     /// the same if it is not empty. Plain segments may follow these two: `{path+}/tune`. `{path:lower+}` puts
-    /// the rest in lower case first. `{name:called+}` is the rest as it is spelt, and the engine says by which
+    /// the rest in lower case first. `{path:long+}` is a rest that may be long: what stands in any other but `{path*}` is a
+    /// name, and a thing is given none of more than [`NAME_SIZE_MAX`] bytes. `{name:called+}` is the rest as it is spelt, and the engine says by which
     /// spelling it is judged ([`crate::Engine::called`]).
     pub pattern: &'static str,
     /// Wants the `sudo` capability too.
@@ -34,6 +38,8 @@ pub struct Route {
     pub small: bool,
     /// Answers with a slash at the end as well, as all listings do.
     pub folder: bool,
+    /// Changes what operators look after: the log says so each time.
+    pub logged: bool,
 }
 
 /// Every way to reach an operation. The Vault API has these and no more.
@@ -146,6 +152,11 @@ impl Route {
         Self { folder: true, ..self }
     }
 
+    /// The log says each time that it was done.
+    pub const fn logged(self) -> Self {
+        Self { logged: true, ..self }
+    }
+
     const fn new(verb: Option<Verb>, pattern: &'static str) -> Self {
         Self {
             verb,
@@ -159,6 +170,7 @@ impl Route {
             every: None,
             small: false,
             folder: matches!(verb, Some(Verb::List | Verb::Scan)),
+            logged: false,
         }
     }
 
@@ -208,6 +220,9 @@ impl Route {
                         captures.named(at..at + have.len(), Judged::InLowerCase);
                     }
                     captures.push(name, have);
+                    if kind != "any-long" {
+                        captures.bound(have);
+                    }
                 }
                 None if want != have => return Match::No,
                 None => {}
@@ -244,7 +259,7 @@ fn fits(kind: &str, name: &str) -> bool {
     let word = |char: char| char.is_ascii_alphanumeric() || char == '_';
     let inner = |char: char| word(char) || char == '-' || char == '.' || (at && char == '@');
     match kind {
-        "any" => !name.is_empty(),
+        "any" | "any-long" => !name.is_empty(),
         _ => name.starts_with(word) && name.ends_with(word) && name.chars().all(inner),
     }
 }
@@ -267,8 +282,10 @@ impl Verb {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Captures<'a> {
     pairs: [(&'static str, &'a str); MAX],
-    count: usize,
+    count: u8,
     name: Option<NameAt>,
+    /// One of them is too long for a name.
+    overlong: bool,
 }
 
 /// A name in a path that may be spelt in several ways: its bytes, and in which of them it is judged.
@@ -313,9 +330,28 @@ impl<'a> Captures<'a> {
     }
 
     fn push(&mut self, name: &'static str, value: &'a str) {
-        if let Some(pair) = self.pairs.get_mut(self.count) {
+        if let Some(pair) = self.pairs.get_mut(usize::from(self.count)) {
             *pair = (name, value);
             self.count += 1;
+        }
+    }
+
+    fn bound(&mut self, value: &str) {
+        self.overlong |= value.len() > NAME_SIZE_MAX;
+    }
+
+    /// Refuses a name that is too long to be given to a thing.
+    ///
+    /// # Errors
+    /// If there is one; it says which.
+    pub fn check_names(&self) -> Result<()> {
+        let long = || self.pairs().iter().find(|(_, value)| value.len() > NAME_SIZE_MAX);
+        match self.overlong.then(long).flatten() {
+            None => Ok(()),
+            Some((name, _)) => {
+                let text = format!("{name} is longer than {NAME_SIZE_MAX} bytes; choose a shorter one");
+                Err(Error::invalid(text))
+            }
         }
     }
 
@@ -340,14 +376,17 @@ impl<'a> Captures<'a> {
         if hole.ends_with('+') && value.trim_matches('/').is_empty() {
             return None;
         }
-        let name = hole.split_once(':').map_or(hole, |(name, _)| name);
-        self.push(name.trim_end_matches(['*', '+']), value);
+        let (name, kind) = hole.split_once(':').unwrap_or((hole.trim_end_matches(['*', '+']), ""));
+        self.push(name, value);
+        if hole.ends_with('+') && kind != "long+" {
+            self.bound(value);
+        }
         Some((self, value))
     }
 
     /// The pieces with their names.
     pub fn pairs(&self) -> &[(&'static str, &'a str)] {
-        self.pairs.get(..self.count).unwrap_or_default()
+        self.pairs.get(..usize::from(self.count)).unwrap_or_default()
     }
 
     /// One piece; empty if the pattern has none of this name.
@@ -415,6 +454,31 @@ mod tests {
         check("role/{name}/secret-id", "role/app/secret-id", Some(&[("name", "app")]));
         check("config", "config/", None);
         check("config", "configs", None);
+    }
+
+    #[test]
+    fn names_are_bounded_and_paths_are_not() {
+        let long = "n".repeat(NAME_SIZE_MAX + 1);
+        for (pattern, bounded) in [
+            ("keys/{name}", true),
+            ("mounts/{path+}/tune", true),
+            ("acl/{name:lower+}", true),
+            ("data/{path*}", false),
+            ("raw/{path:long+}", false),
+            ("unlock/{name:any-long}", false),
+        ] {
+            let refused = |name: &str| match Route::post(pattern).captures(&pattern_with(pattern, name)) {
+                Match::Yes(captures) => captures.check_names().is_err(),
+                _ => panic!("{pattern} does not fit"),
+            };
+            assert_eq!(refused(&long), bounded, "{pattern}");
+            assert!(!refused(&long[1..]), "{pattern}");
+        }
+    }
+
+    fn pattern_with(pattern: &str, name: &str) -> String {
+        let filled = pattern.split('/').map(|piece| if piece.starts_with('{') { name } else { piece });
+        filled.collect::<Vec<_>>().join("/")
     }
 
     #[test]

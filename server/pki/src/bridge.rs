@@ -25,8 +25,10 @@ pub(super) struct SignSelfIssued<const AT: usize> {
     require_matching_certificate_algorithms: Option<Flag>,
 }
 
-const SELF_ISSUED_ROUTES: [Route; 2] =
-    [Route::post("root/sign-self-issued").sudo(), Route::post("issuer/{issuer_ref}/sign-self-issued").sudo()];
+const SELF_ISSUED_ROUTES: [Route; 2] = [
+    Route::post("root/sign-self-issued").logged().sudo(),
+    Route::post("issuer/{issuer_ref}/sign-self-issued").logged().sudo(),
+];
 
 /// A certificate and who signed it.
 #[derive(JsonSchema, Serialize)]

@@ -145,17 +145,19 @@ ca_operation! {
 }
 
 const ROOT_ROUTES: [Route; 3] = [
-    Route::post("root/generate/{exported}").heavy(),
-    Route::post("issuers/generate/root/{exported}").heavy(),
-    Route::post("root/rotate/{exported}").heavy(),
+    Route::post("root/generate/{exported}").logged().heavy(),
+    Route::post("issuers/generate/root/{exported}").logged().heavy(),
+    Route::post("root/rotate/{exported}").logged().heavy(),
 ];
 const INTERMEDIATE_ROUTES: [Route; 3] = [
-    Route::post("intermediate/generate/{exported}").heavy(),
-    Route::post("issuers/generate/intermediate/{exported}").heavy(),
-    Route::post("intermediate/cross-sign").heavy(),
+    Route::post("intermediate/generate/{exported}").logged().heavy(),
+    Route::post("issuers/generate/intermediate/{exported}").logged().heavy(),
+    Route::post("intermediate/cross-sign").logged().heavy(),
 ];
-const SIGN_ROUTES: [Route; 2] =
-    [Route::post("root/sign-intermediate"), Route::post("issuer/{issuer_ref}/sign-intermediate")];
+const SIGN_ROUTES: [Route; 2] = [
+    Route::post("root/sign-intermediate").logged(),
+    Route::post("issuer/{issuer_ref}/sign-intermediate").logged(),
+];
 
 /// The place of `root/rotate` and of `intermediate/cross-sign` in their lists.
 const ROTATE: usize = 2;

@@ -29,10 +29,10 @@ pub(super) struct ImportBundle<const AT: usize> {
 }
 
 const IMPORT_ROUTES: [Route; 4] = [
-    Route::post("config/ca"),
-    Route::post("issuers/import/bundle"),
-    Route::post("issuers/import/cert"),
-    Route::post("intermediate/set-signed"),
+    Route::post("config/ca").logged(),
+    Route::post("issuers/import/bundle").logged(),
+    Route::post("issuers/import/cert").logged(),
+    Route::post("intermediate/set-signed").logged(),
 ];
 /// The places of the routes that take no private keys.
 const WITHOUT_KEYS: [usize; 2] = [2, 3];

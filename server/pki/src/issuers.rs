@@ -205,7 +205,8 @@ pub(super) struct WriteIssuer<const VERB: usize> {
     usage: Option<Texts>,
 }
 
-const WRITE_ROUTES: [Route; 2] = [Route::post("issuer/{issuer_ref}"), Route::patch("issuer/{issuer_ref}")];
+const WRITE_ROUTES: [Route; 2] =
+    [Route::post("issuer/{issuer_ref}").logged(), Route::patch("issuer/{issuer_ref}").logged()];
 
 impl<const VERB: usize> Command<Pki> for WriteIssuer<VERB> {
     const ROUTE: Route = WRITE_ROUTES[VERB];
@@ -340,7 +341,7 @@ pub(super) struct DeleteIssuer {
 }
 
 impl Command<Pki> for DeleteIssuer {
-    const ROUTE: Route = Route::delete("issuer/{issuer_ref}");
+    const ROUTE: Route = Route::delete("issuer/{issuer_ref}").logged();
     type Reply = Option<kit::Nothing>;
 
     fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -388,7 +389,7 @@ pub(super) struct RevokeIssuer {
 }
 
 impl Command<Pki> for RevokeIssuer {
-    const ROUTE: Route = Route::post("issuer/{issuer_ref}/revoke");
+    const ROUTE: Route = Route::post("issuer/{issuer_ref}/revoke").logged();
     type Reply = ShownIssuer;
 
     fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<ShownIssuer>> {
@@ -451,7 +452,8 @@ pub(super) struct WriteDefaultIssuer<const AT: usize> {
     default_follows_latest_issuer: Option<Flag>,
 }
 
-const DEFAULT_ROUTES: [Route; 2] = [Route::post("config/issuers"), Route::post("root/replace")];
+const DEFAULT_ROUTES: [Route; 2] =
+    [Route::post("config/issuers").logged(), Route::post("root/replace").logged()];
 /// The place of `root/replace`.
 const REPLACE: usize = 1;
 

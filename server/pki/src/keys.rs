@@ -153,7 +153,7 @@ pub(super) struct DeleteKey {
 }
 
 impl Command<Pki> for DeleteKey {
-    const ROUTE: Route = Route::delete("key/{key_ref}");
+    const ROUTE: Route = Route::delete("key/{key_ref}").logged();
     type Reply = kit::Nothing;
 
     fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<kit::Nothing>> {

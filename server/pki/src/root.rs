@@ -15,7 +15,7 @@ use super::store::{DEFAULTS, Defaults, KEYS};
 pub(super) struct DeleteRoot {}
 
 impl Command<Pki> for DeleteRoot {
-    const ROUTE: Route = Route::delete("root").sudo();
+    const ROUTE: Route = Route::delete("root").logged().sudo();
     type Reply = Option<kit::Nothing>;
 
     fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {

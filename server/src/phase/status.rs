@@ -39,6 +39,11 @@ struct Leader<'a> {
     leader_cluster_address: &'a str,
     performance_standby: bool,
     performance_standby_last_remote_wal: u64,
+    /// How many commits there have been; all of them have been applied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    raft_committed_index: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    raft_applied_index: Option<u64>,
 }
 
 impl State {
@@ -85,12 +90,13 @@ impl State {
     pub(super) fn leader(&self) -> Answer {
         let phase = self.phase();
         let clusters = self.facts.clusters;
-        let since = match &**phase {
-            Phase::Open { since, .. } => Some(since),
+        let (since, index) = match &**phase {
+            Phase::Open { since, kernel, .. } => (Some(since), Some(kernel.index())),
             // Who leads a cluster is not known to who is sealed. One alone has nothing to hide.
             _ if clusters => return super::refused(503, "Vault is sealed"),
-            _ => None,
+            _ => (None, None),
         };
+        let index = index.filter(|_| clusters);
         let shown = |address| if clusters { address } else { "" };
         let leader = Leader {
             ha_enabled: clusters,
@@ -100,6 +106,8 @@ impl State {
             leader_cluster_address: shown(&self.facts.cluster_addr),
             performance_standby: false,
             performance_standby_last_remote_wal: 0,
+            raft_committed_index: index,
+            raft_applied_index: index,
         };
         written(200, &leader)
     }

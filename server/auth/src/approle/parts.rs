@@ -1,6 +1,6 @@
 //! The parts of a role that can be read, set and taken back alone.
 
-use kit::loose::{Flag, Number, Span, Texts};
+use kit::loose::{Flag, Names, Number, Span, Texts};
 use kit::{Command, Error, Fault, Nothing, Query, Reading, Reads, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ fn change(
     how: impl FnOnce(&mut Role) -> Result<()>,
 ) -> Result<Reply<Nothing>> {
     let mut role = role(cx, name, |text| Error::new(Fault::NotFound, text))?;
-    how(&mut role)?;
+    role.change(cx, how)?;
     ROLES.put(cx, name, &role)?;
     Ok(Reply::Nothing)
 }
@@ -276,9 +276,9 @@ parts! {
     /// what the role's tokens may do.
     policies at "policies" (
         /// Names of policies.
-        token_policies: Texts,
+        token_policies: Names,
         /// The old name of `token_policies`.
-        policies: Texts
+        policies: Names
     ) shows (
         policies: Old<Vec<String>> = |role: &Role| Old(role.old_names.shown("policies", &role.token.token_policies)),
         token_policies: Vec<String> = |role: &Role| role.token.token_policies.clone()

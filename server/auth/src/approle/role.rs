@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use kit::loose::{Flag, Number, Span, Text, Texts};
+use kit::loose::{Flag, Names, Number, Span, Text, Texts};
 use kit::{Command, Error, Exists, Fault, Nothing, Query, Reading, Reads, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,28 @@ pub(super) struct Role {
 }
 
 impl Role {
+    /// Changes it, and refuses a period that is given by the name which it had first and is longer than the mount lets tokens
+    /// live.
+    pub(super) fn change(
+        &mut self,
+        cx: &impl Reads,
+        how: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        let told = |role: &Self| role.old_names.shown("period", &role.token.token_period);
+        let before = told(self);
+        how(self)?;
+        let (after, max) = (told(self), cx.mount().max_ttl.as_secs());
+        let Some(now) = after.filter(|now| after != before && *now > max) else {
+            return Ok(());
+        };
+        let go = |seconds: u64| Span::from_seconds(i64::try_from(seconds).unwrap_or(i64::MAX)).go();
+        Err(Error::invalid(format!(
+            "period of \"{}\" is greater than the backend's maximum lease TTL of \"{}\"",
+            go(now),
+            go(max)
+        )))
+    }
+
     fn new(cx: &Writing<'_>) -> Self {
         Self {
             role_id: uuid(cx),
@@ -149,7 +171,7 @@ pub(super) struct Write {
     token: TokenFields,
     /// The old name of `token_policies`.
     #[serde(default)]
-    policies: Option<Texts>,
+    policies: Option<Names>,
     /// The old name of `token_period`.
     #[serde(default)]
     period: Option<Span>,
@@ -172,9 +194,11 @@ impl Command<AppRole> for Write {
         role.local_secret_ids = self.local_secret_ids.map_or(role.local_secret_ids, |flag| flag.0);
         role.bind_secret_id = self.bind_secret_id.map_or(role.bind_secret_id, |flag| flag.0);
         role.old_names.settle("policies", &mut self.token.policies, self.policies);
-        role.old_names.settle("period", &mut self.token.period, self.period);
         settle_type(&mut self.token, cx);
-        role.token.apply(&self.token)?;
+        role.change(cx, |role| {
+            role.old_names.settle("period", &mut self.token.period, self.period);
+            role.token.apply(&self.token)
+        })?;
         if let Some(blocks) = self.secret_id_bound_cidrs.or(self.bound_cidr_list) {
             role.secret_id_bound_cidrs = networks(&blocks, Error::listed)?;
         }

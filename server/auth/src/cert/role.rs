@@ -1,4 +1,4 @@
-use kit::loose::{Flag, Number, Span, Text, Texts};
+use kit::loose::{Flag, Name, Names, Number, Span, Text, Texts};
 use kit::{Command, Error, Nothing, Query, Reading, Reads, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -127,7 +127,7 @@ pub(super) struct WriteRole {
     allowed_metadata_extensions: Option<Texts>,
     /// What the tokens are called; the name of the role, if left out.
     #[serde(default)]
-    display_name: Option<Text>,
+    display_name: Option<Name>,
     /// Asks by OCSP at each login whether the certificate is revoked.
     #[serde(default)]
     ocsp_enabled: Option<Flag>,
@@ -147,7 +147,7 @@ pub(super) struct WriteRole {
     token: TokenFields,
     /// The old name of `token_policies`.
     #[serde(default)]
-    policies: Option<Texts>,
+    policies: Option<Names>,
     /// The oldest name of `token_ttl`, in seconds.
     #[serde(default)]
     lease: Option<Number>,
@@ -194,9 +194,11 @@ impl Command<Cert> for WriteRole {
 impl WriteRole {
     /// Takes over what a request says.
     fn settle(&mut self, trust: &mut Trust) {
+        if let Some(Name(name)) = self.display_name.take() {
+            trust.display_name = name;
+        }
         for (given, place) in [
             (&mut self.certificate, &mut trust.certificate),
-            (&mut self.display_name, &mut trust.display_name),
             (&mut self.ocsp_ca_certificates, &mut trust.ocsp_ca_certificates),
         ] {
             if let Some(Text(text)) = given.take() {

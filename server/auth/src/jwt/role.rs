@@ -257,7 +257,8 @@ impl<T: Title> Command<Signed<T>> for Write {
             old_names: OldNames::default(),
         };
         let mut role = ROLES.get(cx, &self.name)?.unwrap_or_else(fresh);
-        role.rules.role_type = choice("role_type", &self.role_type, &["oidc", "jwt"])?;
+        role.rules.role_type =
+            choice("role_type", &self.role_type.clone().filter(|kind| !kind.0.is_empty()), &["oidc", "jwt"])?;
         let late = "ttl should not be greater than max ttl";
         let (new, old) = (std::mem::take(&mut self.token), std::mem::take(&mut self.old));
         role.token.take_over(&mut role.old_names, new, old, late)?;
@@ -352,12 +353,9 @@ impl Write {
 
 /// One of a few words, the first if none is given.
 fn choice(field: &str, text: &Option<Text>, words: &[&str]) -> Result<String> {
-    let text = text.as_ref().map_or("", |text| text.0.as_str());
-    let word = if text.is_empty() {
-        words.first().copied()
-    } else {
-        words.iter().copied().find(|word| *word == text)
-    };
+    let first = words.first().copied().unwrap_or_default();
+    let text = text.as_ref().map_or(first, |text| text.0.as_str());
+    let word = words.iter().copied().find(|word| *word == text);
     word.map(str::to_owned).ok_or_else(|| Error::invalid(format!("invalid '{field}': {text}")))
 }
 

@@ -191,7 +191,7 @@ impl Command<Kubernetes> for Write {
         role.bounds.check()?;
         if let Some(Text(source)) = self.alias_name_source {
             role.bounds.alias_name_source = match source.as_str() {
-                "serviceaccount_uid" => AliasSource::Uid,
+                "" | "serviceaccount_uid" => AliasSource::Uid,
                 "serviceaccount_name" => AliasSource::Name,
                 _ => {
                     let text =

@@ -1,4 +1,4 @@
-use kit::loose::Texts;
+use kit::loose::Names;
 use kit::{Command, Error, Nothing, Query, Reading, Reads, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -76,7 +76,7 @@ pub(super) struct WriteGroup {
     name: String,
     /// The policies.
     #[serde(default)]
-    policies: Option<Texts>,
+    policies: Option<Names>,
 }
 
 impl Command<Ldap> for WriteGroup {

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use kit::loose::Texts;
+use kit::loose::{Names, Texts};
 use kit::{Command, Error, Nothing, Query, Reading, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -67,7 +67,7 @@ pub(super) struct WriteUser {
     groups: Option<Texts>,
     /// More policies.
     #[serde(default)]
-    policies: Option<Texts>,
+    policies: Option<Names>,
 }
 
 impl Command<Ldap> for WriteUser {

@@ -35,6 +35,9 @@ const AUDITS: Shelf<AuditEntry> = Shelf::new(9);
 /// Headers that audit shows, by name.
 const HEADERS: Shelf<HeaderRule> = Shelf::new(16);
 
+/// What stands in place of the salt of a device that the configuration declares.
+const DECLARED: &str = "declared";
+
 /// An audit device as it is stored.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct AuditEntry {
@@ -91,6 +94,8 @@ pub(crate) struct Audits {
     memo: Memo<u64, Trail>,
     /// Devices by path and salt, so that a change of one leaves the others open.
     opened: Mutex<HashMap<String, Arc<Device>>>,
+    /// Those of the configuration that were opened and have not been tried yet.
+    untried: Mutex<Vec<Arc<Device>>>,
     declared: Mutex<Declared>,
     generation: AtomicU64,
     allow_prefix: bool,
@@ -110,6 +115,7 @@ impl Audits {
         Self {
             memo: Memo::new(1),
             opened: Mutex::default(),
+            untried: Mutex::default(),
             declared: Mutex::new(settings.declared_audits.iter().map(AuditEntry::declared).collect()),
             generation: AtomicU64::new(0),
             allow_prefix: settings.allow_audit_prefix,
@@ -144,6 +150,7 @@ impl Audits {
             let mut devices = Vec::with_capacity(entries.len());
             for entry in entries {
                 let name = entry.identity();
+                let was_open = opened.contains_key(&name);
                 let device = match opened.remove(&name) {
                     Some(device) => device,
                     None => Arc::new(self.open(&entry, store).unwrap_or_else(|error| {
@@ -152,6 +159,9 @@ impl Audits {
                         Device::broken(path, &*self.key(&entry, store), why)
                     })),
                 };
+                if entry.salt == DECLARED && !was_open {
+                    lock(&self.untried).push(Arc::clone(&device));
+                }
                 kept.insert(name, Arc::clone(&device));
                 devices.push(device);
             }
@@ -234,6 +244,15 @@ impl Audits {
         }
     }
 
+    /// Writes to each device of the configuration that was opened since the last time what one of the API is tried with.
+    pub(crate) fn try_new(&self, now: Time, random: &dyn storage::Random) {
+        for device in std::mem::take(&mut *lock(&self.untried)) {
+            let line = device.prefixed(test_line(now, &crate::ids::new_uuid(random)));
+            // A device says itself what it refuses.
+            drop(device.take(line, now, None));
+        }
+    }
+
     /// What each device has lost and what waits in its queue, by path.
     pub(crate) fn losses(&self) -> Vec<(String, u64, usize)> {
         let opened = lock(&self.opened);
@@ -273,7 +292,7 @@ impl AuditEntry {
             description: spec.description.clone(),
             options: spec.options.clone(),
             local: false,
-            salt: "declared".to_owned(),
+            salt: DECLARED.to_owned(),
         }
     }
 }

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use kit::loose::{Flag, Pairs};
+use kit::loose::{Flag, Pairs, Prose};
 use kit::{Beyond, Command, Error, Query, Reading, Reads, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -51,7 +51,7 @@ pub(super) struct Enable {
     kind: String,
     /// What it is for, for people.
     #[serde(default)]
-    description: String,
+    description: Prose,
     /// Those of its type, and for all: `log_raw`, `hmac_accessor`, `elide_list_responses`, `prefix`.
     options: Option<Pairs>,
     /// Kept and shown.
@@ -60,7 +60,7 @@ pub(super) struct Enable {
 }
 
 impl Command<Sys> for Enable {
-    const ROUTE: Route = Route::post("audit/{path+}").sudo().root_only();
+    const ROUTE: Route = Route::post("audit/{path+}").logged().sudo().root_only();
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -78,7 +78,7 @@ impl Command<Sys> for Enable {
         let entry = AuditEntry {
             path,
             kind: self.kind,
-            description: self.description,
+            description: self.description.0,
             options: self.options.unwrap_or_default().0,
             local: self.local.0,
             salt: hex::encode(cx.random::<16>()),
@@ -109,7 +109,7 @@ pub(super) struct Disable {
 }
 
 impl Command<Sys> for Disable {
-    const ROUTE: Route = Route::delete("audit/{path+}").sudo().root_only();
+    const ROUTE: Route = Route::delete("audit/{path+}").logged().sudo().root_only();
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {

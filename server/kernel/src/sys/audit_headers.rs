@@ -64,7 +64,8 @@ pub(super) struct Put {
 }
 
 impl Command<Sys> for Put {
-    const ROUTE: Route = Route::post("config/auditing/request-headers/{header:lower}").sudo().root_only();
+    const ROUTE: Route =
+        Route::post("config/auditing/request-headers/{header:lower}").logged().sudo().root_only();
     type Reply = kit::Nothing;
 
     fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -90,7 +91,8 @@ pub(super) struct Delete {
 }
 
 impl Command<Sys> for Delete {
-    const ROUTE: Route = Route::delete("config/auditing/request-headers/{header:lower}").sudo().root_only();
+    const ROUTE: Route =
+        Route::delete("config/auditing/request-headers/{header:lower}").logged().sudo().root_only();
     type Reply = kit::Nothing;
 
     fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {

@@ -1,6 +1,9 @@
+use std::sync::Arc;
+
 use kit::{Error, Result, Route};
 
-use crate::mounts;
+use crate::mounts::{self, Mounted};
+use crate::router::Space;
 
 /// What differs between `sys/mounts` and `sys/auth`. Everything else of the two is the same code.
 pub(super) trait Class: Send + Sync + 'static {
@@ -13,8 +16,15 @@ pub(super) trait Class: Send + Sync + 'static {
     const DISABLE: Route;
     const TUNED: Route;
     const TUNE: Route;
+    /// What is mounted.
+    const NOUN: &'static str;
     /// How a mount that is not there is called.
     const MISSING: &'static str;
+
+    /// What is mounted at a path.
+    fn find<'a>(space: &'a Space, path: &str) -> Option<&'a Arc<Mounted>> {
+        space.at(path)
+    }
 
     /// Refuses to mount at a path that is kept for the server.
     fn may_mount(path: &str, kind: &str) -> Result<()>;
@@ -39,11 +49,20 @@ impl Class for Secrets {
     const PREFIX: &'static str = "";
     const ALL: Route = Route::get("mounts").merged();
     const ONE: Route = Route::get("mounts/{path+}").merged();
-    const ENABLE: Route = Route::post("mounts/{path+}");
-    const DISABLE: Route = Route::delete("mounts/{path+}");
+    const ENABLE: Route = Route::post("mounts/{path+}").logged();
+    const DISABLE: Route = Route::delete("mounts/{path+}").logged();
     const TUNED: Route = Route::get("mounts/{path+}/tune").merged();
-    const TUNE: Route = Route::post("mounts/{path+}/tune");
+    const TUNE: Route = Route::post("mounts/{path+}/tune").logged();
+    const NOUN: &'static str = "secrets engine";
     const MISSING: &'static str = "No secret engine mount at";
+
+    /// A path below a mount shows that.
+    fn find<'a>(space: &'a Space, path: &str) -> Option<&'a Arc<Mounted>> {
+        space
+            .nearest(path)
+            .map(|(mounted, _)| mounted)
+            .filter(|mounted| mounted.method.is_none() || mounted.entry.path == path)
+    }
 
     fn may_mount(path: &str, kind: &str) -> Result<()> {
         if reserved(path) {
@@ -68,10 +87,11 @@ impl Class for Methods {
     const PREFIX: &'static str = "auth/";
     const ALL: Route = Route::get("auth").merged();
     const ONE: Route = Route::get("auth/{path+}").merged().sudo();
-    const ENABLE: Route = Route::post("auth/{path+}").sudo();
-    const DISABLE: Route = Route::delete("auth/{path+}").sudo();
+    const ENABLE: Route = Route::post("auth/{path+}").logged().sudo();
+    const DISABLE: Route = Route::delete("auth/{path+}").logged().sudo();
     const TUNED: Route = Route::get("auth/{path+}/tune").merged().sudo();
-    const TUNE: Route = Route::post("auth/{path+}/tune").sudo();
+    const TUNE: Route = Route::post("auth/{path+}/tune").logged().sudo();
+    const NOUN: &'static str = "auth method";
     const MISSING: &'static str = "No auth engine at";
 
     fn may_mount(_: &str, kind: &str) -> Result<()> {

@@ -79,7 +79,7 @@ pub(super) struct Put {
 }
 
 impl Command<Sys> for Put {
-    const ROUTE: Route = Route::post("config/cors").sudo().root_only();
+    const ROUTE: Route = Route::post("config/cors").logged().sudo().root_only();
     type Reply = kit::Nothing;
 
     fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -112,7 +112,7 @@ impl Command<Sys> for Put {
 pub(super) struct Delete {}
 
 impl Command<Sys> for Delete {
-    const ROUTE: Route = Route::delete("config/cors").sudo().root_only();
+    const ROUTE: Route = Route::delete("config/cors").logged().sudo().root_only();
     type Reply = kit::Nothing;
 
     fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {

@@ -39,7 +39,7 @@ impl Query<Sys> for HostInfo {
         let shown = Shown {
             cpu: processors(&read("/proc/cpuinfo")),
             cpu_times: processor_times(&read("/proc/stat")),
-            disk: disks(),
+            disk: disks(root_kind(&read("/proc/mounts"))),
             host: host(
                 now.seconds(),
                 &read("/etc/os-release"),
@@ -66,7 +66,7 @@ fn host(now_seconds: u64, release: &str, boot_id: &str) -> Value {
         "procs": info.procs,
         "os": std::env::consts::OS,
         "platform": said("ID"),
-        "platformFamily": said("ID_LIKE"),
+        "platformFamily": family(&said("ID"), &said("ID_LIKE")),
         "platformVersion": said("VERSION_ID"),
         "kernelVersion": names.release().to_string_lossy(),
         "kernelArch": names.machine().to_string_lossy(),
@@ -74,6 +74,17 @@ fn host(now_seconds: u64, release: &str, boot_id: &str) -> Value {
         "virtualizationRole": "",
         "hostid": boot_id,
     })
+}
+
+/// The distribution that another is made from: the last that it names, itself if it names none.
+fn family<'a>(id: &'a str, like: &'a str) -> &'a str {
+    like.split_whitespace().next_back().unwrap_or(id)
+}
+
+/// The kind of the file system at `/`, as it is mounted last.
+fn root_kind(mounts: &str) -> &str {
+    let root = |line: &'_ str| line.split(' ').nth(1) == Some("/");
+    mounts.lines().rfind(|line| root(line)).and_then(|line| line.split(' ').nth(2)).unwrap_or_default()
 }
 
 fn processors(cpuinfo: &str) -> Vec<Value> {
@@ -125,7 +136,7 @@ fn processor_times(stat: &str) -> Vec<Value> {
 }
 
 /// The root's file system; where the data lies is for the configuration to say.
-fn disks() -> Vec<Value> {
+fn disks(kind: &str) -> Vec<Value> {
     let Ok(stat) = statvfs("/") else { return Vec::new() };
     let total = stat.f_blocks.saturating_mul(stat.f_frsize);
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
@@ -133,7 +144,7 @@ fn disks() -> Vec<Value> {
     let inodes_used = stat.f_files.saturating_sub(stat.f_ffree);
     vec![json!({
         "path": "/",
-        "fstype": "",
+        "fstype": kind,
         "total": total,
         "free": free,
         "used": used,
@@ -178,6 +189,12 @@ mod tests {
 
     #[test]
     fn what_linux_tells_is_read() {
+        assert_eq!((family("debian", ""), family("ubuntu", "debian")), ("debian", "debian"));
+        assert_eq!(family("rocky", "rhel centos fedora"), "fedora");
+        assert_eq!(
+            root_kind("none /proc proc rw 0 0\nrootfs / rootfs rw 0 0\n/dev/vda / ext4 rw 0 0\n"),
+            "ext4"
+        );
         let memory = memory(
             "MemTotal:       1000 kB\nMemAvailable:    250 kB\nHugePages_Total:   3\nActive(anon): 5 kB\n",
         );

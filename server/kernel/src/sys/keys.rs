@@ -108,7 +108,7 @@ impl Query<Sys> for Status {
 pub(super) struct Rotate {}
 
 impl Command<Sys> for Rotate {
-    const ROUTE: Route = Route::post("rotate").sudo();
+    const ROUTE: Route = Route::post("rotate").logged().sudo();
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -121,7 +121,7 @@ impl Command<Sys> for Rotate {
 pub(super) struct RotateKeyring {}
 
 impl Command<Sys> for RotateKeyring {
-    const ROUTE: Route = Route::post("rotate/keyring").sudo();
+    const ROUTE: Route = Route::post("rotate/keyring").logged().sudo();
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -228,7 +228,7 @@ pub(super) struct SetConfig {
 }
 
 impl Command<Sys> for SetConfig {
-    const ROUTE: Route = Route::post("rotate/config");
+    const ROUTE: Route = Route::post("rotate/config").logged();
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -252,7 +252,7 @@ pub(super) struct SetKeyringConfig {
 }
 
 impl Command<Sys> for SetKeyringConfig {
-    const ROUTE: Route = Route::post("rotate/keyring/config");
+    const ROUTE: Route = Route::post("rotate/keyring/config").logged();
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {

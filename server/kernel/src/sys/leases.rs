@@ -369,7 +369,7 @@ pub(super) struct RevokePrefix {
 }
 
 impl Command<Sys> for RevokePrefix {
-    const ROUTE: Route = Route::post("leases/revoke-prefix/{prefix+}").sudo();
+    const ROUTE: Route = Route::post("leases/revoke-prefix/{prefix:long+}").logged().sudo();
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -388,7 +388,7 @@ pub(super) struct LegacyRevokePrefix {
 }
 
 impl Command<Sys> for LegacyRevokePrefix {
-    const ROUTE: Route = Route::post("revoke-prefix/{prefix+}").sudo();
+    const ROUTE: Route = Route::post("revoke-prefix/{prefix:long+}").logged().sudo();
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -406,7 +406,7 @@ pub(super) struct RevokeForce {
 }
 
 impl Command<Sys> for RevokeForce {
-    const ROUTE: Route = Route::post("leases/revoke-force/{prefix+}").sudo();
+    const ROUTE: Route = Route::post("leases/revoke-force/{prefix:long+}").logged().sudo();
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -424,7 +424,7 @@ pub(super) struct LegacyRevokeForce {
 }
 
 impl Command<Sys> for LegacyRevokeForce {
-    const ROUTE: Route = Route::post("revoke-force/{prefix+}").sudo();
+    const ROUTE: Route = Route::post("revoke-force/{prefix:long+}").logged().sudo();
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {

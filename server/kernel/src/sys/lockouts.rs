@@ -26,7 +26,8 @@ struct ByNamespace {
 struct ByMount {
     mount_accessor: String,
     counts: usize,
-    alias_identifiers: Vec<String>,
+    /// Nothing, if it was asked for and nobody is locked out of it.
+    alias_identifiers: Option<Vec<String>>,
 }
 
 /// Lists the users that are locked out after too many failed logins.
@@ -57,6 +58,9 @@ impl Query<Sys> for List {
                     locked.entry(&known.accessor).or_default().push(known.who.clone().into());
                 }
             }
+            if !self.mount_accessor.is_empty() && space.namespace.ns.is_root() {
+                locked.entry(&self.mount_accessor).or_default();
+            }
             ByNamespace::of(space, locked)
         };
         let family = std::iter::once(here).chain(router.value().beneath(&here.namespace.path));
@@ -71,6 +75,7 @@ impl ByNamespace {
         let by_mount = |(accessor, mut alias_identifiers): (&str, Vec<String>)| {
             alias_identifiers.sort_unstable();
             let counts = alias_identifiers.len();
+            let alias_identifiers = Some(alias_identifiers).filter(|names| !names.is_empty());
             ByMount { mount_accessor: accessor.to_owned(), counts, alias_identifiers }
         };
         let mount_accessors: Vec<ByMount> = locked.into_iter().map(by_mount).collect();
@@ -93,7 +98,8 @@ pub(super) struct Unlock {
 }
 
 impl Command<Sys> for Unlock {
-    const ROUTE: Route = Route::post("locked-users/{mount_accessor:any}/unlock/{alias_identifier:any}");
+    const ROUTE: Route =
+        Route::post("locked-users/{mount_accessor:any}/unlock/{alias_identifier:any-long}").logged();
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {

@@ -46,7 +46,7 @@ pub(super) struct SetAll {
 }
 
 impl Command<Sys> for SetAll {
-    const ROUTE: Route = Route::post("loggers").root_only();
+    const ROUTE: Route = Route::post("loggers").logged().root_only();
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -65,7 +65,7 @@ pub(super) struct SetOne {
 }
 
 impl Command<Sys> for SetOne {
-    const ROUTE: Route = Route::post("loggers/{name:any}").root_only();
+    const ROUTE: Route = Route::post("loggers/{name:any}").logged().root_only();
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -78,7 +78,7 @@ impl Command<Sys> for SetOne {
 pub(super) struct ResetAll {}
 
 impl Command<Sys> for ResetAll {
-    const ROUTE: Route = Route::delete("loggers").root_only();
+    const ROUTE: Route = Route::delete("loggers").logged().root_only();
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -94,7 +94,7 @@ pub(super) struct ResetOne {
 }
 
 impl Command<Sys> for ResetOne {
-    const ROUTE: Route = Route::delete("loggers/{name:any}").root_only();
+    const ROUTE: Route = Route::delete("loggers/{name:any}").logged().root_only();
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {

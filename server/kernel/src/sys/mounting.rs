@@ -28,7 +28,6 @@ pub(super) struct Wish {
     pub(super) local: bool,
     pub(super) seal_wrap: bool,
     pub(super) external_entropy_access: bool,
-    pub(super) plugin_version: String,
 }
 
 /// Mounts what is wished for: from the commit on it answers.
@@ -68,14 +67,15 @@ pub(super) fn mount<C: Class>(kernel: &Kernel, cx: &mut Writing<'_>, wish: Wish)
     if !known.contains(&entry.kind.as_str()) {
         return Err(Error::invalid(format!("plugin not found in the catalog: {}", wish.kind)));
     }
+    if entry.kind != "kv" && wish.options.contains_key("version") {
+        let text = format!("{} {:?} does not allow setting a version", C::NOUN, entry.kind);
+        return Err(Error::invalid(text));
+    }
     entry.description = wish.description;
     entry.local = wish.local;
     entry.seal_wrap = wish.seal_wrap;
     entry.external_entropy_access = wish.external_entropy_access;
     entry.options = Some(options(&wish.kind, wish.options));
-    if !wish.plugin_version.is_empty() {
-        entry.config.plugin_version = wish.plugin_version;
-    }
     let mounted = kernel.mounts.open(entry, Arc::clone(&space.namespace), kernel)?;
     mounted.entry.store(cx.beyond(&beyond))?;
     let now = cx.now();

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
-use kit::loose::{Flag, Pairs};
+use kit::loose::{Flag, Pairs, Prose, Text};
 use kit::{Beyond, Command, Error, Fault, Query, Reading, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -60,7 +60,7 @@ impl<C: Class> Query<Sys> for One<C> {
     fn run(self, engine: &Sys, cx: &Reading<'_>) -> Result<Reply<Self::Reply>> {
         let kernel = engine.kernel()?;
         let router = kernel.router(cx.beyond(&Beyond::for_the_kernel()))?;
-        let found = router.value().here(cx)?.at(&full::<C>(&self.path));
+        let found = C::find(router.value().here(cx)?, &full::<C>(&self.path));
         let missing = || Error::invalid(format!("{} {}/", C::MISSING, self.path.trim_matches('/')));
         Ok(MountShown::of(found.ok_or_else(missing)?, &kernel).into())
     }
@@ -78,7 +78,7 @@ pub(super) struct Enable<C> {
     kind: String,
     /// What it is for, for people.
     #[serde(default)]
-    description: String,
+    description: Prose,
     /// How long leases live, what audit shows, and the like: all that `tune` can change.
     #[serde(default)]
     config: Settings,
@@ -95,10 +95,10 @@ pub(super) struct Enable<C> {
     external_entropy_access: Flag,
     /// The type, if `type` is `plugin`.
     #[serde(default)]
-    plugin_name: String,
-    /// Every engine is built in and has the version of the server.
-    #[serde(default)]
-    plugin_version: String,
+    plugin_name: Text,
+    /// Of no account: every engine is built in and has the version of the server.
+    #[serde(default, rename = "plugin_version")]
+    _plugin_version: Text,
     #[serde(skip)]
     class: PhantomData<C>,
 }
@@ -109,17 +109,16 @@ impl<C: Class> Command<Sys> for Enable<C> {
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
         let kernel = engine.kernel()?;
-        let kind = if self.kind == "plugin" { self.plugin_name } else { self.kind };
+        let kind = if self.kind == "plugin" { self.plugin_name.0 } else { self.kind };
         let wish = Wish {
             path: full::<C>(&self.path),
             kind,
-            description: self.description,
+            description: self.description.0,
             config: self.config,
             options: self.options.unwrap_or_default().0,
             local: self.local.0,
             seal_wrap: self.seal_wrap.0,
             external_entropy_access: self.external_entropy_access.0,
-            plugin_version: self.plugin_version,
         };
         mount::<C>(&kernel, cx, wish)?;
         Ok(Reply::Nothing)

@@ -18,7 +18,7 @@ pub(super) struct Locked {
 pub(super) struct LockHere {}
 
 impl Command<Sys> for LockHere {
-    const ROUTE: Route = Route::post("namespaces/api-lock/lock");
+    const ROUTE: Route = Route::post("namespaces/api-lock/lock").logged();
     type Reply = Locked;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Locked>> {
@@ -34,7 +34,7 @@ pub(super) struct LockOther {
 }
 
 impl Command<Sys> for LockOther {
-    const ROUTE: Route = Route::post("namespaces/api-lock/lock/{path+}");
+    const ROUTE: Route = Route::post("namespaces/api-lock/lock/{path+}").logged();
     type Reply = Locked;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Locked>> {
@@ -72,7 +72,7 @@ pub(super) struct UnlockHere {
 }
 
 impl Command<Sys> for UnlockHere {
-    const ROUTE: Route = Route::post("namespaces/api-lock/unlock");
+    const ROUTE: Route = Route::post("namespaces/api-lock/unlock").logged();
     type Reply = Option<()>;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -90,7 +90,7 @@ pub(super) struct UnlockOther {
 }
 
 impl Command<Sys> for UnlockOther {
-    const ROUTE: Route = Route::post("namespaces/api-lock/unlock/{path+}");
+    const ROUTE: Route = Route::post("namespaces/api-lock/unlock/{path+}").logged();
     type Reply = Option<()>;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {

@@ -246,7 +246,7 @@ pub(super) struct DeleteSealed {
 }
 
 impl Command<Sys> for DeleteSealed {
-    const ROUTE: Route = Route::delete("namespaces/{path+}/delete-sealed").sudo();
+    const ROUTE: Route = Route::delete("namespaces/{path+}/delete-sealed").logged().sudo();
     type Reply = Option<Deleting>;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {

@@ -154,7 +154,7 @@ pub(super) struct Put {
 }
 
 impl Command<Sys> for Put {
-    const ROUTE: Route = Route::post("namespaces/{path+}").with_keys();
+    const ROUTE: Route = Route::post("namespaces/{path+}").logged().with_keys();
     type Reply = Shown;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Shown>> {
@@ -231,7 +231,7 @@ pub(super) struct Patch {
 }
 
 impl Command<Sys> for Patch {
-    const ROUTE: Route = Route::patch("namespaces/{path+}");
+    const ROUTE: Route = Route::patch("namespaces/{path+}").logged();
     type Reply = Shown;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Shown>> {
@@ -278,7 +278,7 @@ pub(super) struct Delete {
 }
 
 impl Command<Sys> for Delete {
-    const ROUTE: Route = Route::delete("namespaces/{path+}");
+    const ROUTE: Route = Route::delete("namespaces/{path+}").logged();
     type Reply = Option<Deleting>;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {

@@ -88,7 +88,7 @@ pub(super) struct Put {
 }
 
 impl Command<Sys> for Put {
-    const ROUTE: Route = Route::post("policies/password/{name+}").heavy();
+    const ROUTE: Route = Route::post("policies/password/{name+}").logged().heavy();
     type Reply = kit::Nothing;
 
     fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -111,7 +111,7 @@ pub(super) struct Delete {
 }
 
 impl Command<Sys> for Delete {
-    const ROUTE: Route = Route::delete("policies/password/{name+}");
+    const ROUTE: Route = Route::delete("policies/password/{name+}").logged();
     type Reply = kit::Nothing;
 
     fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {

@@ -220,7 +220,7 @@ pub(super) struct Put {
 }
 
 impl Command<Sys> for Put {
-    const ROUTE: Route = Route::post("policies/acl/{name:lower+}");
+    const ROUTE: Route = Route::post("policies/acl/{name:lower+}").logged();
     type Reply = kit::Nothing;
 
     fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -262,7 +262,7 @@ pub(super) struct LegacyPut {
 }
 
 impl Command<Sys> for LegacyPut {
-    const ROUTE: Route = Route::post("policy/{name:lower+}");
+    const ROUTE: Route = Route::post("policy/{name:lower+}").logged();
     type Reply = kit::Nothing;
 
     fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -306,7 +306,7 @@ pub(super) struct Patch {
 }
 
 impl Command<Sys> for Patch {
-    const ROUTE: Route = Route::patch("policies/acl/{name:lower+}");
+    const ROUTE: Route = Route::patch("policies/acl/{name:lower+}").logged();
     type Reply = Option<()>;
 
     fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -336,7 +336,7 @@ pub(super) struct Delete {
 }
 
 impl Command<Sys> for Delete {
-    const ROUTE: Route = Route::delete("policies/acl/{name:lower+}");
+    const ROUTE: Route = Route::delete("policies/acl/{name:lower+}").logged();
     type Reply = kit::Nothing;
 
     fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -352,7 +352,7 @@ pub(super) struct LegacyDelete {
 }
 
 impl Command<Sys> for LegacyDelete {
-    const ROUTE: Route = Route::delete("policy/{name:lower+}");
+    const ROUTE: Route = Route::delete("policy/{name:lower+}").logged();
     type Reply = kit::Nothing;
 
     fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {

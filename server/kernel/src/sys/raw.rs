@@ -134,7 +134,7 @@ pub(super) struct Put {
 }
 
 impl Command<Sys> for Put {
-    const ROUTE: Route = Route::post("raw/{path+}").sudo();
+    const ROUTE: Route = Route::post("raw/{path:long+}").sudo();
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {

@@ -1,7 +1,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use kit::{Beyond, Command, Error, Name, Query, Reading, Reads, Reply, Result, Route, Time, Writing};
+use kit::{Beyond, Command, Error, Name, Query, Reading, Reads, Reply, Result, Route, Time, Writing, loose};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use storage::Txn;
@@ -39,7 +39,7 @@ pub(super) struct Remount {
     /// Where it is mounted.
     from: String,
     /// Where it shall be.
-    to: String,
+    to: loose::Name,
 }
 
 #[derive(JsonSchema, Serialize)]
@@ -48,16 +48,16 @@ pub(super) struct Started {
 }
 
 impl Command<Sys> for Remount {
-    const ROUTE: Route = Route::post("remount").sudo().merged();
+    const ROUTE: Route = Route::post("remount").logged().sudo().merged();
     type Reply = Started;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
         let beyond = Beyond::for_the_kernel();
-        if self.from.trim().is_empty() || self.to.trim().is_empty() {
+        if self.from.trim().is_empty() || self.to.0.trim().is_empty() {
             return Err(Error::invalid("both 'from' and 'to' path must be specified as a string"));
         }
         let from = format!("{}/", self.from.trim_matches('/'));
-        let to = format!("{}/", self.to.trim_matches('/'));
+        let to = format!("{}/", self.to.0.trim_matches('/'));
         policy::Path::internal(&to)
             .map_err(|error| Error::invalid(format!("invalid destination mount: {error}")))?;
         let kernel = engine.kernel()?;
@@ -86,6 +86,7 @@ impl Command<Sys> for Remount {
         }
         match router.value().conflict(target, new) {
             Some(Conflict::Mount(taken) | Conflict::Namespace(taken)) => {
+                let taken = target.full(taken);
                 return Err(Error::invalid(format!("path already in use at {taken:?}")));
             }
             None => {}

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use kit::loose::{Flag, Pairs, Span, Text, Texts};
+use kit::loose::{Flag, Pairs, Prose, Span, Text, Texts};
 use kit::{Beyond, Command, Error, Query, Reading, Reply, Result, Route, Writing};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -20,7 +20,7 @@ const TOKEN_TYPES: [&str; 5] = ["", "default-service", "default-batch", "service
 
 /// What of a mount can be set when it is mounted and changed later.
 #[derive(Default, Deserialize, JsonSchema)]
-#[serde(default, expecting = "expected an object")]
+#[serde(default, expecting = "an object")]
 pub(super) struct Settings {
     /// How long leases live unless something says otherwise; `system`: as the server says.
     default_lease_ttl: Option<Text>,
@@ -41,7 +41,7 @@ pub(super) struct Settings {
     /// Headers that the engine may set.
     allowed_response_headers: Option<Texts>,
     /// Every engine is built in and has the version of the server.
-    plugin_version: Option<String>,
+    plugin_version: Option<Text>,
     /// When an auth method locks a user out.
     user_lockout_config: Option<LockoutGiven>,
 }
@@ -79,7 +79,7 @@ impl<C: Class> Query<Sys> for Tuned<C> {
         let path = full::<C>(&self.path);
         let router = engine.kernel()?.router(cx.beyond(&Beyond::for_the_kernel()))?;
         let missing = || Error::invalid(format!("cannot fetch sysview for path {path:?}"));
-        Ok(TuneShown::of(router.value().here(cx)?.at(&path).ok_or_else(missing)?).into())
+        Ok(TuneShown::of(C::find(router.value().here(cx)?, &path).ok_or_else(missing)?).into())
     }
 }
 
@@ -91,7 +91,7 @@ pub(super) struct Tune<C> {
     /// Where it is mounted.
     path: String,
     /// What it is for, for people.
-    description: Option<String>,
+    description: Option<Prose>,
     /// Options of the engine; one without a value is taken away.
     options: Option<Pairs>,
     /// How long leases live unless something says otherwise; `system`: as the server says.
@@ -111,7 +111,7 @@ pub(super) struct Tune<C> {
     /// Headers that the engine may set.
     allowed_response_headers: Option<Texts>,
     /// Every engine is built in and has the version of the server.
-    plugin_version: Option<String>,
+    plugin_version: Option<Text>,
     /// When an auth method locks a user out.
     user_lockout_config: Option<LockoutGiven>,
     #[serde(skip)]
@@ -133,7 +133,7 @@ impl<C: Class> Command<Sys> for Tune<C> {
         if matches!(path.as_str(), "sys/" | "cubbyhole/" | "identity/") {
             self.refuse_of_the_server(&path)?;
         }
-        if let Some(description) = self.description {
+        if let Some(Prose(description)) = self.description {
             entry.description = description;
         }
         let settings = Settings {
@@ -214,8 +214,8 @@ impl Settings {
 
     /// Sets what was given on a mount that is there.
     fn apply_tuned(self, entry: &mut MountEntry) -> Result<()> {
-        if let Some(version) = self.plugin_version.as_ref().filter(|version| !version.is_empty()) {
-            let text = format!("plugin not found in the catalog: {}, version={version}", entry.kind);
+        if let Some(version) = self.plugin_version.as_ref().filter(|version| !version.0.is_empty()) {
+            let text = format!("plugin not found in the catalog: {}, version={}", entry.kind, version.0);
             return Err(Error::invalid(text));
         }
         if self.token_type.is_some() {
@@ -328,8 +328,8 @@ fn ttl(text: &str) -> Result<Option<u64>> {
 /// Options over those that the mount has; one without a value is taken away.
 fn tune_options(entry: &mut MountEntry, given: BTreeMap<String, String>) -> Result<()> {
     let options = entry.options.get_or_insert_default();
-    if entry.kind == "kv"
-        && let Some(wanted) = given.get("version")
+    if let Some(wanted) = given.get("version")
+        && (entry.kind == "kv" || wanted.is_empty())
     {
         change_version(options.get("version").map_or("1", String::as_str), wanted)?;
     }

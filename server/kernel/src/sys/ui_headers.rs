@@ -76,7 +76,7 @@ pub(super) struct Put {
 }
 
 impl Command<Sys> for Put {
-    const ROUTE: Route = Route::post("config/ui/headers/{header:any}").sudo().root_only();
+    const ROUTE: Route = Route::post("config/ui/headers/{header:any}").logged().sudo().root_only();
     type Reply = kit::Nothing;
 
     fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
@@ -120,7 +120,7 @@ pub(super) struct Delete {
 }
 
 impl Command<Sys> for Delete {
-    const ROUTE: Route = Route::delete("config/ui/headers/{header:any}").sudo().root_only();
+    const ROUTE: Route = Route::delete("config/ui/headers/{header:any}").logged().sudo().root_only();
     type Reply = kit::Nothing;
 
     fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use flow::{Input, Workflow};
-use kit::loose::{Flag, Number, Text};
+use kit::loose::{Flag, Number, Prose, Text};
 use kit::{Beyond, Command, Error, Fault, Nothing, Query, Reading, Reads, Reply, Result, Route};
 use kit::{Writing, page};
 use schemars::JsonSchema;
@@ -209,7 +209,7 @@ pub(super) struct Put {
     workflow: Option<Text>,
     /// What it is for.
     #[serde(default)]
-    description: Option<Text>,
+    description: Option<Prose>,
     /// The version that is there now; -1: there is none.
     #[serde(default)]
     cas: Option<Number>,
@@ -222,16 +222,15 @@ pub(super) struct Put {
 }
 
 impl Command<Sys> for Put {
-    const ROUTE: Route = Route::post("workflows/manage/{path:lower+}");
+    const ROUTE: Route = Route::post("workflows/manage/{path:lower+}").logged();
     type Reply = Shown;
 
     fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Shown>> {
-        let text = |text: Option<Text>| text.map(|text| text.0).unwrap_or_default();
         let flag = |flag: Option<Flag>| flag.is_some_and(|flag| flag.0);
         if self.path.ends_with('/') {
             return Err(Error::invalid("path: a workflow's path does not end in a slash"));
         }
-        let workflow = text(self.workflow);
+        let workflow = self.workflow.unwrap_or_default().0;
         Workflow::parse(&workflow).map_err(Error::invalid)?;
         let ns = Ns::of(cx);
         let txn = cx.beyond(&Beyond::for_the_kernel());
@@ -241,7 +240,7 @@ impl Command<Sys> for Put {
         check_version(self.cas, known.as_ref().map(|known| known.version), wants)?;
         let stored = Stored {
             workflow,
-            description: text(self.description),
+            description: self.description.unwrap_or_default().0,
             version: known.map_or(0, |known| known.version) + 1,
             cas_required,
             allow_unauthenticated: flag(self.allow_unauthenticated),
@@ -272,7 +271,7 @@ pub(super) struct Delete {
 }
 
 impl Command<Sys> for Delete {
-    const ROUTE: Route = Route::delete("workflows/manage/{path:lower+}");
+    const ROUTE: Route = Route::delete("workflows/manage/{path:lower+}").logged();
     type Reply = Nothing;
 
     fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {

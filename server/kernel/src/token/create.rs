@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kit::loose::{Flag, Number, Pairs, Slice, Span, Text};
+use kit::loose::{Flag, NAME_SIZE_MAX, Name, Number, Pairs, Slice, Span, Text};
 use kit::{Beyond, Command, Error, Nothing, Reads, Reply, Result, Route, Secret, Time, TokenKind, Writing};
 use policy::builtin;
 use schemars::JsonSchema;
@@ -43,7 +43,7 @@ struct Wish {
     /// How long at most, whatever else changes.
     explicit_max_ttl: Option<Text>,
     /// How audit calls its owner.
-    display_name: Option<Text>,
+    display_name: Option<Name>,
     /// How often it can be used; 0: any number of times.
     num_uses: Option<Number>,
     /// Renewals begin anew each time, for this long. Needs sudo.
@@ -327,6 +327,11 @@ impl Wish {
         }
         if id.contains('.') {
             return Err(Error::invalid("custom token ID cannot have a '.' in the value"));
+        }
+        if id.len() > NAME_SIZE_MAX {
+            return Err(Error::invalid(format!(
+                "id is longer than {NAME_SIZE_MAX} bytes; choose a shorter one"
+            )));
         }
         if !id.bytes().all(|byte| (b' '..=b'~').contains(&byte)) || id.trim_matches(' ') != id {
             return Err(Error::invalid(

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use kit::loose::{Flag, Number, Span, Text, Texts};
+use kit::loose::{Flag, Names, Number, Span, Text, Texts};
 use kit::{
     Beyond, Command, Error, Exists, Name, Nothing, Query, Reading, Reads, Reply, Result, Route, Terms,
     Writing,
@@ -141,15 +141,15 @@ pub(crate) struct Put {
     /// Name of the role.
     role_name: String,
     /// Policies that its tokens may have.
-    allowed_policies: Option<Texts>,
+    allowed_policies: Option<Names>,
     /// The same, each with a `*`.
-    allowed_policies_glob: Option<Texts>,
+    allowed_policies_glob: Option<Names>,
     /// Policies that its tokens may not have.
-    disallowed_policies: Option<Texts>,
+    disallowed_policies: Option<Names>,
     /// The same, each with a `*`.
-    disallowed_policies_glob: Option<Texts>,
+    disallowed_policies_glob: Option<Names>,
     /// Entity aliases that its tokens may be given.
-    allowed_entity_aliases: Option<Texts>,
+    allowed_entity_aliases: Option<Names>,
     /// Its tokens have no parent.
     orphan: Option<Flag>,
     /// Follows the path under which its tokens are listed.
@@ -240,9 +240,9 @@ impl Put {
     }
 
     fn change(self, role: &mut Role) -> Result<()> {
-        let names = |texts: Texts| TokenRecord::sanitised(&texts.0, false);
+        let names = |names: Names| TokenRecord::sanitised(&names.0, false);
         // `root` stands for everything only where something is given, not where it is taken away.
-        let each = |texts: Texts| each_once(&texts.0);
+        let each = |names: Names| each_once(&names.0);
         let max = self.token_explicit_max_ttl.map(|span| seconds("token_explicit_max_ttl", span));
         let period = self.token_period.map(|span| seconds("token_period", span));
         set(&mut role.allowed_policies, self.allowed_policies.map(names));

@@ -53,7 +53,7 @@ pub(crate) struct StartRoll {
 }
 
 impl Command<Pki> for StartRoll {
-    const ROUTE: Route = Route::post("roll").sudo().heavy();
+    const ROUTE: Route = Route::post("roll").logged().sudo().heavy();
     type Reply = ShownRoll;
 
     fn run(mut self, engine: &Pki, cx: &mut Writing<'_>) -> Result<Reply<ShownRoll>> {
@@ -179,7 +179,7 @@ fn brought<'a>(all: &'a Authorities, old: &Issuer, reference: &str) -> Result<&'
 pub(crate) struct AbortRoll {}
 
 impl Command<Pki> for AbortRoll {
-    const ROUTE: Route = Route::post("roll/abort").sudo();
+    const ROUTE: Route = Route::post("roll/abort").logged().sudo();
     type Reply = ShownRoll;
 
     fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<ShownRoll>> {

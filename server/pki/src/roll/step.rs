@@ -168,7 +168,7 @@ fn is_leaf(cx: &Writing<'_>, entry: &Entry, class: &Class) -> Result<bool> {
 pub(crate) struct SwitchRoll {}
 
 impl Command<Pki> for SwitchRoll {
-    const ROUTE: Route = Route::post("roll/switch").sudo();
+    const ROUTE: Route = Route::post("roll/switch").logged().sudo();
     type Reply = ShownRoll;
 
     fn run(self, _: &Pki, cx: &mut Writing<'_>) -> Result<Reply<ShownRoll>> {

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use kit::loose::{Given, Number, Text};
+use kit::loose::{Given, Number};
 use kit::{
     Captures, Command, Error, Exists, Name, Nothing, Query, Reading, Reads, Reply, Result, Route, Writing,
 };
@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::super::json::{self, Node, object};
 use super::super::record::{PAST, Record, SECRETS, Secret, data_of};
-use super::super::{secret, target};
+use super::super::secret;
 use super::config::{self, Config};
 use super::ledger::{Ledger, Shown};
-use super::{V2, at, forget};
+use super::{V2, at, forget, target};
 
 /// Reads a secret: its current version, or an older one.
 #[derive(Deserialize, JsonSchema)]
@@ -20,9 +20,7 @@ pub(super) struct Read {
     /// Where the secret lies.
     path: String,
     /// Which version; 0: the current one.
-    #[serde(default)]
-    #[schemars(with = "Option<i64>")]
-    version: Option<Text>,
+    version: Option<Number>,
 }
 
 /// A version of a secret.
@@ -40,7 +38,7 @@ impl Query<V2> for Read {
 
     fn run(self, _: &V2, cx: &Reading<'_>) -> Result<Reply<Data>> {
         let path = at(&self.path)?;
-        let wanted = version(self.version.as_ref())?;
+        let wanted = version(self.version);
         let bytes = cx.get(SECRETS, Name::Path(path))?.ok_or_else(Error::not_found)?;
         let (ledger, current) = match Record::parse(&bytes)? {
             Record::Versioned(found) if wanted == 0 || wanted == found.version => {
@@ -75,12 +73,8 @@ fn envelope(data: &[u8], metadata: &[u8]) -> Vec<u8> {
 }
 
 /// A version as it is asked for. Below 1: the current one.
-pub(super) fn version(text: Option<&Text>) -> Result<u64> {
-    let text = text.map_or("", |text| text.0.trim());
-    let number = if text.is_empty() { Some(0) } else { text.parse::<i64>().ok() };
-    let wrong =
-        "Field validation failed: error converting input for field \"version\": expected a whole number";
-    Ok(u64::try_from(number.ok_or_else(|| Error::invalid(wrong))?).unwrap_or(0))
+pub(super) fn version(asked: Option<Number>) -> u64 {
+    asked.and_then(|number| u64::try_from(number.0).ok()).unwrap_or(0)
 }
 
 /// Writes a new version of a secret.
@@ -227,6 +221,9 @@ impl Command<V2> for Patch {
 pub(super) struct Delete {
     /// Where the secret lies.
     path: String,
+    /// Of no account: the current version is deleted.
+    #[serde(rename = "version")]
+    _version: Option<Number>,
 }
 
 impl Command<V2> for Delete {

@@ -1,16 +1,17 @@
 use std::collections::BTreeMap;
 
 use kit::loose::{Flag, Given, Number, Span};
-use kit::{Command, Error, Exists, Name, Nothing, Query, Reading, Reads, Reply, Result, Route, Writing};
+use kit::{
+    Command, Error, Exists, Fault, Name, Nothing, Query, Reading, Reads, Reply, Result, Route, Writing,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::super::json::{Node, object};
 use super::super::record::{Record, SECRETS, Secret};
-use super::super::target;
 use super::config::{self, Config};
 use super::ledger::{Ledger, Metadata, Settings};
-use super::{V2, at, forget};
+use super::{V2, at, forget, target};
 
 /// How many fields users may write down about a secret.
 const CUSTOM_MAX: usize = 64;
@@ -386,7 +387,10 @@ impl Command<V2> for Delete {
     type Reply = Nothing;
 
     fn run(self, _: &V2, cx: &mut Writing<'_>) -> Result<Reply<Nothing>> {
-        let Ok(path) = at(&self.path) else { return Ok(Reply::Nothing) };
+        let path = match at(&self.path) {
+            Err(error) if error.fault() == Fault::NotFound => return Ok(Reply::Nothing),
+            path => path?,
+        };
         let Some(secret) = Secret::load(cx, path)? else { return Ok(Reply::Nothing) };
         let current = secret.ledger.current;
         let apart = secret.apart == Some(current);

@@ -70,13 +70,18 @@ fn forget(cx: &mut Writing<'_>, path: &str, version: u64) -> Result<()> {
     cx.delete(PAST, Name::PathThen(path, &version.to_be_bytes()))
 }
 
+/// The path of a secret that is written to.
+fn target(path: &str) -> Result<&str> {
+    if path.is_empty() { at(path) } else { super::target(path) }
+}
+
 /// A path that a read, a deletion or the like is about.
 fn at(path: &str) -> Result<&str> {
     match super::secret(path) {
         Some(path) => Ok(path),
         None if path.is_empty() => {
             let text = "Non-listing operations on the root of a K/V v2 mount are not supported.";
-            Err(Error::new(Fault::NotFound, text))
+            Err(Error::new(Fault::Warned, text))
         }
         None => Err(Error::not_found()),
     }

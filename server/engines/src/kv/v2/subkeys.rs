@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use kit::loose::{Number, Text};
+use kit::loose::Number;
 use kit::{Error, Query, Reading, Reads, Reply, Result, Route};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,9 +17,7 @@ pub(super) struct Read {
     /// Where the secret lies.
     path: String,
     /// Which version; 0: the current one.
-    #[serde(default)]
-    #[schemars(with = "Option<i64>")]
-    version: Option<Text>,
+    version: Option<Number>,
     /// How deep; 0: down to the leaves.
     #[serde(default)]
     depth: Option<Number>,
@@ -42,7 +40,7 @@ impl Query<V2> for Read {
         let path = at(&self.path)?;
         let secret = Secret::load(cx, path)?.ok_or_else(Error::not_found)?;
         let current = secret.ledger.current;
-        let number = Some(version(self.version.as_ref())?).filter(|number| *number != 0).unwrap_or(current);
+        let number = Some(version(self.version)).filter(|number| *number != 0).unwrap_or(current);
         let written = secret.ledger.versions.get(&number).ok_or_else(Error::not_found)?;
         let metadata = secret.ledger.shown(number);
         if written.is_gone(cx.now()) {

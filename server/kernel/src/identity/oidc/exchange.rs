@@ -10,7 +10,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use kit::loose::Text;
 use kit::{Beyond, Command, Error, Nothing, Reads, Reply, Result, Route, Secret, Writing};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 
 use super::authorize::{self, Challenge, Grant};
@@ -43,17 +43,25 @@ pub(in crate::identity) struct Exchange {
     /// `authorization_code` or `client_credentials`.
     grant_type: Text,
     /// The code.
+    #[serde(deserialize_with = "any_text")]
     code: Secret<String>,
     /// Where the person was sent back to.
     redirect_uri: Text,
     /// The answer to the challenge.
+    #[serde(deserialize_with = "any_text")]
     code_verifier: Secret<String>,
     /// What the client wants to know, if the token is for itself.
     scope: Text,
     /// The id of the client, if it is not in the Authorization header.
     client_id: Text,
     /// Its secret, if that is not in the Authorization header.
+    #[serde(deserialize_with = "any_text")]
     client_secret: Secret<String>,
+}
+
+/// A number is a text too, and a wrong one is refused in the words of the standard.
+fn any_text<'de, D: Deserializer<'de>>(from: D) -> Result<Secret<String>, D::Error> {
+    Text::deserialize(from).map(|text| Secret::new(text.0))
 }
 
 /// Why there is no token, in the words of the standard.

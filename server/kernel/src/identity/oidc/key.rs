@@ -66,6 +66,9 @@ impl Default for Key {
 /// The key of this name. `default` is always there.
 pub(super) fn find(cx: &impl Reads, name: &str) -> Result<Option<Key>> {
     let builtin = || Key { allowed_client_ids: vec![ALL.to_owned()], ..Key::default() };
+    if name.is_empty() {
+        return Ok(None);
+    }
     Ok(KEYS.get(cx, name)?.or_else(|| (name == DEFAULT).then(builtin)))
 }
 

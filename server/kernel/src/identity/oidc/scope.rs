@@ -1,6 +1,6 @@
 //! Scopes: claims that a client may ask for.
 
-use kit::loose::Text;
+use kit::loose::{Prose, Text};
 use kit::{
     Command, Entity, Error, Exists, Nothing, Query, Reading, Reads, Reply, Result, Route, Table, Writing,
 };
@@ -67,7 +67,7 @@ pub(in crate::identity) struct Put {
     /// Claims as a JSON object with templates, or the same in base64.
     template: Option<Text>,
     /// What it is for, for people.
-    description: Option<Text>,
+    description: Option<Prose>,
 }
 
 impl Command<Identity> for Put {
@@ -80,7 +80,7 @@ impl Command<Identity> for Put {
             return Err(Error::invalid(format!("the {OPENID:?} scope name is reserved")));
         }
         let mut scope = find(cx, &self.name)?.unwrap_or_default();
-        if let Some(Text(text)) = self.description {
+        if let Some(Prose(text)) = self.description {
             scope.description = text;
         }
         if let Some(Text(text)) = self.template {

@@ -76,7 +76,7 @@ pub(in crate::sys) struct Put {
 }
 
 impl Command<Sys> for Put {
-    const ROUTE: Route = Route::post("quotas/lease-count/{name}").root_only();
+    const ROUTE: Route = Route::post("quotas/lease-count/{name}").logged().root_only();
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {

@@ -29,13 +29,13 @@ pub(super) struct Leases;
 impl Limits for Rates {
     const KIND: Kind = Kind::RateLimit;
     const LIST: Route = Route::list("quotas/rate-limit").root_only();
-    const DELETE: Route = Route::delete("quotas/rate-limit/{name}").root_only();
+    const DELETE: Route = Route::delete("quotas/rate-limit/{name}").logged().root_only();
 }
 
 impl Limits for Leases {
     const KIND: Kind = Kind::LeaseCount;
     const LIST: Route = Route::list("quotas/lease-count").root_only();
-    const DELETE: Route = Route::delete("quotas/lease-count/{name}").root_only();
+    const DELETE: Route = Route::delete("quotas/lease-count/{name}").logged().root_only();
 }
 
 #[derive(JsonSchema, Serialize)]
@@ -80,7 +80,7 @@ pub(super) struct SetConfig {
 }
 
 impl Command<Sys> for SetConfig {
-    const ROUTE: Route = Route::post("quotas/config").root_only();
+    const ROUTE: Route = Route::post("quotas/config").logged().root_only();
     type Reply = kit::Nothing;
 
     fn run(self, _: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {

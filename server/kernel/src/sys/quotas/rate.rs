@@ -81,7 +81,7 @@ pub(in crate::sys) struct Put {
 }
 
 impl Command<Sys> for Put {
-    const ROUTE: Route = Route::post("quotas/rate-limit/{name}").root_only();
+    const ROUTE: Route = Route::post("quotas/rate-limit/{name}").logged().root_only();
     type Reply = kit::Nothing;
 
     fn run(self, engine: &Sys, cx: &mut Writing<'_>) -> Result<Reply<Self::Reply>> {
