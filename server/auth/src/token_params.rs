@@ -295,7 +295,7 @@ pub(crate) fn seconds(field: &str, span: Span) -> Result<u64> {
 }
 
 /// Names of policies, in lower case, each once, in the order in which they were said: clients compare what they read with that.
-fn in_order(names: &Texts) -> Vec<String> {
+fn in_order(names: &Names) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let names = names.0.iter().map(|name| name.trim().to_lowercase()).filter(|name| !name.is_empty());
     names.filter(|name| seen.insert(name.clone())).collect()
