@@ -117,7 +117,6 @@ pub trait AnyEngine: Send + Sync {
 }
 
 /// What answers a verb at a path.
-#[expect(clippy::large_enum_variant, reason = "it lives on the stack for a moment, and is mostly this one")]
 pub enum Found<'a> {
     /// An operation.
     Here {
