@@ -265,7 +265,8 @@ fn a_restore_that_is_cut_off_leaves_the_store_as_it_was() {
     site.holds("kept");
 }
 
-/// The lines of the unit that the timer of deploy/systemd starts, run as they stand there, but for this folder and these three.
+/// The lines of the unit that the timer of deploy/systemd starts, run as they stand there, but for this folder and these three. What
+/// they say goes into the journal, which others read: the token is not in it.
 fn run_unit(site: &Site, folder: &std::path::Path, token: &str) -> Result<(), String> {
     let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/systemd/sealkeep-backup.service");
     let unit = std::fs::read_to_string(unit).unwrap();
@@ -284,6 +285,10 @@ fn run_unit(site: &Site, folder: &std::path::Path, token: &str) -> Result<(), St
         }
         command.env("KEEP_ADDR", site.server.url()).env("KEEP_TOKEN", token).env("HOME", site.folder.path());
         let output = command.output().unwrap();
+        for said in [&output.stdout, &output.stderr] {
+            let said = String::from_utf8_lossy(said);
+            assert!(!said.contains(token), "{line}: {said}");
+        }
         match output.status.success() {
             true => Ok(()),
             false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
