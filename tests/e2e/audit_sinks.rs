@@ -94,11 +94,8 @@ fn a_dead_socket_refuses_alone_and_is_forgiven_beside_a_file() {
         root.post("kv/a", json!({"password": SECRET})).must(204);
     }
     let metrics = root.get("sys/metrics?format=prometheus").must(200).text();
-    for about in ["lost", "waiting"] {
-        assert!(
-            metrics.contains(&format!("sealkeep_audit_{about}_lines{{path=\"blocked/\"}} ")),
-            "{metrics}"
-        );
+    for about in ["lost_lines_total", "waiting_lines"] {
+        assert!(metrics.contains(&format!("sealkeep_audit_{about}{{path=\"blocked/\"}} ")), "{metrics}");
     }
 }
 

@@ -37,7 +37,7 @@ fn what_is_made_after_it_ends_in_time() {
     assert!(!lives(&desk, &token));
     let said = desk.ask(Get, "sys/metrics?format=prometheus", "").expect(200);
     let text = String::from_utf8(said.raw).unwrap();
-    assert!(text.contains("sealkeep_core_clock_set_back 1\n"), "{text}");
+    assert!(text.contains("sealkeep_core_clock_set_back_total 1\n"), "{text}");
 }
 
 #[test]

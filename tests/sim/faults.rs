@@ -9,6 +9,8 @@ use storage::faulty::PowerCut;
 use tests::desk::Desk;
 use tests::dice::Dice;
 
+use crate::metrics::gauge;
+
 /// How many runs, and how many requests in each.
 const SEEDS: u64 = 20;
 const STEPS: usize = 120;
@@ -74,12 +76,7 @@ fn run(seed: u64, struck: &mut Struck) {
 fn what_cannot_be_moved_into_the_store_is_seen_until_it_can() {
     let desk = Desk::new(1);
     desk.ask(Post, "sys/mounts/kv", r#"{"type":"kv"}"#).expect(204);
-    let unsettled = || {
-        let said = desk.ask(Get, "sys/metrics", "");
-        let gauges = said.json["Gauges"].as_array().unwrap();
-        let gauge = gauges.iter().find(|gauge| gauge["Name"] == "sealkeep.store.unsettled");
-        gauge.unwrap()["Value"].as_f64().unwrap()
-    };
+    let unsettled = || gauge(&desk, "sealkeep.store.unsettled");
     assert_eq!(unsettled(), 0.0);
     desk.disk.limit(Some(desk.disk.dump().len() as u64));
     let body = json!({ "v": "x".repeat(2000) }).to_string();

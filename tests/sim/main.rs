@@ -25,6 +25,7 @@ mod keys;
 mod limits;
 mod lines;
 mod lists;
+mod metrics;
 mod mfa;
 mod namespace_keys;
 mod namespaces;

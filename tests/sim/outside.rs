@@ -20,6 +20,8 @@ use serde_json::{Value, json};
 use storage::faulty::PowerCut;
 use tests::desk::{Desk, Everything, Said, Surroundings, request};
 
+use crate::metrics::gauge;
+
 /// An engine that makes users in a directory outside, as a database engine does.
 struct Rented;
 
@@ -490,6 +492,7 @@ fn when_all_is_quiet_just_what_is_leased_is_there() {
 fn what_cannot_be_undone_is_listed_and_can_be_forced() {
     let (desk, directory) = desk(6);
     let (user, lease) = rent(&desk);
+    let before = gauge(&desk, "vault.expire.num_irrevocable_leases");
     directory.mood(Mood::Down);
     for _ in 0..12 {
         desk.wait(Duration::from_secs(7200));
@@ -497,10 +500,15 @@ fn what_cannot_be_undone_is_listed_and_can_be_forced() {
     }
     let said = desk.ask(Get, "sys/leases?type=irrevocable", "").expect(200);
     assert_eq!(said.json["data"]["lease_count"], 1, "{said:?}");
+    let irrevocable = |desk: &Desk| gauge(desk, "vault.expire.num_irrevocable_leases");
+    assert_eq!((before, irrevocable(&desk)), (0.0, 1.0), "by each commit");
     assert_eq!(directory.there("dir/"), [user]);
     directory.mood(Mood::Well);
+    let desk = desk.crash(PowerCut::Sectors);
+    assert_eq!(irrevocable(&desk), 1.0, "by a look at all");
     desk.ask(Post, "sys/leases/revoke-force/r/creds", "{}").expect(204);
     desk.tick();
+    assert_eq!(irrevocable(&desk), 0.0);
     assert!(directory.there("dir/").is_empty());
     desk.ask(Post, "sys/leases/lookup", &json!({ "lease_id": lease }).to_string()).expect(400);
 }

@@ -41,6 +41,7 @@ impl Kernel {
     ) -> (Audited<Answer>, bool) {
         if let Err(error) = &result
             && let Some(cause) = error.cause()
+            && (self.trouble().is_none() || self.metrics.tells(trip.now))
         {
             tracing::error!(request = trip.id, path = request.path.as_str(), cause, "a request failed");
         }

@@ -8,6 +8,7 @@ use storage::{Random, Snapshot, Txn};
 use crate::agenda::{self, Item};
 use crate::mounts::MountEntry;
 use crate::namespaces::Ns;
+use crate::quotas::What;
 use crate::shelf::{OfNamespaces, SharedTable, Shelf, Shelves, Source};
 use crate::tokens::{self, TokenHash};
 use crate::ttl::Bounds;
@@ -147,7 +148,7 @@ pub(crate) fn enter(
         ending: false,
     };
     put(txn, &id, &Lease::Thing(thing.clone()))?;
-    txn.count(quotas::label(id.ns, maker(&id.path), ""), 1);
+    txn.count(quotas::label(id.ns, maker(&id.path), "", What::Thing), 1);
     if let Some(token) = holder {
         HELD.put(txn, id.ns.mount(), Name::Id(&held_key(token, tag)), &id)?;
     }
@@ -358,15 +359,37 @@ pub(crate) fn irrevocable(snapshot: &Snapshot, ns: Ns, mut each: impl FnMut(&str
 /// Shows what is counted of each lease of a namespace. It looks at all leases there.
 pub(crate) fn labels(snapshot: &Snapshot, ns: Ns, mut each: impl FnMut(&str)) -> Result<()> {
     each_in(snapshot, ns, "", |id| {
-        each(&quotas::label(ns, maker(&id.path), &role(snapshot, &id)?));
+        let what = if is_token(&id) { What::Token } else { What::Thing };
+        each(&quotas::label(ns, maker(&id.path), &role(snapshot, &id)?, what));
         Ok(ControlFlow::Continue(()))
     })
 }
 
+/// Shows what each lease of a namespace is; an irrevocable one twice, as the lease that it is too. It looks at all leases there.
+pub(crate) fn each(snapshot: &Snapshot, ns: Ns, mut each: impl FnMut(What)) -> Result<()> {
+    each_in(snapshot, ns, "", |id| {
+        if is_token(&id) {
+            each(What::Token);
+            return Ok(ControlFlow::Continue(()));
+        }
+        each(What::Thing);
+        if let Some(Lease::Thing(thing)) = find(snapshot, &id)?
+            && thing.irrevocable()
+        {
+            each(What::Irrevocable);
+        }
+        Ok(ControlFlow::Continue(()))
+    })
+}
+
+/// Whether a lease is a token's: its name tells.
+fn is_token(id: &LeaseId) -> bool {
+    id.path.rsplit_once('/').is_some_and(|(_, name)| name.len() == TOKEN_NAME_SIZE)
+}
+
 /// The role by which the token of a lease came in.
 fn role(snapshot: &Snapshot, id: &LeaseId) -> Result<String> {
-    let token = id.path.rsplit_once('/').is_some_and(|(_, name)| name.len() == TOKEN_NAME_SIZE);
-    if !token {
+    if !is_token(id) {
         return Ok(String::new());
     }
     let Some(Lease::Token { hash }) = find(snapshot, id)? else { return Ok(String::new()) };
@@ -392,7 +415,10 @@ pub(crate) fn held_hidden(source: &impl Source, token: TokenHash) -> Result<bool
 /// Forgets a lease whose thing has been taken back.
 pub(crate) fn forget(txn: &mut Txn, id: &LeaseId, thing: &Thing) -> Result<()> {
     forget_by_id(txn, id)?;
-    txn.count(quotas::label(id.ns, maker(&id.path), ""), -1);
+    txn.count(quotas::label(id.ns, maker(&id.path), "", What::Thing), -1);
+    if thing.irrevocable() {
+        txn.count(quotas::label(id.ns, "", "", What::Irrevocable), -1);
+    }
     if let Some(token) = thing.token {
         HELD.delete(txn, Name::Id(&held_key(token, thing.tag)))?;
     }
@@ -421,6 +447,8 @@ pub(crate) fn postpone(txn: &mut Txn, id: &LeaseId, thing: Thing, why: &Error, n
     let thing = Thing { attempts, error: Some(why.to_string()), expires, ..thing };
     if !thing.irrevocable() {
         agenda::enter(txn, expires, thing.tag, &Item::Lease { id: id.clone() })?;
+    } else if attempts == ATTEMPTS_MAX {
+        txn.count(quotas::label(id.ns, "", "", What::Irrevocable), 1);
     }
     put(txn, id, &Lease::Thing(thing))
 }

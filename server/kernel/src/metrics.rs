@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use kit::Verb;
+use kit::{Time, Verb};
 
 /// What the server counts about its requests. Each count is one atomic addition.
 #[derive(Default)]
@@ -25,6 +25,8 @@ pub(crate) struct Metrics {
     /// Requests that were over their limit.
     over_quota: AtomicU64,
     clocks_set_back: AtomicU64,
+    /// The second in which the log was last told of a write that was refused.
+    told: AtomicU64,
 }
 
 /// The verbs, as audit calls them.
@@ -130,6 +132,14 @@ impl Metrics {
         self.unasked.load(Relaxed)
     }
 
+    /// Whether the log is told of a write that was refused: of one a second. Clients try again, and the log may lie on the disk that
+    /// is full.
+    pub(crate) fn tells(&self, now: Time) -> bool {
+        // Zero is no second in which anything was told.
+        let second = now.seconds().saturating_add(1);
+        self.told.swap(second, Relaxed) != second
+    }
+
     /// An answer could not be audited.
     pub(crate) fn unaudited(&self) {
         self.unaudited.fetch_add(1, Relaxed);
@@ -186,6 +196,14 @@ mod tests {
         assert_eq!(upto(Duration::from_micros(100)), Some(3));
         assert_eq!(upto(Duration::from_millis(1)), Some(4));
         assert_eq!(upto(Duration::from_secs(10)), Some(4));
+    }
+
+    #[test]
+    fn the_log_is_told_once_a_second() {
+        let metrics = Metrics::default();
+        let told =
+            [0, 0, 999, 1_000, 1_999, 2_000, 61_000].map(|milli| metrics.tells(Time(milli * 1_000_000)));
+        assert_eq!(told, [true, false, false, true, false, true, true]);
     }
 
     #[test]

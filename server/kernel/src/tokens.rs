@@ -1,3 +1,4 @@
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,6 +14,7 @@ use crate::agenda::{self, Item};
 use crate::cidr::Cidr;
 use crate::identity::Bearer;
 use crate::namespaces::{self, Namespace, Ns};
+use crate::quotas::What;
 use crate::shelf::{OfNamespaces, SharedTable, Shelf, Shelves, Source};
 pub(crate) use crate::token_record::TokenRecord;
 use crate::{identity, ids, leases, policies, quotas};
@@ -210,8 +212,10 @@ impl Tokens {
         }
         if let Some(expires) = record.expires {
             leases::enter_token(txn, record.namespace, &record.path, hash)?;
-            txn.count(quotas::label(record.namespace, &record.path, &record.login_role), 1);
+            txn.count(quotas::label(record.namespace, &record.path, &record.login_role, What::Token), 1);
             agenda::enter(txn, expires, hash.tag(), &Item::Token { hash, namespace: record.namespace })?;
+        } else {
+            txn.count(quotas::label(record.namespace, "", "", What::Endless), 1);
         }
         Ok(Made { id, hash: Some(hash), record })
     }
@@ -399,6 +403,16 @@ pub(crate) fn accessors(source: &impl Source, ns: Ns, limit: usize) -> Result<Ve
     Ok(rows.into_iter().map(|(id, _)| String::from_utf8_lossy(&id).into_owned()).collect())
 }
 
+/// How many tokens a namespace has. It looks at all of them.
+pub(crate) fn how_many(source: &impl Source, ns: Ns) -> Result<i64> {
+    let mut count = 0;
+    ACCESSORS.of(ns).scan(source, &[], None, |_, _| {
+        count += 1;
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(count)
+}
+
 /// Up to `limit` tokens of a namespace.
 pub(crate) fn of_namespace(source: &impl Source, ns: Ns, limit: usize) -> Result<Vec<TokenHash>> {
     Ok(ACCESSORS.of(ns).below(source, &[], limit)?.into_iter().map(|(_, hash)| hash).collect())
@@ -492,7 +506,9 @@ fn end(txn: &mut Txn, hash: TokenHash, record: &TokenRecord, now: Time, childles
     if let Some(expires) = record.expires {
         agenda::strike(txn, record.namespace.mount(), expires, hash.tag())?;
         leases::forget_token(txn, record.namespace, &record.path, hash)?;
-        txn.count(quotas::label(record.namespace, &record.path, &record.login_role), -1);
+        txn.count(quotas::label(record.namespace, &record.path, &record.login_role, What::Token), -1);
+    } else {
+        txn.count(quotas::label(record.namespace, "", "", What::Endless), -1);
     }
     let namespace = record.namespace;
     agenda::enter(txn, now, hash.tag(), &Item::Bury { hash, namespace, childless })

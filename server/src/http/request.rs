@@ -79,7 +79,10 @@ pub(crate) fn check_message(version: Version, headers: &HeaderMap) -> Result<(),
 
 /// What may stand for two things is refused, and nothing more is read where it came from: what follows could be, too.
 fn ambiguous(text: &str) -> Box<Reply> {
-    let mut refusal = refuse(400, text);
+    closing(refuse(400, text))
+}
+
+fn closing(mut refusal: Box<Reply>) -> Box<Reply> {
     refusal.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     refusal
 }
@@ -112,9 +115,7 @@ pub(crate) fn read(
     }
     let path = path(raw, query, method)?;
     let known = Known::read(headers);
-    if listener.wants_request_header && !known.vault_request {
-        return Err(refuse(412, "missing \"X-Vault-Request\" header"));
-    }
+    known.may_come(listener)?;
     let Peer { address, certificates, .. } = match &listener.forwarded {
         None => peer.clone(),
         Some(rule) => client(rule, headers, peer)?,
@@ -122,7 +123,8 @@ pub(crate) fn read(
     let origin = origin(known.origin, cors, method)?;
     known.check_consistency()?;
     let wrap_ttl = known.wrap_ttl.map(wrap_ttl).transpose()?.flatten();
-    let Asks { verb, help, head_only, pairs } = asks(method, query)?;
+    let Asks { verb, help, head_only, mut pairs } = asks(method, query)?;
+    known.say_prometheus(&path, &mut pairs);
     let writes = matches!(verb, Verb::Post | Verb::Patch);
     if writes && !help && path.is_folder() {
         return Err(refuse(400, "cannot write to a path ending in '/'"));
@@ -303,6 +305,9 @@ struct Known<'a> {
     index: Option<&'a HeaderValue>,
     inconsistent: Option<&'a HeaderValue>,
     origin: Option<&'a HeaderValue>,
+    accept: Option<&'a HeaderValue>,
+    /// The body is in a coding that is not known here.
+    is_coded: bool,
     content_type: Option<&'a HeaderValue>,
     vault_request: bool,
 }
@@ -321,6 +326,10 @@ impl<'a> Known<'a> {
                 "x-vault-index" => known.index = known.index.or(Some(value)),
                 "x-vault-inconsistent" => known.inconsistent = known.inconsistent.or(Some(value)),
                 "x-vault-request" => known.vault_request = value.as_bytes() == b"true",
+                "accept" => known.accept = known.accept.or(Some(value)),
+                "transfer-encoding" => {
+                    known.is_coded |= !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+                }
                 "origin" => known.origin = known.origin.or(Some(value)),
                 "content-type" => known.content_type = Some(value),
                 "x-vault-wrap-format" if value.as_bytes() == b"jwt" => known.wrap_format = WrapFormat::Jwt,
@@ -337,6 +346,30 @@ impl<'a> Known<'a> {
         known.is_bearer = shown.is_none();
         known.token = shown.or(bearer).filter(|token| !token.is_empty());
         known
+    }
+
+    /// Whether it can be read, and comes as this door wants it.
+    fn may_come(&self, listener: &Listener) -> Result<(), Box<Reply>> {
+        if self.is_coded {
+            return Err(closing(refuse(501, "unsupported Transfer-Encoding: only chunked is known")));
+        }
+        if listener.wants_request_header && !self.vault_request {
+            return Err(refuse(412, "missing \"X-Vault-Request\" header"));
+        }
+        Ok(())
+    }
+
+    /// Has metrics answered as Prometheus reads them where its header says so, and the query does not say how.
+    fn say_prometheus(&self, path: &Path, pairs: &mut Vec<(String, String)>) {
+        let kinds = ["application/openmetrics-text", "prometheus/telemetry"];
+        let says = |accept: &HeaderValue| kinds.iter().any(|kind| text(accept).contains(kind));
+        if path.as_str() != "sys/metrics" || !self.accept.is_some_and(says) {
+            return;
+        }
+        pairs.retain(|(name, value)| name != "format" || !value.is_empty());
+        if !pairs.iter().any(|(name, _)| name == "format") {
+            pairs.push(("format".to_owned(), "prometheus".to_owned()));
+        }
     }
 
     /// Headers about replicas, which a single node meets by itself. Malformed ones are refused as elsewhere.

@@ -5,6 +5,7 @@ use kit::{Error, Fault, Kept, Result};
 use policy::Path;
 use storage::{Index, Snapshot};
 
+use super::held::What;
 use super::rules::Rules;
 use crate::kernel::Kernel;
 use crate::namespaces::Ns;
@@ -37,9 +38,9 @@ pub(crate) struct Ticket {
     stamp: u64,
 }
 
-/// What is counted of a lease: its namespace, the path that made it, and the role of a login.
-pub(crate) fn label(ns: Ns, path: &str, role: &str) -> String {
-    format!("{}\0{path}\0{role}", ids::uuid(ns.mount().0))
+/// What is counted of a lease: its namespace, the path that made it, the role of a login, and what it is.
+pub(crate) fn label(ns: Ns, path: &str, role: &str, what: What) -> String {
+    format!("{}\0{path}\0{role}\0{}", ids::uuid(ns.mount().0), what.letter())
 }
 
 impl Tally {
@@ -180,6 +181,7 @@ impl Kernel {
 
     /// Counts what was committed. What cannot be counted is counted anew when it is next needed.
     pub(crate) fn count_committed(&self, changes: &[(String, i64)], index: Index) {
+        self.quotas.held.committed(changes, index);
         let mut slot = self.quotas.counts.known();
         let Some(known) = slot.as_mut().filter(|known| index > known.since) else { return };
         let today = self.store.snapshot();
@@ -221,6 +223,7 @@ pub(crate) fn is_root(record: &TokenRecord) -> bool {
 
 /// The stamp of the limit that a lease counts towards.
 fn holding(rules: &Rules, router: &Router, label: &str) -> Option<u64> {
+    let (label, _) = What::of(label).filter(|(_, what)| what.is_lease())?;
     let mut parts = label.splitn(3, '\0');
     let space = router.space(Ns::parse(parts.next()?)?)?;
     let (path, role) = (parts.next()?, parts.next().filter(|role| !role.is_empty()));

@@ -6,6 +6,7 @@
 
 mod buckets;
 mod counts;
+mod held;
 mod meter;
 mod rules;
 
@@ -13,6 +14,7 @@ use kit::{Memo, Result};
 use storage::Snapshot;
 
 pub(crate) use counts::{Counts, Ticket, is_root, label};
+pub(crate) use held::{Held, Holding, What};
 pub use meter::{Allowance, Meter};
 pub(crate) use rules::{
     Config, Kind, Limit, QuotaRecord, Rules, config, delete, find, names, put, put_config,
@@ -27,11 +29,18 @@ pub(crate) struct Quotas {
     rules: Memo<(), Rules>,
     buckets: Buckets,
     pub(crate) counts: Counts,
+    /// Counted for those who watch, and not for limits.
+    pub(crate) held: Held,
 }
 
 impl Default for Quotas {
     fn default() -> Self {
-        Self { rules: Memo::new(1), buckets: Buckets::default(), counts: Counts::default() }
+        Self {
+            rules: Memo::new(1),
+            buckets: Buckets::default(),
+            counts: Counts::default(),
+            held: Held::default(),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::Sys;
 use crate::kernel::Kernel;
 use crate::metrics::Timed;
+use crate::quotas::Holding;
 use crate::request::JSON;
 use crate::router::Router;
 
@@ -44,7 +45,7 @@ struct Timing {
 /// Shows what the server measures about itself, as JSON or as Prometheus reads it.
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct Metrics {
-    /// `prometheus`, or nothing for JSON.
+    /// `prometheus`, or nothing for JSON, or for what the client's Accept header says.
     #[serde(default)]
     format: String,
 }
@@ -98,13 +99,14 @@ fn samples(kernel: &Kernel, router: &Router, now: Time) -> Vec<Sample> {
     }
     for (operation, class, count) in kernel.metrics.answers() {
         samples.push(Sample {
-            name: "sealkeep.core.answers",
+            name: "sealkeep.core.answers_total",
             about: "Requests answered, by operation and class of status.",
             kind: Kind::Counter,
             value: count as f64,
             labels: vec![("operation", operation.to_owned()), ("status", class.to_owned())],
         });
     }
+    samples.extend(held(kernel, router));
     samples.extend(audits(kernel));
     samples.push(Sample {
         name: "vault.quota.rate_limit.violation",
@@ -114,7 +116,7 @@ fn samples(kernel: &Kernel, router: &Router, now: Time) -> Vec<Sample> {
         labels: Vec::new(),
     });
     samples.push(Sample {
-        name: "sealkeep.core.clock_set_back",
+        name: "sealkeep.core.clock_set_back_total",
         about: "How often the clock of the machine was set back by two seconds or more.",
         kind: Kind::Counter,
         value: kernel.metrics.clocks_set_back() as f64,
@@ -156,6 +158,31 @@ fn of_engines(router: &Router, cx: &Reading<'_>) -> Vec<Sample> {
     samples
 }
 
+/// Leases and tokens. The namespaces that are sealed have none that could be counted.
+fn held(kernel: &Kernel, router: &Router) -> Vec<Sample> {
+    let held = kernel.held(router);
+    let gauge = |name, about, value: i64, labels| Sample {
+        name,
+        about,
+        kind: Kind::Gauge,
+        value: value.max(0) as f64,
+        labels,
+    };
+    let sum = |count: fn(&Holding) -> i64| held.iter().map(|(_, holding)| count(holding)).sum();
+    let leases = sum(|holding| holding.tokens + holding.things);
+    let about = "Leases, those of tokens too.";
+    let mut samples = vec![gauge("vault.expire.num_leases", about, leases, Vec::new())];
+    let about = "Leases that could not be ended, and wait for a person.";
+    let irrevocable = sum(|holding| holding.irrevocable);
+    samples.push(gauge("vault.expire.num_irrevocable_leases", about, irrevocable, Vec::new()));
+    samples.extend(held.iter().map(|(path, holding)| {
+        let name = if path.is_empty() { "root" } else { path.trim_end_matches('/') };
+        let labels = vec![("cluster", kernel.cluster_name().to_owned()), ("namespace", name.to_owned())];
+        gauge("vault.token.count", "Tokens, batch tokens aside.", holding.tokens + holding.endless, labels)
+    }));
+    samples
+}
+
 /// What became of audit lines.
 fn audits(kernel: &Kernel) -> Vec<Sample> {
     let sample = |name, about, kind, value, labels| Sample { name, about, kind, value, labels };
@@ -176,7 +203,7 @@ fn audits(kernel: &Kernel) -> Vec<Sample> {
     let of = |path: &String| vec![("path", path.clone())];
     let about = "Lines that an audit device has refused or lost.";
     samples.extend(devices.iter().map(|(path, lost, _)| {
-        sample("sealkeep.audit.lost_lines", about, Kind::Counter, *lost as f64, of(path))
+        sample("sealkeep.audit.lost_lines_total", about, Kind::Counter, *lost as f64, of(path))
     }));
     let about = "Lines in the queue of an audit device.";
     samples.extend(devices.iter().map(|(path, _, waiting)| {
@@ -214,6 +241,7 @@ fn process() -> Vec<Sample> {
     let files = || Some(read_dir("/proc/self/fd").ok()?.count() as f64);
     let measured = [
         ("process.cpu_seconds_total", "Time that processors spent.", Kind::Counter, seconds()),
+        ("process.max_fds", "Files that may be open.", Kind::Gauge, files_max()),
         ("process.open_fds", "Open files.", Kind::Gauge, files()),
         ("process.resident_memory_bytes", "Memory in use.", Kind::Gauge, pages(1)),
         ("process.virtual_memory_bytes", "Memory asked for.", Kind::Gauge, pages(0)),
@@ -223,6 +251,11 @@ fn process() -> Vec<Sample> {
         Some(Sample { name, about, kind, value: value?, labels: Vec::new() })
     };
     measured.into_iter().filter_map(sample).collect()
+}
+
+/// How many files may be open; nothing, if as many as there is memory for.
+fn files_max() -> Option<f64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.map(|max| max as f64)
 }
 
 /// As Prometheus reads it.

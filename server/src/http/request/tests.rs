@@ -69,6 +69,36 @@ fn verbs_are_mapped() {
 }
 
 #[test]
+fn prometheus_says_in_a_header_how_it_reads_metrics() {
+    let scrape = "application/openmetrics-text; version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+    let asks = |query: &str, accept: &str, expect: &str| {
+        let line = format!("GET /v1/sys/metrics{query}");
+        check_with(&line, &[("accept", accept)], &format!("Get sys/metrics Ignored [{expect}]"));
+    };
+    asks("", scrape, "format=prometheus");
+    asks("", "prometheus/telemetry", "format=prometheus");
+    asks("?format=", scrape, "format=prometheus");
+    asks("?format=json", scrape, "format=json");
+    asks("", "text/plain", "");
+    asks("", "*/*", "");
+    check_with("GET /v1/secret/a", &[("accept", scrape)], "Get secret/a Ignored []");
+}
+
+#[test]
+fn a_body_in_a_coding_that_is_not_known_is_refused() {
+    let check = |codings: &[&str], expect: &str| {
+        let headers: Vec<_> = codings.iter().map(|coding| ("transfer-encoding", *coding)).collect();
+        assert!(told("POST /v1/secret/a", &headers).starts_with(expect), "{codings:?}");
+    };
+    check(&["chunked"], "Post secret/a");
+    check(&["Chunked "], "Post secret/a");
+    check(&["gzip, chunked"], "501 {\"errors\":[\"unsupported Transfer-Encoding");
+    check(&["gzip", "chunked"], "501 ");
+    let refused = read_line("POST /v1/secret/a", &[("transfer-encoding", "gzip, chunked")]);
+    assert_eq!(refused.err().unwrap().headers()["connection"], "close");
+}
+
+#[test]
 fn list_scan_and_help_may_stand_in_the_query() {
     check("GET /v1/secret?list=true", "List secret/ Ignored []");
     check("GET /v1/secret/?list=1&after=a", "List secret/ Ignored [after=a]");
