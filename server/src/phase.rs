@@ -157,7 +157,7 @@ impl State {
                 return Err(Stuck::Mismatch(text));
             }
             (Phase::Sealed(SealConfig::Shamir(_)), Some(_)) => {
-                let text = "the data is sealed with key shares, and the configuration has a static seal: remove that stanza, as migration between seals is not there yet";
+                let text = "the data is sealed with key shares, and the configuration has a static seal: remove that stanza, as a store keeps the kind of seal that it was made with (a backup does, too). For a static seal begin a new store and copy what you need through the API";
                 return Err(Stuck::Mismatch(text.to_owned()));
             }
         }

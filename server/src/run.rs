@@ -115,7 +115,13 @@ async fn serve(plan: Plan, prepare: impl FnOnce(&Running) -> Result<(), Failure>
     let sweepers: Vec<_> = doors.iter().map(Bound::sweeper).collect();
     let (stop, stopped) = watch::channel(false);
     let mut work = JoinSet::new();
-    let share = files::take() / u64::try_from(doors.len().max(1)).unwrap_or(u64::MAX);
+    let files_max = files::take();
+    if files_max < u64::from(CONNECTIONS_MAX) {
+        tracing::warn!(
+            "few files may be open, and each connection is one: raise the limit (LimitNOFILE in a unit of systemd, ulimit -Hn), or idle clients keep others out"
+        );
+    }
+    let share = files_max / u64::try_from(doors.len().max(1)).unwrap_or(u64::MAX);
     let connections = u32::try_from(share).map_or(CONNECTIONS_MAX, |share| share.min(CONNECTIONS_MAX));
     for door in doors {
         work.spawn(door.serve(connections, stopped.clone(), GRACE));
@@ -127,7 +133,7 @@ async fn serve(plan: Plan, prepare: impl FnOnce(&Running) -> Result<(), Failure>
         chores.spawn(look_at_certificate(Arc::clone(certificates)));
     }
     tracing::info!(addresses = running.addresses.join(" "), "listening");
-    say_what_is_next(&running);
+    say_what_is_next(&running, config.api_addr.as_deref().unwrap_or_default());
     let read_again = Reload { state: &state, certificates, logs, files, environment, declared };
     signals.until_stop(|| read_again.reload()).await;
     tracing::info!("stopping: requests in flight are answered, new ones are not taken");
@@ -153,8 +159,10 @@ fn stays_sealed(stuck: &Stuck, seal: &Seal) -> Failure {
 }
 
 /// What a person has to do before the server serves.
-fn say_what_is_next(running: &Running) {
-    let address = running.addresses.first().map_or("", String::as_str);
+fn say_what_is_next(running: &Running, api_addr: &str) {
+    // Where clients find it: its certificate is for that name, and hardly for 0.0.0.0.
+    let listening = running.addresses.first().map_or("", String::as_str);
+    let address = Some(api_addr).filter(|address| !address.is_empty()).unwrap_or(listening);
     match &**running.state.phase() {
         Phase::Open { .. } | Phase::Sealed(SealConfig::Static { .. }) => {}
         Phase::Blank => {

@@ -1,6 +1,7 @@
 //! Opens what the configuration names.
 
-use std::os::unix::fs::PermissionsExt;
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use storage::seal::{KeyBytes, NamedKey};
@@ -62,7 +63,58 @@ fn named(folder: &Path, error: &storage::Error) -> Failure {
     match error {
         // These name the folder or file, and what to do.
         storage::Error::InUse(_) | storage::Error::Foreign(_) => Failure::start(error.to_string()),
-        other => Failure::start(format!("the data in {} cannot be opened: {other}", folder.display())),
+        other => {
+            let advice = match other {
+                storage::Error::Io(error) => advice(folder, error).map(|advice| format!(". {advice}")),
+                _ => None,
+            };
+            let advice = advice.unwrap_or_default();
+            Failure::start(format!("the data in {} cannot be opened: {other}{advice}", folder.display()))
+        }
+    }
+}
+
+/// What is to be done about a folder that the system does not let us use.
+fn advice(folder: &Path, error: &io::Error) -> Option<String> {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => Some(denied(folder)),
+        io::ErrorKind::ReadOnlyFilesystem => Some(format!(
+            "{} lies on a file system that is mounted read-only: mount it for writing",
+            folder.display()
+        )),
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists if !folder.is_dir() => {
+            let shown = folder.display();
+            Some(match folder.is_symlink() && !folder.exists() {
+                true => format!("{shown} is a link that leads nowhere: make the folder that it names"),
+                false => format!(
+                    "{shown}, or a part of it, is a file: storage \"…\" {{ path }} has to be a folder"
+                ),
+            })
+        }
+        _ => None,
+    }
+}
+
+/// Which of it is not ours to write, and whose it is.
+fn denied(folder: &Path) -> String {
+    let us = rustix::process::geteuid().as_raw();
+    let within = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let all = std::iter::once(folder.to_path_buf()).chain(within);
+    let refused = all.filter(|path| {
+        let access = rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK;
+        rustix::fs::accessat(rustix::fs::CWD, path, access, rustix::fs::AtFlags::EACCESS).is_err()
+    });
+    let shown = refused.filter_map(|path| Some((std::fs::metadata(&path).ok()?, path))).next();
+    match shown {
+        Some((found, path)) => format!(
+            "{} belongs to user {} and has mode {:o}, and the server runs as user {us}: chown -R {us} {} && chmod -R u+rwX {}",
+            path.display(),
+            found.uid(),
+            found.mode() & 0o7777,
+            folder.display(),
+            folder.display()
+        ),
+        None => format!("The server runs as user {us}: let it into the folders above {}", folder.display()),
     }
 }
 
@@ -119,6 +171,25 @@ fn decode(text: &[u8]) -> Option<KeyBytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_that_cannot_be_used_is_named_with_what_to_do() {
+        let folder = std::env::temp_dir().join(format!("sealkeep-store-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (file, link) = (folder.join("file"), folder.join("link"));
+        std::fs::write(&file, "x").unwrap();
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(folder.join("nowhere"), &link).unwrap();
+        let said =
+            |path: &Path, kind: io::ErrorKind| named(path, &storage::Error::from(io::Error::from(kind))).text;
+        assert!(said(&file, io::ErrorKind::NotADirectory).contains("file, or a part of it, is a file"));
+        assert!(said(&link, io::ErrorKind::AlreadyExists).contains("is a link that leads nowhere"));
+        assert!(said(&folder, io::ErrorKind::ReadOnlyFilesystem).contains("mount it for writing"));
+        let us = format!("runs as user {}", rustix::process::geteuid().as_raw());
+        assert!(said(&folder, io::ErrorKind::PermissionDenied).contains(&us));
+        assert!(said(&folder, io::ErrorKind::StorageFull).ends_with(": storage: no storage space"));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 
     #[test]
     fn a_key_comes_in_three_spellings() {

@@ -82,7 +82,7 @@ pub(super) fn read(section: &Section<'_>, environment: &Environment) -> Seal {
             "the key is in the memory of this server and cannot be out of reach",
         );
         if disabled {
-            stanza.error("disabled", "migration between seals is not there yet: remove this stanza");
+            stanza.error("disabled", "a store keeps the kind of seal that it was made with: remove this line if that is the static one, and the stanza if it is not");
         } else if seal.is_some() {
             stanza.error("type", "there is a seal already: keep one of the two");
         }

@@ -5,9 +5,9 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -55,6 +55,8 @@ pub(crate) struct Bound {
     door: Arc<Door>,
     certificates: Option<Arc<Certificates>>,
     watch: Arc<Watch>,
+    /// When a connection could not be accepted.
+    failed: Mutex<Option<Instant>>,
 }
 
 enum Socket {
@@ -77,7 +79,13 @@ impl Bound {
             }
             Place::Unix { path, mode } => unix(path, *mode).await?,
         };
-        Ok(Self { socket, door: Arc::new(door), certificates, watch: Arc::default() })
+        Ok(Self {
+            socket,
+            door: Arc::new(door),
+            certificates,
+            watch: Arc::default(),
+            failed: Mutex::default(),
+        })
     }
 
     /// Where it listens, as a URL or path.
@@ -161,7 +169,13 @@ impl Bound {
                 socket.accept().await.map(|(stream, _)| (Stream::Unix(stream), Peer::default()))
             }
         };
-        accepted.inspect_err(|error| tracing::warn!(%error, "a connection could not be accepted"))
+        accepted.inspect_err(|error| {
+            // It is tried again ten times a second: the log is told of the first in a row.
+            let before = self.failed.lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now());
+            if before.is_none_or(|before| before.elapsed() > NO_ROOM * 5) {
+                tracing::warn!(%error, "a connection could not be accepted; it waits, and so do those behind it");
+            }
+        })
     }
 }
 

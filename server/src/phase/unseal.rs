@@ -43,6 +43,16 @@ struct Wanted {
 }
 
 impl State {
+    /// Why shares open nothing. A backup that was put in the store's place may have brought a key that the server was never given.
+    fn opens_itself(&self, key_id: &str) -> String {
+        match self.facts.keys {
+            Some(_) => "this server unseals itself with its static key: restart it to unseal".to_owned(),
+            None => format!(
+                "the data is sealed with the static key \"{key_id}\": add seal \"static\" {{ … }} with that key to the configuration, and restart the server"
+            ),
+        }
+    }
+
     /// `POST sys/unseal`
     pub(super) fn unseal_request(&self, body: &[u8], _: Client) -> Answer {
         let wanted = match Wanted::read(body) {
@@ -72,8 +82,9 @@ impl State {
         if wanted.migrate {
             return refused(400, "can't perform a seal migration, no migration seal found");
         }
-        let SealConfig::Shamir(split) = seal else {
-            return refused(400, "this server unseals itself with its static key: restart it to unseal");
+        let split = match seal {
+            SealConfig::Shamir(split) => split,
+            SealConfig::Static { key_id, .. } => return refused(400, &self.opens_itself(&key_id)),
         };
         let Some(shares) = self.add(share, usize::from(split.threshold)) else { return self.seal_status() };
         let opened = match split.combine(&shares) {

@@ -36,6 +36,11 @@ impl Query<Sys> for HostInfo {
     fn run(self, _: &Sys, cx: &Reading<'_>) -> Result<Reply<Shown>> {
         let read = |path: &str| read_to_string(path).unwrap_or_default();
         let now = cx.now();
+        if read("/proc/meminfo").is_empty() {
+            cx.warn(
+                "the system hides /proc/cpuinfo, /proc/stat and /proc/meminfo from this server (ProcSubset=pid in its unit): processors are left out, and of memory the sums alone are shown",
+            );
+        }
         let shown = Shown {
             cpu: processors(&read("/proc/cpuinfo")),
             cpu_times: processor_times(&read("/proc/stat")),
@@ -171,12 +176,29 @@ fn memory(meminfo: &str) -> Value {
         };
         shown.insert(name, number.saturating_mul(scale).into());
     }
+    if shown.is_empty() {
+        return sums();
+    }
     let number = |name: &str| shown.get(name).and_then(Value::as_u64).unwrap_or(0);
     let (total, available) = (number("total"), number("available"));
     let used = total.saturating_sub(available);
     shown.insert("used".to_owned(), used.into());
     shown.insert("usedPercent".to_owned(), percent(used, total).into());
     Value::Object(shown)
+}
+
+/// What the system itself tells where its files are hidden.
+fn sums() -> Value {
+    let info = sysinfo();
+    let bytes = |count: u64| count.saturating_mul(u64::from(info.mem_unit));
+    json!({
+        "total": bytes(info.totalram),
+        "free": bytes(info.freeram),
+        "shared": bytes(info.sharedram),
+        "buffers": bytes(info.bufferram),
+        "swaptotal": bytes(info.totalswap),
+        "swapfree": bytes(info.freeswap),
+    })
 }
 
 fn percent(part: u64, whole: u64) -> f64 {
@@ -201,6 +223,8 @@ mod tests {
         assert_eq!(memory["total"], 1_024_000);
         assert_eq!(memory["usedPercent"], 75.0);
         assert_eq!(memory["hugepagestotal"], 3);
+        let hidden = super::memory("");
+        assert!(hidden["total"].as_u64() > Some(0) && hidden.get("used").is_none(), "{hidden}");
         let cpus = processors("processor\t: 1\nmodel name\t: X\ncpu MHz\t\t: 2400.5\nflags\t: a b\n\n");
         assert_eq!(
             (&cpus[0]["cpu"], &cpus[0]["mhz"], &cpus[0]["flags"]),
