@@ -5,9 +5,10 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -55,8 +56,8 @@ pub(crate) struct Bound {
     door: Arc<Door>,
     certificates: Option<Arc<Certificates>>,
     watch: Arc<Watch>,
-    /// When a connection could not be accepted.
-    failed: Mutex<Option<Instant>>,
+    /// The last connection could not be accepted.
+    failing: AtomicBool,
 }
 
 enum Socket {
@@ -84,7 +85,7 @@ impl Bound {
             door: Arc::new(door),
             certificates,
             watch: Arc::default(),
-            failed: Mutex::default(),
+            failing: AtomicBool::default(),
         })
     }
 
@@ -169,13 +170,15 @@ impl Bound {
                 socket.accept().await.map(|(stream, _)| (Stream::Unix(stream), Peer::default()))
             }
         };
-        accepted.inspect_err(|error| {
+        match &accepted {
+            Ok(_) => self.failing.store(false, Relaxed),
             // It is tried again ten times a second: the log is told of the first in a row.
-            let before = self.failed.lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now());
-            if before.is_none_or(|before| before.elapsed() > NO_ROOM * 5) {
+            Err(error) if !self.failing.swap(true, Relaxed) => {
                 tracing::warn!(%error, "a connection could not be accepted; it waits, and so do those behind it");
             }
-        })
+            Err(_) => {}
+        }
+        accepted
     }
 }
 

@@ -126,7 +126,9 @@ impl Kernel {
         held.known().retain(|ns, _| open.iter().any(|space| space.namespace.ns == *ns));
         let counted = open.into_iter().filter_map(|space| {
             let ns = space.namespace.ns;
-            self.look_at(ns).inspect_err(|_| drop(held.known().remove(&ns))).ok()?;
+            if self.look_at(ns).is_err() {
+                held.known().remove(&ns);
+            }
             let tally = held.known().get(&ns).and_then(|tally| Some(tally.looked?.with(tally.changed)));
             Some((space.namespace.path.clone(), tally?))
         });
