@@ -378,7 +378,9 @@ impl Dress {
 /// Whether shares of a key may be in a request for this, or in its answer.
 fn bears_keys(path: &str) -> bool {
     const PLACES: [&str; 6] = ["init", "unseal", "rekey", "generate-root", "rotate", "namespaces"];
-    path.strip_prefix("sys/").is_some_and(|place| PLACES.iter().any(|known| place.starts_with(known)))
+    // A namespace may stand before it.
+    let place = path.strip_prefix("sys/").or_else(|| path.rsplit_once("/sys/").map(|(_, place)| place));
+    place.is_some_and(|place| PLACES.iter().any(|known| place.starts_with(known)))
 }
 
 /// What of the log is to be watched; the kernel has checked the words.
