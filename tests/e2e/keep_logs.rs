@@ -33,8 +33,12 @@ fn objects(log: &str) -> Vec<Value> {
 }
 
 fn once(site: &Site, config: &str, flags: &[&str]) -> Output {
+    ended(site, config, &[flags, &["-once"]].concat())
+}
+
+fn ended(site: &Site, config: &str, flags: &[&str]) -> Output {
     let mut command = site.command(&Binary::keep(), "agent", config);
-    command.args(flags).arg("-once").env("HOME", site.folder.path()).output().unwrap()
+    command.args(flags).env("HOME", site.folder.path()).output().unwrap()
 }
 
 #[test]
@@ -144,10 +148,12 @@ fn what_cannot_be_logged_as_it_is_said_is_refused_with_what_to_do() {
     let config = format!(
         "log_format = \"json\"\n{WORK}\napi_proxy {{ use_auto_auth_token = true }}\nlistener \"tcp\" {{\n  address = \"127.0.0.1:{port}\"\n  tls_disable = true\n}}\n"
     );
-    let output = once(&site, &config, &[]);
+    let output = ended(&site, &config, &[]);
     assert_eq!(output.status.code(), Some(1));
     let lines = objects(&String::from_utf8(output.stderr).unwrap());
     let last = lines.last().unwrap();
     assert_eq!(last["@level"], "error");
     assert!(last["@message"].as_str().unwrap().contains("cannot listen on"), "{last}");
+    // An agent that is to end opens no doors.
+    assert!(once(&site, &config, &[]).status.success());
 }
