@@ -165,21 +165,19 @@ impl Core {
             return group.into_iter().for_each(|one| self.run(vec![one]));
         }
         let (prepared, dones): (Vec<_>, Vec<_>) = group.into_iter().unzip();
-        let (mut answers, in_doubt) = {
+        let (answers, in_doubt) = {
             let mut writer = lock(&self.writer);
             let answers = self.group(&mut writer, prepared);
             writer.waited = self.threaded && writer.doubt.is_some();
             (answers, writer.waited)
         };
-        if in_doubt && answers.iter().any(|answer| matches!(answer, Err(Error::Uncertain(_)))) {
-            let fate = self.mend();
-            answers = answers.into_iter().map(|answer| told(answer, fate)).collect();
-        } else if in_doubt {
-            Self::tell(answers.into_iter().zip(dones));
-            self.mend();
-            return;
-        }
-        Self::tell(answers.into_iter().zip(dones));
+        let (unknown, known): (Vec<_>, Vec<_>) = answers
+            .into_iter()
+            .zip(dones)
+            .partition(|(answer, _)| matches!(answer, Err(Error::Uncertain(_))));
+        Self::tell(known.into_iter());
+        let fate = if in_doubt { self.mend() } else { None };
+        Self::tell(unknown.into_iter().map(|(answer, done)| (told(answer, fate), done)));
     }
 
     fn tell(answers: impl Iterator<Item = (Answer, Done)>) {

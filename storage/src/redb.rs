@@ -328,8 +328,7 @@ impl Store {
             .and_then(|()| self.tree.moment())
             .map_err(|error| {
                 // Reads shall go on, also if it takes no writes.
-                let reopened = self.tree.reopen();
-                tracing::debug!(anew = reopened.is_ok(), "the map was opened again");
+                drop(self.tree.reopen());
                 (error, self.tree.moment().ok())
             });
         let mut now = lock(&self.now);

@@ -1,7 +1,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use ::redb::{
     Database, ReadOnlyTable, ReadableDatabase, StorageBackend, TableDefinition, TableError, TableHandle,
@@ -87,7 +87,7 @@ impl Tree {
 
     /// An immutable moment.
     pub(crate) fn moment(&self) -> io::Result<Arc<Moment>> {
-        let opened = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let opened = self.opened();
         let table = opened.with(|database| Ok(database.begin_read()?.open_table(ENTRIES)?))?;
         Ok(Arc::new(Moment { table, failed: Arc::clone(&opened.failed) }))
     }
@@ -96,7 +96,7 @@ impl Tree {
     ///
     /// What is free is stored with it, so that no opening need look for it.
     pub(crate) fn write<'a>(&self, rows: impl Iterator<Item = Row<'a>>, mark: Mark) -> io::Result<()> {
-        if self.database.read().unwrap_or_else(PoisonError::into_inner).read_only {
+        if self.opened().read_only {
             // Perhaps it takes writes again.
             self.reopen()?;
         }
@@ -148,7 +148,11 @@ impl Tree {
     }
 
     fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, ::redb::Error>) -> io::Result<T> {
-        self.database.read().unwrap_or_else(PoisonError::into_inner).with(work)
+        self.opened().with(work)
+    }
+
+    fn opened(&self) -> RwLockReadGuard<'_, Opened> {
+        self.database.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -35,10 +35,11 @@ use crate::web::Web;
 use crate::wrap_key::WrapKey;
 use crate::{ids, policies};
 
-/// Facts about this server that are made once and kept: its id, its name, and the key of wrapping tokens.
+/// What vouches for a backup is sealed for this.
 const BACKUP: &[u8] = b"backup 1";
 /// A clock that is set back by less, in nanoseconds, is waited for.
 const SET_RIGHT: u64 = 2_000_000_000;
+/// Facts about this server that are made once and kept: its id, its name, and the key of wrapping tokens.
 const FACTS: Shelf<String> = Shelf::new(10);
 /// The one that is a secret: what signs wrapping tokens.
 const WRAP_KEY: &str = "wrapping-key";

@@ -13,6 +13,15 @@ fn write(open: &Open, path: &str) -> Result<(), Error> {
     open.commit(txn).map(|committed| assert!(committed.is_ok()))
 }
 
+/// A write under way.
+fn submitted(open: &Open, path: &str) -> mpsc::Receiver<Result<Result<u64, Conflict>, Error>> {
+    let (told, answer) = mpsc::channel();
+    let mut txn = open.begin();
+    txn.put(&Key::path(PLACE, path), vec![]).unwrap();
+    open.submit(txn, Box::new(move |result| told.send(result).unwrap()));
+    answer
+}
+
 fn has(open: &Open, path: &str) -> bool {
     open.snapshot().get(&Key::path(PLACE, path)).unwrap().is_some()
 }
@@ -88,10 +97,7 @@ fn the_committer_tries_again_until_the_disk_answers() {
     let (open, faults) = faulty(Committer::Thread);
     faults.lose_commits(1);
     faults.fail_openings(2);
-    let (told, answer) = mpsc::channel();
-    let mut txn = open.begin();
-    txn.put(&Key::path(PLACE, "a"), vec![]).unwrap();
-    open.submit(txn, Box::new(move |result| told.send(result).unwrap()));
+    let answer = submitted(&open, "a");
     assert!(matches!(answer.recv().unwrap(), Err(Error::NotStored(_))));
     assert_eq!(faults.fired(), 3);
     write(&open, "b").unwrap();
@@ -103,10 +109,7 @@ fn nobody_waits_for_a_disk_that_is_gone_but_who_wrote() {
     write(&open, "before").unwrap();
     faults.lose_commits(1);
     faults.fail_openings(1_000);
-    let (told, answer) = mpsc::channel();
-    let mut txn = open.begin();
-    txn.put(&Key::path(PLACE, "lost"), vec![]).unwrap();
-    open.submit(txn, Box::new(move |result| told.send(result).unwrap()));
+    let answer = submitted(&open, "lost");
     while open.trouble().is_none() {
         std::thread::yield_now();
     }
